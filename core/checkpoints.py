@@ -1,0 +1,165 @@
+"""Checkpoints: saving, and finding, checking and restoring the newest whole one.
+
+A checkpoint holds every global variable: weights, optimizer slots, the step, the means of the epoch so far, the
+loss scale; and the facts of its run, so that nobody resumes it on another sequence of batches.
+TensorFlow writes the index last, so that a save cut short leaves no checkpoint, only temporary files.
+"""
+import fcntl
+import glob
+import os
+import re
+
+import tensorflow as tf
+
+from core.errors import InputError
+from core.report import say
+
+_KEPT = 5
+_PREFIX = 'model.ckpt'
+_FACTS = 'run_facts/'
+_CLAIMS = []                       # open lock files; the lock lasts until the process ends
+_BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
+           tf.errors.InvalidArgumentError, tf.errors.InternalError)
+
+
+def add_facts(**facts):
+    """Adds the whole numbers that fix the sequence of batches to the graph, and so to every checkpoint."""
+    for name, value in facts.items():
+        tf.get_variable(_FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
+
+
+def paths(directory):
+    """Checkpoints of `directory`, newest first, told by their step and not by the state file."""
+    found = glob.glob(os.path.join(glob.escape(directory), _PREFIX + '-*.index'))
+    return sorted((path[:-len('.index')] for path in found), key=_step, reverse=True)
+
+
+def _step(path):
+    """The step in a checkpoint's name; -1 for a name that has none."""
+    number = path.rpartition('-')[2]
+    return int(number) if number.isdigit() else -1
+
+
+def _read_whole(path):
+    """A reader of `path` after every tensor in it has been read against its checksum."""
+    reader = tf.train.NewCheckpointReader(path)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)
+    return reader
+
+
+def newest_whole(directory):
+    """(path, reader) of the newest checkpoint of `directory` that is whole, or (None, None).
+
+    Says which ones it passes over.
+    """
+    for path in paths(directory):
+        try:
+            return path, _read_whole(path)
+        except _BROKEN as error:
+            say('Checkpoint %s is damaged and passed over: %s' % (path, str(error).splitlines()[0]))
+    return None, None
+
+
+def newest_step(directory):
+    """The step of the newest checkpoint of `directory`, 0 without one."""
+    return max([0] + [_step(path) for path in paths(directory)])
+
+
+def find(path, variables, network):
+    """The checkpoint that --ckpt_path names: itself, by one of its files, or the newest whole one of a directory.
+
+    Raises InputError when there is none, it is damaged, or it does not hold `variables`.
+    """
+    if os.path.isdir(path):
+        prefix, reader = newest_whole(path)
+        if not prefix:
+            raise InputError('--ckpt_path=%s: no whole checkpoint (%s-STEP.index) in this directory' % (path, _PREFIX))
+    else:
+        prefix = re.sub(r'\.(index|meta|data-\d+-of-\d+)$', '', path)
+        if not os.path.exists(prefix + '.index'):
+            raise InputError('--ckpt_path=%s: no such checkpoint' % path)
+        try:
+            reader = _read_whole(prefix)
+        except _BROKEN as error:
+            raise InputError('--ckpt_path=%s: damaged: %s' % (path, str(error).splitlines()[0]))
+    _check_fits(prefix, reader, variables, network)
+    return prefix
+
+
+def check_unused(directory):
+    """Raises InputError when `directory` holds the checkpoints of an earlier run."""
+    if paths(directory):
+        raise InputError('%s: holds the checkpoints of another run; add --resume to continue it, or choose '
+                         'another directory' % directory)
+
+
+def claim(directory, resume):
+    """Makes `directory` this process's own for as long as it lives.
+
+    Raises InputError when another process has it, or it holds a run that is not to be resumed.
+    """
+    lock = open(os.path.join(directory, '.lock'), 'w')
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError('%s: another run is writing its checkpoints there' % directory)
+    _CLAIMS.append(lock)
+    if not resume:
+        check_unused(directory)
+
+
+def _check_fits(path, reader, variables, network):
+    """Raises InputError when the checkpoint lacks one of `variables` or has it in another shape or kind."""
+    shapes = reader.get_variable_to_shape_map()
+    for variable in variables:
+        name = variable.op.name
+        if shapes.get(name) != variable.shape.as_list():
+            raise InputError('%s: not a checkpoint of this %s: %s is %s there, %s here' % (
+                path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
+
+
+def _check_facts(path, reader, session):
+    """Raises InputError when the run in the checkpoint drew its batches otherwise than this one will."""
+    for variable in tf.global_variables(_FACTS):
+        then, now = int(reader.get_tensor(variable.op.name)), int(session.run(variable))
+        if then != now:
+            raise InputError('--resume: the run in %s has %s=%d, this one %d; resume it as it was started' % (
+                path, variable.op.name[len(_FACTS):], then, now))
+
+
+class Checkpoints:
+    """The checkpoints of one run in one directory."""
+
+    def __init__(self, directory, network):
+        self._directory, self._network = directory, network
+        self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=_KEPT)
+
+    def save(self, session, number):
+        """Saves step `number`; raises InputError when it cannot be written (the earlier ones stay)."""
+        target = os.path.join(self._directory, _PREFIX)
+        try:
+            path = self._saver.save(session, target, number, write_meta_graph=False)
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            for part in glob.glob('%s-%d.*tempstate*' % (glob.escape(target), number)):
+                os.remove(part)
+            raise InputError('%s-%d: checkpoint not saved: %s; the ones before it are kept' % (
+                target, number, str(error).splitlines()[0]))
+        say('checkpoint saved in file: %s' % path)
+
+    def resume(self, session):
+        """Restores the newest whole checkpoint; returns whether there was one.
+
+        Raises InputError when it belongs to another network or to another sequence of batches.
+        """
+        path, reader = newest_whole(self._directory)
+        if not path:
+            say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
+            return False
+        _check_fits(path, reader, tf.global_variables(), self._network)
+        _check_facts(path, reader, session)
+        self._saver.restore(session, path)
+        self._saver.recover_last_checkpoints(
+            [kept for kept in reversed(paths(self._directory)) if _step(kept) <= _step(path)])
+        say('resumed from checkpoint: %s' % path)
+        return True

@@ -1,0 +1,162 @@
+"""Config: everything a run was asked to do, in one frozen record.
+
+`FIELDS` is the one table of the command line (contract.md sections 1 and 2): name, kind, default, meaning and
+the vendors' other spellings. Values are laid over each other as
+    the table < the recipe's defaults < its values for this --case < what the user gave.
+A default of `RECIPE` marks a hyper-parameter: only a network whose recipe declares it accepts the flag.
+"""
+import collections
+import os
+from typing import Any, NamedTuple, Tuple
+
+from core import precision, values
+from core.errors import InputError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RECIPE = object()
+SYNTHETIC = 'synthetic'
+CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
+
+
+class Field(NamedTuple):
+    name: str
+    kind: values.Kind
+    default: Any
+    meaning: str
+    aliases: Tuple[str, ...] = ()
+    repeated: bool = False
+
+
+_positive = values.whole(least=1)
+_count = values.whole(least=0)
+_rate = values.number(above=0)
+_seed = values.whole(least=0, most=2 ** 31 - 1)
+
+FIELDS = (
+    # What to run, on what, and where the results go.
+    Field('network', values.text(), 'cspnet', 'the system to train'),
+    Field('case', values.choice(*CASES), 'full',
+          'full: the published recipe; performance and *_eval: a short run that measures speed'),
+    Field('data_path', values.text(), None,
+          'directory of the data set, or the word synthetic; a performance run without it uses '
+          'built-in synthetic data', ('data_dir', 'dataset')),
+    Field('output_path', values.text(), os.path.join(ROOT, 'output'),
+          'results go to OUTPUT_PATH/$ASCEND_DEVICE_ID', ('result',)),
+    Field('modeldir', values.text(), None,
+          'directory of the checkpoints; unset: ckpt in the results'),
+    Field('ckpt_path', values.text(), None,
+          'checkpoint (a file, or the newest of a directory) whose weights are the starting point; '
+          'for launchers.evaluate the one to evaluate'),
+    Field('summary', values.text(), None,
+          'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',)),
+    Field('resume', values.boolean(), False,
+          'continue the previous run from its newest whole checkpoint'),
+    Field('keep_history', _count, None,
+          'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all'),
+    Field('seed', _seed, 1, 'fixes initial weights, shuffling and every other random draw'),
+    Field('device', values.choice('auto', 'npu', 'cpu'), 'auto',
+          'auto: an NPU where npu_bridge is installed, else what TensorFlow finds'),
+    # How long, how often.
+    Field('train_epochs', _positive, RECIPE, 'epochs to train',
+          ('max_epoch', 'epochs', 'epoch')),
+    Field('train_steps', _positive, None, 'steps to train, in place of --train_epochs',
+          ('max_step',)),
+    Field('save_interval', _positive, 1, 'epochs between checkpoints'),
+    Field('display_step', _positive, RECIPE,
+          'steps between log lines, the last step included; no more than an epoch unless given',
+          ('DISPLAY_STEP', 'log_steps')),
+    Field('val_epoch', _positive, RECIPE, 'epochs between evaluations', ('VAL_EPOCH',)),
+    # Hyper-parameters.
+    Field('batch_size', _positive, RECIPE, 'images a step', ('batch',)),
+    Field('learning_rate', _rate, RECIPE, 'initial learning rate', ('LEARNING_RATE', 'base_lr')),
+    Field('momentum', values.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
+    Field('weight_decay', values.number(least=0), RECIPE,
+          'weight of the L2 penalty on the weights', ('LAMBDA',)),
+    # Precision and the NpuOptimizer switches (contract.md section 4); core/npu.py checks them.
+    Field('loss_scale', precision.loss_scale(), False, 'scale of the loss against float16 underflow'),
+    Field('precision_mode', values.text(), None,
+          'precision_mode of the NpuOptimizer; unset: the adapter\'s default'),
+    Field('over_dump', values.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump'),
+    Field('data_dump_flag', values.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump'),
+    Field('data_dump_step', values.text(), None, 'steps to dump, as in 0|5|10-20; unset: all'),
+    Field('profiling', values.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling'),
+    Field('use_mixlist', values.boolean(), False, 'apply --mixlist_file'),
+    Field('mixlist_file', values.text(), None, 'JSON file of operator types for mixed precision'),
+    Field('fusion_off_flag', values.boolean(), False, 'apply --fusion_off_file'),
+    Field('fusion_off_file', values.text(), None, 'file of the fusion switches'),
+    Field('npu_option', values.text(), (),
+          'KEY=VALUE, any other NpuOptimizer option; may be given several times', repeated=True),
+    # Questions instead of a run.
+    Field('print_config', values.boolean(), False, 'print the ConfigProto and exit'),
+    Field('plan', values.boolean(), False, 'check everything, print what the run would be, and exit'),
+)
+
+# Where this process stands among its peers: from the environment, never from a flag.
+_ENVIRONMENT = ('device_id', 'rank', 'ranks')
+
+
+class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_ENVIRONMENT))):
+    """The settled values; hyper-parameters that the network does not have are None."""
+    __slots__ = ()
+
+    @property
+    def run_dir(self):
+        """Directory of everything this run writes for its device."""
+        return os.path.join(os.path.abspath(self.output_path), str(self.device_id))
+
+    @property
+    def ckpt_dir(self):
+        return os.path.abspath(self.modeldir or os.path.join(self.run_dir, 'ckpt'))
+
+    @property
+    def summary_dir(self):
+        return os.path.abspath(self.summary or os.path.join(self.run_dir, 'summary'))
+
+    @property
+    def case_name(self):
+        """The last part of the vendors' CaseName: perf, acc, static_eval_perf, dynamic_eval_perf."""
+        return {'performance': 'perf', 'full': 'acc'}.get(self.case, self.case + '_perf')
+
+    @property
+    def synthetic(self):
+        """Whether the built-in data set is trained on."""
+        return self.data_path in (None, SYNTHETIC)
+
+
+def resolve(recipe, given, environ):
+    """The Config of a run: `given` (field -> value) laid over the recipe's and the table's values.
+
+    Raises InputError for a case the network does not have, a hyper-parameter it does not use, data
+    that is missing, or an environment that makes no sense.
+    """
+    settled = {f.name: None if f.default is RECIPE else f.default for f in FIELDS}
+    case = given.get('case', settled['case'])
+    if case not in recipe.cases:
+        raise InputError('--case=%s: must be one of %s for this network'
+                         % (case, ', '.join(recipe.cases)))
+    for field in FIELDS:
+        if field.default is RECIPE and field.name in given and field.name not in recipe.defaults:
+            raise InputError('--%s: this network has no such parameter' % field.name)
+    if 'train_steps' in given and 'train_epochs' in given:
+        raise InputError('--train_steps and --train_epochs: give one of them')
+    settled.update(recipe.defaults)
+    settled.update(recipe.cases[case])
+    settled.update(given)
+    config = Config(**settled, **_placement(environ))
+    if case == 'full' and config.data_path is None:
+        raise InputError('--data_path: a full run needs the directory of the data set (or the word synthetic)')
+    return config
+
+
+def _placement(environ):
+    names = (('device_id', 'ASCEND_DEVICE_ID', '0', values.whole(0, 7)),
+             ('ranks', 'RANK_SIZE', '1', values.whole(1)),
+             ('rank', 'RANK_ID', '0', values.whole(0)))
+    placement = {}
+    for name, variable, default, kind in names:
+        text = environ.get(variable) or default
+        try:
+            placement[name] = kind.parse(text)
+        except ValueError as error:
+            raise InputError('%s=%s (environment): %s' % (variable, text, error))
+    return placement

@@ -1,0 +1,9 @@
+"""The one exception for what a user got wrong."""
+
+
+class InputError(ValueError):
+    """Bad input from a user: a flag, a file or the environment.
+
+    Its message is one line that names the flag or file, says what is wrong and what to do.
+    main() prints it and exits with status 2.
+    """

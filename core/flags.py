@@ -1,0 +1,98 @@
+"""The command line: the only file that touches absl flags.
+
+Every spelling of every row of core.config.FIELDS is a flag of a FlagValues of our own, so that absl's global
+flags (--alsologtostderr, ...) are refused like any other unknown word.
+"""
+from absl import flags as absl_flags
+
+from core import config as config_lib
+from core import values
+from core.errors import InputError
+
+_HELP = ('-h', '--h', '-help', '--help')
+
+
+class _Parser(absl_flags.ArgumentParser):
+    """Puts a values.Kind where absl expects a parser."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.parse = kind.parse
+
+
+def _define():
+    flags = absl_flags.FlagValues()
+    for field in config_lib.FIELDS:
+        flag = absl_flags.MultiFlag if field.repeated else absl_flags.Flag
+        for name in (field.name,) + field.aliases:
+            flags[name] = flag(_Parser(field.kind), None, name, None, field.meaning,
+                               boolean=field.kind.allowed == values.boolean().allowed)
+    return flags
+
+
+def asks_for_help(argv):
+    """Whether -h or --help stands among the arguments."""
+    return any(argument in _HELP for argument in argv)
+
+
+def parse(argv):
+    """The fields that `argv` (without the program's name) gives, as {field name: value}.
+
+    Raises InputError naming the flag, its value and what is allowed.
+    """
+    for argument in argv:
+        if argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
+            raise InputError('%s: unknown flag; -h lists the flags' % argument)
+    flags = _define()
+    try:
+        leftover = flags(['launcher'] + list(argv))[1:]
+    except (absl_flags.Error, ValueError) as error:
+        raise InputError(_one_line(error))
+    if leftover:
+        raise InputError('%r: not a flag; flags are written --name=value' % leftover[0])
+    return _given(flags)
+
+
+def _given(flags):
+    given = {}
+    for field in config_lib.FIELDS:
+        spellings = {name: flags[name].value for name in (field.name,) + field.aliases
+                     if flags[name].value is not None}
+        if len(set(map(str, spellings.values()))) > 1:
+            raise InputError('%s: the same parameter with different values' % ' '.join(
+                '--%s=%s' % item for item in spellings.items()))
+        for value in spellings.values():
+            given[field.name] = tuple(value) if field.repeated else value
+    return given
+
+
+def _one_line(error):
+    text = ' '.join(str(error).split())
+    if isinstance(error, absl_flags.UnrecognizedFlagError):
+        return '--%s: %s; -h lists the flags' % (error.flagname, text[0].lower() + text[1:].rstrip('. '))
+    return text[len('flag '):] if text.startswith('flag --') else text
+
+
+def usage(recipes):
+    """The text of -h: every flag with its meaning, spellings and default, for `recipes` {name: Recipe}."""
+    lines = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
+             'networks: ' + ', '.join(recipes), '']
+    for field in config_lib.FIELDS:
+        names = ', '.join('--' + name for name in (field.name,) + field.aliases)
+        lines.append('%s=VALUE' % names)
+        lines.append('    %s (%s)' % (field.meaning, field.kind.allowed) if field.kind.allowed
+                     else '    %s' % field.meaning)
+        lines.append('    default: %s' % _default(field, recipes))
+    return '\n'.join(lines)
+
+
+def _default(field, recipes):
+    if field.default is not config_lib.RECIPE:
+        return 'unset' if field.default in (None, ()) else field.default
+    rows = []
+    for name, recipe in recipes.items():
+        if field.name in recipe.defaults:
+            cases = ['%s in a %s run' % (case[field.name], label.replace('_', '-'))
+                     for label, case in recipe.cases.items() if field.name in case]
+            rows.append('%s %s' % (name, ', '.join([str(recipe.defaults[field.name])] + cases)))
+    return '; '.join(rows)

@@ -1,0 +1,94 @@
+"""Hooks around a step that every run has."""
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+
+import tensorflow as tf
+
+
+class LossIsNotFinite(Exception):
+    """The loss of a step is NaN or infinite; str() is the line for the user."""
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C ended the run after a checkpoint was saved."""
+
+    def __init__(self, signum, step):
+        super().__init__('%s: stopped after step %d' % (signal.Signals(signum).name, step))
+        self.signum = signum
+
+
+class StopOnBadLoss(tf.train.SessionRunHook):
+    """Ends the run at the step whose loss is not finite."""
+
+    def __init__(self, clock, loss):
+        self._clock, self._loss = clock, loss
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs(self._loss)
+
+    def after_run(self, run_context, run_values):
+        if not math.isfinite(run_values.results):
+            raise LossIsNotFinite(
+                'Loss is %s at step %d: training stopped; the last checkpoint is from before it. '
+                'Try a smaller --learning_rate' % (run_values.results, self._clock.step))
+
+
+class StopOnSignal(tf.train.SessionRunHook):
+    """After SIGTERM or SIGINT: finishes the step, saves a checkpoint and ends the run."""
+
+    def __init__(self, clock, save):
+        self._clock, self._save = clock, save
+        self._received = None
+
+    def _receive(self, signum, frame):
+        self._received = signum
+
+    def after_create_session(self, session, coord):
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._receive)
+
+    def after_run(self, run_context, run_values):
+        if self._received and not self._clock.at_end:
+            self._save(run_context.session)
+            raise Interrupted(self._received, self._clock.step)
+
+
+class LiveLine(tf.train.SessionRunHook):
+    """One line on a terminal, redrawn in place: epoch, step, images/s, loss and time left."""
+
+    def __init__(self, clock, loss, batch_size, stream):
+        self._clock, self._loss, self._batch_size, self._stream = clock, loss, batch_size, stream
+        self._drawn = 0.
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs(self._loss)
+
+    def after_run(self, run_context, run_values):
+        now = time.time()
+        if now - self._drawn > .2 or self._clock.at_end:
+            self._drawn = now
+            self._draw(run_values.results)
+
+    def _draw(self, loss):
+        clock = self._clock
+        left = int((clock.steps - clock.step) * clock.seconds_per_step)
+        line = 'epoch %d/%d  step %d/%d  %.1f images/s  loss %.4f  %d:%02d:%02d left' % (
+            clock.epoch + 1, clock.epochs, clock.step, clock.steps,
+            self._batch_size / clock.seconds_per_step, loss, left // 3600, left // 60 % 60, left % 60)
+        self._stream.write('\x1b[2K%s\r' % line[:shutil.get_terminal_size().columns - 1])
+        self._stream.flush()
+
+    def end(self, session):
+        self._stream.write('\x1b[2K')
+        self._stream.flush()
+
+
+def terminal():
+    """The stream for a live line: the launcher's $LIVE_FD, else standard output if a terminal, else None."""
+    if 'LIVE_FD' in os.environ:
+        return os.fdopen(int(os.environ['LIVE_FD']), 'w', closefd=False)
+    return sys.stdout if sys.stdout.isatty() else None

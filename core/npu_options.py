@@ -1,0 +1,166 @@
+"""The options of the NpuOptimizer (contract section 4): one typed table and its rules.
+
+The adapter aborts the process on a bad value, takes an unknown key silently and reads a value in
+the wrong field as false, 0 or "". So everything is checked here, before a session exists.
+Options are a plain dict {key: typed value} of what was set; what nobody set is not in it.
+"""
+import difflib
+from typing import NamedTuple, Union
+
+from core import npu_values, values
+from core.errors import InputError
+
+
+class Option(NamedTuple):
+    """One key of custom_op.parameter_map."""
+    field: str                           # of the proto's oneof: 'b', 'i' or 's'
+    default: Union[bool, int, str, None]  # the adapter's own; None: it has none
+    kind: values.Kind
+    meaning: str
+
+
+_boolean, _choice, _text, _whole = values.boolean(), values.choice, values.text(), values.whole
+
+OPTIONS = {
+    'use_off_line': Option('b', True, _boolean, 'train on the NPU'),
+    'enable_data_pre_proc': Option('b', False, _boolean, 'run GetNext on the NPU'),
+    'iterations_per_loop': Option('i', 1, _whole(1), 'training steps in one session.run'),
+    'mix_compile_mode': Option('b', False, _boolean, 'leave unsupported operators to the host'),
+    'lower_functional_ops': Option('b', False, _boolean, 'lower functional control flow'),
+    'job': Option('s', 'localhost', _text, 'name of the job in the cluster'),
+    'task_index': Option('i', 0, _whole(0), 'task of the job'),
+    'precision_mode': Option('s', 'allow_fp32_to_fp16', _choice(
+        'allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype',
+        'allow_mix_precision', 'cube_fp16in_fp32out'), 'precision of the operators'),
+    'precision_mode_v2': Option('s', None, _choice(
+        'fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16'), 'precision, newer names'),
+    'modify_mixlist': Option('s', None, npu_values.mixlist_file(),
+                             'operators moved between the mixed precision lists'),
+    'enable_dump': Option('b', False, _boolean, 'dump the data of operators'),
+    'enable_dump_debug': Option('b', False, _boolean, 'detect and dump overflows'),
+    'dump_path': Option('s', '', values.directory(), 'where dumps are written'),
+    'dump_step': Option('s', '', npu_values.dump_steps(), 'steps to dump; all when not set'),
+    'dump_mode': Option('s', 'output', _choice('input', 'output', 'all'), 'what data to dump'),
+    'dump_debug_mode': Option('s', 'all', _choice('aicore_overflow', 'atomic_overflow', 'all'),
+                              'which overflows to detect'),
+    'profiling_mode': Option('b', False, _boolean, 'profile the run'),
+    'profiling_options': Option('s', '', npu_values.profiling_options(), 'what to profile'),
+    'op_select_implmode': Option('s', 'high_performance', _choice(
+        'high_precision', 'high_performance'), 'which implementation of operators'),
+    'optypelist_for_implmode': Option('s', '', _text, 'operator types op_select_implmode is for'),
+    'fusion_switch_file': Option('s', '', values.file_path(), 'which fusions are off'),
+    'hcom_parallel': Option('b', False, _boolean, 'all-reduce during the backward pass'),
+    'hcom_multi_mode': Option('b', False, _boolean, 'several HCCL communicators'),
+    'is_tailing_optimization': Option('b', False, _boolean, 'overlap the last all-reduce'),
+    'variable_format_optimize': Option('b', True, _boolean, "variables in the NPU's own format"),
+    'dynamic_input': Option('b', False, _boolean, 'inputs change their shape'),
+    'dynamic_graph_execute_mode': Option('s', None, _choice('lazy_recompile', 'dynamic_execute'),
+                                         'how dynamic inputs run'),
+    'dynamic_inputs_shape_range': Option('s', None, _text, 'range of dynamic input shapes'),
+    'input_shape': Option('s', None, _text, 'shapes, -1 where dynamic_dims fills in'),
+    'dynamic_dims': Option('s', None, _text, 'the sizes of the -1 dimensions'),
+    'dynamic_node_type': Option('i', None, _whole(0, 1), '0: data set inputs, 1: placeholders'),
+    'graph_run_mode': Option('i', 1, _whole(0, 1), '1: training, 0: inference'),
+    'deterministic': Option('i', 0, _whole(0, 1), '1: same result on every run'),
+    'buffer_optimize': Option('s', 'l2_optimize', _choice('l2_optimize', 'off_optimize'),
+                              'use of the L2 buffer'),
+    'session_device_id': Option('i', None, _whole(0), 'NPU of this session'),
+    'local_rank_id': Option('i', None, _whole(0, 7), 'rank within the server'),
+    'graph_memory_max_size': Option('s', None, npu_values.memory_size(), 'bytes for graphs'),
+    'variable_memory_max_size': Option('s', None, npu_values.memory_size(), 'bytes for variables'),
+    'stream_max_parallel_num': Option('s', None, _text, 'parallel streams of each engine'),
+    'op_debug_level': Option('i', 0, _whole(0), 'debug files of compiled operators'),
+    'enable_exception_dump': Option('i', 0, _whole(0), 'dump the operator that failed'),
+    'enable_small_channel': Option('i', 0, _whole(0), 'optimise few input channels'),
+    'auto_tune_mode': Option('s', '', _text, 'tune operators'),
+    'mstune_mode': Option('s', '', _choice('1', '2', '3', '4'), 'tune the model'),
+    'work_path': Option('s', '', values.directory(), 'where tuning works'),
+    'op_compiler_cache_mode': Option('s', '', _text, 'cache of compiled operators'),
+    'op_compiler_cache_dir': Option('s', '', _text, 'where that cache is'),
+    'debug_dir': Option('s', '', _text, 'where debug files are written'),
+    'enable_scope_fusion_passes': Option('s', '', _text, 'scope fusions to switch on'),
+}
+
+# An option and those of which it needs one: without it the adapter ignores it or aborts.
+NEEDS = (
+    ('enable_dump', 'dump_path'),
+    ('enable_dump_debug', 'dump_path'),
+    ('dump_path', 'enable_dump', 'enable_dump_debug'),
+    ('dump_step', 'enable_dump'),
+    ('dump_mode', 'enable_dump'),
+    ('dump_debug_mode', 'enable_dump_debug'),
+    ('profiling_mode', 'profiling_options'),
+    ('profiling_options', 'profiling_mode'),
+    ('optypelist_for_implmode', 'op_select_implmode'),
+    ('dynamic_graph_execute_mode', 'dynamic_input'),
+    ('dynamic_inputs_shape_range', 'dynamic_input'),
+    ('input_shape', 'dynamic_dims'),
+    ('dynamic_dims', 'dynamic_node_type'),
+    ('dynamic_node_type', 'input_shape'),
+    ('mstune_mode', 'work_path'),
+)
+EXCLUDES = (('precision_mode', 'precision_mode_v2'), ('enable_dump', 'enable_dump_debug'))
+
+
+def parse_option(flag, key, text):
+    """The typed value of one option; `flag` is what the user typed, for the message.
+
+    Raises InputError for an unknown key (with the nearest known one) and a value not allowed.
+    """
+    if key not in OPTIONS:
+        near = difflib.get_close_matches(key, OPTIONS, n=1)
+        hint = 'did you mean {}?'.format(*near) if near else 'known are ' + ', '.join(OPTIONS)
+        raise InputError('{}: there is no NPU option {}; {}'.format(flag, key, hint))
+    try:
+        return OPTIONS[key].kind.parse(text)
+    except ValueError as error:
+        raise InputError('{}: {}'.format(flag, error)) from None
+
+
+def faults(options, rank_size):
+    """Yields (key, message) for each rule between options that these options break."""
+    def is_on(key):
+        return options.get(key, False) is not False
+
+    for key, *needed in NEEDS:
+        if is_on(key) and not any(map(is_on, needed)):
+            yield key, 'needs ' + ' or '.join(map(_typed, needed))
+    for one, other in EXCLUDES:
+        if is_on(one) and is_on(other):
+            yield other, 'not together with ' + one
+    if options.get('iterations_per_loop', 1) > 1:
+        if not is_on('enable_data_pre_proc'):
+            yield 'iterations_per_loop', 'needs enable_data_pre_proc=True'
+        if is_on('mix_compile_mode'):
+            yield 'iterations_per_loop', 'not together with mix_compile_mode=True'
+    if is_on('modify_mixlist') and not _is_mixed(options):
+        yield ('modify_mixlist', 'needs --precision_mode=allow_mix_precision or '
+               '--npu_option=precision_mode_v2=mixed_float16')
+    if is_on('mstune_mode') and rank_size < 2:
+        yield 'mstune_mode', 'needs RANK_SIZE > 1'
+
+
+def check_iterations(options, total_steps, checkpoint_steps):
+    """InputError unless both step counts are multiples of iterations_per_loop."""
+    iterations = options.get('iterations_per_loop', 1)
+    for what, steps in (('training steps', total_steps), ('steps a checkpoint', checkpoint_steps)):
+        if steps % iterations:
+            raise InputError('--npu_option=iterations_per_loop={}: the {} {} are no multiple of it'
+                             .format(iterations, steps, what))
+
+
+def describe_options():
+    """The table for a help text: one line a key, with its default, meaning and values."""
+    return '\n'.join('{} ({}): {}; {}'.format(key, 'unset' if option.default in (None, '')
+                                              else option.default, option.meaning,
+                                              option.kind.allowed)
+                     for key, option in OPTIONS.items())
+
+
+def _typed(key):
+    return key + '=True' if OPTIONS[key].field == 'b' else key
+
+
+def _is_mixed(options):
+    return (options.get('precision_mode') == 'allow_mix_precision'
+            or options.get('precision_mode_v2') == 'mixed_float16')

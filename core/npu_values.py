@@ -1,0 +1,97 @@
+"""The kinds of values that only NpuOptimizer options have (contract section 4)."""
+import json
+import re
+
+from core import values
+
+_MIXLIST_FORM = ('{"black-list": {"to-add": [], "to-remove": []}, '
+                 '"white-list": {"to-add": [], "to-remove": []}}')
+_PROFILING_SWITCHES = ('training_trace', 'task_trace', 'aicpu')
+_PROFILING_OPERATORS = ('fp_point', 'bp_point')
+_AIC_METRICS = ('PipeUtilization', 'ArithmeticUtilization', 'Memory', 'MemoryL0', 'MemoryUB',
+                'ResourceConflictRatio', 'L2Cache')
+
+
+def dump_steps():
+    """`N` or `A-B` with A < B, joined by `|`, at most 100 of them: `0|5|10-20`."""
+    allowed = 'N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20'
+
+    def rises(steps):
+        ends = re.fullmatch('([0-9]+)(?:-([0-9]+))?', steps)
+        return ends and (ends.group(2) is None or int(ends.group(1)) < int(ends.group(2)))
+
+    def parse(text):
+        sets = text.split('|')
+        if len(sets) > 100 or not all(map(rises, sets)):
+            raise ValueError('must be ' + allowed)
+        return text
+    return values.Kind(allowed, parse)
+
+
+def memory_size():
+    """Bytes, as text: digits or a product such as `26*1024*1024*1024`."""
+    allowed = 'a number of bytes such as 1073741824 or 26*1024*1024*1024'
+
+    def parse(text):
+        if not re.fullmatch(r'[1-9][0-9]*( *\* *[1-9][0-9]*)*', text):
+            raise ValueError('must be ' + allowed)
+        return text
+    return values.Kind(allowed, parse)
+
+
+def mixlist_file():
+    """Path of the JSON file that moves operators into and out of the mixed precision lists."""
+    allowed = 'a JSON file of the form ' + _MIXLIST_FORM
+
+    def is_change(change):
+        return (isinstance(change, dict) and set(change) <= {'to-add', 'to-remove'}
+                and all(isinstance(names, list) and all(isinstance(n, str) and n for n in names)
+                        for names in change.values()))
+
+    def parse(path):
+        values.file_path().parse(path)
+        lists = _load_json(path)
+        if not (isinstance(lists, dict) and lists and set(lists) <= {'black-list', 'white-list'}
+                and all(map(is_change, lists.values()))):
+            raise ValueError('must be ' + allowed)
+        return path
+    return values.Kind(allowed, parse)
+
+
+def profiling_options():
+    """JSON text of what the profiler collects; `output` is a directory that exists."""
+    allowed = ('JSON text with the keys output, {} (on or off), {} and aic_metrics'
+               .format(', '.join(_PROFILING_SWITCHES), ', '.join(_PROFILING_OPERATORS)))
+    members = {'output': values.directory(), 'aic_metrics': values.choice(*_AIC_METRICS)}
+    members.update((name, values.choice('on', 'off')) for name in _PROFILING_SWITCHES)
+    # An empty operator name lets the profiler find the first and the last operator itself.
+    members.update((name, values.Kind('text', str)) for name in _PROFILING_OPERATORS)
+
+    def parse(text):
+        try:
+            options = json.loads(text)
+        except ValueError:
+            options = None
+        if not (isinstance(options, dict) and options and set(options) <= set(members)
+                and all(isinstance(value, str) for value in options.values())):
+            raise ValueError('must be ' + allowed)
+        for name in sorted(options):
+            _parse_member(name, members[name], options[name])
+        return text
+    return values.Kind(allowed, parse)
+
+
+def _parse_member(name, kind, text):
+    try:
+        kind.parse(text)
+    except ValueError as error:
+        raise ValueError('"{}" {}'.format(name, error)) from None
+
+
+def _load_json(path):
+    """What the JSON file holds, or None when it is not JSON text."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            return json.load(file)
+    except ValueError:
+        return None

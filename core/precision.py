@@ -1,0 +1,34 @@
+"""Loss scaling off an NPU, by TensorFlow's own classes (on an NPU: npu.distributed_optimizer)."""
+import tensorflow as tf
+
+from core import values
+
+
+def loss_scale():
+    """The kind of --loss_scale: False (off), True (dynamic) or a number >= 1 (static)."""
+    allowed = 'False, True (dynamic) or a number >= 1 (static)'
+    words = {'false': False, 'true': True}
+    scale = values.number(least=1)
+
+    def parse(text):
+        try:
+            return words[text.lower()] if text.lower() in words else scale.parse(text)
+        except ValueError:
+            raise ValueError('must be ' + allowed) from None
+    return values.Kind(allowed, parse)
+
+
+def scaled_optimizer(optimizer, scale):
+    """Any tf.train.Optimizer with the loss scaled and the gradients scaled back.
+
+    scale is what loss_scale() parses. A dynamic scale starts at 2^15, doubles after 2000 good steps
+    and halves (down to 1) at a gradient that is not finite. That step updates nothing, neither
+    weights nor slots nor the `global_step` given to apply_gradients(): steps run minus the value of
+    such a variable are the steps skipped. A static scale skips nothing. The scale's two variables
+    are global ones: initialised and saved like any other.
+    """
+    if scale is False:
+        return optimizer
+    policy = (tf.train.experimental.DynamicLossScale() if scale is True
+              else tf.train.experimental.FixedLossScale(scale))
+    return tf.train.experimental.MixedPrecisionLossScaleOptimizer(optimizer, policy)

@@ -1,0 +1,180 @@
+"""Training: a recipe and a Config made into one run. The only place that knows the order of things."""
+import contextlib
+import os
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from google.protobuf import text_format
+
+from core import checkpoints, evaluation, hooks, npu, npu_switches, step
+from core.clock import Clock
+from core.config import Config
+from core.errors import InputError
+from core.npu_options import check_iterations
+from core.report import Reporter, SkippedSteps, Summaries, say
+
+
+class Run(NamedTuple):
+    """What a recipe's own hooks may hold on to."""
+    config: Config
+    clock: Clock
+    step: step.Step
+    inputs: Any                    # recipe.Inputs
+    evaluate: evaluation.Evaluation
+    listener: Any                  # the recipe's log lines
+
+
+class _Start(tf.train.SessionRunHook):
+    """Puts the weights and the stream of batches where the run begins: fresh, warm or resumed."""
+
+    def __init__(self, config, saved, train_input, built):
+        self._config, self._saved, self._input, self._step = config, saved, train_input, built
+
+    def begin(self):
+        self._weights = tf.train.Saver(self._step.model_variables)
+
+    def after_create_session(self, session, coord):
+        if not (self._config.resume and self._saved.resume(session)) and self._config.ckpt_path:
+            path = checkpoints.find(self._config.ckpt_path, self._step.model_variables, self._config.network)
+            self._weights.restore(session, path)
+            say('weights from checkpoint: %s' % path)
+        self._input.initialize(session, int(session.run(self._step.number)))
+
+
+class _AfterStart(tf.train.SessionRunHook):
+    """Calls load(session) once the variables are initialised."""
+
+    def __init__(self, load):
+        self._load = load
+
+    def after_create_session(self, session, coord):
+        self._load(session)
+
+
+class _Save(tf.train.SessionRunHook):
+    """Saves a checkpoint every --save_interval epochs and after the last step."""
+
+    def __init__(self, clock, save, interval):
+        self._clock, self._save, self._interval = clock, save, interval
+
+    def after_run(self, run_context, run_values):
+        clock = self._clock
+        if clock.at_end or clock.passed(self._interval * clock.steps_per_epoch):
+            self._save(run_context.session)
+
+
+def train(recipe, config, cpu_gradients):
+    """Trains `recipe` as `config` says.
+
+    cpu_gradients: context manager under which the training graph is built on a CPU.
+    Raises InputError for bad input, hooks.LossIsNotFinite and hooks.Interrupted.
+    """
+    options = check(config)
+    device = npu.detect(config.device)
+    data = recipe.load(config)
+    with tf.Graph().as_default():
+        tf.set_random_seed(config.seed)
+        inputs = recipe.inputs(data, config)
+        steps, steps_per_epoch = _length(config, inputs), inputs.train.batches
+        check_iterations(options, steps, config.save_interval * steps_per_epoch)
+        with cpu_gradients() if device == 'cpu' else contextlib.suppress():
+            built = step.build(recipe, config, device, options, inputs.train.batch, steps, steps_per_epoch)
+        evaluate = evaluation.build(recipe, config, inputs.test)
+        checkpoints.add_facts(batch_size=config.batch_size, ranks=config.ranks, seed=config.seed,
+                              train_size=inputs.train_size)
+        train_op, per_run, device_hooks = built.train_op, 1, []
+        if device == 'npu' and options.get('iterations_per_loop', 1) > 1:
+            per_run = options['iterations_per_loop']
+            train_op, load = npu.loop_on_device(train_op, per_run)
+            device_hooks = [_AfterStart(load)]
+        clock = Clock(built.number, steps, steps_per_epoch, per_run)
+        run = Run(config, clock, built, inputs, evaluate, recipe.log(config))
+        session_config = npu.session_config(options, config.device)
+        _prepare(config, options, device)
+        _loop(train_op, clock, session_config, device_hooks + _hooks(recipe, run))
+
+
+def check(config):
+    """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
+    npu.is_used(config.device)
+    options = npu_switches.switch_options(config, config.ranks)
+    _check_writable('--output_path', config.output_path)
+    _check_writable('--modeldir', config.ckpt_dir)
+    _check_writable('--summary', config.summary_dir)
+    if config.modeldir and not config.resume:
+        checkpoints.check_unused(config.ckpt_dir)
+    return options
+
+
+def plan(config):
+    """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
+    check(config)
+    return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
+                batch_size=config.batch_size, synthetic=config.synthetic, resume=config.resume,
+                keep_history='' if config.keep_history is None else config.keep_history)
+
+
+def describe_session(config):
+    """The text of the ConfigProto that the run's session would get (--print_config)."""
+    return text_format.MessageToString(npu.session_config(check(config), config.device))
+
+
+def _check_writable(flag, path):
+    """Raises InputError unless directory `path` can be written to or made; makes nothing."""
+    existing = os.path.abspath(path)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
+        raise InputError('%s=%s: cannot be written: %s is not a directory that this user may write to' % (
+            flag, path, existing))
+
+
+def _length(config, inputs):
+    steps = config.train_steps or config.train_epochs * inputs.train.batches
+    if config.resume:
+        done = checkpoints.newest_step(config.ckpt_dir)
+        if done >= steps:
+            raise InputError('--resume: the run in %s has already done %d steps of %d; raise --train_epochs '
+                             'to go on' % (config.ckpt_dir, done, steps))
+    return steps
+
+
+def _prepare(config, options, device):
+    """Makes the directories, takes the checkpoints' lock and says what a reader of the log should know."""
+    for directory in [config.run_dir, config.ckpt_dir, config.summary_dir] + npu_switches.output_folders(options):
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise InputError('%s: cannot be made: %s' % (directory, error.strerror))
+    checkpoints.claim(config.ckpt_dir, config.resume)
+    if config.synthetic:
+        say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
+    notice = npu_switches.off_npu_notice(config)
+    if notice and device != 'npu':
+        say(notice)
+
+
+def _hooks(recipe, run):
+    """Every hook of the run, in the order in which they see a finished step."""
+    config, clock, built = run.config, run.clock, run.step
+    saved = checkpoints.Checkpoints(config.ckpt_dir, config.network)
+
+    def save(session):
+        saved.save(session, clock.step)
+    listeners = [run.listener, Summaries(config.summary_dir)]
+    if config.loss_scale is not False:
+        listeners.append(SkippedSteps())
+    display_step = min(config.display_step, clock.steps_per_epoch)
+    live = hooks.terminal()
+    return ([_Start(config, saved, run.inputs.train, built), clock, hooks.StopOnBadLoss(clock, built.loss),
+             Reporter(clock, built, config, display_step, run.evaluate, listeners)]
+            + recipe.hooks(run)
+            + [_Save(clock, save, config.save_interval), hooks.StopOnSignal(clock, save)]
+            + ([hooks.LiveLine(clock, built.loss, config.batch_size, live)] if live else []))
+
+
+def _loop(train_op, clock, session_config, run_hooks):
+    # SingularMonitoredSession, unlike MonitoredTrainingSession, never restarts a session by itself.
+    with tf.train.SingularMonitoredSession(run_hooks, config=session_config) as session:
+        while not clock.at_end:
+            session.run(train_op)

@@ -1,0 +1,92 @@
+"""Kinds of values a user types, for command-line flags and NpuOptimizer options alike.
+
+Stricter than int(), float() and bool() on purpose: no `1_000`, no `nan`, no "False" that is true.
+"""
+import math
+import os
+import re
+from typing import Callable, NamedTuple
+
+
+class Kind(NamedTuple):
+    """What a value may look like: parse(text) returns it or raises ValueError('must ...')."""
+    allowed: str     # completes 'must be ...'
+    parse: Callable
+
+
+def _kind(allowed, convert):
+    """A Kind whose convert(text) returns the value, or None when the text is not allowed."""
+    def parse(text):
+        value = convert(text)
+        if value is None:
+            raise ValueError('must be ' + allowed)
+        return value
+    return Kind(allowed, parse)
+
+
+def _limits(least=None, above=None, most=None, below=None):
+    """English for the limits that are given, '' for none, and the test of a value."""
+    if least is not None and most is not None:
+        words = ' from {} to {}'.format(least, most)
+    else:
+        signs = (('>=', least), ('>', above), ('<=', most), ('<', below))
+        words = ' and'.join(' {} {}'.format(s, limit) for s, limit in signs if limit is not None)
+
+    def within(value):
+        return ((least is None or value >= least) and (above is None or value > above)
+                and (most is None or value <= most) and (below is None or value < below))
+    return words, within
+
+
+def whole(least=None, most=None):
+    """A whole number of at most 18 digits (so that it fits 64 bits), as an int."""
+    words, within = _limits(least, most=most)
+
+    def convert(text):
+        if not re.fullmatch(r'[+-]?[0-9]{1,18}', text):
+            return None
+        return int(text) if within(int(text)) else None
+    return _kind('a whole number' + (words or ' of at most 18 digits'), convert)
+
+
+def number(least=None, above=None, most=None, below=None):
+    """A finite decimal number such as `0.1` or `1e-3`, as a float."""
+    words, within = _limits(least, above, most, below)
+
+    def convert(text):
+        if not re.fullmatch(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?', text):
+            return None
+        value = float(text)
+        return value if math.isfinite(value) and within(value) else None
+    return _kind('a number' + words, convert)
+
+
+def boolean():
+    """True or False in any case; 1 and 0 mean the same."""
+    words = {'true': True, '1': True, 'false': False, '0': False}
+    return _kind('True or False', lambda text: words.get(text.lower()))
+
+
+def choice(*names):
+    """One of these names, exactly."""
+    return _kind('one of ' + ', '.join(names), lambda text: text if text in names else None)
+
+
+def text():
+    """Any text but the empty one."""
+    return _kind('some text, not empty', lambda given: given or None)
+
+
+def file_path():
+    """The path of a file that is there and can be read, as typed."""
+    def convert(given):
+        return given if os.path.isfile(given) and os.access(given, os.R_OK) else None
+    return _kind('a file that exists and can be read', convert)
+
+
+def directory():
+    """The path of a directory that is there and can be read and written, as typed."""
+    def convert(given):
+        usable = os.path.isdir(given) and os.access(given, os.R_OK | os.W_OK | os.X_OK)
+        return given if usable else None
+    return _kind('a directory that exists and can be read and written', convert)

@@ -1,0 +1,50 @@
+"""CIFAR-10 and CIFAR-100 as their authors ship them: python pickles (contract section 1).
+
+https://www.cs.toronto.edu/~kriz/cifar.html. A batch may have any number of rows.
+"""
+import os
+
+import numpy as np
+
+from core.errors import InputError
+from data import pickles
+from data.dataset import DataSet, Split, check_labels, find
+
+ROW = 3 * 32 * 32  # bytes of an image, channel by channel
+
+
+def cifar10(path):
+    """The DataSet of the ten-class pickles in or under the directory `path`.
+
+    Images are uint8 [count, 32, 32, 3], labels int32. Raises InputError naming the file at fault.
+    """
+    names = [f'data_batch_{number}' for number in range(1, 6)] + ['test_batch']
+    folder = find(path, 'cifar-10-batches-py', names)
+    *train, test = [_split(os.path.join(folder, name), 'labels', 10) for name in names]
+    return DataSet(Split(*map(np.concatenate, zip(*train))), test, classes=10)
+
+
+def cifar100(path):
+    """The DataSet of the hundred fine classes, in the form of cifar10."""
+    names = ['train', 'test']
+    folder = find(path, 'cifar-100-python', names)
+    train, test = [_split(os.path.join(folder, name), 'fine_labels', 100) for name in names]
+    return DataSet(train, test, classes=100)
+
+
+def _split(path, label_key, classes):
+    record = pickles.load(path)
+    for key in ('data', label_key):
+        if key not in record:
+            raise InputError(f'{path}: has no {key!r}')
+    images = _images(path, record['data'])
+    return Split(images, check_labels(path, record[label_key], len(images), classes))
+
+
+def _images(path, rows):
+    shape = getattr(rows, 'shape', ())
+    if len(shape) != 2 or shape[0] == 0 or shape[1] != ROW or rows.dtype != np.uint8:
+        raise InputError(f'{path}: its data must be uint8 rows of {ROW}, not '
+                         f'{getattr(rows, "dtype", type(rows).__name__)} of shape {shape}')
+    return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+

@@ -1,0 +1,82 @@
+"""Fetches the samples of a batch, and finds others for those that cannot be loaded.
+
+A sample whose load_one fails (a corrupt JPEG) gives its place to the next good one of the
+epoch's permutation, so that shapes, order and resumption stay what they were without it.
+"""
+import tensorflow as tf
+
+from core.errors import InputError
+from data.seeds import SAMPLE, seed_of
+
+TRIES = 8  # with at most 1 % of the files bad, all of them fail once in 10 ** 16 times
+
+
+class Skipped:
+    """The samples of a data set that could not be loaded; more than 1 % of them are too many."""
+
+    def __init__(self, count):
+        self.count = count  # of the whole data set
+        self.names = set()
+
+    def report(self, names):
+        """Warns of each of the `names` (an array of bytes) that is new."""
+        for name in sorted({name.decode() for name in names} - self.names):
+            tf.logging.warning('%s: cannot be decoded as a JPEG image: skipped', name)
+            self.names.add(name)
+
+    def check(self):
+        """Raises InputError when more than 1 % were skipped."""
+        if 100 * len(self.names) > self.count:
+            raise InputError(f'{min(self.names)}: one of {len(self.names)} files that cannot be '
+                             f'decoded, more than 1 % of {self.count}; mend or remove them')
+
+
+def load(places, split, load_one, seed, batch_size, skipped=None):
+    """The samples at the `places` of a batch: a Dataset, and what its placeholders are fed.
+
+    `places` is a Dataset of (place, index), int64 [batch_size] and [batch_size, tries]; the
+    result one of (place, x, y, good), where good (bool [batch_size]) marks the rows that hold a
+    sample. Each try but the first is used only if those before it failed, which is told to
+    `skipped`; without that, failure to load ends the run.
+    """
+    x, y = (tf.placeholder(tf.as_dtype(array.dtype), array.shape) for array in split)
+    feed = {x: split.x, y: split.y}
+    if load_one is None:
+        return places.map(lambda place, index: (place, tf.gather(x, index[:, 0]),
+                                                tf.gather(y, index[:, 0]),
+                                                tf.fill([batch_size], True))), feed
+
+    def load_place(place, index):
+        sample_seed = seed_of(seed, SAMPLE, place)
+        tries = tf.data.Dataset.from_tensor_slices(
+            (tf.range(index.shape[0]), tf.gather(x, index), tf.gather(y, index)))
+        loaded = tries.map(lambda attempt, x, y: (attempt, *load_one(x, y, sample_seed)))
+        if skipped:
+            blank = _blank(loaded, attempt=index.shape[0])
+            loaded = loaded.apply(tf.data.experimental.ignore_errors()).concatenate(blank)
+        return (place, index, *tf.data.experimental.get_single_element(loaded.take(1)))
+
+    def report_failures(place, index, attempt, x_batch, y_batch):
+        if not skipped:
+            return place, x_batch, y_batch, tf.fill([batch_size], True)
+        tries = index.shape[1]
+        failed = tf.range(tries) < attempt[:, None]
+        names = tf.gather(x, tf.boolean_mask(index, failed))
+        told = tf.cond(tf.reduce_any(failed), lambda: _tell(skipped, names), lambda: True)
+        with tf.control_dependencies([told]):
+            return place, tf.identity(x_batch), y_batch, attempt < tries
+
+    samples = places.unbatch().map(load_place, tf.data.experimental.AUTOTUNE)
+    return samples.batch(batch_size, drop_remainder=True).map(report_failures), feed
+
+
+def _tell(skipped, names):
+    return tf.py_func(lambda names: skipped.report(names) or True, [names], tf.bool)
+
+
+def _blank(samples, attempt):
+    """A Dataset of one sample of zeros in the form of `samples`."""
+    types = tf.compat.v1.data.get_output_types(samples)[1:]
+    shapes = tf.compat.v1.data.get_output_shapes(samples)[1:]
+    return tf.data.Dataset.from_tensors(
+        (tf.constant(int(attempt)), *(tf.zeros(*form) for form in zip(shapes, types))))

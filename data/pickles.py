@@ -1,0 +1,92 @@
+"""Reads a pickled dict of NumPy arrays, lists, strings and numbers without trusting it.
+
+Nothing a pickle names is ever imported or called: the few NumPy names that pickled arrays
+mention are answered by stand-ins of our own, so not even NumPy's C code for unpickling sees a
+hostile state. Pickles of Python 2, Python 3 and NumPy 1 and 2 (contract section 1) read alike.
+"""
+import io
+import pickle
+import re
+
+import numpy as np
+
+from core.errors import InputError
+
+
+def load(path):
+    """The dict pickled in the file at `path`, its keys as str, its strings of Python 2 as bytes.
+
+    Raises InputError naming the file when it is missing, truncated or holds anything else.
+    """
+    try:
+        with open(path, 'rb') as file:
+            content = io.BytesIO(file.read())
+    except OSError as error:
+        raise InputError(f'{path}: {error.strerror}')
+    try:
+        record = _Unpickler(content, encoding='bytes').load()
+    except Exception as error:  # garbage can end in any exception of the interpreter's
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise InputError(f'{path}: truncated, or not a pickle of arrays ({reason:.200})')
+    if not isinstance(record, dict):
+        raise InputError(f'{path}: holds a {type(record).__name__}, not a dict of arrays')
+    return {_text(key): getattr(value, 'array', value) for key, value in record.items()}
+
+
+class _Unpickler(pickle.Unpickler):
+    """An unpickler that knows the names below and no others."""
+
+    def find_class(self, module, name):
+        try:
+            return _STAND_INS[module.replace('numpy._core', 'numpy.core'), name]
+        except KeyError:
+            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not allowed')
+
+
+class _Array:
+    """Stands for numpy.ndarray."""
+
+    def __setstate__(self, state):
+        _, shape, dtype, is_fortran, data = state
+        flat = np.frombuffer(data, dtype.value)
+        self.array = flat.reshape(shape, order='F' if is_fortran else 'C')
+
+
+class _DType:
+    """Stands for numpy.dtype; plain numbers only."""
+
+    def __init__(self, name, _align=False, _copy=False):
+        if not re.fullmatch('[biuf][1248]', _text(name)):
+            raise pickle.UnpicklingError(f'an array of type {name}, which is not a number')
+        self.value = np.dtype(_text(name))
+
+    def __setstate__(self, state):
+        self.value = self.value.newbyteorder(_text(state[1]))
+
+
+def _reconstruct(_subtype, _shape, _typecode):
+    return _Array()
+
+
+def _scalar(dtype, data):
+    return np.frombuffer(data, dtype.value)[0]
+
+
+def _encode(text, encoding):
+    """_codecs.encode as Python 3 writes bytes in the protocols of Python 2."""
+    if encoding not in ('latin1', 'latin-1'):
+        raise pickle.UnpicklingError(f'bytes encoded as {encoding}')
+    return text.encode('latin1')
+
+
+def _text(string):
+    return string.decode('latin1') if isinstance(string, bytes) else str(string)
+
+
+_STAND_INS = {
+    ('numpy', 'ndarray'): _Array,
+    ('numpy', 'dtype'): _DType,
+    ('numpy.core.multiarray', '_reconstruct'): _reconstruct,
+    ('numpy.core.multiarray', 'scalar'): _scalar,
+    ('_codecs', 'encode'): _encode,
+}

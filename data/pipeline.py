@@ -1,0 +1,160 @@
+"""Streams of batches by tf.data in which everything is a function of (seed, step).
+
+A training run can therefore stop anywhere and resume on the very same batches, and `ranks` ranks
+with batches of B see, step by step, what one rank sees with batches of ranks * B. Arrays are fed
+when an iterator is initialized and never enter the GraphDef. Pieces:
+
+    index_batches  which samples make up each batch, epoch after epoch
+    training_stream, test_stream  ... fetched, loaded and transformed: Streams
+    zip_streams    several Streams side by side, each with epochs of its own
+    as_input       a Stream made an Input: something a step's graph can be built on
+
+`load_one(x, y, seed) -> (x, y)` works on single samples (decoding, cropping); its seed depends on
+the sample's place in the whole stream, so it is the same however many ranks share the batch.
+`transform(x, y, seed)` works on a rank's whole batch and may return anything; its seed depends on
+step and rank. Seeds are int64 [2], for tf.random.stateless_* (data/seeds.py). With `skipped`
+(a data.loading.Skipped) a sample that cannot be loaded is replaced in training and weighs 0 in
+tests.
+"""
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import InputError
+from data.loading import TRIES, load
+from data.seeds import BATCH, ORDER, random_integers, seed_of
+
+
+class Stream(NamedTuple):
+    """A tf.data.Dataset and what its placeholders must be fed."""
+    dataset: tf.data.Dataset
+    feed: dict      # placeholder -> array
+    starts: tuple   # placeholders of the step to begin with
+    batches: int    # of one pass over the data
+
+
+class Input(NamedTuple):
+    """An initializable iterator and the batch it delivers."""
+    iterator: tf.data.Iterator
+    batch: tuple    # of tensors with static shapes: (x, y), or whatever the transform returns
+    feed: dict
+    starts: tuple
+    batches: int    # of one pass over the data: the steps of an epoch
+
+    def initialize(self, session, first_step=0):
+        """Puts the data in and goes to the batch of `first_step`, loading none of those before."""
+        steps = {start: first_step for start in self.starts}
+        session.run(self.iterator.initializer, {**self.feed, **steps})
+
+
+def train_input(split, batch_size, seed, **options):
+    """The endless Input of shuffled batches that training_stream makes."""
+    return as_input(training_stream(split, batch_size, seed, **options))
+
+
+def test_input(split, batch_size, **options):
+    """The Input of one pass over `split` in its order, as test_stream makes it."""
+    return as_input(test_stream(split, batch_size, **options))
+
+
+def as_input(stream):
+    """The Input that delivers what the Stream holds."""
+    with tf.device('/cpu:0'):
+        iterator = tf.data.make_initializable_iterator(stream.dataset.prefetch(2))
+        return Input(iterator, iterator.get_next(), *stream[1:])
+
+
+def zip_streams(*streams):
+    """One Stream of tuples of the streams' batches; a pass is a pass over the first."""
+    feed = {key: array for stream in streams for key, array in stream.feed.items()}
+    starts = sum((stream.starts for stream in streams), ())
+    dataset = tf.data.Dataset.zip(tuple(stream.dataset for stream in streams))
+    return Stream(dataset, feed, starts, streams[0].batches)
+
+
+def training_stream(split, batch_size, seed, transform=None, load_one=None, skipped=None,
+                    rank=0, ranks=1):
+    """An endless Stream of rank `rank`'s batches (x, y) of `batch_size`, shuffled every epoch.
+
+    The samples left over when an epoch is cut into whole global batches are dropped, others in
+    every epoch. Raises InputError when not even one global batch can be filled.
+    """
+    batches = steps_per_epoch(len(split.y), batch_size, ranks)
+    with tf.device('/cpu:0'):
+        start = tf.placeholder(tf.int64, [], name='first_step')
+        places = index_batches(len(split.y), batch_size, seed, start, rank, ranks,
+                               tries=TRIES if skipped else 1)
+        samples, feed = load(places, split, load_one, seed, batch_size, skipped)
+        dataset = _transform(samples, transform, seed, batch_size)
+    return Stream(dataset, feed, (start,), batches)
+
+
+def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
+                drop_remainder=False, rank=0, ranks=1):
+    """A Stream of `split` once, in order: batches (x, y, weight) of `batch_size` rows.
+
+    Rows that only fill up the last batches, and those of samples that cannot be loaded, have
+    weight 0, all others 1 (float32 [batch_size]).
+    Every rank gets the same number of batches. With `drop_remainder` a global batch that cannot
+    be filled is left out instead. With a transform the batch is (*transform(x, y, seed), weight).
+    """
+    count, stride = len(split.y), batch_size * ranks
+    batches = (steps_per_epoch(count, batch_size, ranks) if drop_remainder
+               else -(-count // stride))
+
+    def weigh(place, good, *batch):
+        return batch + (tf.cast(good & (place < count), tf.float32),)
+
+    with tf.device('/cpu:0'):
+        row = tf.range(rank * batch_size, (rank + 1) * batch_size, dtype=tf.int64)
+        places = tf.data.Dataset.range(0, batches * stride, stride).map(
+            lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None]))
+        samples, feed = load(places, split, load_one, 0, batch_size, skipped)
+        dataset = _transform(samples, transform, 0, batch_size, weigh)
+    return Stream(dataset, feed, (), batches)
+
+
+def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1):
+    """An endless Dataset of (place, index) from batch `first_step` on.
+
+    `place` (int64 [batch_size]) numbers the samples through the whole stream; `index` (int64
+    [batch_size, tries]) says which of the `count` samples to take, and which instead. An
+    epoch's permutation is cut into global batches of ranks * batch_size, of which the rank
+    takes its slice.
+    """
+    stride, batches = batch_size * ranks, steps_per_epoch(count, batch_size, ranks)
+
+    def epoch_batches(epoch):
+        row = tf.reshape(tf.range(batches * stride), [batches, ranks, batch_size])[:, rank]
+        candidate = (row[..., None] + tf.range(tries)) % count
+        index = tf.gather(_permutation(count, seed_of(seed, ORDER, epoch)), candidate)
+        place = epoch * batches * stride + tf.cast(row, tf.int64)
+        skipped = tf.maximum(first_step - epoch * batches, 0)
+        return tf.data.Dataset.from_tensor_slices((place, index)).skip(skipped)
+
+    epochs = tf.data.Dataset.range(first_step // batches, np.iinfo(np.int64).max)
+    return epochs.flat_map(epoch_batches)
+
+
+def steps_per_epoch(count, batch_size, ranks=1):
+    """How many whole global batches `count` samples fill; InputError if it is none."""
+    if batch_size * ranks > count:
+        on = f' on each of {ranks} ranks' if ranks > 1 else ''
+        raise InputError(f'--batch_size={batch_size}{on}: larger than the data set of {count} '
+                         f'samples; use at most {count // ranks}')
+    return count // (batch_size * ranks)
+
+
+def _transform(samples, transform, seed, batch_size, finish=lambda place, good, *batch: batch):
+    """finish(place, good, *transform(x, y, seed)) for a Dataset of (place, x, y, good)."""
+    transform = transform or (lambda x, y, seed: (x, y))
+
+    def apply(place, x, y, good):
+        return finish(place, good, *transform(x, y, seed_of(seed, BATCH, place[0] // batch_size)))
+    return samples.map(apply, num_parallel_calls=tf.data.experimental.AUTOTUNE)
+
+
+def _permutation(count, seed):
+    order = tf.argsort(random_integers([count], seed), direction='DESCENDING')
+    return tf.cast(order, tf.int64)

@@ -1,0 +1,69 @@
+"""Changes of whole batches of images on their way to the net, in the graph.
+
+All chance comes from an int64 [2] `seed` through tf.random.stateless_*, so that a resumed run
+sees the same batches again (data/pipeline.py). Images are [batch, height, width, channels].
+"""
+import tensorflow as tf
+
+from data.seeds import split_seed
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # of the training images, scaled to 0..1
+CIFAR10_DEVIATION = (0.2470, 0.2435, 0.2616)
+
+POSES = 6  # of SESEMI's proxy task: 0, 90, 180, 270 degrees, left-right, up-down
+
+
+def normalize(images):
+    """CIFAR uint8 images as float32, each channel of about zero mean and unit deviation."""
+    mean, deviation = (255 * tf.constant(x) for x in (CIFAR10_MEAN, CIFAR10_DEVIATION))
+    return (tf.cast(images, tf.float32) - mean) / deviation
+
+
+def shift(images, seed, most=2, least=0):
+    """Each image moved by `least` to `most` pixels along each axis, either way, evenly drawn.
+
+    What comes in at a border is the image mirrored, its edge repeated (Keras's 'reflect').
+    """
+    batch, height, width, _ = images.shape.as_list()
+    steps = [step for step in range(-most, most + 1) if abs(step) >= least]
+    drawn = tf.random.stateless_uniform([batch, 2], seed, 0, len(steps), tf.int32)
+    first = most + tf.gather(steps, drawn)
+    padded = tf.pad(images, [[0, 0], [most, most], [most, most], [0, 0]], 'SYMMETRIC')
+    rows = tf.gather(padded, first[:, :1] + tf.range(height), axis=1, batch_dims=1)
+    return tf.gather(rows, first[:, 1:] + tf.range(width), axis=2, batch_dims=1)
+
+
+def flip(images, seed):
+    """Each image mirrored left-right with probability one half."""
+    heads = tf.random.stateless_uniform([images.shape[0].value, 1, 1, 1], seed) < 0.5
+    return tf.where(tf.broadcast_to(heads, images.shape), images[:, :, ::-1], images)
+
+
+def add_noise(images, seed, deviation=0.15):
+    """Float images with Gaussian noise of SESEMI's deviation added."""
+    return images + deviation * tf.random.stateless_normal(images.shape, seed)
+
+
+def six_poses(images):
+    """Square images in all six poses, and which each is: [6 * batch, ...], int32 [6 * batch].
+
+    The poses of an image follow one another; rotations are counter-clockwise.
+    """
+    batch, *shape = images.shape.as_list()
+    turned = tf.transpose(images, [0, 2, 1, 3])
+    poses = [images, turned[:, ::-1], images[:, ::-1, ::-1], turned[:, :, ::-1],
+             images[:, :, ::-1], images[:, ::-1]]
+    return (tf.reshape(tf.stack(poses, axis=1), [POSES * batch] + shape),
+            tf.tile(tf.range(POSES), [batch]))
+
+
+def test_copies(images, seed, flips):
+    """The copies of SESEMI's test: plain, shifted, both noisy, and all four mirrored too.
+
+    Returns [8, *images.shape], or 4 without `flips`. The first copy is `images` itself.
+    """
+    shift_seed, *noise_seeds = split_seed(seed, 5)
+    plain = [images, shift(images, shift_seed, least=1)]
+    mirrored = [copy[:, :, ::-1] for copy in plain] if flips else []
+    noisy = [add_noise(copy, part) for copy, part in zip(plain + mirrored, noise_seeds)]
+    return tf.stack(plain + mirrored + noisy)

@@ -1,0 +1,33 @@
+"""What the Python entries share: from the command line to a recipe and a Config, and from errors to a status."""
+import sys
+
+from core import config as config_lib
+from core import flags, hooks
+from core.errors import InputError
+from launchers.recipes import RECIPES, recipe_of
+
+
+def run(act, argv, environ):
+    """act(recipe, config) for the command line `argv`; returns the exit status.
+
+    0 when done; 2 for bad input; 1 for a loss that is not finite; 130 and 143 after Ctrl-C and SIGTERM.
+    """
+    if flags.asks_for_help(argv):
+        print(flags.usage(RECIPES))
+        return 0
+    try:
+        given = flags.parse(argv)
+        recipe = recipe_of(given)
+        act(recipe, config_lib.resolve(recipe, given, environ))
+        return 0
+    except InputError as error:
+        return _fail(error, 2)
+    except hooks.LossIsNotFinite as error:
+        return _fail(error, 1)
+    except hooks.Interrupted as error:
+        return _fail(error, 128 + error.signum)
+
+
+def _fail(error, status):
+    print(error, file=sys.stderr)
+    return status

@@ -1,0 +1,116 @@
+# shellcheck shell=bash
+# Finds, or builds, the Python with TensorFlow 1.15 that runs everything here. Functions only.
+#
+# find_python sets PYTHON to the first of: the PYTHON that is given; python3 or python3.7 where
+# TensorFlow 1.15 is installed already (an Ascend image); .venv, built from requirements.txt on
+# first use. A .venv needs Python 3.7: TensorFlow 1.15 has no wheels for a later one.
+
+REPO_ROOT=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
+
+die() {  # STATUS MESSAGE: one line on stderr, and the end
+    printf '%s\n' "$2" >&2
+    exit "$1"
+}
+
+find_python() {
+    local name
+    source_ascend_environment
+    if [[ -n ${PYTHON:-} ]]; then
+        [[ $PYTHON != */* ]] || PYTHON=$(realpath -s -- "$PYTHON")
+        has_tensorflow "$PYTHON" || die 2 \
+            "PYTHON=$PYTHON does not import TensorFlow 1.15: install it there, or unset PYTHON"
+        return
+    fi
+    for name in python3 python3.7; do
+        if has_tensorflow "$name"; then
+            PYTHON=$name
+            return
+        fi
+    done
+    build_venv "$REPO_ROOT/.venv"
+    PYTHON=$REPO_ROOT/.venv/bin/python
+}
+
+source_ascend_environment() {
+    local package install_root
+    for package in ascend-toolkit nnae tfplugin; do
+        for install_root in /usr/local/Ascend "${HOME:-}/Ascend"; do
+            if [[ -f $install_root/$package/set_env.sh ]]; then
+                set +eu  # the vendor's scripts read unset variables
+                # shellcheck source=/dev/null
+                source "$install_root/$package/set_env.sh" >&2
+                set -eu
+                break
+            fi
+        done
+    done
+}
+
+has_tensorflow() {  # PYTHON: looking for the package is cheap, importing it is the proof
+    "$1" -c '
+import importlib.util, sys
+if importlib.util.find_spec("tensorflow") is None:
+    sys.exit(1)
+import tensorflow
+sys.exit(not tensorflow.__version__.startswith("1.15"))' </dev/null &>/dev/null
+}
+
+build_venv() {  # VENV
+    local base key
+    key=$(sha256sum <"$REPO_ROOT/requirements.txt")
+    if is_set_up "$1" "$key"; then
+        "$1/bin/python" -c '' &>/dev/null && return
+        rm -f -- "$1/.complete"  # the Python it was built from is gone
+    fi
+    base=$(find_python37) || die 1 "no Python 3.7 found: install it (pyenv install 3.7, or your \
+system's python3.7 and python3.7-venv), or set PYTHON to a Python with TensorFlow 1.15"
+    set_up "$1" "$key" fill_venv "$1" "$base"
+}
+
+fill_venv() {  # VENV BASE_PYTHON; a pip older than 19.3 knows no wheel of TensorFlow's packages
+    "$2" -m venv "$1" &&
+        "$1/bin/python" -m pip install --quiet --upgrade pip &&
+        "$1/bin/python" -m pip install --quiet --requirement "$REPO_ROOT/requirements.txt"
+}
+
+is_set_up() {  # DIR KEY
+    [[ -f $1/.complete && $(<"$1/.complete") == "$2" ]]
+}
+
+set_up() {  # DIR KEY COMMAND...: COMMAND fills DIR, once for each KEY, in one process at a time
+    local dir=$1 key=$2
+    shift 2
+    is_set_up "$dir" "$key" && return
+    printf 'setting up %s: once, a minute or two\n' "$dir" >&2
+    (
+        flock 9
+        is_set_up "$dir" "$key" && exit  # by the process that was waited for
+        rm -rf -- "${dir:?}"
+        "$@" >"$dir.log" 2>&1 || {
+            tail -n 10 -- "$dir.log" >&2
+            die 1 "setting up $dir failed: the lines above end its log, $dir.log"
+        }
+        printf '%s\n' "$key" >"$dir/.complete"
+    ) 9>"$dir.lock"
+}
+
+find_python37() {  # prints the first Python 3.7 that makes venvs: a pyenv shim may not even run
+    local candidate
+    while IFS= read -r candidate; do
+        if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 7))' \
+            </dev/null &>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done < <(python37_candidates)
+    return 1
+}
+
+python37_candidates() {
+    local pyenv_root
+    type -ap python3.7 python3
+    for pyenv_root in "$(pyenv root 2>/dev/null)" "${PYENV_ROOT:-}" "${HOME:-}/.pyenv"; do
+        printf '%s\n' "$pyenv_root"/versions/3.7.*/bin/python
+    done
+    printf '%s\n' /usr/local/python3.7*/bin/python3.7
+}

@@ -1,0 +1,16 @@
+"""The evaluator: python3 -m launchers.evaluate --network=cspnet --data_path=DIR --ckpt_path=FILE_OR_DIR."""
+import os
+import sys
+
+from core import evaluation
+from launchers import command
+
+
+def act(recipe, config):
+    """Prints the vendor's lines for a checkpoint on the test set."""
+    for line in recipe.evaluation_lines(evaluation.evaluate(recipe, config)):
+        print(line)
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(act, sys.argv[1:], os.environ))

@@ -1,0 +1,17 @@
+"""The systems there are: one row per network, and its keys are what --network may be."""
+from core.config import FIELDS
+from core.errors import InputError
+from launchers import cspnet
+
+RECIPES = {
+    'cspnet': cspnet.RECIPE,
+}
+
+
+def recipe_of(given):
+    """The Recipe that the parsed flags ask for. Raises InputError for a network there is none of."""
+    default = next(field.default for field in FIELDS if field.name == 'network')
+    name = given.get('network', default)
+    if name not in RECIPES:
+        raise InputError('--network=%s: must be one of %s' % (name, ', '.join(RECIPES)))
+    return RECIPES[name]

@@ -1,0 +1,1 @@
+"""The networks, one file per paper: pure functions from images to logits."""

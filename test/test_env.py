@@ -1,0 +1,191 @@
+"""launchers/env.sh finds a Python, or builds one, on machines made of stubs.
+
+A stub Python tells its version, has TensorFlow or not, and makes venvs that hold a copy of itself.
+The PATH of each machine has the stubs and the few tools that env.sh needs, nothing of this machine.
+"""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from test_launcher import ROOT, until
+
+TOOLS = ('bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'flock', 'mkdir', 'readlink', 'realpath',
+         'rm', 'sha256sum', 'sleep', 'tail')
+STUB = '''#!/bin/bash
+# has_tensorflow, the venv check and `python -c ""` differ in their code
+if [[ $1 == -c ]]; then
+    case $2 in
+        *tensorflow*) exit {no_tensorflow} ;;
+        *version_info*) exit {not_37} ;;
+        *) exit 0 ;;
+    esac
+fi
+echo "${{*:2}}" >>"{calls}"
+if [[ $2 == venv ]]; then
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+elif [[ $* == *requirements.txt* ]]; then
+    echo "pip says: line 1"
+    [[ -z $STUB_PIP_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
+    exit ${{STUB_PIP_STATUS:-0}}
+fi
+'''
+
+
+class Machine:
+    """A home directory, a PATH and a repository with nothing but env.sh and requirements.txt."""
+
+    def __init__(self, root):
+        self.bin, self.home, self.repo = root / 'bin', root / 'home', root / 'a repo'
+        self.calls = root / 'calls'
+        for directory in (self.bin, self.home, self.repo / 'launchers'):
+            directory.mkdir(parents=True)
+        shutil.copy(os.path.join(ROOT, 'launchers', 'env.sh'), str(self.repo / 'launchers'))
+        (self.repo / 'requirements.txt').write_text('tensorflow==1.15.0\n')
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(shutil.which(tool))
+
+    def add_python(self, path, tensorflow=False, is_37=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(STUB.format(no_tensorflow=int(not tensorflow), not_37=int(not is_37),
+                                    calls=self.calls))
+        path.chmod(0o755)
+        return path
+
+    def add_failing_shim(self, name):
+        (self.bin / name).write_text('#!/bin/sh\necho "%s: command not found"; exit 127' % name)
+        (self.bin / name).chmod(0o755)
+
+    def start(self, **environment):
+        environment = dict({'PATH': str(self.bin), 'HOME': str(self.home)}, **environment)
+        script = 'set -euo pipefail; source "$0"; find_python; echo "$PYTHON"'
+        return subprocess.Popen(
+            [shutil.which('bash'), '-c', script, str(self.repo / 'launchers' / 'env.sh')],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            universal_newlines=True, cwd=str(self.home), preexec_fn=os.setsid)
+
+    def find_python(self, **environment):
+        """-> (status, the Python that was found, stderr)"""
+        process = self.start(**environment)
+        stdout, stderr = process.communicate(timeout=60)
+        return process.returncode, stdout.strip(), stderr
+
+    def set_ups(self):
+        """-> how often a venv was made."""
+        calls = self.calls.read_text() if self.calls.exists() else ''
+        return sum(line.startswith('venv') for line in calls.splitlines())
+
+    @property
+    def venv_python(self):
+        return str(self.repo / '.venv' / 'bin' / 'python')
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['python3', 'python3.7'])
+def test_a_python_with_tensorflow_is_used_and_nothing_is_installed(machine, name):
+    machine.add_failing_shim('python3')
+    machine.add_failing_shim('python3.7')
+    machine.add_python(machine.bin / name, tensorflow=True)
+    assert machine.find_python() == (0, name, '')
+    assert not machine.calls.exists()
+
+
+def test_the_given_python_comes_first(machine):
+    machine.add_python(machine.bin / 'python3', tensorflow=True)
+    given = machine.add_python(machine.home / 'my python', tensorflow=True)
+    assert machine.find_python(PYTHON=str(given)) == (0, str(given), '')
+    assert machine.find_python(PYTHON='./my python') == (0, str(given), '')
+
+
+def test_a_given_python_without_tensorflow_is_refused(machine):
+    given = machine.add_python(machine.home / 'python')
+    for python in (str(given), str(machine.home / 'missing')):
+        status, _, stderr = machine.find_python(PYTHON=python)
+        assert status == 2 and stderr.count('\n') == 1
+        assert 'PYTHON=%s does not import TensorFlow 1.15' % python in stderr
+
+
+def test_a_venv_is_built_once_beside_a_failing_shim_of_pyenv(machine):
+    machine.add_failing_shim('python3.7')
+    machine.add_python(machine.bin / 'python3', is_37=False)
+    machine.add_python(machine.home / '.pyenv' / 'versions' / '3.7.9' / 'bin' / 'python')
+    status, python, stderr = machine.find_python()
+    assert (status, python) == (0, machine.venv_python)
+    assert stderr == 'setting up %s/.venv: once, a minute or two\n' % machine.repo
+    assert machine.find_python() == (0, machine.venv_python, '') and machine.set_ups() == 1
+
+
+def test_python_37_is_found_under_any_of_its_names(machine):
+    for python in (machine.bin / 'python3', machine.bin / 'python3.7',
+                   machine.home / 'root' / 'versions' / '3.7.1' / 'bin' / 'python'):
+        machine.add_python(python)
+        assert machine.find_python(PYENV_ROOT=str(machine.home / 'root'))[0] == 0
+        python.unlink()
+        shutil.rmtree(str(machine.repo / '.venv'))
+    assert machine.set_ups() == 3
+
+
+@pytest.mark.skipif(bool(glob.glob('/usr/local/python3.7*')), reason='this machine always has one')
+def test_without_python_37_one_line_says_what_to_install(machine):
+    machine.add_python(machine.bin / 'python3', is_37=False)
+    status, _, stderr = machine.find_python()
+    assert status == 1 and stderr.startswith('no Python 3.7 found: install it')
+    assert stderr.count('\n') == 1 and not (machine.repo / '.venv').exists()
+
+
+def test_new_requirements_rebuild_the_venv(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    machine.find_python()
+    (machine.repo / 'requirements.txt').write_text('tensorflow==1.15.5\n')
+    assert machine.find_python()[0] == 0 and machine.set_ups() == 2
+
+
+def test_a_venv_whose_python_is_gone_is_rebuilt(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    machine.find_python()
+    os.remove(machine.venv_python)
+    assert machine.find_python()[0] == 0 and machine.set_ups() == 2
+
+
+def test_a_failed_set_up_shows_pips_last_words_and_is_done_again(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    status, python, stderr = machine.find_python(STUB_PIP_STATUS='1')
+    assert (status, python) == (1, '') and 'pip says: line 1\n' in stderr
+    assert stderr.splitlines()[-1].startswith('setting up %s/.venv failed' % machine.repo)
+    (machine.repo / '.venv' / 'half-built').write_text('')
+    assert machine.find_python()[0] == 0 and machine.set_ups() == 2
+    assert not (machine.repo / '.venv' / 'half-built').exists()
+
+
+def test_an_interrupted_set_up_is_done_again(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    process = machine.start(STUB_PIP_WAITS='1')
+    until(machine.calls.with_name('calls.waiting').exists)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert machine.find_python()[:2] == (0, machine.venv_python) and machine.set_ups() == 2
+
+
+def test_two_launchers_at_once_build_one_venv(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    processes = [machine.start() for _ in range(3)]
+    assert [process.communicate(timeout=60)[0].strip() for process in processes] == [
+        machine.venv_python] * 3
+    assert machine.set_ups() == 1
+
+
+def test_the_ascend_environment_is_sourced_even_if_it_reads_unset_variables(machine):
+    toolkit = machine.home / 'Ascend' / 'ascend-toolkit'
+    toolkit.mkdir(parents=True)
+    (toolkit / 'set_env.sh').write_text(
+        'export PATH=$PATH:%s LD_LIBRARY_PATH=$NO_SUCH_VARIABLE\nfalse\necho noise\n' % toolkit)
+    machine.add_python(toolkit / 'python3.7', tensorflow=True)
+    assert machine.find_python() == (0, 'python3.7', 'noise\n')

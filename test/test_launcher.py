@@ -1,0 +1,376 @@
+"""test/train_*.sh from the plan to the Final block, with fake_python.py in the trainer's place."""
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.join(ROOT, 'test')
+CSPNET = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf'
+
+
+def place_with(directory, *python):
+    """Makes `directory`/python run the given command; returns the directory."""
+    script = directory / 'python'
+    script.write_text('#!/bin/sh\nexec %s "$@"\n' % ' '.join('"%s"' % word for word in python))
+    script.chmod(0o755)
+    return directory
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory with a Python that is fake_python.py."""
+    return place_with(tmp_path, sys.executable, os.path.join(HERE, 'fake_python.py'))
+
+
+@pytest.fixture
+def real_place(tmp_path):
+    """A directory with the Python that runs the tests: its trainer is the real one."""
+    return place_with(tmp_path, sys.executable)
+
+
+def start(place, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
+    """Starts a launcher; its output goes to `output` unless a flag says otherwise."""
+    environment = dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID=device,
+                       **dict(environment))
+    for name in ('MODELARTS_MODEL_PATH', 'LIVE_FD'):
+        if name not in dict(environment):
+            environment.pop(name, None)
+    if device is None:
+        del environment['ASCEND_DEVICE_ID']
+    command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (place / 'output')]
+    for stream in ('stdout', 'stderr'):
+        popen.setdefault(stream, subprocess.PIPE)
+    return subprocess.Popen(command + list(flags), env=environment, universal_newlines=True,
+                            cwd=popen.pop('cwd', str(place)), **popen)
+
+
+def launch(place, *flags, **options):
+    """-> (exit status, stdout, stderr) of a launcher that has ended."""
+    process = start(place, *flags, **options)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def fake(behaviour):
+    return {'environment': {'FAKE_TRAINER': behaviour}}
+
+
+def until(fact, seconds=30):
+    """Polls until fact() is true; returns it."""
+    deadline = time.time() + seconds
+    while not fact():
+        assert time.time() < deadline, 'it never came true'
+        time.sleep(0.02)
+    return fact()
+
+
+def trainer_of(place):
+    """Waits until the trainer of a FAKE_TRAINER=stop run is ready; returns its process id."""
+    log = place / 'output' / '0' / 'train_0.log'
+    ready = until(lambda: log.exists() and re.search(r'ready (\d+)\n', log.read_text()))
+    return int(ready.group(1))
+
+
+def is_running(pid):
+    try:
+        with open('/proc/%d/stat' % pid) as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+def tree(directory):
+    """-> {relative path: content} of all files but the lock."""
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*')
+            if path.is_file() and not path.name.startswith('.lock')}
+
+
+def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
+    status, stdout, stderr = launch(place)
+    run_dir = place / 'output' / '0'
+    assert (status, stderr) == (0, '')
+    lines = re.sub(r'(Duration sec :) \d+', r'\1 N', stdout).splitlines()
+    assert lines == [
+        '### get your log here : %s/train_0.log' % run_dir,
+        'Training on synthetic data: give --data_path=DIR to train on real data',
+        '------------------ ERROR NOTICE START ------------------',
+        "ERROR, your task haven't used Ascend NPU, please check your npu Migration.",
+        '------------------ ERROR NOTICE END------------------',
+        '------------------ Final result ------------------',
+        'Final Performance images/sec : 1250.0',
+        'Final Performance sec/step : 0.0512',
+        'E2E Training Duration sec : N',
+        'Final Train Accuracy : 0.6605']
+    case_log = (run_dir / (CSPNET + '.log')).read_text()
+    assert re.sub(r'(E2ETrainingTime =) \d+', r'\1 N', case_log).splitlines() == [
+        'Network = CSPNet_ID0840_for_TensorFlow', 'RankSize = 1', 'BatchSize = 64',
+        'DeviceType = ' + os.uname().machine, 'CaseName = ' + CSPNET, 'ActualFPS = 1250.0',
+        'TrainingTime = 51.2', 'TrainAccuracy = 0.6605', 'ActualLoss = 1.2345678',
+        'E2ETrainingTime = N']
+    assert (run_dir / (CSPNET + '_loss.txt')).read_text() == '2.3025851\n1.2345678\n'
+
+
+@pytest.mark.parametrize('script, flags, case_name', [
+    ('train_full_1p.sh', ['--network=sesemi'], 'SESEMI_ID1270_for_TensorFlow_bs16_1p_acc'),
+    ('train_performance_1p.sh', ['--network=alexnet'],
+     'AlexNet_ID0259_for_TensorFlow_bs100_1p_perf'),
+    ('train_performance_1p.sh', ['--network=swa'], 'SWA_ID0252_for_TensorFlow_bs16384_1p_perf'),
+    ('train_performance_1p_static_eval.sh', [],
+     'cutmix_ID2502_for_TensorFlow2.X_bs32_1p_static_eval_perf'),
+    ('train_performance_1p_dynamic_eval.sh', [],
+     'cutmix_ID2502_for_TensorFlow2.X_bs32_1p_dynamic_eval_perf'),
+])
+def test_the_vendors_case_names(place, script, flags, case_name):
+    assert launch(place, *flags, script=script)[0] == 0
+    assert (place / 'output' / '0' / (case_name + '.log')).is_file()
+
+
+def test_an_npu_run_is_told_from_the_log(place):
+    stdout = launch(place, **fake('npu'))[1]
+    assert 'INFO, your task have used Ascend NPU' in stdout and 'ERROR' not in stdout
+
+
+def test_flags_reach_the_trainer_untouched(place):
+    data_path = '--data_path=/no such/;$(touch oops) `touch oops` "x" *'
+    calls = place / 'calls'
+    status, stdout, _ = launch(place, data_path, environment={'FAKE_CALLS': str(calls)})
+    assert status == 0 and not (place / 'oops').exists()
+    assert json.loads(calls.read_text()) == [
+        '--case=performance', '--output_path=%s' % (place / 'output'), data_path]
+    assert 'synthetic' not in stdout
+
+
+def test_odd_output_paths_and_links_to_the_script_work(place):
+    link = place / 'a link'
+    link.symlink_to(os.path.join(HERE, 'train_performance_1p.sh'))
+    status, stdout, stderr = launch(place, '--output_path=out put;$(touch oops)', script=str(link))
+    assert (status, stderr) == (0, '') and 'Final result' in stdout
+    run_dir = place / 'out put;$(touch oops)' / '0'
+    assert (run_dir / (CSPNET + '.log')).is_file() and not (place / 'oops').exists()
+
+
+def test_a_bad_flag_is_the_trainers_to_refuse_and_nothing_is_touched(place):
+    status, stdout, stderr = launch(place, '--batchsize=3')
+    assert (status, stdout, stderr) == (2, '', 'unknown flag --batchsize\n')
+    assert not (place / 'output').exists()
+
+
+@pytest.mark.parametrize('device', ['', '8', '-1', 'x', '1 2', '00', '../0'])
+def test_a_device_that_is_no_small_number_is_refused_before_anything(place, device):
+    status, stdout, stderr = launch(place, device=device)
+    assert (status, stdout) == (2, '') and not (place / 'output').exists()
+    assert stderr == "ASCEND_DEVICE_ID='%s': must be a whole number from 0 to 7\n" % device
+
+
+def test_an_unset_device_is_0_and_said(place):
+    status, _, stderr = launch(place, device=None)
+    assert (status, stderr) == (0, 'ASCEND_DEVICE_ID is not set: using 0\n')
+    assert (place / 'output' / '0' / 'train_0.log').is_file()
+
+
+def test_help_is_shown_and_nothing_runs(place):
+    status, stdout, _ = launch(place, '-h')
+    assert (status, stdout) == (0, 'usage: the flags and their defaults\n')
+    assert not (place / 'output').exists()
+
+
+def test_the_plan_alone_is_shown_and_nothing_runs(place):
+    status, stdout, _ = launch(place, '--plan')
+    assert status == 0 and 'run_dir=%s' % (place / 'output' / '0') in stdout
+    assert not (place / 'output').exists()
+
+
+def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(place):
+    status, stdout, stderr = launch(place, **fake('die'))
+    log = place / 'output' / '0' / 'train_0.log'
+    lines = stderr.splitlines()
+    assert status == 128 + signal.SIGKILL and 'Final result' not in stdout
+    assert lines[0] == 'line 81' and lines[-2] == 'the last words' and len(lines) == 21
+    assert lines[-1] == ('training ended with status 137; the lines above end its log, %s' % log)
+    assert list(tree(place / 'output')) == ['0/train_0.log']
+
+
+@pytest.mark.parametrize('status', [1, 2, 127, 143])
+def test_the_trainers_status_is_the_launchers(place, status):
+    assert launch(place, **fake('exit%d' % status))[0] == status
+
+
+def test_a_run_without_speed_in_its_log_is_an_error(place):
+    status, stdout, stderr = launch(place, **fake('no FPS'))
+    assert status == 1 and 'Final result' not in stdout
+    assert stderr.startswith('cannot read images per second from ')
+    assert list(tree(place / 'output')) == ['0/train_0.log']
+
+
+def test_a_previous_run_is_moved_to_the_history(place):
+    launch(place, '--data_path=first')
+    first = tree(place / 'output' / '0')
+    launch(place)
+    (archive,) = (place / 'output' / 'history').iterdir()
+    assert re.match(r'0-\d{8}-\d{6}$', archive.name) and tree(archive) == first
+    assert set(tree(place / 'output' / '0')) == set(first)
+
+
+def test_runs_of_the_same_second_do_not_share_an_archive(place):
+    script = ('source "$0/launchers/common.sh"; new_archive "$1/0-20240101-000000"; '
+              'new_archive "$1/0-20240101-000000"; new_archive "$1/0-20240101-000000"')
+    names = subprocess.check_output(['bash', '-c', script, ROOT, str(place)]).decode().split()
+    assert [os.path.basename(name) for name in names] == [
+        '0-20240101-000000', '0-20240101-000000-2', '0-20240101-000000-3']
+
+
+def test_a_resumed_run_keeps_its_checkpoints_and_summaries_in_place(place):
+    run_dir = place / 'output' / '0'
+    for name in ('ckpt/model.ckpt-10', 'summary/events', 'train_0.log', '.hidden'):
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_dir / name).write_text('old')
+    assert launch(place, '--resume=True')[0] == 0
+    (archive,) = (place / 'output' / 'history').iterdir()
+    assert set(tree(archive)) == {'train_0.log', '.hidden'}
+    assert tree(run_dir)['ckpt/model.ckpt-10'] == tree(run_dir)['summary/events'] == 'old'
+
+
+def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(place):
+    history = place / 'output' / 'history'
+    names = ['0-20240101-000000', '0-20240101-000000-2', '0-20240101-000000-10',
+             '0-20240102-000000', '1-20230101-000000', '0-20230101', 'x0-20230101-000000', 'mine']
+    for name in names:
+        (history / name).mkdir(parents=True)
+    (history / '0-20220101-000000').symlink_to(history / 'mine')
+    assert launch(place, '--keep_history=2')[0] == 0
+    gone = {'0-20240101-000000', '0-20240101-000000-2'}
+    assert {path.name for path in history.iterdir()} == (set(names) | {'0-20220101-000000'}) - gone
+
+
+def test_without_keep_history_every_archive_stays(place):
+    history = place / 'output' / 'history'
+    for day in range(10, 30):
+        (history / ('0-202401%d-000000' % day)).mkdir(parents=True)
+    launch(place)
+    assert len(list(history.iterdir())) == 20
+
+
+def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_killed(place):
+    first = start(place, **fake('stop'))
+    trainer = trainer_of(place)
+    before = tree(place / 'output')
+    refused = launch(place)
+    assert launch(place, device='1')[0] == 0
+    first.kill()
+    first.wait()
+    refused_again = launch(place)
+    os.kill(trainer, signal.SIGTERM)
+    for status, stdout, stderr in (refused, refused_again):
+        assert (status, stdout) == (1, '')
+        assert stderr.startswith('ASCEND_DEVICE_ID=0 is in use') and stderr.count('\n') == 1
+    assert (place / 'output' / '0' / 'train_0.log').read_text().startswith(before['0/train_0.log'])
+    until(lambda: not is_running(trainer))
+    assert launch(place)[0] == 0
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_lets_the_trainer_save_and_leaves_no_process_behind(place, number):
+    launcher = start(place, **fake('stop'))
+    trainer = trainer_of(place)
+    launcher.send_signal(number)
+    stderr = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 143 and not is_running(trainer)
+    sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+    assert 'checkpoint saved after signal %d\n' % sent in stderr
+    assert not list((place / 'output' / '0').glob('*_perf*'))
+
+
+def on_a_terminal(place, keys=b'', **options):
+    """Runs a launcher on a terminal, types `keys` to a ready trainer; -> (status, screen)."""
+    controller, terminal = pty.openpty()
+    launcher = start(place, stdin=terminal, stdout=terminal, stderr=terminal,
+                     preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(1), os.O_RDWR))),
+                     **options)
+    os.close(terminal)
+    if keys:
+        trainer_of(place)
+        os.write(controller, keys)
+    screen = b''
+    while True:
+        try:
+            screen += os.read(controller, 4096)
+        except OSError:  # EIO: everyone who held the terminal has ended
+            break
+    os.close(controller)
+    return launcher.wait(timeout=60), screen.decode()
+
+
+def test_the_live_line_is_on_the_terminal_only(place):
+    status, screen = on_a_terminal(place)
+    assert status == 0 and 'the live line\r\n' in screen and 'Final result' in screen
+    assert 'the live line' not in (place / 'output' / '0' / 'train_0.log').read_text()
+
+
+def test_no_live_line_in_a_pipe(place):
+    assert 'the live line' not in launch(place, environment={'LIVE_FD': '1'})[1]
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_trainer_once(place):
+    status, screen = on_a_terminal(place, keys=b'\x03', **fake('stop'))
+    assert status == 143
+    assert screen.count('checkpoint saved after signal %d' % signal.SIGINT) == 1
+
+
+def test_in_modelarts_the_output_is_on_the_screen_too_and_its_own_log_is_named(place):
+    logs = place / 'modelarts log'
+    logs.mkdir()
+    (logs / 'job-proc-rank-0.txt').write_text('')
+    environment = {'MODELARTS_MODEL_PATH': '/model', 'MODELARTS_LOG_DIR': str(logs)}
+    status, stdout, _ = launch(place, environment=environment)
+    log = (place / 'output' / '0' / 'train_0.log').read_text()
+    assert status == 0 and log in stdout and 'Final Performance images/sec : 1250.0' in stdout
+    assert '### get your log here : %s/job-proc-rank-0.txt\n' % logs in stdout
+
+
+def test_in_modelarts_the_trainers_status_is_kept_and_our_log_named_without_theirs(place):
+    environment = {'MODELARTS_MODEL_PATH': '/model', 'FAKE_TRAINER': 'die',
+                   'MODELARTS_LOG_DIR': str(place / 'missing')}
+    status, stdout, _ = launch(place, environment=environment)
+    assert status == 137 and 'line 0\n' in stdout
+    assert '### get your log here : %s/output/0/train_0.log\n' % place in stdout
+
+
+def test_the_real_trainer_plans_what_the_launcher_reads(real_place):
+    status, stdout, stderr = launch(real_place, '--keep_history=3', '--plan')
+    plan = dict(line.split('=', 1) for line in stdout.splitlines())
+    assert (status, stderr) == (0, '') and not (real_place / 'output').exists()
+    assert plan['run_dir'] == str(real_place / 'output' / '0') and plan['keep_history'] == '3'
+    assert (plan['network'], plan['case_name']) == ('cspnet', 'perf')
+    assert plan['synthetic'] == 'True' and plan['resume'] == 'False'
+    assert int(plan['batch_size']) > 0
+
+
+def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_place):
+    status, stdout, stderr = launch(real_place, '--batchsize=3')
+    assert (status, stdout) == (2, '') and not (real_place / 'output').exists()
+    assert 'batchsize' in stderr and stderr.count('\n') == 1
+
+
+def test_the_real_trainer_answers_help_with_its_flags(real_place):
+    status, stdout, _ = launch(real_place, '-h')
+    assert status == 0 and '--batch_size' in stdout and not (real_place / 'output').exists()
+
+
+def test_bash_is_shellcheck_clean():
+    shellcheck = shutil.which('shellcheck')
+    if shellcheck is None:
+        pytest.skip('shellcheck is not installed: test/run_tests.sh installs it')
+    files = ['.ci/run'] + ['%s/%s' % (folder, name) for folder in ('launchers', 'test')
+                           for name in os.listdir(os.path.join(ROOT, folder))
+                           if name.endswith('.sh')]
+    found = subprocess.run([shellcheck] + files, cwd=ROOT, stdout=subprocess.PIPE,
+                           universal_newlines=True)
+    assert (found.returncode, found.stdout) == (0, '')

@@ -1,0 +1,87 @@
+"""launchers/<network>.sh reads the right figures out of our logs and the vendors' own."""
+import os
+import subprocess
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+GOLDEN = os.path.join(ROOT, 'test', 'golden')
+VENDOR_LOGS = os.path.join(os.path.dirname(ROOT), 'shared', 'vendor-logs')
+BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
+
+
+def bash(script, *arguments):
+    """Runs a script on top of the launchers' library; returns its standard output."""
+    script = 'set -euo pipefail; source "$0/launchers/common.sh"; ' + script
+    return subprocess.run(['bash', '-c', script, ROOT] + list(arguments), check=True,
+                          stdout=subprocess.PIPE, universal_newlines=True).stdout
+
+
+def figures(network, log):
+    """-> (images a second, seconds a step, losses, accuracy) as the network's file reads them."""
+    script = 'source "$0/launchers/$1.sh"; "$2" "$3" "$4"'
+
+    def read(function):
+        return bash(script, network, 'read_' + function, log, str(BATCH_SIZES[network])).split()
+    return (float(read('fps')[0]), float(read('step_time')[0]),
+            [float(loss) for loss in read('losses')], read('accuracy'))
+
+
+@pytest.mark.parametrize('network, fps, step_time, losses, accuracy', [
+    ('cspnet', 1250.0, 0.0512, [2.3025851, 1.2345678], ['0.6605']),
+    ('alexnet', 812.6, 0.123, [0.693147, 0.412345], ['61.2']),
+    ('swa', 1 / 0.62e-6, 16384 * 0.62e-6, [0.5102, 0.3021], ['0.9123']),
+    ('sesemi', 16 / 0.05318, 0.05318, [4.5556, 1.2345], ['0.7821']),
+    ('cutmix', 1250.0, 32 / 1250.0, [2.1111, 1.9876], ['0.4567']),
+])
+def test_figures_of_our_golden_logs(network, fps, step_time, losses, accuracy):
+    log = os.path.join(GOLDEN, network + '.log')
+    assert figures(network, log) == (pytest.approx(fps), pytest.approx(step_time), losses, accuracy)
+
+
+@pytest.mark.skipif(not os.path.isdir(VENDOR_LOGS), reason='the vendors\' logs are not here')
+@pytest.mark.parametrize('network, fps, step_time, loss_lines, loss, accuracy', [
+    ('cspnet', 17.537586959355902, 3.6493047845363615, 5, 0.6304564, ['0.9547']),
+    ('alexnet', 24.54034, 4.075, 3, 0.772675, ['49.7']),
+    ('swa', 1e6, 16384e-6, 100, 0.3997, []),
+    ('sesemi', 16 / 6, 6, 1, 4.5556, ['0.9560']),
+    ('cutmix', 185.08, 32 / 185.08, 2, 0.7654, ['1.0000']),
+])
+def test_figures_of_the_vendors_logs(network, fps, step_time, loss_lines, loss, accuracy):
+    log = os.path.join(VENDOR_LOGS, network, 'train_0.log')
+    found_fps, found_step_time, losses, found_accuracy = figures(network, log)
+    assert (found_fps, found_step_time) == (pytest.approx(fps), pytest.approx(step_time))
+    assert (len(losses), losses[-1], found_accuracy) == (loss_lines, loss, accuracy)
+
+
+@pytest.mark.parametrize('duration, seconds', [
+    ('6us/sample', 6e-6), ('0.62us/sample', 0.62e-6), ('1ms/sample', 1e-3),
+    ('53ms/step', 0.053), ('53.18ms/step', 0.05318), ('6s/step', 6),
+])
+def test_keras_durations_are_read_with_their_unit(duration, seconds):
+    assert float(bash('keras_seconds "$1"', duration)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize('drawn, left', [
+    (b'1/9 - ETA: 1s\b\b\b\b\r9/9 - 1s\n', '9/9 - 1s\n'),
+    (b'a whole line\r\n', 'a whole line\n'),
+    (b'12\b\b\b\b\b34\b\b\n', '34\n'),
+])
+def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
+    log = tmp_path / 'log'
+    log.write_bytes(drawn)
+    assert bash('last_states "$1"', str(log)) == left
+
+
+@pytest.mark.parametrize('network', sorted(BATCH_SIZES))
+def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
+    log = tmp_path / 'log'
+    log.write_text('nothing of use\n')
+    read_all = ('source "$0/launchers/$1.sh"; '
+                'for f in fps step_time losses accuracy; do "read_$f" "$2" 16; done')
+    assert bash(read_all, network, str(log)).strip() == ''
+
+
+def test_a_missing_log_is_an_error():
+    with pytest.raises(subprocess.CalledProcessError):
+        bash('source "$0/launchers/cspnet.sh"; fps=$(read_fps missing.log)')
