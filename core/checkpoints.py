@@ -4,6 +4,7 @@ A checkpoint holds every global variable: weights, optimizer slots, the step, th
 loss scale; and the facts of its run, so that nobody resumes it on another sequence of batches.
 TensorFlow writes the index last, so that a save cut short leaves no checkpoint, only temporary files.
 """
+import contextlib
 import fcntl
 import glob
 import os
@@ -17,7 +18,6 @@ from core.report import say
 _KEPT = 5
 _PREFIX = 'model.ckpt'
 _FACTS = 'run_facts/'
-_CLAIMS = []                       # open lock files; the lock lasts until the process ends
 _BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
            tf.errors.InvalidArgumentError, tf.errors.InternalError)
 
@@ -94,19 +94,20 @@ def check_unused(directory):
                          'another directory' % directory)
 
 
-def claim(directory, resume):
-    """Makes `directory` this process's own for as long as it lives.
+@contextlib.contextmanager
+def claimed(directory, resume):
+    """A context in which `directory` is this process's own, and free again however it ends.
 
     Raises InputError when another process has it, or it holds a run that is not to be resumed.
     """
-    lock = open(os.path.join(directory, '.lock'), 'w')
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise InputError('%s: another run is writing its checkpoints there' % directory)
-    _CLAIMS.append(lock)
-    if not resume:
-        check_unused(directory)
+    with open(os.path.join(directory, '.lock'), 'w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError('%s: another run is writing its checkpoints there' % directory)
+        if not resume:
+            check_unused(directory)
+        yield
 
 
 def _check_fits(path, reader, variables, network):

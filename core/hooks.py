@@ -43,18 +43,24 @@ class StopOnSignal(tf.train.SessionRunHook):
     def __init__(self, clock, save):
         self._clock, self._save = clock, save
         self._received = None
+        self._previous = {}
 
     def _receive(self, signum, frame):
         self._received = signum
 
     def after_create_session(self, session, coord):
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._receive)
+            self._previous[signum] = signal.signal(signum, self._receive)
 
     def after_run(self, run_context, run_values):
         if self._received and not self._clock.at_end:
             self._save(run_context.session)
+            self.end(run_context.session)
             raise Interrupted(self._received, self._clock.step)
+
+    def end(self, session):
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
 
 
 class LiveLine(tf.train.SessionRunHook):

@@ -91,7 +91,8 @@ def train(recipe, config, cpu_gradients):
         run = Run(config, clock, built, inputs, evaluate, recipe.log(config))
         session_config = npu.session_config(options, config.device)
         _prepare(config, options, device)
-        _loop(train_op, clock, session_config, device_hooks + _hooks(recipe, run))
+        with checkpoints.claimed(config.ckpt_dir, config.resume):
+            _loop(train_op, clock, session_config, device_hooks + _hooks(recipe, run))
 
 
 def check(config):
@@ -103,7 +104,14 @@ def check(config):
     _check_writable('--summary', config.summary_dir)
     if config.modeldir and not config.resume:
         checkpoints.check_unused(config.ckpt_dir)
+    if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
+        raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
+                         '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
     return options
+
+
+def _inside(path, directory):
+    return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
 
 
 def plan(config):
@@ -140,13 +148,12 @@ def _length(config, inputs):
 
 
 def _prepare(config, options, device):
-    """Makes the directories, takes the checkpoints' lock and says what a reader of the log should know."""
+    """Makes the directories and says what a reader of the log should know."""
     for directory in [config.run_dir, config.ckpt_dir, config.summary_dir] + npu_switches.output_folders(options):
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise InputError('%s: cannot be made: %s' % (directory, error.strerror))
-    checkpoints.claim(config.ckpt_dir, config.resume)
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
     notice = npu_switches.off_npu_notice(config)
@@ -164,7 +171,8 @@ def _hooks(recipe, run):
     listeners = [run.listener, Summaries(config.summary_dir)]
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
-    display_step = min(config.display_step, clock.steps_per_epoch)
+    short = clock.steps < config.display_step
+    display_step = clock.steps_per_epoch if short else config.display_step
     live = hooks.terminal()
     return ([_Start(config, saved, run.inputs.train, built), clock, hooks.StopOnBadLoss(clock, built.loss),
              Reporter(clock, built, config, display_step, run.evaluate, listeners)]

@@ -129,6 +129,7 @@ train() {  # LOG FLAG...: returns when the trainer has ended well, else exits wi
 start_trainer() {  # LOG FLAG...: sets trainer, its process id
     local log=$1
     shift
+    : >"$log"  # made here, not by the trainer's process: tail may be faster
     trainer='' signal=''
     trap 'forward TERM' TERM HUP
     trap 'forward INT' INT
@@ -138,7 +139,7 @@ start_trainer() {  # LOG FLAG...: sets trainer, its process id
         export LIVE_FD=3
     fi
     set -m  # a process group of its own, which Ctrl-C reaches once: from here, and not ignored
-    "$PYTHON" -m launchers.train "$@" >"$log" 2>&1 </dev/null &
+    "$PYTHON" -m launchers.train "$@" >>"$log" 2>&1 </dev/null &
     trainer=$!
     set +m
     [[ -z $signal ]] || forward "$signal"

@@ -2,4 +2,19 @@
 import os
 import sys
 
+import pytest
+
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fake_npu')
+
+
+@pytest.fixture
+def npu_calls(monkeypatch):
+    """The calls that reach npu_bridge, on a machine that has it and one rank."""
+    monkeypatch.syspath_prepend(FAKE)
+    monkeypatch.setenv('RANK_SIZE', '1')
+    import npu_bridge
+    yield npu_bridge.calls
+    for name in [name for name in sys.modules if name.split('.')[0] in ('npu_bridge', 'hccl')]:
+        del sys.modules[name]

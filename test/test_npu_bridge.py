@@ -1,29 +1,13 @@
 """What the framework asks of npu_bridge, seen by the recording stand-in in fake_npu/."""
-import os
-import sys
-
 import pytest
 import tensorflow as tf
 
 from core import npu
 from core.errors import InputError
 
-FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fake_npu')
-
 
 @pytest.fixture
-def calls(monkeypatch):
-    """The calls that reach npu_bridge, on a machine that has it and one rank."""
-    monkeypatch.syspath_prepend(FAKE)
-    monkeypatch.setenv('RANK_SIZE', '1')
-    import npu_bridge
-    yield npu_bridge.calls
-    for name in [name for name in sys.modules if name.split('.')[0] in ('npu_bridge', 'hccl')]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def eight_ranks(calls, monkeypatch):
+def eight_ranks(npu_calls, monkeypatch):
     monkeypatch.setenv('RANK_SIZE', '8')
     monkeypatch.setenv('JOB_ID', '10087')
 
@@ -44,7 +28,7 @@ def test_a_machine_without_npu_bridge_is_a_cpu_and_says_so_when_asked_for_an_npu
         npu.detect('npu')
 
 
-def test_a_machine_with_npu_bridge_is_an_npu_unless_the_cpu_is_asked_for(calls):
+def test_a_machine_with_npu_bridge_is_an_npu_unless_the_cpu_is_asked_for(npu_calls):
     assert npu.detect('auto') == npu.detect('npu') == 'npu'
     assert npu.detect('cpu') == 'cpu'
 
@@ -57,30 +41,30 @@ def test_an_npu_bridge_that_does_not_load_is_an_error_not_a_run_on_the_cpu(tmp_p
         npu.detect('auto')
 
 
-def test_one_rank_without_a_loss_scale_keeps_its_optimizer(calls):
+def test_one_rank_without_a_loss_scale_keeps_its_optimizer(npu_calls):
     optimizer = tf.train.GradientDescentOptimizer(0.1)
     assert npu.distributed_optimizer(optimizer, False, 1) is optimizer
-    assert calls == []
+    assert npu_calls == []
 
 
-def test_many_ranks_without_a_loss_scale_reduce_each_gradient(calls, eight_ranks):
+def test_many_ranks_without_a_loss_scale_reduce_each_gradient(npu_calls, eight_ranks):
     weight = _trained_weight(lambda opt: npu.distributed_optimizer(opt, False, 8))
     assert weight == pytest.approx(0.8)
-    assert calls == [('NPUDistributedOptimizer', 'GradientDescentOptimizer'), ('allreduce', 'sum')]
+    assert npu_calls == [('NPUDistributedOptimizer', 'GradientDescentOptimizer'), ('allreduce', 'sum')]
 
 
-def test_a_static_loss_scale_on_one_rank_is_not_distributed(calls):
+def test_a_static_loss_scale_on_one_rank_is_not_distributed(npu_calls):
     weight = _trained_weight(lambda opt: npu.distributed_optimizer(opt, 128.0, 1))
     assert weight == pytest.approx(0.8)
-    assert calls == [('FixedLossScaleManager', 128.0),
+    assert npu_calls == [('FixedLossScaleManager', 128.0),
                      ('NPUOptimizer', 'GradientDescentOptimizer', False, True, False)]
 
 
-def test_a_dynamic_loss_scale_on_many_ranks_also_reduces(calls, eight_ranks):
+def test_a_dynamic_loss_scale_on_many_ranks_also_reduces(npu_calls, eight_ranks):
     weight = _trained_weight(lambda opt: npu.distributed_optimizer(
         opt, True, 8, is_tailing_optimization=True))
     assert weight == pytest.approx(0.8)
-    assert calls == [('ExponentialUpdateLossScaleManager', 2 ** 32, 1000, 2, 2, 0.5),
+    assert npu_calls == [('ExponentialUpdateLossScaleManager', 2 ** 32, 1000, 2, 2, 0.5),
                      ('NPUOptimizer', 'GradientDescentOptimizer', True, True, True),
                      ('allreduce', 'sum')]
 
@@ -92,7 +76,7 @@ def test_an_all_reduce_without_its_environment_is_refused(eight_ranks, monkeypat
         npu.distributed_optimizer(tf.train.GradientDescentOptimizer(0.1), False, 8)
 
 
-def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(calls):
+def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(npu_calls):
     with tf.Graph().as_default():
         counter = tf.get_variable('counter', initializer=0)
         train_op, load = npu.loop_on_device(tf.assign_add(counter, 1).op, 10)
@@ -103,12 +87,12 @@ def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(calls
             load(session)
             session.run(train_op)
             assert session.run(counter) == 1
-    assert [call[0] for call in calls] == ['create_iteration_per_loop_var',
+    assert [call[0] for call in npu_calls] == ['create_iteration_per_loop_var',
                                            'load_iteration_per_loop_var']
-    assert calls[1][1] == 10
+    assert npu_calls[1][1] == 10
 
 
-def test_a_broadcast_brings_the_roots_weights_and_leaves_counters_alone(calls):
+def test_a_broadcast_brings_the_roots_weights_and_leaves_counters_alone(npu_calls):
     with tf.Graph().as_default(), tf.Session() as session:
         weights = tf.get_variable('weights', initializer=[1.0, 2.0])
         steps = tf.get_variable('steps', initializer=3, trainable=False)
@@ -117,16 +101,16 @@ def test_a_broadcast_brings_the_roots_weights_and_leaves_counters_alone(calls):
         session.run(synchronise)
         assert session.run([weights, steps])[0].tolist() == [7, 7]
         assert session.run(steps) == 3
-    assert calls == [('broadcast', 'weights', 0)]
+    assert npu_calls == [('broadcast', 'weights', 0)]
 
 
-def test_dropout_on_an_npu_is_its_own(calls):
+def test_dropout_on_an_npu_is_its_own(npu_calls):
     with tf.Graph().as_default(), tf.Session() as session:
         kept = session.run(npu.dropout(tf.ones([1000]), 0.5))
     assert set(kept) == {0, 2}
-    assert calls == [('dropout', 0.5)]
+    assert npu_calls == [('dropout', 0.5)]
 
 
-def test_gradients_are_split_by_percent_of_their_size(calls):
+def test_gradients_are_split_by_percent_of_their_size(npu_calls):
     npu.split_gradients([60, 19, 21])
-    assert calls == [('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group')]
+    assert npu_calls == [('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group')]

@@ -1,0 +1,50 @@
+"""CSPNet's recipe: its log lines and its share of the launcher's contract (sections 1 and 3)."""
+import re
+
+import pytest
+
+from core.config import resolve
+from core.report import Report
+from launchers import cspnet, recipes
+from test_log_reading import figures
+
+REPORT = Report(step=1000, steps=3910, epoch=1, epochs=5, steps_per_epoch=782, batch_size=64,
+                values={'loss': 1.2345678, 'accuracy': .5}, means={'loss': 2., 'accuracy': .4}, learning_rate=1e-3,
+                skipped=0, seconds=62., run_seconds=51.2, seconds_per_step=.0512)
+
+
+@pytest.fixture
+def log(capfd):
+    """The lines of a run whose last step and epoch is `REPORT`'s."""
+    lines = cspnet.RECIPE.log(None)
+    lines.epoch_start(0, 5)
+    lines.step(REPORT)
+    lines.epoch(REPORT)
+    lines.epoch(REPORT._replace(evaluation={'accuracy': .66054, 'loss': 1.}))
+    lines.end(REPORT)
+    return capfd.readouterr().out
+
+
+def test_the_lines_are_the_vendors(log):
+    assert log.splitlines() == [
+        'Epoch: 001 Step/Batch: 000001000 --- Loss: 1.2345678 Training accuracy: 0.5000',
+        'Elapsed time: 00d 00h 01m 02s',
+        'Validation accuracy: 0.6605',
+        'Elapsed time: 00d 00h 01m 02s',
+        'StepTime = 0.051200',
+        'FPS = 1250.0000']
+    # The vendor's greps want one line of each, whatever the case of its letters.
+    assert len(re.findall('StepTime', log)) == len(re.findall('FPS', log)) == 1
+    assert log.splitlines()[-2][11:] == '0.051200' and log.splitlines()[-1][6:] == '1250.0000'
+
+
+def test_the_launcher_reads_what_the_recipe_writes(log, tmp_path):
+    (tmp_path / 'train_0.log').write_text(log)
+    assert figures('cspnet', str(tmp_path / 'train_0.log')) == (1250., .0512, [1.2345678], ['0.6605'])
+
+
+def test_the_recipe_is_the_published_one():
+    config = resolve(recipes.RECIPES['cspnet'], {'data_path': 'x'}, {})
+    assert (config.train_epochs, config.batch_size, config.learning_rate, config.momentum,
+            config.weight_decay) == (50, 64, 1e-3, .9, 5e-4)
+    assert resolve(recipes.RECIPES['cspnet'], {'case': 'performance'}, {}).train_epochs == 5

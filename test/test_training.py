@@ -1,0 +1,280 @@
+"""Runs of the trainer: what is saved, resumed, refused and lost (nothing)."""
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+import toy
+from core import flags
+from launchers import evaluate
+
+TOY = [sys.executable, os.path.join(os.path.dirname(__file__), 'toy.py')]
+
+
+def losses(log):
+    """{step: the rest of its log line}; a step that two processes logged must have logged the same."""
+    found = {}
+    for step, rest in re.findall(r'^step (\d+) (.*)$', log, re.M):
+        assert found.setdefault(int(step), rest) == rest
+    return found
+
+
+def steps_saved(directory):
+    return sorted(int(re.search(r'-(\d+)\.index', name).group(1))
+                  for name in os.listdir(str(directory)) if name.endswith('.index'))
+
+
+@pytest.fixture
+def train(tmp_path, capfd):
+    """train(flag...) -> (status, standard output, standard error); results in tmp_path/0."""
+    def act(*given, **options):
+        status = toy.run('--output_path=%s' % tmp_path, *given, **options)
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+    return act
+
+
+@pytest.fixture
+def undisturbed(tmp_path, capfd):
+    """undisturbed(steps) -> the log of a run of so many steps that nothing happened to."""
+    def act(steps):
+        assert toy.run('--output_path=%s' % (tmp_path / 'undisturbed'), '--train_steps=%d' % steps) == 0
+        return capfd.readouterr().out
+    return act
+
+
+def interrupted(output, marker, signum):
+    """A run without end that is sent `signum` when its log has a line that starts with `marker`.
+
+    -> (status, log, last line of standard error)
+    """
+    process = subprocess.Popen(TOY + [output, '--train_epochs=1000000'], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, universal_newlines=True)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(marker):
+            process.send_signal(signum)
+    process.stdout.close()
+    with process.stderr:
+        error = process.stderr.read().splitlines()[-1]
+    # A line cut short by the kill is no line.
+    return process.wait(), ''.join(line for line in lines if line.endswith('\n')), error
+
+
+def test_a_run_learns_and_saves_every_epoch(train, tmp_path):
+    status, out, _ = train('--train_epochs=3')
+    accuracies = [float(a) for a in re.findall('test accuracy (.*) loss', out)]
+    assert status == 0 and len(accuracies) == 3 and accuracies[-1] > .9
+    assert steps_saved(tmp_path / '0' / 'ckpt') == [10, 20, 30]
+    assert 'checkpoint saved in file: %s' % (tmp_path / '0' / 'ckpt' / 'model.ckpt-30') in out
+
+
+def test_the_last_five_checkpoints_are_kept(train, tmp_path):
+    train('--train_epochs=7')
+    assert steps_saved(tmp_path / '0' / 'ckpt') == [30, 40, 50, 60, 70]
+
+
+def test_save_interval_counts_epochs_and_the_last_step_is_always_saved(train, tmp_path):
+    train('--train_steps=35', '--save_interval=2')
+    assert steps_saved(tmp_path / '0' / 'ckpt') == [20, 35]
+
+
+def test_a_killed_run_resumes_to_the_losses_of_an_undisturbed_one(train, undisturbed, tmp_path):
+    status, log, _ = interrupted('--output_path=%s' % tmp_path, 'step 27 ', signal.SIGKILL)
+    saved = steps_saved(tmp_path / '0' / 'ckpt')[-1]
+    assert status == -signal.SIGKILL and saved >= 20
+    steps = max(losses(log)) + 15
+    status, rest, _ = train('--train_steps=%d' % steps, '--resume')
+    whole = undisturbed(steps)
+    assert status == 0 and min(losses(rest)) == saved + 1
+    assert losses(log + rest) == losses(whole)
+    assert re.findall('test accuracy.*', rest)[-1] == re.findall('test accuracy.*', whole)[-1]
+
+
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbed, tmp_path, signum):
+    status, log, error = interrupted('--output_path=%s' % tmp_path, 'step 13 ', signum)
+    saved = steps_saved(tmp_path / '0' / 'ckpt')[-1]
+    assert status == 128 + signum and max(losses(log)) == saved
+    assert error == '%s: stopped after step %d' % (signum.name, saved)
+    _, rest, _ = train('--train_steps=%d' % (saved + 15), '--resume')
+    # The line of a step also has the epoch's mean so far: it goes on over the interruption.
+    assert losses(log + rest) == losses(undisturbed(saved + 15))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(train, tmp_path):
+    status, out, error = train('--learning_rate=1e30', '--train_epochs=5')
+    step = max(losses(out)) + 1 if losses(out) else 1
+    assert status == 1 and re.search(r'Loss is (nan|inf) at step %d: ' % step, error)
+    assert not steps_saved(tmp_path / '0' / 'ckpt') or max(steps_saved(tmp_path / '0' / 'ckpt')) < step
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_checkpoint_before(train, tmp_path):
+    assert train('--train_epochs=1')[0] == 0
+    limited = subprocess.run(
+        TOY + ['--output_path=%s' % tmp_path, '--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True,
+        # No file may grow beyond this: the events fit, a checkpoint does not.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)))
+    directory = tmp_path / '0' / 'ckpt'
+    assert limited.returncode == 2
+    assert 'checkpoint not saved' in limited.stderr.splitlines()[-1]
+    assert steps_saved(directory) == [10] and not [n for n in os.listdir(str(directory)) if 'temp' in n]
+    status, out, _ = train('--resume')
+    assert status == 0 and 'resumed from checkpoint: %s' % (directory / 'model.ckpt-10') in out
+
+
+@pytest.mark.parametrize('harm', ['truncated', 'flipped', 'emptied index', 'data gone'])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, tmp_path, harm):
+    train('--train_epochs=2')
+    data = tmp_path / '0' / 'ckpt' / 'model.ckpt-20.data-00000-of-00001'
+    content = data.read_bytes()
+    if harm == 'truncated':
+        data.write_bytes(content[:len(content) // 2])
+    elif harm == 'flipped':
+        data.write_bytes(content[:500] + bytes([content[500] ^ 1]) + content[501:])
+    elif harm == 'emptied index':
+        (tmp_path / '0' / 'ckpt' / 'model.ckpt-20.index').write_bytes(b'')
+    else:
+        data.unlink()
+    status, out, _ = train('--train_epochs=3', '--resume')
+    assert status == 0
+    assert re.search(r'Checkpoint \S*model.ckpt-20 is damaged and passed over', out)
+    assert 'resumed from checkpoint: %s' % (tmp_path / '0' / 'ckpt' / 'model.ckpt-10') in out
+    assert min(losses(out)) == 11
+
+
+def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
+    train()
+    status, _, error = train('--network=cspnet', '--resume', '--train_epochs=9')
+    assert status == 2 and 'not a checkpoint of this cspnet' in error.splitlines()[-1]
+    assert steps_saved(tmp_path / '0' / 'ckpt') == [10, 20]
+
+
+@pytest.mark.parametrize('change', ['--batch_size=4', '--seed=7'])
+def test_resume_refuses_another_sequence_of_batches(train, change):
+    train()
+    status, _, error = train('--resume', '--train_epochs=9', change)
+    assert status == 2 and change.split('=')[0][2:] in error.splitlines()[-1]
+
+
+def test_resume_of_a_finished_run_says_how_to_go_on(train):
+    train()
+    status, _, error = train('--resume')
+    assert status == 2 and 'raise --train_epochs' in error
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(train):
+    status, out, _ = train('--resume')
+    assert status == 0 and 'starting from the beginning' in out and min(losses(out)) == 1
+
+
+def test_a_run_without_resume_never_writes_over_an_earlier_one(train, tmp_path):
+    train()
+    before = {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
+    status, _, error = train()
+    assert status == 2 and 'add --resume' in error
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
+
+
+def test_a_second_trainer_on_the_same_checkpoints_is_refused(tmp_path):
+    command = TOY + ['--output_path=%s' % tmp_path, '--train_epochs=100000']
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    try:
+        next(line for line in first.stdout if line.startswith('step 1 '))
+        second = subprocess.run(command + ['--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                universal_newlines=True)
+    finally:
+        first.kill()
+        first.stdout.close()
+        first.wait()
+    assert second.returncode == 2 and 'another run' in second.stderr.splitlines()[-1]
+
+
+def test_weights_of_another_run_are_the_starting_point_with_ckpt_path(train, tmp_path):
+    train('--train_epochs=4')
+    shutil.move(str(tmp_path / '0'), str(tmp_path / 'first'))
+    status, out, _ = train('--ckpt_path=%s' % (tmp_path / 'first' / 'ckpt'), '--train_steps=1')
+    assert status == 0 and 'weights from checkpoint' in out
+    assert list(losses(out)) == [1] and float(losses(out)[1].split()[1]) < .3
+
+
+@pytest.mark.parametrize('flag, words', [
+    ('--ckpt_path=/nowhere/model', 'no such checkpoint'),
+    ('--batch_size=81', '--batch_size=81: larger than the data set of 80'),
+    ('--modeldir=/dev/null/x', '/dev/null is not a directory'),
+    ('--momentum=0.5', 'no such parameter'),
+    ('--npu_option=dump_mode=foo', 'must be one of input, output, all'),
+])
+def test_bad_input_is_one_line_that_names_it(train, flag, words):
+    status, out, error = train(flag)
+    lines = [line for line in error.splitlines() if not re.match(r'20\d\d-', line)]
+    assert status == 2 and not losses(out)
+    assert len(lines) == 1 and words in lines[0] and flag.split('=')[0] in lines[0]
+
+
+def test_tensorboard_gets_loss_learning_rate_accuracies_and_speed(train, tmp_path):
+    train()
+    events, = (tmp_path / '0' / 'summary').iterdir()
+    tags = {}
+    for event in tf.train.summary_iterator(str(events)):
+        for value in event.summary.value:
+            tags.setdefault(value.tag, []).append(event.step)
+    assert {'train/loss', 'train/accuracy', 'learning_rate', 'images_per_second'} <= set(tags)
+    assert tags['train/loss'] == list(range(1, 21)) and tags['test/accuracy'] == [10, 20]
+
+
+@pytest.mark.parametrize('scale', ['True', '128'])
+def test_a_loss_scale_trains_like_none_and_counts_skipped_steps(train, undisturbed, scale):
+    status, out, _ = train('--train_steps=40', '--loss_scale=%s' % scale)
+    assert status == 0 and 'Loss scale: 0 of 40 steps skipped' in out
+    last = float(losses(out)[40].split()[1])
+    assert last == pytest.approx(float(losses(undisturbed(40))[40].split()[1]), rel=1e-3)
+
+
+def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
+    _, out, _ = train('--train_epochs=2')
+    assert toy.run('--data_path=synthetic', '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), act=evaluate.act) == 0
+    lines = capfd.readouterr().out.splitlines()
+    accuracy = float(re.findall('test accuracy (.*) loss', out)[-1])
+    assert lines == ['---- Final accuracy ----', 'Top-1: %.4f' % accuracy]
+    assert accuracy * toy.TEST == pytest.approx(round(accuracy * toy.TEST), abs=1e-4)
+
+
+def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
+    train()
+    path = str(tmp_path / '0' / 'ckpt' / 'model.ckpt-20')
+    assert toy.run('--network=cspnet', '--ckpt_path=' + path, act=evaluate.act) == 2
+    assert 'not a checkpoint of this cspnet' in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_a_switch_for_npus_only_is_named_in_the_log(train):
+    _, out, _ = train('--precision_mode=force_fp16', '--train_steps=1')
+    assert 'These switches act on an NPU only: --precision_mode=force_fp16' in out
+
+
+def test_where_npu_bridge_is_installed_the_run_is_its(train, npu_calls):
+    status, out, _ = train('--loss_scale=128', '--npu_option=enable_data_pre_proc=True',
+                           '--npu_option=iterations_per_loop=10')
+    names = [call[0] for call in npu_calls]
+    assert status == 0 and 'act on an NPU only' not in out
+    assert ('dropout', .75) in npu_calls and ('FixedLossScaleManager', 128) in npu_calls
+    assert ('load_iteration_per_loop_var', 10) in npu_calls
+    assert names.index('create_iteration_per_loop_var') < names.index('load_iteration_per_loop_var')
+    # Ten steps a session.run: two runs for two epochs.
+    assert list(losses(out)) == [10, 20]
+
+
+def test_every_flag_is_a_field_of_the_config_and_every_field_a_flag():
+    from core.config import FIELDS, Config
+    given = flags.parse([])
+    assert given == {}
+    names = [field.name for field in FIELDS]
+    assert names == list(Config._fields[:len(names)]) and len(set(names)) == len(names)

@@ -1,0 +1,72 @@
+"""A network small enough to train in a second, for the tests of the trainer: `python test/toy.py --flag=value ...`.
+
+32 features, two classes, batch normalisation and dropout, so that everything a checkpoint must hold is there.
+"""
+import os
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from core.recipe import Inputs, Recipe, constant_learning_rate  # noqa: E402
+from core.report import Listener, say  # noqa: E402
+from data import pipeline  # noqa: E402
+from data.dataset import DataSet, Split  # noqa: E402
+from launchers import command, recipes, supervised, train  # noqa: E402
+from nets import layers  # noqa: E402
+
+TRAIN, TEST, BATCH = 80, 21, 8
+STEPS_PER_EPOCH = TRAIN // BATCH
+
+
+def load(config):
+    random = np.random.RandomState(0)
+    y = np.arange(TRAIN + TEST, dtype=np.int32) % 2
+    x = (random.normal(size=[TRAIN + TEST, 32]) + y[:, None]).astype(np.float32)
+    return DataSet(Split(x[:TRAIN], y[:TRAIN]), Split(x[TRAIN:], y[TRAIN:]), 2, config.synthetic)
+
+
+def inputs(data, config):
+    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed),
+                  pipeline.test_input(data.test, config.batch_size), len(data.train.y))
+
+
+def net(x, is_training, dropout):
+    with tf.variable_scope('toy', reuse=tf.AUTO_REUSE):
+        hidden = tf.nn.relu(layers.batch_norm(layers.dense(x, 16), is_training))
+        return layers.dense(dropout(hidden, .25), 2)
+
+
+class Log(Listener):
+    def step(self, report):
+        say('step %d loss %.9g mean %.9g' % (report.step, report.values['loss'], report.means['loss']))
+
+    def epoch(self, report):
+        if report.evaluation:
+            say('test accuracy %.9g loss %.9g' % (report.evaluation['accuracy'], report.evaluation['loss']))
+
+
+def adam(learning_rate, config):
+    del config
+    return tf.train.AdamOptimizer(learning_rate)
+
+
+RECIPE = Recipe(
+    defaults=dict(train_epochs=3, batch_size=BATCH, learning_rate=1e-2, weight_decay=1e-4, display_step=1,
+                  val_epoch=1),
+    cases=dict(full={}, performance=dict(train_epochs=2)),
+    load=load, inputs=inputs, model=supervised.classifier(net), learning_rate=constant_learning_rate,
+    optimizer=adam, log=lambda config: Log())
+
+recipes.RECIPES['toy'] = RECIPE
+
+
+def run(*flags, act=train.act, **environ):
+    """The exit status of the toy's trainer with these flags."""
+    return command.run(act, ('--network=toy', '--case=performance') + flags, environ)
+
+
+if __name__ == '__main__':
+    sys.exit(run(*sys.argv[1:]))
