@@ -59,14 +59,6 @@ class Clock(tf.train.SessionRunHook):
     def at_end(self):
         return self.step >= self.steps
 
-    def next_is(self, due):
-        """Whether `due(self)` will hold after the run that is about to start."""
-        self.step += self.steps_per_run
-        try:
-            return due(self)
-        finally:
-            self.step -= self.steps_per_run
-
     @property
     def seconds(self):
         """Wall-clock seconds since the session started."""

@@ -15,6 +15,7 @@ from core.errors import InputError
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECIPE = object()
 SYNTHETIC = 'synthetic'
+NO_DATA = 'none'                    # data_path of a system that makes its own
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 
 
@@ -25,6 +26,7 @@ class Field(NamedTuple):
     meaning: str
     aliases: Tuple[str, ...] = ()
     repeated: bool = False
+    needs: Tuple[str, ...] = ()    # a field and its values (any, if none) without which this one has no effect
 
 
 _positive = values.whole(least=1)
@@ -63,7 +65,7 @@ FIELDS = (
           ('max_step',)),
     Field('save_interval', _positive, 1, 'epochs between checkpoints'),
     Field('display_step', _positive, RECIPE,
-          'steps between log lines, the last step included; no more than an epoch unless given',
+          'steps between log lines, the last step always has one; a shorter run has one an epoch',
           ('DISPLAY_STEP', 'log_steps')),
     Field('val_epoch', _positive, RECIPE, 'epochs between evaluations', ('VAL_EPOCH',)),
     # Hyper-parameters.
@@ -72,6 +74,20 @@ FIELDS = (
     Field('momentum', values.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
     Field('weight_decay', values.number(least=0), RECIPE,
           'weight of the L2 penalty on the weights', ('LAMBDA',)),
+    # Stochastic weight averaging (core/swa.py), for any network.
+    Field('swa_start_epoch', values.epoch_or_share(), None,
+          'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '
+          'last epoch it does; unset: no averaging'),
+    Field('swa_schedule', values.choice('manual', 'constant', 'cyclic'), 'manual',
+          'learning rate from then on: the network\'s own, swa_lr, or in each cycle from swa_lr2 down to swa_lr',
+          ('lr_schedule',), needs=('swa_start_epoch',)),
+    Field('swa_lr', _rate, None, 'learning rate of the averaging, in a cycle the last one',
+          needs=('swa_schedule', 'constant', 'cyclic')),
+    Field('swa_lr2', _rate, None, 'learning rate with which a cycle starts', needs=('swa_schedule', 'cyclic')),
+    Field('swa_freq', _positive, 1, 'epochs of a cycle, at whose end the weights enter the average',
+          needs=('swa_start_epoch',)),
+    Field('verbose', values.whole(0, 1), 1, '1 prints when stochastic weight averaging starts and ends, 0 does not',
+          needs=('swa_start_epoch',)),
     # Precision and the NpuOptimizer switches (contract.md section 4); core/npu.py checks them.
     Field('loss_scale', precision.loss_scale(), False, 'scale of the loss against float16 underflow'),
     Field('precision_mode', values.text(), None,
@@ -143,9 +159,19 @@ def resolve(recipe, given, environ):
     settled.update(recipe.cases[case])
     settled.update(given)
     config = Config(**settled, **_placement(environ))
+    _check_needs(config, given)
     if case == 'full' and config.data_path is None:
         raise InputError('--data_path: a full run needs the directory of the data set (or the word synthetic)')
     return config
+
+
+def _check_needs(config, given):
+    for field in FIELDS:
+        if field.needs and field.name in given:
+            name, *allowed = field.needs
+            if getattr(config, name) not in (allowed or [getattr(config, name) or object()]):
+                raise InputError('--%s: has no effect without --%s%s' % (
+                    field.name, name, allowed and '=' + ' or '.join(allowed) or ''))
 
 
 def _placement(environ):

@@ -45,7 +45,8 @@ class Listener:
 class Reporter(tf.train.SessionRunHook):
     """Makes Reports when they are due and tells the listeners; evaluates every --val_epoch epochs and at the end.
 
-    Tensors are fetched in those runs only whose report is due.
+    Its scalars are fetched in every run: another set of fetches is another graph to prune, optimise and, on an
+    NPU, compile, which costs more than a few scalars ever will.
     """
 
     def __init__(self, clock, step, config, display_step, evaluate, listeners):
@@ -54,25 +55,22 @@ class Reporter(tf.train.SessionRunHook):
         self._fetches = dict(values=step.values, means=step.means, learning_rate=step.learning_rate)
         self._report = None
 
-    def _step_is_due(self, clock):
-        return clock.passed(self._display_step) or clock.at_end
-
-    def _report_is_due(self, clock):
-        return clock.at_epoch_end or self._step_is_due(clock)
+    def _step_is_due(self):
+        return self._clock.passed(self._display_step) or self._clock.at_end
 
     def before_run(self, run_context):
         clock = self._clock
         if clock.step == clock.first_step or clock.step % clock.steps_per_epoch == 0:
             for listener in self._listeners:
                 listener.epoch_start(clock.step // clock.steps_per_epoch, clock.epochs)
-        return tf.train.SessionRunArgs(self._fetches) if clock.next_is(self._report_is_due) else None
+        return tf.train.SessionRunArgs(self._fetches)
 
     def after_run(self, run_context, run_values):
         clock = self._clock
-        if not self._report_is_due(clock):
+        if not (clock.at_epoch_end or self._step_is_due()):
             return
         self._report = self._make_report(run_context.session, run_values.results)
-        if self._step_is_due(clock):
+        if self._step_is_due():
             for listener in self._listeners:
                 listener.step(self._report)
         if clock.at_epoch_end:

@@ -70,8 +70,8 @@ def train(recipe, config, cpu_gradients):
     Raises InputError for bad input, hooks.LossIsNotFinite and hooks.Interrupted.
     """
     options = check(config)
-    device = npu.detect(config.device)
     data = recipe.load(config)
+    device = npu.detect(config.device)
     with tf.Graph().as_default():
         tf.set_random_seed(config.seed)
         inputs = recipe.inputs(data, config)
@@ -98,6 +98,8 @@ def train(recipe, config, cpu_gradients):
 def check(config):
     """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
     npu.is_used(config.device)
+    if not config.synthetic and not os.path.isdir(config.data_path):
+        raise InputError('--data_path=%s: no such directory' % config.data_path)
     options = npu_switches.switch_options(config, config.ranks)
     _check_writable('--output_path', config.output_path)
     _check_writable('--modeldir', config.ckpt_dir)

@@ -8,6 +8,9 @@ import tensorflow as tf
 from core.errors import InputError
 from data.seeds import SAMPLE, seed_of
 
+# AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently.
+as_written = tf.autograph.experimental.do_not_convert
+
 TRIES = 8  # with at most 1 % of the files bad, all of them fail once in 10 ** 16 times
 
 
@@ -20,7 +23,7 @@ class Skipped:
 
     def report(self, names):
         """Warns of each of the `names` (an array of bytes) that is new."""
-        for name in sorted({name.decode() for name in names} - self.names):
+        for name in sorted({name.decode(errors='replace') for name in names} - self.names):
             tf.logging.warning('%s: cannot be decoded as a JPEG image: skipped', name)
             self.names.add(name)
 
@@ -46,6 +49,7 @@ def load(places, split, load_one, seed, batch_size, skipped=None):
                                                 tf.gather(y, index[:, 0]),
                                                 tf.fill([batch_size], True))), feed
 
+    @as_written
     def load_place(place, index):
         sample_seed = seed_of(seed, SAMPLE, place)
         tries = tf.data.Dataset.from_tensor_slices(
@@ -56,6 +60,7 @@ def load(places, split, load_one, seed, batch_size, skipped=None):
             loaded = loaded.apply(tf.data.experimental.ignore_errors()).concatenate(blank)
         return (place, index, *tf.data.experimental.get_single_element(loaded.take(1)))
 
+    @as_written
     def report_failures(place, index, attempt, x_batch, y_batch):
         if not skipped:
             return place, x_batch, y_batch, tf.fill([batch_size], True)

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from data.loading import TRIES, load
+from data.loading import TRIES, as_written, load
 from data.seeds import BATCH, ORDER, random_integers, seed_of
 
 
@@ -125,6 +125,7 @@ def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1)
     """
     stride, batches = batch_size * ranks, steps_per_epoch(count, batch_size, ranks)
 
+    @as_written
     def epoch_batches(epoch):
         row = tf.reshape(tf.range(batches * stride), [batches, ranks, batch_size])[:, rank]
         candidate = (row[..., None] + tf.range(tries)) % count
@@ -150,6 +151,7 @@ def _transform(samples, transform, seed, batch_size, finish=lambda place, good, 
     """finish(place, good, *transform(x, y, seed)) for a Dataset of (place, x, y, good)."""
     transform = transform or (lambda x, y, seed: (x, y))
 
+    @as_written
     def apply(place, x, y, good):
         return finish(place, good, *transform(x, y, seed_of(seed, BATCH, place[0] // batch_size)))
     return samples.map(apply, num_parallel_calls=tf.data.experimental.AUTOTUNE)

@@ -38,7 +38,8 @@ def _split(path):
     if images.shape[:3] != (32, 32, 3) or images.ndim != 4 or images.dtype != np.uint8:
         raise InputError(f'{path}: X must be uint8 of shape (32, 32, 3, count), not '
                          f'{images.dtype} of {images.shape}')
-    labels = check_labels(path, arrays['y'].ravel().astype(int) % 10, images.shape[3], 10)
+    digits = arrays['y'].ravel().astype(np.int64)
+    labels = check_labels(path, np.where(digits == 10, 0, digits), images.shape[3], 10)
     return Split(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels)
 
 
@@ -56,7 +57,7 @@ def _read(path):
     order = '<' if content[126:128] == b'IM' else '>'
     try:
         return dict(_arrays(memoryview(content)[HEADER:], order))
-    except (ValueError, KeyError, StopIteration, struct.error, zlib.error) as error:
+    except (ValueError, KeyError, struct.error, zlib.error) as error:
         raise InputError(f'{path}: truncated or damaged MATLAB file ({error})')
 
 
@@ -66,7 +67,7 @@ def _arrays(content, order):
         if kind == COMPRESSED:
             yield from _arrays(memoryview(zlib.decompress(data)), order)
         elif kind == MATRIX:
-            yield _array(_elements(data, order), order)
+            yield _array(data, order)
 
 
 def _elements(content, order):
@@ -85,12 +86,11 @@ def _elements(content, order):
         content = content[length if kind == COMPRESSED else (length + 7) // 8 * 8:]
 
 
-def _array(parts, order):
+def _array(content, order):
     """(name, array) out of a matrix's parts: flags, dimensions, name, real numbers."""
-    next(parts)
-    shape = _numbers(next(parts), order)
-    name = bytes(next(parts)[1]).decode('latin1')
-    return name, _numbers(next(parts), order).reshape(shape, order='F')
+    _, shape, (_, name), real, *_ = _elements(content, order)
+    array = _numbers(real, order).reshape(_numbers(shape, order), order='F')
+    return bytes(name).decode('latin1'), array
 
 
 def _numbers(part, order):

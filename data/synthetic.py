@@ -2,18 +2,46 @@
 
 Each class is a smooth random colour pattern; an image is its class's pattern, shifted, dimmed
 and noisy, under a light that falls from the upper left, which tells the poses of SESEMI apart.
-A convolutional network learns it within a hundred steps.
+A convolutional network learns it within a hundred steps. Cats and dogs are JPEG files of
+stripes: across and warm, or upright and cold.
 """
+import os
+
 import numpy as np
+import tensorflow as tf
 
 from data.dataset import DataSet, Split
 
 TRAIN, TEST = 2048, 512  # images, unless asked otherwise
+FILES = 400  # of cats and dogs together
 
 
 def cifar10(train=TRAIN, test=TEST, seed=0):
     """A CIFAR-10-shaped DataSet of `train` and `test` images: uint8 [count, 32, 32, 3]."""
     return _images(10, train, test, seed)
+
+
+def cifar100(train=2 * TRAIN, test=TEST, seed=0):
+    """A CIFAR-100-shaped DataSet, as cifar10's."""
+    return _images(100, train, test, seed)
+
+
+def svhn(train=TRAIN, test=TEST, seed=0):
+    """An SVHN-shaped DataSet, as cifar10's."""
+    return _images(10, train, test, seed)
+
+
+def write_cats_dogs(directory, count=FILES, seed=0):
+    """Writes `count` JPEG files cat.N.jpg and dog.N.jpg of assorted sizes into `directory`."""
+    random = np.random.RandomState(seed)
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as run:
+        image = tf.placeholder(tf.uint8, [None, None, 3])
+        jpeg = tf.image.encode_jpeg(image, quality=90)
+        for number in range(count):
+            kind = ('cat', 'dog')[number % 2]
+            content = run.run(jpeg, {image: _stripes(kind == 'dog', random)})
+            with open(os.path.join(directory, f'{kind}.{number // 2}.jpg'), 'wb') as file:
+                file.write(content)
 
 
 def _images(classes, train, test, seed):
@@ -43,3 +71,14 @@ def _image(pattern, random):
     light = -20 * down - 10 * right
     image = 128 + random.uniform(25, 50) * shifted + light[..., None]
     return np.clip(image + random.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+
+
+def _stripes(is_dog, random):
+    """An uint8 image of about 300x300, its stripes and its colour those of the class."""
+    height, width = random.randint(230, 340, size=2)
+    place = np.arange(width)[None, :] if is_dog else np.arange(height)[:, None]
+    wave = np.sin(2 * np.pi * (place / random.uniform(15, 40) + random.uniform()))
+    colour = np.array([90, 110, 150] if is_dog else [150, 110, 90]) + random.normal(0, 10, 3)
+    grain = random.normal(0, 15, [height // 4 + 1, width // 4 + 1, 3])
+    grain = grain.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
+    return np.clip(colour + 50 * wave[..., None] + grain, 0, 255).astype(np.uint8)

@@ -57,7 +57,7 @@ def six_poses(images):
             tf.tile(tf.range(POSES), [batch]))
 
 
-def test_copies(images, seed, flips):
+def copies_for_test(images, seed, flips):
     """The copies of SESEMI's test: plain, shifted, both noisy, and all four mirrored too.
 
     Returns [8, *images.shape], or 4 without `flips`. The first copy is `images` itself.

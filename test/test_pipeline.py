@@ -130,6 +130,15 @@ def test_names_of_files_are_loaded_one_by_one(tmp_path):
         np.testing.assert_array_equal(x, y)
 
 
+def test_calls_inside_a_loader_keep_the_order_of_their_arguments():
+    def ordered(first, second, third, last):
+        return 1000 * first + 100 * second + 10 * third + last
+
+    def load_one(x, y, seed):
+        return ordered(tf.constant(1), *tf.unstack(tf.constant([2, 3])), tf.constant(4)), y
+    np.testing.assert_array_equal(train(steps=1, load_one=load_one)[0][0], [1234] * 4)
+
+
 def test_a_test_pass_is_whole_in_order_and_weighs_the_filling_nothing():
     got = batches(lambda: pipeline.test_input(SPLIT, BATCH))
     assert len(got) == 6

@@ -1,0 +1,147 @@
+"""Cats and dogs: Kaggle's "Dogs vs. Cats" JPEG files, read as AlexNet reads images (NIPS 2012).
+
+Files are `cat.N.jpg` and `dog.N.jpg` of any size, as Kaggle ships them or as the vendor's crops
+of 227x227. An image counts as scaled to a shortest side of 256; only the window that becomes the
+227x227 crop is decoded, its borders rounded to whole pixels of the file. A 227x227 image is its
+own crop. Section 4.1 of the paper: random crops, mirror images, PCA colour noise; ten crops in
+tests. Differs: the mean and the colour statistics are the published ones of ImageNet, not this
+set's, and the mean is one colour instead of an image.
+"""
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import InputError
+from data.dataset import DataSet, Split
+from data.seeds import split_seed
+
+CLASSES = ('cat', 'dog')
+FOLDERS = ('', 'train', 'data_preprocessed/train', 'data/data_preprocessed/train')
+HELD_OUT, HELD_OUT_PART = 1000, 0.04  # whichever is less
+
+CROP, SHORTEST = 227, 256
+MEAN = (123.68, 116.78, 103.94)  # of ImageNet's RGB values
+# Principal components of ImageNet's RGB values in 0..1: eigenvalues, eigenvectors as columns.
+VARIANCES = (0.2175, 0.0188, 0.0045)
+COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+NOISE = 0.1  # sigma of the random multiples of the components
+
+
+def cats_dogs(path, seed):
+    """The DataSet of the JPEG files in or under `path`; x holds their names, cat is 0, dog 1.
+
+    The test part is drawn by `seed`: 1,000 files, or 4 % of a smaller set, of both classes.
+    No file is opened. Raises InputError when either class is missing.
+    """
+    names = _names(path)
+    total = sum(map(len, names))
+    held_out = min(HELD_OUT, HELD_OUT_PART * total)
+    random = np.random.RandomState(seed)
+    train, test = [], []
+    for files in names:
+        shuffled = random.permutation(files)
+        count = max(1, int(round(held_out * len(files) / total)))
+        test.append(shuffled[:count])
+        train.append(shuffled[count:])
+    return DataSet(_split(train), _split(test), classes=len(CLASSES))
+
+
+def _names(path):
+    """For each class the full names of its files, in the order of their numbers."""
+    if not os.path.isdir(path):
+        raise InputError(f'--data_path={path}: no such directory')
+    for folder in FOLDERS:
+        numbers = _numbers(os.path.join(path, folder))
+        if any(numbers.values()):
+            break
+    for kind in CLASSES:
+        if len(numbers[kind]) < 2:
+            raise InputError(f'--data_path={path}: holds {len(numbers[kind])} files {kind}.N.jpg; '
+                             f'at least 2 are needed, there or in train/')
+    return [[os.path.join(path, folder, f'{kind}.{number}.jpg') for number in sorted(numbers[kind])]
+            for kind in CLASSES]
+
+
+def _numbers(folder):
+    """For each class the numbers N of the files in `folder`, if there is one."""
+    numbers = {kind: [] for kind in CLASSES}
+    if os.path.isdir(folder):
+        for entry in os.scandir(folder):
+            match = re.fullmatch(r'(cat|dog)\.(0|[1-9][0-9]*)\.jpg', entry.name)
+            if match:
+                numbers[match[1]].append(int(match[2]))
+    return numbers
+
+
+def _split(names):
+    labels = np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files in names])
+    return Split(np.concatenate(names).astype(object), labels)
+
+
+def load_training(name, y, seed):
+    """The file's image for training: (float32 [227, 227, 3], y); a crop drawn by `seed`."""
+    row_seed, column_seed, flip_seed, colour_seed = split_seed(seed, 4)
+    content = tf.read_file(name)
+    size, side = _geometry(content)
+    row, column = (tf.random.stateless_uniform([], part, 0, free + 1, tf.int32)
+                   for part, free in zip((row_seed, column_seed), tf.unstack(size - side)))
+    image = _decode(content, row, column, side)
+    heads = tf.random.stateless_uniform([], flip_seed) < 0.5
+    image = tf.cond(heads, lambda: image[:, ::-1], lambda: image)
+    return _centred(image + _colour_noise(colour_seed)), y
+
+
+def load_test(name, y, seed):
+    """The file's image for tests: (float32 [227, 227, 3], y); the crop in the centre."""
+    del seed
+    content = tf.read_file(name)
+    size, side = _geometry(content)
+    row, column = tf.unstack((size - side) // 2)
+    return _centred(_decode(content, row, column, side)), y
+
+
+def load_ten_crops(name, y, seed):
+    """The file's image for the paper's test: (float32 [10, 227, 227, 3], y).
+
+    The corners and the centre of the central 256x256 part, then their mirror images.
+    """
+    del seed
+    content = tf.read_file(name)
+    size, side = _geometry(content)
+    shortest = tf.reduce_min(size)
+    scaled = tf.where(tf.equal(side, shortest), CROP, SHORTEST)
+    row, column = tf.unstack((size - shortest) // 2)
+    square = _decode(content, row, column, shortest, scaled)
+    free = scaled - CROP
+    corners = [(0, 0), (0, free), (free, 0), (free, free), (free // 2, free // 2)]
+    crops = tf.stack([tf.slice(square, [row, column, 0], [CROP, CROP, 3])
+                      for row, column in corners])
+    return _centred(tf.concat([crops, crops[:, :, ::-1]], axis=0)), y
+
+
+def _geometry(content):
+    """(height, width) of a JPEG image and the side of the window that becomes the crop."""
+    size = tf.image.extract_jpeg_shape(content)[:2]
+    shortest = tf.cast(tf.reduce_min(size), tf.float64)
+    window = tf.cast(tf.maximum(tf.round(shortest * CROP / SHORTEST), 1), tf.int32)
+    return size, tf.where(tf.reduce_all(tf.equal(size, CROP)), CROP, window)
+
+
+def _decode(content, row, column, side, scaled=CROP):
+    """The square window as float32 [scaled, scaled, 3]; as it is if `side` is `scaled`."""
+    window = tf.image.decode_and_crop_jpeg(content, [row, column, side, side], channels=3)
+    resized = tf.compat.v1.image.resize_bilinear(window[None], [scaled, scaled],
+                                                 half_pixel_centers=True)
+    return resized[0]
+
+
+def _colour_noise(seed):
+    """One colour to add to a whole image, in units of its 0..255."""
+    multiples = tf.random.stateless_normal([3], seed, stddev=NOISE) * VARIANCES
+    return 255 * tf.reduce_sum(multiples * COMPONENTS, axis=1)
+
+
+def _centred(image):
+    return image - tf.constant(MEAN)

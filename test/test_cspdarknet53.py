@@ -1,0 +1,84 @@
+"""CSPDarknet53 has the paper's shape, learns, and classifies an image alike alone and in a batch."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nets import layers
+from nets.cspdarknet53 import cspdarknet53
+
+# Without Grappler a network of this depth starts in a fraction of the time.
+CONFIG = tf.ConfigProto()
+CONFIG.graph_options.rewrite_options.disable_meta_optimizer = True
+
+
+@pytest.fixture(scope='module')
+def graph():
+    with tf.Graph().as_default() as graph:
+        cspdarknet53(tf.placeholder(tf.float32, [8, 32, 32, 3]), True)
+        return graph
+
+
+def conv_bn(taps, c, o):
+    return taps * taps * c * o + 2 * o
+
+
+def expected_parameters():
+    """Counted from the paper's table, not from the code's."""
+    total, c = conv_bn(3, 3, 32) + 1024 * 10 + 10, 32
+    for width, blocks in [(64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)]:
+        half = width if width == 64 else width // 2
+        bottleneck = width // 2
+        total += conv_bn(3, c, width) + 2 * conv_bn(1, width, half)
+        total += blocks * (conv_bn(1, half, bottleneck) + conv_bn(3, bottleneck, half))
+        total += conv_bn(1, half, half) + conv_bn(1, 2 * half, width)
+        c = width
+    return total
+
+
+def test_has_the_parameters_of_the_paper(graph):
+    variables = graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
+    assert sum(v.shape.num_elements() for v in variables) == expected_parameters() == 26627434
+
+
+def test_has_72_convolutions_from_32x32_down_to_1x1(graph):
+    convolutions = [op for op in graph.get_operations() if op.type == 'Conv2D']
+    assert len(convolutions) == 72
+    sizes = [op.outputs[0].shape[1].value for op in convolutions]
+    assert [sizes.count(size) for size in (32, 16, 8, 4, 2, 1)] == [1, 7, 9, 21, 21, 13]
+
+
+def test_the_test_network_shares_everything_with_the_training_network():
+    with tf.Graph().as_default():
+        logits = cspdarknet53(tf.zeros([4, 32, 32, 3]), True, classes=7)
+        variables = tf.global_variables()
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        cspdarknet53(tf.placeholder(tf.float32, [None, 32, 32, 3]), False, classes=7)
+        assert logits.shape.as_list() == [4, 7]
+        assert tf.global_variables() == variables
+        assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == updates
+
+
+def test_learns_colours_and_tests_a_single_image_as_in_a_batch():
+    labels = np.arange(32) % 4
+    values = np.random.RandomState(0)
+    colours = np.array([[2, 0, 0], [0, 2, 0], [0, 0, 2], [-2, -2, -2]])
+    batch = colours[labels][:, None, None, :] + values.randn(32, 32, 32, 3)
+    with tf.Graph().as_default():
+        tf.set_random_seed(1)
+        images = tf.constant(batch, tf.float32)
+        with layers.fast_cpu_gradients():
+            logits = cspdarknet53(images, True, classes=4)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        optimizer = tf.train.MomentumOptimizer(1e-2, 0.9)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = optimizer.minimize(loss)
+        test_images = tf.placeholder(tf.float32, [None, 32, 32, 3])
+        test_logits = cspdarknet53(test_images, False, classes=4)
+        with tf.Session(config=CONFIG) as sess:
+            sess.run(tf.global_variables_initializer())
+            for _ in range(20):
+                sess.run(train)
+            together = sess.run(test_logits, {test_images: batch})
+            alone = sess.run(test_logits, {test_images: batch[:1]})
+            assert np.mean(together.argmax(1) == labels) == 1
+            np.testing.assert_allclose(alone, together[:1], rtol=1e-3, atol=1e-3)

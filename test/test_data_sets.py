@@ -1,0 +1,101 @@
+"""Made-up data sets, blobs, and the labelled part of a set."""
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from core.errors import InputError
+from data import blobs, pipeline, synthetic
+from data.dataset import Split, labelled_subset
+from data.transforms import normalize
+
+
+def net(images):
+    with tf.variable_scope('net', reuse=tf.AUTO_REUSE):
+        for name, filters in [('a', 16), ('b', 32), ('c', 64)]:
+            images = tf.layers.conv2d(images, filters, 3, 2, 'same', activation=tf.nn.relu,
+                                      name=name)
+        return tf.layers.dense(tf.reduce_mean(images, axis=[1, 2]), 10, name='logits')
+
+
+def test_a_small_net_learns_synthetic_cifar10_in_80_steps():
+    data = synthetic.cifar10(train=1024, test=256)
+
+    def transform(x, y, seed):
+        return normalize(x), y
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        train = pipeline.train_input(data.train, 64, 1, transform=transform)
+        test = pipeline.test_input(data.test, 64, transform=transform)
+        loss = tf.losses.sparse_softmax_cross_entropy(train.batch[1], net(train.batch[0]))
+        step = tf.train.AdamOptimizer(3e-3).minimize(loss)
+        predicted = tf.argmax(net(test.batch[0]), axis=1, output_type=tf.int32)
+        correct = tf.reduce_sum(tf.cast(tf.equal(predicted, test.batch[1]), tf.float32))
+        session.run(tf.global_variables_initializer())
+        train.initialize(session)
+        test.initialize(session)
+        for _ in range(80):
+            session.run(step)
+        assert sum(session.run(correct) for _ in range(test.batches)) > 0.9 * 256
+
+
+@pytest.mark.parametrize('make, classes', [
+    (synthetic.cifar10, 10), (synthetic.cifar100, 100), (synthetic.svhn, 10)])
+def test_synthetic_images_have_the_shape_of_the_real_ones(make, classes):
+    data = make(train=300, test=200)
+    assert data.synthetic and data.classes == classes
+    for split, count in [(data.train, 300), (data.test, 200)]:
+        assert split.x.shape == (count, 32, 32, 3) and split.x.dtype == np.uint8
+        assert set(split.y) == set(range(classes)) and split.y.dtype == np.int32
+
+
+def test_synthetic_data_are_the_same_every_time_and_differ_between_train_and_test():
+    once, again = synthetic.cifar10(20, 20), synthetic.cifar10(20, 20)
+    np.testing.assert_array_equal(once.train.x, again.train.x)
+    assert not np.array_equal(once.train.x, once.test.x)
+    assert not np.array_equal(once.train.x, synthetic.cifar10(20, 20, seed=1).train.x)
+
+
+def test_blobs_are_three_round_clouds_of_deviation_2():
+    data = blobs.blobs(train=30000, test=3000)
+    assert data.train.x.shape == (30000, 2) and data.train.x.dtype == np.float32
+    assert collections.Counter(data.train.y) == {0: 10000, 1: 10000, 2: 10000}
+    for label in range(3):
+        train, test = (split.x[split.y == label] for split in (data.train, data.test))
+        np.testing.assert_allclose(train.std(axis=0), 2, atol=0.1)
+        np.testing.assert_allclose(train.mean(axis=0), test.mean(axis=0), atol=0.3)
+        assert (abs(train.mean(axis=0)) < 10.1).all()
+    assert not set(map(tuple, data.train.x)) & set(map(tuple, data.test.x))
+    assert len(set(data.train.y[:20])) == 3
+
+
+def test_blobs_are_as_many_as_the_vendors_and_the_same_every_time():
+    data = blobs.blobs()
+    assert len(data.train.y) == 131072 and data.classes == 3 and not data.synthetic
+    np.testing.assert_array_equal(data.train.x, blobs.blobs().train.x)
+
+
+SPLIT = Split(np.arange(60), np.repeat(np.arange(3, dtype=np.int32), 20))
+
+
+def test_the_labelled_part_has_equally_many_of_each_class_drawn_by_the_seed():
+    part = labelled_subset(SPLIT, classes=3, labels=12, seed=1)
+    assert collections.Counter(part.y) == {0: 4, 1: 4, 2: 4}
+    assert len(set(part.x)) == 12
+    np.testing.assert_array_equal(SPLIT.y[part.x], part.y)
+    again, other = (labelled_subset(SPLIT, 3, 12, seed).x for seed in (1, 2))
+    np.testing.assert_array_equal(part.x, again)
+    assert not np.array_equal(part.x, other)
+
+
+def test_all_labels_are_the_whole_set():
+    assert labelled_subset(SPLIT, classes=3, labels=60, seed=1) is SPLIT
+
+
+@pytest.mark.parametrize('labels, fault', [
+    (2, 'multiple of the 3 classes'), (10, 'multiple of the 3 classes'), (0, 'multiple'),
+    (63, 'use at most 60')])
+def test_labels_that_cannot_be_shared_evenly_are_refused(labels, fault):
+    with pytest.raises(InputError, match=f'--labels={labels}: .*{fault}'):
+        labelled_subset(SPLIT, classes=3, labels=labels, seed=1)

@@ -1,0 +1,109 @@
+"""SVHN's MATLAB files, written here byte by byte after the format's description."""
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from data import svhn
+
+
+def element(kind, content, order='<'):
+    return struct.pack(order + 'II', kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def small_element(kind, content, order='<'):
+    return struct.pack(order + 'I', len(content) << 16 | kind) + content.ljust(4, b'\0')
+
+
+def matrix(name, array, compressed=False, order='<'):
+    kind, flag = {'u1': (2, 9), 'f8': (9, 6)}[array.dtype.str[1:]]
+    content = (element(6, struct.pack(order + 'II', flag, 0), order)
+               + element(5, struct.pack(f'{order}{array.ndim}i', *array.shape), order)
+               + small_element(1, name.encode(), order)
+               + element(kind, array.astype(order + array.dtype.str[1:]).tobytes(order='F'), order))
+    whole = element(14, content, order)
+    if compressed:
+        packed = zlib.compress(whole)
+        return struct.pack(order + 'II', 15, len(packed)) + packed
+    return whole
+
+
+def header(order='<', text=b'MATLAB 5.0 MAT-file, Platform: GLNXA64'):
+    return text.ljust(124) + (b'\x00\x01IM' if order == '<' else b'\x01\x00MI')
+
+
+def digits(count, seed=0):
+    random = np.random.RandomState(seed)
+    images = random.randint(0, 256, [32, 32, 3, count]).astype(np.uint8)
+    return images, random.randint(1, 11, [count, 1])
+
+
+def mat(images, labels, label_type='u1', compressed=False, order='<'):
+    return (header(order) + matrix('X', images, compressed, order)
+            + matrix('y', labels.astype(label_type), compressed, order))
+
+
+def write(folder, train, test=None):
+    folder.mkdir(exist_ok=True)
+    (folder / 'train_32x32.mat').write_bytes(train)
+    (folder / 'test_32x32.mat').write_bytes(test or mat(*digits(3, seed=1)))
+    return str(folder)
+
+
+def refusal(path):
+    with pytest.raises(InputError) as caught:
+        svhn.svhn(path)
+    assert '\n' not in str(caught.value) and 'train_32x32.mat: ' in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize('form', [
+    {}, dict(compressed=True), dict(label_type='f8'), dict(order='>'),
+    dict(compressed=True, order='>', label_type='f8')])
+def test_images_and_labels_are_read_and_ten_is_zero(tmp_path, form):
+    images, labels = digits(11)
+    data = svhn.svhn(write(tmp_path, mat(images, labels, **form)))
+    np.testing.assert_array_equal(data.train.x, images.transpose(3, 0, 1, 2))
+    np.testing.assert_array_equal(data.train.y, [label % 10 for label in labels.ravel()])
+    assert data.train.x.dtype == np.uint8 and data.train.y.dtype == np.int32
+    assert 0 in data.train.y and data.test.x.shape == (3, 32, 32, 3)
+
+
+def test_the_files_are_found_in_a_directory_of_the_set(tmp_path):
+    write(tmp_path / 'SVHN', mat(*digits(2)))
+    assert len(svhn.svhn(str(tmp_path)).train.y) == 2
+
+
+@pytest.mark.parametrize('content', [
+    header(text=b'MATLAB 7.3 MAT-file') + bytes(384) + b'\x89HDF\r\n\x1a\n',
+    b'\x89HDF\r\n\x1a\n' + bytes(200)])
+def test_matlab_7_3_is_refused_by_name(tmp_path, content):
+    assert 'MATLAB 7.3' in refusal(write(tmp_path, content))
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+@pytest.mark.parametrize('missing', [1, 9, 100, 3000])
+def test_a_truncated_file_is_refused_by_name(tmp_path, compressed, missing):
+    content = mat(*digits(4), compressed=compressed)
+    message = refusal(write(tmp_path, content[:-missing]))
+    assert 'truncated' in message or "no array 'y'" in message
+
+
+@pytest.mark.parametrize('content, fault', [
+    (b'', 'not a MATLAB 5 file'), (b'x' * 500, 'not a MATLAB 5 file'),
+    (header(), "no array 'X'"), (header() + matrix('X', digits(2)[0]), "no array 'y'"),
+    (mat(digits(2)[0], np.array([[1], [11]])), 'label 11 is out of range 0 to 9'),
+    (mat(digits(2)[0], np.array([[1]])), '1 labels for 2 images'),
+    (mat(digits(2)[0][:31], np.array([[1], [2]])), '(31, 32, 3, 2)'),
+    (header() + element(14, element(6, bytes(8))), 'damaged'),
+])
+def test_wrong_contents_are_refused_with_the_fault(tmp_path, content, fault):
+    assert fault in refusal(write(tmp_path, content))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    write(tmp_path, mat(*digits(2)))
+    (tmp_path / 'train_32x32.mat').unlink()
+    assert 'No such file' in refusal(str(tmp_path))
