@@ -61,11 +61,6 @@ def newest_whole(directory):
     return None, None
 
 
-def newest_step(directory):
-    """The step of the newest checkpoint of `directory`, 0 without one."""
-    return max([0] + [_step(path) for path in paths(directory)])
-
-
 def find(path, variables, network):
     """The checkpoint that --ckpt_path names: itself, by one of its files, or the newest whole one of a directory.
 
@@ -132,14 +127,15 @@ def _check_facts(path, reader, session):
 class Checkpoints:
     """The checkpoints of one run in one directory."""
 
-    def __init__(self, directory, network):
+    def __init__(self, directory, network, variables=None):
         self._directory, self._network = directory, network
-        self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=_KEPT)
+        self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT)
 
     def save(self, session, number):
         """Saves step `number`; raises InputError when it cannot be written (the earlier ones stay)."""
         target = os.path.join(self._directory, _PREFIX)
         try:
+            os.makedirs(self._directory, exist_ok=True)
             path = self._saver.save(session, target, number, write_meta_graph=False)
         except (tf.errors.OpError, OSError, ValueError) as error:
             for part in glob.glob('%s-%d.*tempstate*' % (glob.escape(target), number)):

@@ -74,8 +74,20 @@ FIELDS = (
     Field('momentum', values.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
     Field('weight_decay', values.number(least=0), RECIPE,
           'weight of the L2 penalty on the weights', ('LAMBDA',)),
+    Field('lr_decay_power', values.number(least=0), RECIPE,
+          'learning_rate * (1 - t / T) ** lr_decay_power is the learning rate of step t of T'),
+    # Semi-supervised learning (launchers/sesemi.py).
+    Field('trunk', values.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
+    Field('task', values.choice('cifar10', 'cifar100', 'svhn'), RECIPE, 'the data set that data_path holds'),
+    Field('labels', _positive, RECIPE, 'images that are used with their label, as many of each class'),
+    Field('unlabeled', values.choice('all', 'labeled'), RECIPE,
+          'images of the self-supervised head: the whole training set or its labelled part'),
+    # CutMix (data/cutmix.py), for the networks that classify images.
+    Field('cutmix_alpha', values.number(least=0), RECIPE,
+          'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),
+    Field('eval_static', values.boolean(), RECIPE, 'leave the last partial batch of the test set out'),
     # Stochastic weight averaging (core/swa.py), for any network.
-    Field('swa_start_epoch', values.epoch_or_share(), None,
+    Field('swa_start_epoch', values.either(_positive, values.number(above=0, below=1)), None,
           'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '
           'last epoch it does; unset: no averaging'),
     Field('swa_schedule', values.choice('manual', 'constant', 'cyclic'), 'manual',
@@ -169,9 +181,10 @@ def _check_needs(config, given):
     for field in FIELDS:
         if field.needs and field.name in given:
             name, *allowed = field.needs
-            if getattr(config, name) not in (allowed or [getattr(config, name) or object()]):
-                raise InputError('--%s: has no effect without --%s%s' % (
-                    field.name, name, allowed and '=' + ' or '.join(allowed) or ''))
+            value = getattr(config, name)
+            if value not in allowed if allowed else value is None:
+                raise InputError('--%s: has no effect without %s' % (
+                    field.name, '--%s=%s' % (name, '|'.join(allowed)) if allowed else '--' + name))
 
 
 def _placement(environ):

@@ -1,6 +1,9 @@
 """Recipe: what makes one network's training, as functions and numbers. One row per network in launchers.RECIPES."""
 from typing import Any, Callable, Dict, List, NamedTuple
 
+# Collection to which a net in training adds (moving average, what this batch has of it), beside UPDATE_OPS.
+BATCH_STATISTICS = 'batch_statistics'
+
 
 class Outputs(NamedTuple):
     """What a model says about one batch."""

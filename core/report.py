@@ -19,6 +19,8 @@ class Report(NamedTuple):
     seconds: float                 # since the session started, everything included
     run_seconds: float             # of these inside training steps
     seconds_per_step: float        # mean over the timed steps so far
+    timed_steps: int               # how many these are: all of this process but the first, which warm up
+    first_step: int                # finished steps when this process started
     evaluation: Optional[Dict[str, float]] = None   # means over the test set, when one was due
 
     @property
@@ -38,6 +40,9 @@ class Listener:
     def epoch(self, report):
         """After the last step of an epoch."""
 
+    def average(self, evaluation):
+        """After stochastic weight averaging: the means over the test set that the average has."""
+
     def end(self, report):
         """After the last step of the run."""
 
@@ -53,7 +58,7 @@ class Reporter(tf.train.SessionRunHook):
         self._clock, self._step, self._config = clock, step, config
         self._display_step, self._evaluate, self._listeners = display_step, evaluate, listeners
         self._fetches = dict(values=step.values, means=step.means, learning_rate=step.learning_rate)
-        self._report = None
+        self.report = None             # the newest
 
     def _step_is_due(self):
         return self._clock.passed(self._display_step) or self._clock.at_end
@@ -69,19 +74,19 @@ class Reporter(tf.train.SessionRunHook):
         clock = self._clock
         if not (clock.at_epoch_end or self._step_is_due()):
             return
-        self._report = self._make_report(run_context.session, run_values.results)
+        self.report = self._make_report(run_context.session, run_values.results)
         if self._step_is_due():
             for listener in self._listeners:
-                listener.step(self._report)
+                listener.step(self.report)
         if clock.at_epoch_end:
             if clock.at_end or (clock.epoch + 1) % self._config.val_epoch == 0:
-                self._report = self._report._replace(evaluation=self._evaluate(run_context.session))
+                self.report = self.report._replace(evaluation=self._evaluate(run_context.session))
             for listener in self._listeners:
-                listener.epoch(self._report)
+                listener.epoch(self.report)
 
     def end(self, session):
         for listener in self._listeners:
-            listener.end(self._report)
+            listener.end(self.report)
 
     def _make_report(self, session, results):
         clock, config = self._clock, self._config
@@ -90,6 +95,7 @@ class Reporter(tf.train.SessionRunHook):
             step=clock.step, steps=clock.steps, epoch=clock.epoch, epochs=clock.epochs,
             steps_per_epoch=clock.steps_per_epoch, batch_size=config.batch_size, skipped=skipped,
             seconds=clock.seconds, run_seconds=clock.run_seconds, seconds_per_step=clock.seconds_per_step,
+            timed_steps=clock.timed_steps, first_step=clock.first_step,
             **results)
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from google.protobuf import text_format
 
-from core import checkpoints, evaluation, hooks, npu, npu_switches, step
+from core import checkpoints, evaluation, hooks, npu, npu_switches, step, swa
 from core.clock import Clock
-from core.config import Config
+from core.config import NO_DATA, SYNTHETIC, Config
 from core.errors import InputError
 from core.npu_options import check_iterations
 from core.report import Reporter, SkippedSteps, Summaries, say
@@ -27,8 +27,9 @@ class Run(NamedTuple):
 class _Start(tf.train.SessionRunHook):
     """Puts the weights and the stream of batches where the run begins: fresh, warm or resumed."""
 
-    def __init__(self, config, saved, train_input, built):
+    def __init__(self, config, saved, train_input, built, steps):
         self._config, self._saved, self._input, self._step = config, saved, train_input, built
+        self._steps = steps
 
     def begin(self):
         self._weights = tf.train.Saver(self._step.model_variables)
@@ -38,7 +39,11 @@ class _Start(tf.train.SessionRunHook):
             path = checkpoints.find(self._config.ckpt_path, self._step.model_variables, self._config.network)
             self._weights.restore(session, path)
             say('weights from checkpoint: %s' % path)
-        self._input.initialize(session, int(session.run(self._step.number)))
+        done = int(session.run(self._step.number))
+        if done >= self._steps:
+            raise InputError('--resume: the run in %s has already done %d steps of %d; raise --train_epochs '
+                             'to go on' % (self._config.ckpt_dir, done, self._steps))
+        self._input.initialize(session, done)
 
 
 class _AfterStart(tf.train.SessionRunHook):
@@ -75,7 +80,9 @@ def train(recipe, config, cpu_gradients):
     with tf.Graph().as_default():
         tf.set_random_seed(config.seed)
         inputs = recipe.inputs(data, config)
-        steps, steps_per_epoch = _length(config, inputs), inputs.train.batches
+        steps_per_epoch = inputs.train.batches
+        steps = config.train_steps or config.train_epochs * steps_per_epoch
+        recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
         check_iterations(options, steps, config.save_interval * steps_per_epoch)
         with cpu_gradients() if device == 'cpu' else contextlib.suppress():
             built = step.build(recipe, config, device, options, inputs.train.batch, steps, steps_per_epoch)
@@ -98,8 +105,9 @@ def train(recipe, config, cpu_gradients):
 def check(config):
     """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
     npu.is_used(config.device)
-    if not config.synthetic and not os.path.isdir(config.data_path):
+    if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
         raise InputError('--data_path=%s: no such directory' % config.data_path)
+    swa.check(config)
     options = npu_switches.switch_options(config, config.ranks)
     _check_writable('--output_path', config.output_path)
     _check_writable('--modeldir', config.ckpt_dir)
@@ -139,16 +147,6 @@ def _check_writable(flag, path):
             flag, path, existing))
 
 
-def _length(config, inputs):
-    steps = config.train_steps or config.train_epochs * inputs.train.batches
-    if config.resume:
-        done = checkpoints.newest_step(config.ckpt_dir)
-        if done >= steps:
-            raise InputError('--resume: the run in %s has already done %d steps of %d; raise --train_epochs '
-                             'to go on' % (config.ckpt_dir, done, steps))
-    return steps
-
-
 def _prepare(config, options, device):
     """Makes the directories and says what a reader of the log should know."""
     for directory in [config.run_dir, config.ckpt_dir, config.summary_dir] + npu_switches.output_folders(options):
@@ -166,19 +164,22 @@ def _prepare(config, options, device):
 def _hooks(recipe, run):
     """Every hook of the run, in the order in which they see a finished step."""
     config, clock, built = run.config, run.clock, run.step
-    saved = checkpoints.Checkpoints(config.ckpt_dir, config.network)
-
-    def save(session):
-        saved.save(session, clock.step)
     listeners = [run.listener, Summaries(config.summary_dir)]
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
     short = clock.steps < config.display_step
     display_step = clock.steps_per_epoch if short else config.display_step
     live = hooks.terminal()
-    return ([_Start(config, saved, run.inputs.train, built), clock, hooks.StopOnBadLoss(clock, built.loss),
-             Reporter(clock, built, config, display_step, run.evaluate, listeners)]
-            + recipe.hooks(run)
+    reporter = Reporter(clock, built, config, display_step, run.evaluate, listeners)
+    method_hooks = recipe.hooks(run) + swa.averaging(run, reporter)
+    # After the hooks above, whose variables it has to hold.
+    saved = checkpoints.Checkpoints(config.ckpt_dir, config.network)
+
+    def save(session):
+        saved.save(session, clock.step)
+    return ([_Start(config, saved, run.inputs.train, built, clock.steps), clock,
+             hooks.StopOnBadLoss(clock, built.loss), reporter]
+            + method_hooks
             + [_Save(clock, save, config.save_interval), hooks.StopOnSignal(clock, save)]
             + ([hooks.LiveLine(clock, built.loss, config.batch_size, live)] if live else []))
 

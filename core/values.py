@@ -61,6 +61,17 @@ def number(least=None, above=None, most=None, below=None):
     return _kind('a number' + words, convert)
 
 
+def either(*kinds):
+    """What the first of these kinds that takes the text makes of it."""
+    def convert(given):
+        for kind in kinds:
+            try:
+                return kind.parse(given)
+            except ValueError:
+                continue
+    return _kind(' or '.join(kind.allowed for kind in kinds), convert)
+
+
 def boolean():
     """True or False in any case; 1 and 0 mean the same."""
     words = {'true': True, '1': True, 'false': False, '0': False}

@@ -1,0 +1,169 @@
+"""Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407) for any recipe: --swa_start_epoch.
+
+From the start epoch on the learning rate is constant, or falls within each cycle, or stays the network's own;
+at the end of each cycle the weights enter a running mean. After the last step the mean becomes a checkpoint
+of its own, with the batch-norm statistics that it has on the training data.
+
+Differences from the vendor's Keras callback, whose rates before the start epoch and whose lines these are:
+- the weights are taken at the end of a cycle, as in the paper's algorithm 1, not of a cycle's first epoch;
+- the last epoch trains: the pass for the statistics comes after it;
+- the network that goes on training (--resume) is the last iterate, not the average.
+The average of a run that ends within its first cycle is its last iterate.
+"""
+import math
+import os
+
+import tensorflow as tf
+
+from core import checkpoints
+from core.errors import InputError
+from core.recipe import BATCH_STATISTICS
+from core.report import say
+
+
+def check(config):
+    """Raises InputError when the flags of the averaging do not fit together, as far as they alone can tell."""
+    if config.swa_start_epoch is None:
+        return
+    schedule, low, high = config.swa_schedule, config.swa_lr, config.swa_lr2
+    if schedule != 'manual' and low is None:
+        raise InputError('--swa_schedule=%s: needs --swa_lr' % schedule)
+    if schedule == 'cyclic':
+        if config.swa_freq == 1:
+            raise InputError('--swa_freq=1: a cyclic schedule needs cycles of 2 epochs or more')
+        if high is None:
+            raise InputError('--swa_schedule=cyclic: needs --swa_lr2')
+        if low > high:
+            raise InputError('--swa_lr=%g: must not be larger than --swa_lr2=%g, with which a cycle starts' % (
+                low, high))
+    if not config.train_steps:
+        start_epoch(config, config.train_epochs)
+
+
+def start_epoch(config, epochs):
+    """Index, from 0, of the first epoch of the averaging in a run of `epochs`. Raises InputError beyond the last."""
+    start = config.swa_start_epoch
+    first = math.ceil(start * epochs) if start < 1 else start
+    if first > epochs:
+        raise InputError('--swa_start_epoch=%d: beyond the last epoch, %d' % (first, epochs))
+    return first - 1
+
+
+def scheduled(recipe, config, epochs, steps_per_epoch):
+    """`recipe` with the learning rate that the averaging asks for in a run of `epochs`.
+
+    On the way to its start, from half of it to nine tenths, the network's own rate gives way to swa_lr.
+    Raises InputError when the start is beyond the last epoch.
+    """
+    if config.swa_start_epoch is None:
+        return recipe
+    start = start_epoch(config, epochs)
+
+    def learning_rate(config, step, steps):
+        own = tf.convert_to_tensor(recipe.learning_rate(config, step, steps), tf.float32)
+        if config.swa_schedule == 'manual':
+            return own
+        epoch = tf.cast(step // steps_per_epoch, tf.float32)
+        share = tf.clip_by_value((epoch / max(start, 1) - 0.5) / 0.4, 0., 1.)
+        before = own + (config.swa_lr - own) * share
+        averaged = tf.cast(step - start * steps_per_epoch, tf.float32)
+        return tf.where(averaged < 0, before, _rate_in_cycle(config, averaged, steps_per_epoch))
+    return recipe._replace(learning_rate=learning_rate)
+
+
+def _rate_in_cycle(config, averaged, steps_per_epoch):
+    """The paper's equation for alpha(i): the cycle's last step has swa_lr."""
+    if config.swa_schedule == 'constant':
+        return tf.constant(config.swa_lr)
+    length = config.swa_freq * steps_per_epoch
+    share = (averaged % length + 1) / length
+    return (1 - share) * config.swa_lr2 + share * config.swa_lr
+
+
+def averaging(run, reporter):
+    """The hooks of the averaging, none without --swa_start_epoch. Makes variables, which belong in the checkpoints."""
+    return [] if run.config.swa_start_epoch is None else [_Averaging(run, reporter)]
+
+
+class _Averaging(tf.train.SessionRunHook):
+    """The running mean of the weights, kept in variables, and what becomes of it at the end."""
+
+    def __init__(self, run, reporter):
+        self._run, self._reporter = run, reporter
+        self._start = start_epoch(run.config, run.clock.epochs)
+        self._weights = tf.trainable_variables()
+        with tf.variable_scope('swa'):
+            self._means = [tf.get_variable(w.op.name, w.shape, w.dtype.base_dtype, tf.zeros_initializer(),
+                                           trainable=False) for w in self._weights]
+            self._count = tf.get_variable('count', [], tf.int64, tf.zeros_initializer(), trainable=False)
+
+    def begin(self):
+        self._take = self._taking()
+        self._install = tf.group(*[w.assign(mean) for w, mean in zip(self._weights, self._means)])
+        self._batch = tf.placeholder(tf.float32, [])
+        self._statistics, self._see_batch = cumulative_averages(self._batch)
+        variables = self._run.step.model_variables
+        self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
+                                              self._run.config.network, variables)
+
+    def _taking(self):
+        """The op by which the weights enter the mean."""
+        with tf.control_dependencies([tf.assign_add(self._count, 1)]):
+            count = self._count.read_value()
+            return tf.group(*[mean.assign_add((w - mean) / tf.cast(count, mean.dtype))
+                              for w, mean in zip(self._weights, self._means)])
+
+    def before_run(self, run_context):
+        clock = self._run.clock
+        if clock.step == self._start * clock.steps_per_epoch:
+            self._say('starting stochastic weight averaging', self._start)
+
+    def after_run(self, run_context, run_values):
+        session, clock = run_context.session, self._run.clock
+        averaged = clock.step // clock.steps_per_epoch - self._start
+        if clock.passed(clock.steps_per_epoch) and averaged > 0 and averaged % self._run.config.swa_freq == 0:
+            session.run(self._take)
+        if clock.at_end:
+            self._finish(session)
+
+    def _finish(self, session):
+        """Saves, evaluates and reports the average; then the weights are again those of the last step."""
+        variables = self._run.step.model_variables
+        last_iterate, count = session.run((variables, self._count))
+        if count:
+            session.run(self._install)
+        self._say('final model weights set to stochastic weight average', self._run.clock.epoch)
+        if self._statistics:
+            self._renew_statistics(session)
+        self._saved.save(session, self._run.clock.step)
+        average = self._run.evaluate(session)
+        say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d' % (
+            self._reporter.report.evaluation['accuracy'], average['accuracy'], max(count, 1)))
+        self._run.listener.average(average)
+        for variable, value in zip(variables, last_iterate):
+            variable.load(value, session)
+
+    def _renew_statistics(self, session):
+        train = self._run.inputs.train
+        self._say('reinitializing batch normalization layers', self._run.clock.epoch)
+        self._say('running forward pass to adjust batch normalization', self._run.clock.epoch)
+        train.initialize(session)
+        for batch in range(train.batches):
+            session.run(self._see_batch, {self._batch: batch})
+
+    def _say(self, words, epoch):
+        if self._run.config.verbose:
+            say('Epoch %05d: %s' % (epoch + 1, words))
+
+
+def cumulative_averages(batch):
+    """(variables, op): each run of the op makes them their values' mean over the batches 0 to `batch`.
+
+    A layer that is called several times has the mean over its calls.
+    """
+    values = {}
+    for variable, value in tf.get_collection(BATCH_STATISTICS):
+        values.setdefault(variable, []).append(value)
+    return list(values), tf.group(*[
+        variable.assign((variable * batch + tf.add_n(calls) / len(calls)) / (batch + 1))
+        for variable, calls in values.items()])

@@ -1,0 +1,59 @@
+"""How long a training step takes, with this framework's convolution gradient and with TensorFlow's own:
+
+    .venv/bin/python test/benchmark.py [--network=cspnet] [any flag of the trainer]
+
+Both graphs stand in one process and take turns, so that a busy machine slows both; the median of each counts.
+"""
+import contextlib
+import os
+import statistics
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import tensorflow as tf  # noqa: E402
+
+from core import npu, step  # noqa: E402
+from launchers import command  # noqa: E402
+from nets.layers import fast_cpu_gradients  # noqa: E402
+
+ROUNDS, STEPS = 5, 4
+
+
+class Trainer:
+    """One built training graph with its session, after two steps of warm-up."""
+
+    def __init__(self, recipe, config, gradients):
+        with tf.Graph().as_default() as graph, gradients():
+            tf.set_random_seed(config.seed)
+            inputs = recipe.inputs(recipe.load(config), config)
+            self._step = step.build(recipe, config, 'cpu', {}, inputs.train.batch, 1000, inputs.train.batches)
+            self._session = tf.Session(graph=graph, config=npu.session_config({}, 'cpu'))
+            self._session.run(tf.global_variables_initializer())
+            inputs.train.initialize(self._session)
+        self.seconds_per_step(2)
+
+    def seconds_per_step(self, steps=STEPS):
+        start = time.time()
+        for _ in range(steps):
+            self._session.run([self._step.train_op, self._step.loss])
+        return (time.time() - start) / steps
+
+
+def act(recipe, config):
+    """Prints milliseconds a step and images a second, both ways."""
+    trainers = {'this framework': Trainer(recipe, config, fast_cpu_gradients),
+                "TensorFlow's own gradient": Trainer(recipe, config, contextlib.suppress)}
+    times = {name: [] for name in trainers}
+    for _ in range(ROUNDS):
+        for name, trainer in trainers.items():
+            times[name].append(trainer.seconds_per_step())
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        print('%s, %s: %.1f ms/step, %.1f images/s' % (
+            config.network, name, 1000 * median, config.batch_size / median))
+
+
+if __name__ == '__main__':
+    sys.exit(command.run(act, ['--case=performance'] + sys.argv[1:], os.environ))
