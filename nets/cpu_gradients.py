@@ -1,38 +1,41 @@
 """The gradient of a convolution for CPUs, as forward convolutions and matrix products.
 
 TensorFlow 1.15's stock CPU wheel runs Conv2DBackpropInput many times slower than a forward
-convolution of the same size; it is two thirds of a CSPNet training step. The results are those of
-TensorFlow's own gradient up to rounding.
+convolution of the same size: seven tenths of a CSPNet training step. The results are those of
+TensorFlow's own gradient up to rounding, and the same from run to run.
 
-Along each image axis, input position h meets kernel tap u at output i where
-`h = stride * i + u - before`, `before` being the padding at the near edge.
+Along each image axis, input position h meets kernel tap u at output position i where
+h = stride * i + u - before.
 """
-import collections
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import nn_grad
 
-# Up to this many output positions Conv2DBackpropFilter is slower than the swapped convolution.
+# With a stride, up to this many output positions the swapped convolution beats
+# Conv2DBackpropFilter (measured on the stock wheel, batch 64).
 SMALL_MAP = 16
 
-Axis = collections.namedtuple('Axis', [
-    'size',    # of the input
-    'output',  # size of the output
-    'stride',
-    'before',  # padding at the near edge, as the taps in use see it
-    'first',   # the taps in use are first, ..., first + taps - 1
-    'taps',
-    'unused',  # taps beyond these, which only ever meet padding
-])
+
+class Axis(NamedTuple):
+    """One image axis of a convolution, without the taps that only ever meet padding."""
+    size: int    # of the input
+    output: int  # size of the output
+    stride: int
+    before: int  # padding at the near edge
+    first: int   # the taps in use are first, ..., first + taps - 1
+    taps: int
+    unused: int  # taps after these
 
 
 def fast_cpu_gradients():
     """Context manager: convolutions built inside it are differentiated by this module.
 
     To be entered around the building of a network that trains on a CPU, never for an NPU or GPU,
-    whose own kernels are better.
+    whose own kernels are better. Convolutions with dilation, explicit padding, NCHW or an image
+    size unknown before the run keep TensorFlow's gradient.
     """
     return tf.get_default_graph().gradient_override_map({'Conv2D': 'FastCpuConv2D'})
 
@@ -41,16 +44,16 @@ def fast_cpu_gradients():
 def _conv2d_gradient(op, dy):
     if not _is_covered(op):
         return nn_grad._Conv2DGrad(op, dy)
-    x, kernel = op.inputs
     rows, columns = _axis(op, 1), _axis(op, 2)
-    return _input_gradient(kernel, dy, rows, columns), _kernel_gradient(op, dy, rows, columns)
+    return _input_gradient(op, dy, rows, columns), _kernel_gradient(op, dy, rows, columns)
 
 
 def _is_covered(op):
     x, kernel = op.inputs
-    sizes = x.shape[1:].as_list() + kernel.shape.as_list()
+    _, down, right, _ = op.get_attr('strides')
     return (op.get_attr('data_format') == b'NHWC' and op.get_attr('padding') != b'EXPLICIT'
-            and op.get_attr('dilations') == [1, 1, 1, 1] and None not in sizes)
+            and op.get_attr('dilations') == [1, 1, 1, 1] and down == right
+            and None not in x.shape[1:].as_list() + kernel.shape.as_list())
 
 
 def _axis(op, number):
@@ -64,34 +67,37 @@ def _axis(op, number):
     return Axis(size, output, stride, before - first, first, last - first, taps - last)
 
 
-def _input_gradient(kernel, dy, rows, columns):
+def _input_gradient(op, dy, rows, columns):
     """Every input position as an output position of a stride-1 convolution of dy.
 
-    Positions that differ by less than a stride meet different taps: they become channels of one
-    convolution and are put in their places by depth_to_space.
+    Positions that differ by less than a stride meet different taps: they are computed as channels
+    of one convolution and put in their places by depth_to_space.
     """
-    stride = rows.stride
+    kernel = _sub_pixel_kernel(op.inputs[1], rows, columns)
     pads = [[0, 0], _output_pads(rows), _output_pads(columns), [0, 0]]
-    dx = tf.nn.conv2d(dy, _sub_pixel_kernel(kernel, rows, columns), 1, pads)
-    if stride == 1:
+    dx = tf.nn.conv2d(dy, kernel, 1, pads)
+    if rows.stride == 1:
         return dx
-    top, left = rows.before % stride, columns.before % stride
-    return tf.depth_to_space(dx, stride)[:, top:top + rows.size, left:left + columns.size]
+    top, left = rows.before % rows.stride, columns.before % columns.stride
+    dx = tf.depth_to_space(dx, rows.stride)
+    return dx[:, top:top + rows.size, left:left + columns.size]
 
 
 def _sub_pixel_kernel(kernel, rows, columns):
-    """The kernel rotated and transposed, [blocks, blocks, o, stride * stride * c]."""
+    """The taps in use rotated and transposed, [blocks, blocks, o, stride * stride * c]."""
     height, width, c, o = kernel.shape.as_list()
-    taps = np.arange(height * width).reshape([height, width])
-    taps = taps[rows.first:rows.first + rows.taps, columns.first:columns.first + columns.taps]
+    numbers = np.arange(height * width).reshape([height, width])
+    numbers = numbers[rows.first:rows.first + rows.taps,
+                      columns.first:columns.first + columns.taps]
     kernel = tf.reshape(kernel, [height * width, c, o])
 
     def phase(top, left):
-        chosen = taps[top::rows.stride, left::rows.stride][::-1, ::-1]
-        spare = [[_blocks(axis) - size, 0] for axis, size in zip((rows, columns), chosen.shape)]
-        chosen = tf.transpose(tf.gather(kernel, chosen), [0, 1, 3, 2])
-        return tf.pad(chosen, spare + [[0, 0], [0, 0]])
-    offsets = itertools.product(range(rows.stride), repeat=2)
+        met = numbers[top::rows.stride, left::columns.stride][::-1, ::-1]
+        missing = [[_blocks(axis) - taps, 0] for axis, taps in zip((rows, columns), met.shape)]
+        taps = tf.transpose(tf.gather(kernel, met), [0, 1, 3, 2])
+        return tf.pad(taps, missing + [[0, 0], [0, 0]])
+
+    offsets = itertools.product(range(rows.stride), range(columns.stride))
     return tf.concat([phase(top, left) for top, left in offsets], -1)
 
 
@@ -100,32 +106,37 @@ def _blocks(axis):
 
 
 def _output_pads(axis):
-    skipped = axis.before // axis.stride
-    end = -(-(axis.before + axis.size) // axis.stride)
-    return [_blocks(axis) - 1 - skipped, end - axis.output]
+    last = -(-(axis.before + axis.size) // axis.stride)
+    return [_blocks(axis) - 1 - axis.before // axis.stride, last - axis.output]
 
 
 def _kernel_gradient(op, dy, rows, columns):
     x, kernel = op.inputs
     c, o = kernel.shape[2:].as_list()
-    if rows.taps == columns.taps == rows.stride == 1 or rows.output == columns.output == 1:
-        patches = tf.reshape(x[:, :rows.taps, :columns.taps] if rows.output == 1 else x,
-                             [-1, rows.taps * columns.taps * c])
-        dk = tf.matmul(patches, tf.reshape(dy, [-1, o]), transpose_a=True)
-        dk = tf.reshape(dk, [rows.taps, columns.taps, c, o])
+    if rows.output == columns.output == 1:
+        dk = _product(x[:, :rows.taps, :columns.taps], dy, rows.taps * columns.taps * c)
+    elif rows.taps == columns.taps == rows.stride == 1:
+        dk = _product(x, dy, c)
     elif rows.stride == 1 or rows.output * columns.output <= SMALL_MAP:
         dk = _swapped_convolution(x, dy, rows, columns)
     else:
         return tf.nn.conv2d_backprop_filter(x, kernel.shape, dy, op.get_attr('strides'),
                                             op.get_attr('padding'))
+    dk = tf.reshape(dk, [rows.taps, columns.taps, c, o])
     return tf.pad(dk, [[rows.first, rows.unused], [columns.first, columns.unused],
                        [0, 0], [0, 0]])
 
 
+def _product(x, dy, size):
+    """The matrix product where every output position has `size` inputs of its own."""
+    return tf.matmul(tf.reshape(x, [-1, size]), tf.reshape(dy, [-1, dy.shape[3]]),
+                     transpose_a=True)
+
+
 def _swapped_convolution(x, dy, rows, columns):
-    """The kernel's gradient as the convolution of x with kernel dy, batch and channels swapped."""
-    pads = [[axis.before, max(axis.stride * (axis.output - 1) + axis.taps - axis.size - axis.before, 0)]
-            for axis in (rows, columns)]
+    """The convolution of x with dy as its kernel, batch and channels having changed places."""
+    pads = [[axis.before, max(0, axis.stride * (axis.output - 1) + axis.taps - axis.size
+                              - axis.before)] for axis in (rows, columns)]
     dk = tf.nn.conv2d(tf.transpose(x, [3, 1, 2, 0]), tf.transpose(dy, [1, 2, 0, 3]), 1,
                       [[0, 0]] + pads + [[0, 0]], dilations=[1, rows.stride, columns.stride, 1])
     return tf.transpose(dk[:, :rows.taps, :columns.taps], [1, 2, 0, 3])

@@ -4,25 +4,27 @@ A network calls them inside its own `tf.variable_scope(name, reuse=tf.AUTO_REUSE
 its variables between a training and a test call. Without `name` a layer numbers itself within
 that scope (conv2d, conv2d_1, ...), alike in every call.
 
-Only kernels carry weight decay: every layer calls its multiplicative weights `kernel`, and
-`l2_loss` is the sum over exactly these.
+Weight decay is for kernels only: every layer calls its multiplicative weights `kernel`, and
+`l2_loss` sums over exactly these.
 """
 import tensorflow as tf
 
-from nets.cpu_gradients import fast_cpu_gradients  # noqa: F401, the layers' public switch
+from core.recipe import BATCH_STATISTICS
+from nets.cpu_gradients import fast_cpu_gradients  # noqa: F401 (offered to users of the layers)
 
+# He et al. 2015, arXiv 1502.01852.
 HE_NORMAL = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='truncated_normal')
 
 
 def conv2d(x, filters, kernel_size, strides=1, padding='SAME', use_bias=False,
            kernel_initializer=HE_NORMAL, bias_initializer=tf.zeros_initializer(), name=None):
-    """2-D convolution [n, h, w, c] -> [n, h', w', filters], kernel_size a number or (h, w)."""
+    """Convolution [n, h, w, c] -> [n, h', w', filters]; kernel_size is a number or (h, w)."""
     height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
     with tf.variable_scope(name, 'conv2d'):
         kernel = tf.get_variable('kernel', [height, width, x.shape[-1].value, filters], x.dtype,
                                  kernel_initializer)
         y = tf.nn.conv2d(x, kernel, strides, padding)
-        return _add_bias(y, filters, bias_initializer) if use_bias else y
+        return _add_bias(y, bias_initializer) if use_bias else y
 
 
 def dense(x, units, use_bias=True, kernel_initializer=HE_NORMAL,
@@ -32,54 +34,55 @@ def dense(x, units, use_bias=True, kernel_initializer=HE_NORMAL,
         kernel = tf.get_variable('kernel', [x.shape[-1].value, units], x.dtype,
                                  kernel_initializer)
         y = tf.matmul(x, kernel)
-        return _add_bias(y, units, bias_initializer) if use_bias else y
+        return _add_bias(y, bias_initializer) if use_bias else y
 
 
-def _add_bias(x, size, initializer):
-    return tf.nn.bias_add(x, tf.get_variable('bias', [size], x.dtype, initializer))
+def _add_bias(x, initializer):
+    return tf.nn.bias_add(x, tf.get_variable('bias', x.shape[-1:], x.dtype, initializer))
 
 
 def batch_norm(x, is_training, momentum=0.9, epsilon=1e-3, name=None):
-    """Batch normalisation (Ioffe and Szegedy 2015) over all axes of x [n, c] or [n, h, w, c] but
-    the last, with learned scale `gamma` and offset `beta`.
+    """Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167) of x, [n, c] or [n, h, w, c],
+    over all axes but the last, with learned scale `gamma` and offset `beta`.
 
-    A training call normalises with the batch's statistics and adds the updates of the moving
-    averages, average <- momentum * average + (1 - momentum) * batch, to tf.GraphKeys.UPDATE_OPS;
-    a test call normalises with the averages. Statistics are float32 even for float16 x.
+    is_training is a Python bool. A training call normalises with the batch's statistics and adds
+    the updates of the moving averages, average <- momentum * average + (1 - momentum) * batch,
+    to tf.GraphKeys.UPDATE_OPS; a test call normalises with the averages. The averaged variance is
+    the unbiased one. Variables and statistics are float32 for float16 x too.
     """
-    channels = x.shape[-1].value
     with tf.variable_scope(name, 'batch_norm'):
-        gamma = tf.get_variable('gamma', [channels], tf.float32, tf.ones_initializer())
-        beta = tf.get_variable('beta', [channels], tf.float32, tf.zeros_initializer())
-        mean = tf.get_variable('moving_mean', [channels], tf.float32, tf.zeros_initializer(),
-                               trainable=False)
-        variance = tf.get_variable('moving_variance', [channels], tf.float32,
-                                   tf.ones_initializer(), trainable=False)
-        images = x if x.shape.ndims == 4 else x[:, None, None, :]
-        if not is_training:
-            y, _, _ = tf.nn.fused_batch_norm(images, gamma, beta, mean, variance, epsilon,
-                                             is_training=False)
-        else:
-            y, batch_mean, batch_variance = tf.nn.fused_batch_norm(images, gamma, beta,
-                                                                   epsilon=epsilon)
+        gamma = _channel_variable('gamma', x, tf.ones_initializer())
+        beta = _channel_variable('beta', x, tf.zeros_initializer())
+        mean = _channel_variable('moving_mean', x, tf.zeros_initializer(), trainable=False)
+        variance = _channel_variable('moving_variance', x, tf.ones_initializer(), trainable=False)
+        images = x if x.shape.ndims == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+        statistics = () if is_training else (mean, variance)
+        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(
+            images, gamma, beta, *statistics, epsilon=epsilon, is_training=is_training)
+        if is_training:
             _update_average(mean, batch_mean, momentum)
             _update_average(variance, batch_variance, momentum)
         return y if x.shape.ndims == 4 else tf.squeeze(y, [1, 2])
 
 
+def _channel_variable(name, x, initializer, trainable=True):
+    return tf.get_variable(name, x.shape[-1:], tf.float32, initializer, trainable=trainable)
+
+
 def _update_average(average, value, momentum):
     update = average.assign_sub((1 - momentum) * (average - value))
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
-
-
-def mish(x):
-    """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise."""
-    return _mish(x)
+    tf.add_to_collection(BATCH_STATISTICS, (average, value))
 
 
 @tf.custom_gradient
-def _mish(x):
-    # tanh(ln(1 + e^x)) = (e^2x + 2e^x) / (e^2x + 2e^x + 2); it rounds to 1 long before the limit.
+def mish(x):
+    """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise.
+
+    With e = exp(x), tanh(softplus(x)) = (e^2 + 2e) / (e^2 + 2e + 2): one exponential serves value
+    and gradient. Has no second derivative.
+    """
+    # Beyond the limit the quotient rounds to 1; e^2 stays finite.
     e = tf.exp(tf.minimum(x, 5.0 if x.dtype == tf.float16 else 20.0))
     n = e * (e + 2)
     gate = n / (n + 2)
@@ -90,14 +93,14 @@ def _mish(x):
 
 
 def global_average_pool(x):
-    """Mean over the image plane, [n, h, w, c] -> [n, c]."""
+    """Mean over the image, [n, h, w, c] -> [n, c]."""
     return tf.reduce_mean(x, [1, 2])
 
 
 def l2_loss(scope=None):
-    """Sum of squares / 2 over the kernels (no biases, no batch norm), float32 scalar.
+    """Sum of squares / 2 over the kernels (not biases, not batch norm), a float32 scalar.
 
-    scope: regular expression for the start of the variables' names; all of them if None.
+    scope: a regular expression the variables' names start with; None for all of the graph.
     """
     kernels = [v for v in tf.trainable_variables(scope) if v.op.name.endswith('/kernel')]
     return tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])

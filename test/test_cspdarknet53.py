@@ -1,4 +1,4 @@
-"""CSPDarknet53 has the paper's shape, learns, and classifies an image alike alone and in a batch."""
+"""CSPDarknet53 has the paper's shape, learns, and tests an image alike alone and in a batch."""
 import numpy as np
 import pytest
 import tensorflow as tf

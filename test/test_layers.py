@@ -62,10 +62,10 @@ def test_batch_norm_normalises_over_all_axes_but_the_last(sess, shape):
 
 def test_batch_norm_tests_on_moving_averages_even_a_single_image(sess):
     x = np.random.RandomState(0).normal(5, 3, [50, 4, 4, 3]).astype(np.float32)
-    with tf.variable_scope('net', reuse=tf.AUTO_REUSE):
-        layers.batch_norm(tf.constant(x), True, momentum=0.75)
-        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-        y = layers.batch_norm(tf.constant(x[:1]), False, momentum=0.75, epsilon=1e-3)
+    layers.batch_norm(tf.constant(x), True, momentum=0.75, name='bn')
+    updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+        y = layers.batch_norm(tf.constant(x[:1]), False, epsilon=1e-3, name='bn')
     initialize_and_run(sess, *updates)
     mean = 0.25 * x.mean((0, 1, 2))
     variance = 0.75 + 0.25 * x.var((0, 1, 2), ddof=1)
