@@ -87,9 +87,9 @@ def usage(recipes):
 
 
 def _default(field, recipes):
-    if field.default is not config_lib.RECIPE:
-        return 'unset' if field.default in (None, ()) else field.default
     rows = []
+    if field.default is not config_lib.RECIPE:
+        rows.append('unset' if field.default in (None, ()) else str(field.default))
     for name, recipe in recipes.items():
         if field.name in recipe.defaults:
             cases = ['%s in a %s run' % (case[field.name], label.replace('_', '-'))

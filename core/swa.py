@@ -108,10 +108,12 @@ class _Averaging(tf.train.SessionRunHook):
 
     def _taking(self):
         """The op by which the weights enter the mean."""
-        with tf.control_dependencies([tf.assign_add(self._count, 1)]):
-            count = self._count.read_value()
-            return tf.group(*[mean.assign_add((w - mean) / tf.cast(count, mean.dtype))
-                              for w, mean in zip(self._weights, self._means)])
+        # Counting comes last: TensorFlow 1.15 does not reliably read a variable after a control dependency's update.
+        count = self._count + 1
+        updates = [mean.assign_add((w - mean) / tf.cast(count, w.dtype.base_dtype))
+                   for w, mean in zip(self._weights, self._means)]
+        with tf.control_dependencies(updates):
+            return tf.assign_add(self._count, 1).op
 
     def before_run(self, run_context):
         clock = self._run.clock

@@ -21,10 +21,10 @@ def both_gradients(x, kernel, strides, padding, **options):
     return results
 
 
-def tensors(height, width, taps, dtype=tf.float32):
+def tensors(height, width, taps, dtype=tf.float32, filters=5):
     values = np.random.RandomState(0)
     return (tf.constant(values.randn(3, height, width, 4), dtype),
-            tf.constant(values.randn(taps, taps, 4, 5) / taps, dtype))
+            tf.constant(values.randn(taps, taps, 4, filters) / taps, dtype))
 
 
 def assert_close(results, tolerance):
@@ -49,6 +49,7 @@ def test_agrees_with_tensorflow(taps, strides):
 def test_agrees_on_maps_too_large_for_the_swapped_convolution():
     with tf.Graph().as_default(), tf.Session() as sess:
         assert_close(sess.run(both_gradients(*tensors(33, 40, 3), 2, 'SAME')), 1e-5)
+        assert_close(sess.run(both_gradients(*tensors(33, 40, 3, filters=64), 1, 'SAME')), 1e-5)
 
 
 @pytest.mark.parametrize('strides', [1, 2])
@@ -83,3 +84,16 @@ def test_only_convolutions_built_inside_the_context_are_changed():
         both_gradients(*tensors(8, 8, 3), 1, 'SAME')
         types = [op.type for op in graph.get_operations()]
     assert types.count('Conv2DBackpropInput') == types.count('Conv2DBackpropFilter') == 1
+
+
+@pytest.mark.parametrize('dtype, tolerance', [(tf.float32, 1e-5), (tf.float16, 1e-2)])
+def test_the_gradient_of_lrn_agrees(dtype, tolerance):
+    values = np.random.RandomState(0)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        x, dy = (tf.constant(5 * values.randn(2, 3, 4, 9), dtype) for _ in range(2))
+        results = []
+        for context in contextlib.suppress(), fast_cpu_gradients():
+            with context:
+                y = tf.nn.lrn(x, 2, bias=2, alpha=.1, beta=.75)
+            results.append(tf.gradients(y, x, dy))
+        assert_close(sess.run(results), tolerance)

@@ -1,0 +1,228 @@
+"""AlexNet: the paper's towers, the recipe on JPEG files, its log lines and what it refuses."""
+import os
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from core import plateau
+from core.config import resolve
+from core.report import Report
+from data import synthetic
+from launchers import alexnet, command, evaluate, train
+from launchers.recipes import RECIPES
+from nets import alexnet as net
+from test_log_reading import figures
+
+REPORT = Report(step=20, steps=480, epoch=0, epochs=2, steps_per_epoch=240, batch_size=100,
+                values={'loss': 1.9, 'accuracy': .5, 'cross_entropy': .6931472},
+                means={'loss': 1.9, 'accuracy': .587, 'cross_entropy': .7}, learning_rate=1e-3, skipped=0,
+                seconds=62., run_seconds=51.2, seconds_per_step=.12306, first_step=0, timed_steps=15)
+
+
+@pytest.fixture
+def graph():
+    """A default graph with AlexNet on one image: its variables and its convolutions by name of the scope."""
+    with tf.Graph().as_default() as graph:
+        net.alexnet(tf.fill([1, 227, 227, 3], 50.), lambda x: x)
+        convolutions = [op for op in graph.get_operations() if op.type == 'Conv2D']
+        yield SimpleNamespace(
+            variables={v.op.name[len('alexnet/'):]: v for v in tf.global_variables()},
+            convolutions={op.inputs[1].op.inputs[0].op.name[len('alexnet/'):-len('/kernel')]: op.outputs[0]
+                          for op in convolutions})
+
+
+def test_the_kernels_are_those_of_the_papers_figure_2(graph):
+    shapes = {name: v.shape.as_list() for name, v in graph.variables.items() if name.endswith('kernel')}
+    assert shapes == {
+        'conv1/conv2d/kernel': [11, 11, 3, 96],
+        'conv2/conv2d/kernel': [5, 5, 48, 128], 'conv2/conv2d_1/kernel': [5, 5, 48, 128],
+        'conv3/conv2d/kernel': [3, 3, 256, 384],
+        'conv4/conv2d/kernel': [3, 3, 192, 192], 'conv4/conv2d_1/kernel': [3, 3, 192, 192],
+        'conv5/conv2d/kernel': [3, 3, 192, 128], 'conv5/conv2d_1/kernel': [3, 3, 192, 128],
+        'dense/kernel': [9216, 4096], 'dense_1/kernel': [4096, 1000], 'dense_2/kernel': [1000, 2]}
+    assert graph.convolutions['conv1/conv2d'].shape.as_list() == [1, 55, 55, 96]
+
+
+def test_a_second_call_shares_the_variables(graph):
+    net.alexnet(tf.zeros([2, 227, 227, 3]), lambda x: x)
+    assert len(tf.global_variables()) == len(graph.variables)
+
+
+def test_a_tower_sees_its_own_maps_and_layer_3_both(graph):
+    def seen(layer, earlier):
+        return tf.gradients(graph.convolutions[layer], graph.variables[earlier + '/kernel'])[0]
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        own, other, both, own_of_3 = [np.abs(gradient).max(axis=(0, 1, 2)) > 0 for gradient in sess.run([
+            seen('conv2/conv2d', 'conv1/conv2d'), seen('conv2/conv2d_1', 'conv1/conv2d'),
+            seen('conv3/conv2d', 'conv1/conv2d'), seen('conv4/conv2d', 'conv3/conv2d')])]
+    assert own[:48].any() and not own[48:].any()
+    assert other[48:].any() and not other[:48].any()
+    assert both[:48].any() and both[48:].any()
+    assert own_of_3[:192].any() and not own_of_3[192:].any()
+    assert seen('conv5/conv2d', 'conv4/conv2d_1') is None
+
+
+def test_the_weights_start_as_in_the_paper(graph):
+    with tf.Session() as sess:
+        sess.run(tf.global_variables_initializer())
+        biases = {name: set(sess.run(v)) for name, v in graph.variables.items() if name.endswith('bias')}
+        kernel = sess.run(graph.variables['conv3/conv2d/kernel'])
+    zero = {'conv1/conv2d/bias', 'conv3/conv2d/bias', 'dense_2/bias'}
+    assert biases == {name: {0.} if name in zero else {1.} for name in biases} and len(biases) == 11
+    assert kernel.std() == pytest.approx(.01, rel=.01) and abs(kernel.mean()) < 1e-4
+
+
+def test_responses_are_normalised_as_in_the_papers_section_3_3():
+    activity = np.random.RandomState(0).rand(1, 2, 2, 9).astype(np.float32) * 300
+    expected = np.empty_like(activity)
+    for i in range(9):
+        around = activity[..., max(0, i - 2):i + 3]
+        expected[..., i] = activity[..., i] / (2 + 1e-4 * (around ** 2).sum(-1)) ** .75
+    with tf.Graph().as_default() as graph, tf.Session() as sess:
+        net.alexnet(tf.zeros([1, 227, 227, 3]), lambda x: x)
+        normalised = [op for op in graph.get_operations() if op.type == 'LRN']
+        assert len(normalised) == 4
+        options = {name: normalised[0].get_attr(name) for name in ('depth_radius', 'bias', 'alpha', 'beta')}
+        np.testing.assert_allclose(sess.run(tf.nn.lrn(activity, **options)), expected, rtol=1e-5)
+
+
+def test_ten_crops_count_by_their_mean_probability():
+    logits = np.random.RandomState(0).normal(size=[20, 2]) * 3
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        mean = sess.run(tf.nn.softmax(alexnet._mean_over_crops(tf.constant(logits))))
+    np.testing.assert_allclose(mean, probabilities.reshape(2, 10, 2).mean(1), rtol=1e-6)
+
+
+def rates(accuracies):
+    """The learning rate after each of the epochs with these training accuracies."""
+    clock = SimpleNamespace(steps_per_epoch=1, passed=lambda interval: True)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        rate = plateau.learning_rate(SimpleNamespace(learning_rate=1.), None, None)
+        hook = plateau.FallOnPlateau(SimpleNamespace(
+            clock=clock, step=SimpleNamespace(means={'accuracy': tf.constant(0.)})))
+        hook.begin()
+        sess.run(tf.global_variables_initializer())
+        found = []
+        for clock.epoch, accuracy in enumerate(accuracies):
+            hook.after_run(SimpleNamespace(session=sess), SimpleNamespace(results=accuracy))
+            found.append(sess.run(rate))
+    return found
+
+
+def test_the_learning_rate_falls_by_ten_when_ten_epochs_bring_less_than_two_points():
+    rising = [.5 + .0025 * epoch for epoch in range(21)]
+    assert rates(rising) == [1.] * 21
+    stalled = rising[:11] + [.54] * 20
+    np.testing.assert_allclose(rates(stalled), [1.] * 20 + [.1] * 10 + [.01], rtol=1e-6)
+
+
+def test_the_kernels_stand_in_6_rows_of_16_on_one_scale():
+    kernels = np.zeros([11, 11, 3, 96], np.float32)
+    kernels[..., 0], kernels[..., 17] = 1, -1
+    with tf.Graph().as_default(), tf.Session() as sess:
+        image = sess.run(alexnet.picture(tf.constant(kernels)))
+    tile = 4 * 12
+    assert image.shape == (6 * tile, 16 * tile, 3)
+    assert (image[:44, :44] == 255).all()
+    assert (image[tile:tile + 44, tile:tile + 44] == 0).all()
+    assert (image[:44, tile:tile + 44] == 128).all()
+
+
+@pytest.fixture
+def log(capfd):
+    """The lines of a run whose last epoch ends 40 steps after `REPORT`."""
+    lines = alexnet.RECIPE.log(None)
+    lines.step(REPORT)
+    lines.step(REPORT._replace(step=21))
+    lines.step(REPORT._replace(step=480, epoch=1, values=dict(REPORT.values, cross_entropy=.25)))
+    lines.epoch(REPORT._replace(evaluation={'accuracy': .612, 'loss': 1.}))
+    return capfd.readouterr().out
+
+
+def test_the_lines_are_the_vendors(log):
+    assert log.splitlines() == [
+        'epoch 0 step: 19 step_time 0.123060 FPS 812.61173',
+        'progress : 8.333333%  loss :0.693147',
+        'epoch 0 step: 20 step_time 0.123060 FPS 812.61173',
+        'epoch 1 step: 239 step_time 0.123060 FPS 812.61173',
+        'progress : 100.000000%  loss :0.250000',
+        'test accuracy 61.2',
+        'train accuracy 58.7']
+
+
+def test_the_launcher_reads_what_the_recipe_writes(log, tmp_path):
+    (tmp_path / 'train_0.log').write_text(log)
+    assert figures('alexnet', str(tmp_path / 'train_0.log')) == (812.61173, .12306, [.693147, .25], ['61.2'])
+
+
+def test_the_recipe_is_the_published_one():
+    config = resolve(RECIPES['alexnet'], {'data_path': 'x'}, {})
+    assert (config.train_epochs, config.batch_size, config.learning_rate, config.momentum, config.weight_decay,
+            config.keep_prob) == (35, 100, 1e-3, .9, 5e-4, .5)
+
+
+@pytest.fixture
+def run(tmp_path, capfd, monkeypatch):
+    """run(act, flag...) -> (status, standard output, error) with a small AlexNet; results in tmp_path/out/0."""
+    monkeypatch.setattr(net, 'HIDDEN', (64, 32))
+
+    def act(entry, *given):
+        status = command.run(entry.act, ('--network=alexnet', '--case=performance', '--batch_size=4',
+                                         '--output_path=%s' % (tmp_path / 'out')) + given, {})
+        return (status,) + tuple(capfd.readouterr())
+    return act
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A directory as Kaggle's with 12 JPEG files."""
+    directory = tmp_path / 'dogs-vs-cats' / 'train'
+    directory.mkdir(parents=True)
+    synthetic.write_cats_dogs(str(directory), 12)
+    return directory
+
+
+def test_a_run_ends_with_accuracies_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, files, tmp_path):
+    data_path = '--data_path=%s' % files.parent
+    status, out, _ = run(train, data_path, '--epoch=2', '--learning_rate=0.001')
+    assert status == 0
+    for line in (r'epoch 1 step: 1 step_time \d+\.\d+ FPS \d+\.\d+', r'progress : 100\.000000%  loss :\d+\.\d{6}',
+                 r'test accuracy [\d.]+', r'train accuracy [\d.]+', '0 of 12 image files skipped'):
+        assert re.search('^%s$' % line, out, re.M)
+    assert len(re.findall('^epoch', out, re.M)) == 4
+    assert sorted(os.listdir(str(tmp_path / 'out' / '0' / 'first_kernels'))) == ['epoch_0000.png', 'epoch_0001.png']
+    for flag in '--ten_crop=False', '--ten_crop=True':
+        status, out, _ = run(evaluate, data_path, flag)
+        assert status == 0 and re.search(r'^test accuracy [\d.]+$', out, re.M)
+
+
+def test_the_built_in_images_are_learned(run, monkeypatch):
+    monkeypatch.setattr(synthetic, 'FILES', 40)
+    status, out, _ = run(train, '--train_steps=12', '--batch_size=8', '--keep_prob=1')
+    losses = [float(loss) for loss in re.findall('loss :(.*)', out)]
+    assert status == 0 and losses[-1] < losses[0]
+
+
+def test_too_many_files_that_are_no_images_end_the_run_by_name(run, files):
+    for number in 0, 1, 2:
+        (files / ('cat.%d.jpg' % number)).write_bytes(b'no image')
+    status, _, error = run(train, '--data_path=%s' % files)
+    assert status == 2 and re.search(r'cat\.\d\.jpg: one of \d files that cannot be decoded', error)
+
+
+def test_one_class_only_is_refused_before_anything_is_written(run, files, tmp_path):
+    for file in files.glob('dog.*'):
+        file.unlink()
+    status, _, error = run(train, '--data_path=%s' % files)
+    assert status == 2 and 'holds 0 files dog.N.jpg' in error and not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('flag', ['--keep_prob=0', '--keep_prob=1.5', '--ten_crop=perhaps', '--batch_size=400'])
+def test_a_wrong_value_is_refused_by_name(run, flag):
+    status, _, error = run(train, flag)
+    assert status == 2 and flag in error
