@@ -52,6 +52,11 @@ class Clock(tf.train.SessionRunHook):
         return self.step // interval > (self.step - self.steps_per_run) // interval
 
     @property
+    def at_epoch_start(self):
+        """Whether no step of the epoch is finished, or none by this process."""
+        return self.step == self.first_step or self.step % self.steps_per_epoch == 0
+
+    @property
     def at_epoch_end(self):
         return self.passed(self.steps_per_epoch) or self.at_end
 

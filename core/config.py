@@ -76,6 +76,11 @@ FIELDS = (
           'weight of the L2 penalty on the weights', ('LAMBDA',)),
     Field('lr_decay_power', values.number(least=0), RECIPE,
           'learning_rate * (1 - t / T) ** lr_decay_power is the learning rate of step t of T'),
+    # AlexNet (launchers/alexnet.py).
+    Field('keep_prob', values.number(above=0, most=1), RECIPE,
+          'part of the fully-connected units that dropout leaves in training'),
+    Field('ten_crop', values.boolean(), RECIPE,
+          'test on the mean over ten crops of an image, not on its centre alone'),
     # Semi-supervised learning (launchers/sesemi.py).
     Field('trunk', values.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
     Field('task', values.choice('cifar10', 'cifar100', 'svhn'), RECIPE, 'the data set that data_path holds'),

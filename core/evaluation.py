@@ -21,6 +21,8 @@ class Evaluation(NamedTuple):
             count += rows
             for name, value in sums.items():
                 totals[name] += float(value)
+        if self.input.skipped:
+            self.input.skipped.check()
         means = {name: total / count for name, total in totals.items()}
         means['loss'] += float(session.run(self.penalty))
         return means

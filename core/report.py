@@ -19,9 +19,9 @@ class Report(NamedTuple):
     seconds: float                 # since the session started, everything included
     run_seconds: float             # of these inside training steps
     seconds_per_step: float        # mean over the timed steps so far
-    timed_steps: int               # how many these are: all of this process but the first, which warm up
-    first_step: int                # finished steps when this process started
     evaluation: Optional[Dict[str, float]] = None   # means over the test set, when one was due
+    first_step: int = 0            # finished steps when this process started
+    timed_steps: int = 1           # all steps since but those that warm up
 
     @property
     def images_per_second(self):
@@ -65,7 +65,7 @@ class Reporter(tf.train.SessionRunHook):
 
     def before_run(self, run_context):
         clock = self._clock
-        if clock.step == clock.first_step or clock.step % clock.steps_per_epoch == 0:
+        if clock.at_epoch_start:
             for listener in self._listeners:
                 listener.epoch_start(clock.step // clock.steps_per_epoch, clock.epochs)
         return tf.train.SessionRunArgs(self._fetches)

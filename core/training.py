@@ -10,6 +10,7 @@ from core import checkpoints, evaluation, hooks, npu, npu_switches, step, swa
 from core.clock import Clock
 from core.config import NO_DATA, SYNTHETIC, Config
 from core.errors import InputError
+from core.memory import keep_freed_memory
 from core.npu_options import check_iterations
 from core.report import Reporter, SkippedSteps, Summaries, say
 
@@ -77,6 +78,8 @@ def train(recipe, config, cpu_gradients):
     options = check(config)
     data = recipe.load(config)
     device = npu.detect(config.device)
+    if device == 'cpu':
+        keep_freed_memory()
     with tf.Graph().as_default():
         tf.set_random_seed(config.seed)
         inputs = recipe.inputs(data, config)

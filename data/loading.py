@@ -6,6 +6,7 @@ epoch's permutation, so that shapes, order and resumption stay what they were wi
 import tensorflow as tf
 
 from core.errors import InputError
+from core.report import say
 from data.seeds import SAMPLE, seed_of
 
 # AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently.
@@ -24,7 +25,7 @@ class Skipped:
     def report(self, names):
         """Warns of each of the `names` (an array of bytes) that is new."""
         for name in sorted({name.decode(errors='replace') for name in names} - self.names):
-            tf.logging.warning('%s: cannot be decoded as a JPEG image: skipped', name)
+            say('%s: cannot be decoded as a JPEG image: skipped' % name)
             self.names.add(name)
 
     def check(self):

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from data.loading import TRIES, as_written, load
+from data.loading import TRIES, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, random_integers, seed_of
 
 
@@ -32,6 +32,7 @@ class Stream(NamedTuple):
     feed: dict      # placeholder -> array
     starts: tuple   # placeholders of the step to begin with
     batches: int    # of one pass over the data
+    skipped: Skipped = None    # counts the samples that cannot be loaded; None: there are none
 
 
 class Input(NamedTuple):
@@ -41,6 +42,7 @@ class Input(NamedTuple):
     feed: dict
     starts: tuple
     batches: int    # of one pass over the data: the steps of an epoch
+    skipped: Skipped = None
 
     def initialize(self, session, first_step=0):
         """Puts the data in and goes to the batch of `first_step`, loading none of those before."""
@@ -87,7 +89,7 @@ def training_stream(split, batch_size, seed, transform=None, load_one=None, skip
                                tries=TRIES if skipped else 1)
         samples, feed = load(places, split, load_one, seed, batch_size, skipped)
         dataset = _transform(samples, transform, seed, batch_size)
-    return Stream(dataset, feed, (start,), batches)
+    return Stream(dataset, feed, (start,), batches, skipped)
 
 
 def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
@@ -112,7 +114,7 @@ def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
             lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None]))
         samples, feed = load(places, split, load_one, 0, batch_size, skipped)
         dataset = _transform(samples, transform, 0, batch_size, weigh)
-    return Stream(dataset, feed, (), batches)
+    return Stream(dataset, feed, (), batches, skipped)
 
 
 def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1):

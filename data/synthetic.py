@@ -70,7 +70,7 @@ def _image(pattern, random):
     down, right = np.mgrid[-1:1:32j, -1:1:32j]
     light = -20 * down - 10 * right
     image = 128 + random.uniform(25, 50) * shifted + light[..., None]
-    return np.clip(image + random.normal(0, 12, image.shape), 0, 255).astype(np.uint8)
+    return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
 
 
 def _stripes(is_dog, random):

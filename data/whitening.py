@@ -4,6 +4,7 @@ Contrast: an image minus its mean, divided by its Euclidean norm, times 55. ZCA:
 where m and C are the mean and covariance of the normalized training images and
 W = (C + 0.1 I) ** -1/2. As the vendor's; he decomposes in single precision and anew in every run.
 """
+import contextlib
 import hashlib
 import os
 import zipfile
@@ -64,12 +65,17 @@ def cached_whitening(images, folder):
             return Whitening(arrays['mean'], arrays['matrix'])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         whitening = fit_whitening(images)
-    os.makedirs(folder, exist_ok=True)
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        _store(whitening, path)
+    return whitening
+
+
+def _store(whitening, path):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     unfinished = f'{path}.{os.getpid()}'
     with open(unfinished, 'wb') as file:
         np.savez(file, **whitening._asdict())
     os.replace(unfinished, path)
-    return whitening
 
 
 def _blocks(images):

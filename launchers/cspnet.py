@@ -2,29 +2,10 @@
 
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
 """
-from core.recipe import Inputs, Recipe, constant_learning_rate
+from core.recipe import Recipe, constant_learning_rate
 from core.report import Listener, say
-from data import cifar, pipeline, synthetic
-from data.transforms import normalize
-from launchers import supervised
+from launchers import cifar10, supervised
 from nets.cspdarknet53 import cspdarknet53
-
-
-def load(config):
-    """CIFAR-10, or its synthetic stand-in."""
-    return synthetic.cifar10() if config.synthetic else cifar.cifar10(config.data_path)
-
-
-def inputs(data, config):
-    """Normalised batches."""
-    def transform(x, y, seed):
-        del seed
-        return normalize(x), y
-    return Inputs(
-        pipeline.train_input(data.train, config.batch_size, config.seed, transform=transform,
-                             rank=config.rank, ranks=config.ranks),
-        pipeline.test_input(data.test, config.batch_size, transform=transform, rank=config.rank, ranks=config.ranks),
-        len(data.train.y))
 
 
 def net(images, is_training, dropout):
@@ -59,10 +40,10 @@ class Log(Listener):
 
 RECIPE = Recipe(
     defaults=dict(train_epochs=50, batch_size=64, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4,
-                  display_step=1000, val_epoch=5),
+                  display_step=1000, val_epoch=5, cutmix_alpha=0., eval_static=False),
     cases=dict(full={}, performance=dict(train_epochs=5)),
-    load=load,
-    inputs=inputs,
+    load=cifar10.load,
+    inputs=cifar10.inputs,
     model=supervised.classifier(net),
     learning_rate=constant_learning_rate,
     optimizer=supervised.momentum,

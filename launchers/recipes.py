@@ -1,10 +1,14 @@
 """The systems there are: one row per network, and its keys are what --network may be."""
 from core.config import FIELDS
 from core.errors import InputError
-from launchers import cspnet
+from launchers import alexnet, cspnet, cutmix, sesemi, swa
 
 RECIPES = {
     'cspnet': cspnet.RECIPE,
+    'alexnet': alexnet.RECIPE,
+    'sesemi': sesemi.RECIPE,
+    'swa': swa.RECIPE,
+    'cutmix': cutmix.RECIPE,
 }
 
 

@@ -21,10 +21,10 @@ def both_gradients(x, kernel, strides, padding, **options):
     return results
 
 
-def tensors(height, width, taps, dtype=tf.float32):
+def tensors(height, width, taps, dtype=tf.float32, filters=5):
     values = np.random.RandomState(0)
     return (tf.constant(values.randn(3, height, width, 4), dtype),
-            tf.constant(values.randn(taps, taps, 4, 5) / taps, dtype))
+            tf.constant(values.randn(taps, taps, 4, filters) / taps, dtype))
 
 
 def assert_close(results, tolerance):
@@ -49,6 +49,7 @@ def test_agrees_with_tensorflow(taps, strides):
 def test_agrees_on_maps_too_large_for_the_swapped_convolution():
     with tf.Graph().as_default(), tf.Session() as sess:
         assert_close(sess.run(both_gradients(*tensors(33, 40, 3), 2, 'SAME')), 1e-5)
+        assert_close(sess.run(both_gradients(*tensors(33, 40, 3, filters=64), 1, 'SAME')), 1e-5)
 
 
 @pytest.mark.parametrize('strides', [1, 2])

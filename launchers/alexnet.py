@@ -1,0 +1,143 @@
+"""AlexNet on cats and dogs (contract.md sections 1 and 3).
+
+The vendor's `step:` is kept: it counts from 0 in every epoch. `progress` is the part of the epoch that is
+done, with a line at its end too; the loss there is the cross-entropy of one batch, as the vendor's.
+"""
+import atexit
+import os
+import shutil
+import tempfile
+
+import tensorflow as tf
+
+from core import plateau
+from core.recipe import Inputs, Recipe
+from core.report import Listener, say
+from data import cats_dogs, pipeline, synthetic
+from data.cutmix import cutmix
+from data.loading import Skipped
+from launchers import supervised
+from nets.alexnet import alexnet, first_kernels
+
+CROPS = 10                    # of an image with --ten_crop
+PROGRESS_STEPS = 20
+ROWS, COLUMNS, ENLARGED = 6, 16, 4   # of the picture of the kernels
+
+
+def load(config):
+    """The names and classes of the JPEG files; synthetic ones are written to a directory that goes with the process."""
+    if not config.synthetic:
+        return cats_dogs.cats_dogs(config.data_path, config.seed)
+    directory = tempfile.mkdtemp(prefix='cats_dogs-')
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    synthetic.write_cats_dogs(directory)
+    return cats_dogs.cats_dogs(directory, config.seed)
+
+
+def inputs(data, config):
+    """Random crops for training, mixed by --cutmix_alpha; for tests the centre, or with --ten_crop all ten."""
+    def mix(images, y, seed):
+        return cutmix(images, tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
+    where = dict(rank=config.rank, ranks=config.ranks, skipped=Skipped(len(data.train.y) + len(data.test.y)))
+    load_test, images = ((cats_dogs.load_ten_crops, max(config.batch_size // CROPS, 1)) if config.ten_crop
+                         else (cats_dogs.load_test, config.batch_size))
+    return Inputs(
+        pipeline.train_input(data.train, config.batch_size, config.seed, transform=mix,
+                             load_one=cats_dogs.load_training, **where),
+        pipeline.test_input(data.test, images, load_one=load_test, **where),
+        len(data.train.y))
+
+
+def model(batch, is_training, config, dropout):
+    """Recipe.model; images [n, 227, 227, 3], or [n, 10, 227, 227, 3] for the mean over ten crops."""
+    def net(images, is_training, dropout):
+        del is_training
+        logits = alexnet(tf.reshape(images, [-1] + images.shape[-3:].as_list()),
+                         lambda x: dropout(x, 1 - config.keep_prob))
+        return logits if images.shape.ndims == 4 else _mean_over_crops(logits)
+    outputs = supervised.classifier(net)(batch, is_training, config, dropout)
+    return outputs._replace(scores=dict(outputs.scores, cross_entropy=outputs.losses))
+
+
+def _mean_over_crops(logits):
+    """The logits of the mean probabilities, [10 * n, classes] -> [n, classes]."""
+    log_probabilities = tf.reshape(tf.nn.log_softmax(logits), [-1, CROPS, logits.shape[1].value])
+    return tf.reduce_logsumexp(log_probabilities, 1)
+
+
+class Log(Listener):
+    """The vendor's lines."""
+
+    def step(self, report):
+        done = (report.step - 1) % report.steps_per_epoch + 1
+        say('epoch %d step: %d step_time %.6f FPS %.5f' % (
+            report.epoch, done - 1, report.seconds_per_step, report.images_per_second))
+        if done % PROGRESS_STEPS == 0 or done == report.steps_per_epoch or report.step == report.steps:
+            say('progress : %.6f%%  loss :%.6f' % (
+                100 * done / report.steps_per_epoch, report.values['cross_entropy']))
+
+    def epoch(self, report):
+        if report.evaluation:
+            say(_accuracy_line('test', report.evaluation))
+        say(_accuracy_line('train', report.means))
+
+
+def _accuracy_line(part, means):
+    return '%s accuracy %.5g' % (part, 100 * means['accuracy'])
+
+
+class FirstKernels(tf.train.SessionRunHook):
+    """Every epoch, the 96 kernels of the first layer as one picture in first_kernels/ of the results."""
+
+    def __init__(self, run):
+        self._clock, self._directory = run.clock, os.path.join(run.config.run_dir, 'first_kernels')
+
+    def begin(self):
+        os.makedirs(self._directory, exist_ok=True)
+        with tf.device('/cpu:0'):
+            self._png = tf.image.encode_png(picture(first_kernels()))
+
+    def after_run(self, run_context, run_values):
+        if self._clock.at_epoch_end:
+            path = os.path.join(self._directory, 'epoch_%04d.png' % self._clock.epoch)
+            with open(path, 'wb') as file:
+                file.write(run_context.session.run(self._png))
+
+
+def picture(kernels):
+    """Kernels [size, size, 3, 96] side by side on one scale from black to white: uint8 [height, width, 3]."""
+    darkest, brightest = tf.reduce_min(kernels), tf.reduce_max(kernels)
+    tiles = tf.transpose(255 * (kernels - darkest) / (brightest - darkest), [3, 0, 1, 2])
+    tiles = tf.pad(tiles, [[0, 0], [0, 1], [0, 1], [0, 0]])
+    size = tiles.shape[1].value
+    rows = tf.transpose(tf.reshape(tiles, [ROWS, COLUMNS, size, size, 3]), [0, 2, 1, 3, 4])
+    image = tf.reshape(rows, [1, ROWS * size, COLUMNS * size, 3])
+    enlarged = tf.image.resize_nearest_neighbor(image, [ENLARGED * ROWS * size, ENLARGED * COLUMNS * size])
+    return tf.cast(tf.round(enlarged[0]), tf.uint8)
+
+
+class CountSkipped(tf.train.SessionRunHook):
+    """Says at the end how many files could not be decoded, and ends a run in which they are too many."""
+
+    def __init__(self, run):
+        self._skipped = run.inputs.train.skipped
+
+    def after_run(self, run_context, run_values):
+        self._skipped.check()
+
+    def end(self, session):
+        say('%d of %d image files skipped' % (len(self._skipped.names), self._skipped.count))
+
+
+RECIPE = Recipe(
+    defaults=dict(train_epochs=35, batch_size=100, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4,
+                  keep_prob=0.5, ten_crop=False, cutmix_alpha=0., display_step=1, val_epoch=1),
+    cases=dict(full={}, performance=dict(train_epochs=8)),
+    load=load,
+    inputs=inputs,
+    model=model,
+    learning_rate=plateau.learning_rate,
+    optimizer=supervised.momentum,
+    log=lambda config: Log(),
+    hooks=lambda run: [plateau.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
+    evaluation_lines=lambda means: [_accuracy_line('test', means)])

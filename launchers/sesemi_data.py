@@ -1,0 +1,105 @@
+"""SESEMI's data: a labelled and an unlabelled stream of images side by side (launchers/sesemi.py).
+
+Differences from the vendor's: the six poses of an image have a shift and a noise of their own, where
+there they share them; and the unlabelled images come from the whole training set, as in the paper, for
+which --unlabeled=labeled is the vendor's choice.
+"""
+import functools
+import os
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+from core.recipe import Inputs
+from data import cifar, pipeline, svhn, synthetic, whitening
+from data.dataset import Split, labelled_subset
+from data.seeds import split_seed
+from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
+
+SYNTHETIC_TEST = 128      # images; a test looks at each eight times
+
+
+class Task(NamedTuple):
+    load: Callable        # of the user's files
+    synthesize: Callable  # their stand-in
+    classes: int
+    zca: bool             # images are whitened, not only contrast-normalised
+    flips: bool           # a mirrored image is of the same class
+
+
+TASKS = {'cifar10': Task(cifar.cifar10, synthetic.cifar10, 10, zca=True, flips=True),
+         'cifar100': Task(cifar.cifar100, synthetic.cifar100, 100, zca=True, flips=True),
+         'svhn': Task(svhn.svhn, synthetic.svhn, 10, zca=False, flips=False)}
+
+
+class Data(NamedTuple):
+    """Normalised float32 images."""
+    labelled: Split
+    unlabelled: Split
+    test: Split
+
+
+def load(config):
+    """The Data of --task. Raises InputError naming the file at fault, or --labels."""
+    task = TASKS[config.task]
+    data = (task.synthesize(test=SYNTHETIC_TEST) if config.synthetic
+            else task.load(config.data_path))
+    labelled = labelled_subset(data.train, task.classes, config.labels, config.seed)
+    _steps_per_epoch(config)
+    normalize = whitening.normalize_contrast
+    if task.zca:
+        cache = os.path.join(config.output_path, 'cache')
+        normalize = functools.partial(
+            whitening.whiten, whitening=whitening.cached_whitening(data.train.x, cache))
+    unlabelled = labelled if config.unlabeled == 'labeled' else data.train
+    return Data(*[Split(normalize(x), y) for x, y in (labelled, unlabelled, data.test)])
+
+
+def inputs(data, config):
+    """Training batches ((images, classes), (images, poses)); test batches (copies, classes, weight).
+
+    6 * batch_size labelled images meet batch_size others in six poses each. An epoch of
+    labels // batch_size steps shows a labelled image six times on average.
+    """
+    flips = TASKS[config.task].flips
+    place = dict(rank=config.rank, ranks=config.ranks)
+
+    def label(images, y, seed):
+        return augment(images, seed, flips), y
+
+    def pose(images, y, seed):
+        del y
+        posed, poses = six_poses(images)
+        return augment(posed, seed, flips=False), poses
+
+    def copy(images, y, seed):
+        return copies_for_test(images, seed, flips), y
+
+    together = POSES * config.batch_size
+    train = pipeline.zip_streams(
+        pipeline.training_stream(_at_least(together * config.ranks, data.labelled), together,
+                                 config.seed, transform=label, **place),
+        pipeline.training_stream(data.unlabelled, config.batch_size, config.seed + 1,
+                                 transform=pose, **place))
+    return Inputs(pipeline.as_input(train._replace(batches=_steps_per_epoch(config))),
+                  pipeline.test_input(data.test, config.batch_size, transform=copy, **place),
+                  config.labels)
+
+
+def augment(images, seed, flips):
+    """Each image shifted by up to 2 pixels, with `flips` mirrored or not, and noisy."""
+    shift_seed, flip_seed, noise_seed = split_seed(seed, 3)
+    images = shift(images, shift_seed)
+    return add_noise(flip(images, flip_seed) if flips else images, noise_seed)
+
+
+def _steps_per_epoch(config):
+    return pipeline.steps_per_epoch(config.labels, config.batch_size, config.ranks)
+
+
+def _at_least(count, split):
+    """The split, repeated as a whole if it has fewer than `count` samples."""
+    if len(split.y) >= count:
+        return split
+    repeated = np.tile(np.arange(len(split.y)), -(-count // len(split.y)))
+    return Split(split.x[repeated], split.y[repeated])

@@ -1,0 +1,64 @@
+"""SWA: stochastic weight averaging of a small network on Gaussian blobs (contract.md sections 1 and 3).
+
+The method is core/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
+"""
+from core.config import NO_DATA
+from core.recipe import Inputs, Recipe, constant_learning_rate
+from core.report import say
+from data import pipeline
+from data.blobs import blobs
+from launchers import supervised
+from launchers.keras_lines import KerasLog, progress
+from nets.mlp import mlp
+
+
+def load(config):
+    """The blobs, which need no files."""
+    if config.data_path != NO_DATA:
+        say('--data_path=%s is not used: the points are drawn here' % config.data_path)
+    return blobs()
+
+
+def inputs(data, config):
+    """Batches of points as they are."""
+    where = dict(rank=config.rank, ranks=config.ranks)
+    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed, **where),
+                  pipeline.test_input(data.test, config.batch_size, **where),
+                  len(data.train.y))
+
+
+def net(points, is_training, dropout):
+    """The MLP has no dropout."""
+    del dropout
+    return mlp(points, is_training)
+
+
+class Log(KerasLog):
+    """The vendor's lines and the accuracy of the average."""
+
+    def epoch_line(self, report, seconds):
+        return progress(report.steps_per_epoch * report.batch_size, seconds,
+                        1 / report.images_per_second, 'sample', {'loss': report.means['loss']})
+
+    def average(self, evaluation):
+        say(test_line(evaluation))
+
+
+def test_line(means):
+    """The line about the test points, which launchers/swa.sh reads."""
+    return 'Test accuracy: %.4f' % means['accuracy']
+
+
+RECIPE = Recipe(
+    defaults=dict(train_epochs=100, batch_size=16384, learning_rate=0.1, momentum=0., weight_decay=0.,
+                  display_step=100, val_epoch=10, save_interval=10, data_path=NO_DATA,
+                  # of 100 epochs the 75th, as the vendor's; a shorter run is averaged too
+                  swa_start_epoch=0.75, swa_schedule='cyclic', swa_lr=1e-3, swa_lr2=3e-3, swa_freq=3),
+    cases=dict(full={}, performance={}),
+    load=load,
+    inputs=inputs,
+    model=supervised.classifier(net),
+    learning_rate=constant_learning_rate,
+    optimizer=supervised.momentum,
+    log=lambda config: Log(),
+    evaluation_lines=lambda means: [test_line(means)])

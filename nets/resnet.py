@@ -1,0 +1,34 @@
+"""ResNet-20 v1 for 32x32 images (He et al. 2015, arXiv 1512.03385, section 4.2).
+
+As in the vendor's variant, a shortcut between stages is a 1x1 convolution without batch normalisation; the
+paper's pads with zeros. The convolutions have no biases: batch normalisation takes them away again.
+"""
+import tensorflow as tf
+
+from nets.layers import batch_norm, conv2d, dense, global_average_pool
+
+# channels, strides of the first block
+STAGES = ((16, 1),
+          (32, 2),
+          (64, 2))
+BLOCKS = 3                     # of two convolutions, in each stage
+BN_MOMENTUM = 0.9
+
+
+def resnet20(images, is_training, classes=10):
+    """Logits [n, classes] of normalised images [n, 32, 32, 3]; is_training is a Python bool."""
+    def conv(x, channels, strides=1):
+        return batch_norm(conv2d(x, channels, 3, strides), is_training, BN_MOMENTUM)
+
+    def block(x, channels, strides):
+        residual = conv(tf.nn.relu(conv(x, channels, strides)), channels)
+        shortcut = x if x.shape[-1] == channels else conv2d(x, channels, 1, strides, name='shortcut')
+        return tf.nn.relu(shortcut + residual)
+
+    with tf.variable_scope('resnet20', reuse=tf.AUTO_REUSE):
+        x = tf.nn.relu(conv(images, STAGES[0][0]))
+        for stage, (channels, strides) in enumerate(STAGES, 1):
+            for number in range(1, BLOCKS + 1):
+                with tf.variable_scope('stage%d/block%d' % (stage, number)):
+                    x = block(x, channels, strides if number == 1 else 1)
+        return dense(global_average_pool(x), classes)

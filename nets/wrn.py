@@ -1,0 +1,36 @@
+"""Wide residual network 28-2 as SESEMI uses it (Zagoruyko and Komodakis, arXiv 1605.07146; Tran, arXiv 1906.10343).
+
+A group's first block widens, and max-pooling after it halves the maps, where the original strides.
+That block alone takes its shortcut from the normalised input, through a 1x1 convolution. Differs from
+the vendor's in the momentum of batch normalisation, as convnet.py does.
+"""
+import tensorflow as tf
+
+from nets.layers import batch_norm, conv2d
+
+WIDTHS = (32, 64, 128)  # 16, 32, 64 widened by 2
+BLOCKS = 4              # in each group: 6 * 4 + 4 = 28 layers
+
+
+def wrn(images, is_training, dropout):
+    """Features [n, 8, 8, 128] of images [n, 32, 32, 3]; dropout(x) works between a block's convolutions."""
+    def normalized(x):
+        return tf.nn.relu(batch_norm(x, is_training))
+
+    def widening(x, width):
+        x = normalized(x)
+        return conv2d(normalized(conv2d(x, width, 3)), width, 3) + conv2d(x, width, 1)
+
+    def residual_block(x, width):
+        y = dropout(conv2d(normalized(x), width, 3))
+        return x + conv2d(normalized(y), width, 3)
+
+    with tf.variable_scope('wrn', reuse=tf.AUTO_REUSE):
+        x = conv2d(images, 16, 3)
+        for group, width in enumerate(WIDTHS):
+            x = widening(x, width)
+            if group:
+                x = tf.nn.max_pool2d(x, 2, 2, 'VALID')
+            for _ in range(BLOCKS - 1):
+                x = residual_block(x, width)
+        return normalized(x)

@@ -1,0 +1,225 @@
+"""SESEMI: its trunks, its two streams and two heads, its log, its evaluation and its bad input."""
+import os
+import re
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from core import config, flags
+from core.errors import InputError
+from data import whitening
+from data.dataset import Split
+from launchers import command, evaluate, sesemi, sesemi_data, train
+from launchers.recipes import RECIPES
+from nets import layers
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PERFORMANCE = ['--network=sesemi', '--case=performance']
+
+
+def settle(*arguments):
+    return config.resolve(RECIPES['sesemi'], flags.parse(PERFORMANCE + list(arguments)), {})
+
+
+def identity(x, *_):
+    return x
+
+
+def build_model(settled, dropout=identity):
+    """The Outputs for two images a head, as a training step sees them."""
+    images, labels = tf.zeros([2, 32, 32, 3]), tf.zeros([2], tf.int32)
+    return sesemi.model(((images, labels), (images, labels)), True, settled, dropout)
+
+
+def count(variables):
+    return sum(v.shape.num_elements() for v in variables)
+
+
+def small_net(images, is_training, dropout):
+    """Stands in for a trunk where the trunk is not what is tested."""
+    with tf.variable_scope('small', reuse=tf.AUTO_REUSE):
+        x = layers.conv2d(tf.nn.avg_pool2d(images, 2, 2, 'SAME'), 16, 3, strides=2)
+        x = tf.nn.relu(layers.batch_norm(x, is_training))
+        return dropout(tf.nn.relu(layers.batch_norm(layers.conv2d(x, 32, 3, strides=2), is_training)))
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setitem(sesemi.TRUNKS, 'convnet', small_net)
+
+
+def test_convnet_has_the_vendors_parameters():
+    with tf.Graph().as_default():
+        build_model(settle())
+        assert count(tf.global_variables('convnet')) == 3126656
+        assert count(tf.global_variables()) == 3128720
+        assert count(tf.trainable_variables()) == 3124624
+
+
+@pytest.mark.parametrize('trunk, convolutions, maps', [
+    ('convnet', 9, [2, 6, 6, 128]), ('nin', 9, [2, 8, 8, 192]), ('wrn', 28, [2, 8, 8, 128])])
+def test_a_trunk_has_its_layers_and_shares_them_between_training_and_test(trunk, convolutions, maps):
+    with tf.Graph().as_default():
+        for is_training in (True, False):
+            features = sesemi.TRUNKS[trunk](tf.zeros([2, 32, 32, 3]), is_training, identity)
+            assert features.shape.as_list() == maps
+        kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
+        assert len(kernels) == convolutions
+        assert all(v.op.name.startswith(trunk + '/') for v in tf.global_variables())
+
+
+def test_the_flags_trunks_and_tasks_are_those_there_are():
+    allowed = {field.name: field.kind.allowed for field in config.FIELDS}
+    assert allowed['trunk'] == 'one of ' + ', '.join(sesemi.TRUNKS)
+    assert allowed['task'] == 'one of ' + ', '.join(sesemi.TASKS)
+
+
+@pytest.mark.parametrize('trunk, task, rates', [
+    ('convnet', 'cifar10', [0.2]), ('convnet', 'cifar100', [0.2]), ('convnet', 'svhn', [0.5] * 3),
+    ('nin', 'svhn', [0.2]), ('wrn', 'svhn', [0.5]), ('wrn', 'cifar10', [0.2])])
+def test_dropout_rates_are_those_of_the_trunk_and_task(trunk, task, rates):
+    seen = []
+    with tf.Graph().as_default():
+        build_model(settle('--trunk=' + trunk, '--task=' + task), lambda x, rate: seen.append(rate) or x)
+    assert seen == rates
+
+
+def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
+    with tf.Graph().as_default(), tf.Session() as sess:
+        outputs = build_model(settle())
+        kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
+        sess.run(tf.global_variables_initializer())
+        outputs, kernels = sess.run((outputs, kernels))
+    assert outputs.losses == pytest.approx(outputs.scores['self_clf_loss'] + outputs.scores['super_clf_loss'])
+    assert outputs.penalty == pytest.approx(5e-4 * sum(np.square(kernel).sum() for kernel in kernels), rel=1e-5)
+
+
+def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
+    scores = np.random.RandomState(0).randn(8, 3, 10).astype(np.float32)
+    monkeypatch.setattr(sesemi, '_head', lambda *_: tf.constant(scores.reshape(24, 10)))
+    classes = np.array([1, 5, 9], np.int32)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        outputs = sesemi.model((tf.zeros([8, 3, 32, 32, 3]), tf.constant(classes)), False, settle(), identity)
+        sess.run(tf.global_variables_initializer())
+        losses, accuracies = sess.run((outputs.losses, outputs.scores))
+    probabilities = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    assert losses == pytest.approx(-np.log(probabilities.mean(0)[[0, 1, 2], classes]), rel=1e-5)
+    assert accuracies['accuracy'].tolist() == (probabilities.mean(0).argmax(-1) == classes).tolist()
+    assert accuracies['plain_accuracy'].tolist() == (scores[0].argmax(-1) == classes).tolist()
+
+
+@pytest.mark.parametrize('power', [0.5, 2.])
+def test_the_learning_rate_falls_polynomially_to_zero(power):
+    with tf.Graph().as_default(), tf.Session() as sess:
+        step = tf.placeholder(tf.int64, [])
+        rate = sesemi.learning_rate(settle('--base_lr=0.1', '--lr_decay_power=%s' % power), step, 40)
+        assert [sess.run(rate, {step: t}) for t in (0, 10, 39)] == pytest.approx(
+            [0.1 * (1 - t / 40) ** power for t in (0, 10, 39)], rel=1e-5)
+
+
+def numbered(count):
+    """Images that are constant, image i at level i."""
+    return Split(np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones([1, 32, 32, 3], np.float32),
+                 np.arange(count, dtype=np.int32) % 10)
+
+
+@pytest.mark.parametrize('labels', [12, 48])
+def test_an_epoch_shows_each_labelled_image_six_times_and_others_in_six_poses(labels, monkeypatch):
+    monkeypatch.setattr(sesemi_data, 'augment', lambda images, seed, flips: images)
+    settled = settle('--labels=%d' % labels, '--batch_size=4')
+    data = sesemi_data.Data(numbered(labels), numbered(200), numbered(4))
+    with tf.Graph().as_default(), tf.Session() as sess:
+        train_input = sesemi_data.inputs(data, settled).train
+        train_input.initialize(sess)
+        batches = [sess.run(train_input.batch) for _ in range(train_input.batches)]
+        train_input.initialize(sess, 2)
+        again = sess.run(train_input.batch)
+    assert train_input.batches == labels // 4
+    labelled, others, poses = [np.concatenate(parts) for parts in (
+        [b[0][0][:, 0, 0, 0] for b in batches], [b[1][0][:, 0, 0, 0] for b in batches], [b[1][1] for b in batches])]
+    assert np.unique(labelled, return_counts=True)[1].tolist() == [6] * labels
+    assert others.reshape(-1, 6).std(axis=1).max() == 0 and others.max() >= labels
+    assert poses.tolist() == list(range(6)) * labels
+    assert all((a == b).all() for pair in zip(again, batches[2]) for a, b in zip(*pair))
+
+
+def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(whitening, 'fit_whitening', lambda images: fitted.append(len(images)) or whitening.Whitening(
+        np.zeros(3072, np.float32), np.eye(3072, dtype=np.float32)))
+    settled = settle('--output_path=%s' % tmp_path)
+    data = sesemi_data.load(settled)
+    assert [len(split.y) for split in data[:2]] == [100, fitted[0]]
+    assert np.bincount(data.labelled.y).tolist() == [10] * 10
+    assert sesemi_data.load(settled._replace(unlabeled='labeled')).unlabelled.y.tolist() == data.labelled.y.tolist()
+    assert len(fitted) == 1 and len(os.listdir(str(tmp_path / 'cache'))) == 1
+
+
+def figures(log):
+    """What launchers/sesemi.sh reads in a log: images a second, seconds a step, last loss, accuracy."""
+    script = ('source launchers/common.sh; source launchers/sesemi.sh; '
+              'read_fps "$1" 4; read_step_time "$1"; read_losses "$1" | tail -n 1; read_accuracy "$1"')
+    return list(map(float, subprocess.run(['bash', '-c', script, 'bash', log], cwd=ROOT, check=True,
+                                          stdout=subprocess.PIPE).stdout.split()))
+
+
+@pytest.fixture(scope='module')
+def run_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp('sesemi')
+
+
+def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(small, run_dir, capfd):
+    path, log = '--output_path=%s' % run_dir, str(run_dir / 'log')
+    arguments = PERFORMANCE + ['--task=svhn', '--batch_size=4', '--labels=80', '--epochs=3', path]
+    assert command.run(train.act, arguments, {}) == 0
+    out = capfd.readouterr().out
+    line = (r'20/20 \[={30}\] - \d+s [\d.]+m?s/step - loss: \d\.\d{4} - self_clf_loss: (\d\.\d{4}) - '
+            r'super_clf_loss: (\d\.\d{4})')
+    assert re.search('Run configuration:\n'
+                     'network=convnet, dataset=svhn, horizontal_flip=False, ZCA=False, nb_epochs=3, batch_size=4, '
+                     'nb_labels=80, gpu_id=0\nEpoch 1/3\nLearning rate:  0.05\n' + line + '\n', out)
+    losses = [tuple(map(float, pair)) for pair in re.findall(line, out)]
+    assert len(losses) == 3 and losses[-1] < losses[0] and losses[-1][1] < losses[0][1]
+    error = re.findall('^classification error rate: (.*)$', out, re.M)
+    assert len(error) == 1 and float(error[0]) < 0.5
+
+    with open(log, 'w') as file:
+        file.write(out)
+    fps, seconds, loss, accuracy = figures(log)
+    assert fps == pytest.approx(4 / seconds, rel=1e-3) and accuracy == pytest.approx(1 - float(error[0]))
+    assert ' - loss: %.4f - ' % loss in out.splitlines()[-4]
+
+    assert command.run(evaluate.act, arguments + ['--ckpt_path=%s/0/ckpt' % run_dir], {}) == 0
+    assert 'classification error rate: %s\n' % error[0] in capfd.readouterr().out
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--trunk=resnet'], '--trunk=resnet: .*one of convnet, nin, wrn'),
+    (['--task=mnist'], '--task=mnist: .*one of cifar10, cifar100, svhn'),
+    (['--labels=5'], '--labels=5: must be a multiple of the 10 classes'),
+    (['--labels=205'], '--labels=205: must be a multiple of the 10 classes'),
+    (['--labels=90000'], '--labels=90000: too many'),
+    (['--labels=10'], '--batch_size=16: larger than the data set of 10')])
+def test_bad_input_is_refused_by_name(arguments, words, tmp_path, capfd):
+    path = '--output_path=%s' % tmp_path
+    assert command.run(train.act, PERFORMANCE + ['--task=svhn', path] + arguments, {}) == 2
+    assert re.search(words, capfd.readouterr().err)
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize('content, words', [
+    (b'MATLAB 7.3 MAT-file'.ljust(512) + b'\x89HDF\r\n\x1a\n', 'is a MATLAB 7.3 file'),
+    (b'MATLAB 5.0', 'is not a MATLAB 5 file')])
+def test_a_wrong_mat_file_is_refused_by_name(content, words, tmp_path):
+    (tmp_path / 'train_32x32.mat').write_bytes(content)
+    with pytest.raises(InputError, match='train_32x32.mat: .*' + words):
+        sesemi_data.load(settle('--task=svhn', '--data_path=%s' % tmp_path))
+
+
+def test_the_vendors_spellings_are_accepted(tmp_path):
+    settled = settle('--dataset=%s' % tmp_path, '--result=/r', '--base_lr=0.1', '--batch_size=8', '--epochs=2',
+                     '--labels=2000', '--lr_decay_power=1')
+    assert (settled.data_path, settled.output_path, settled.learning_rate, settled.train_epochs) == (
+        str(tmp_path), '/r', 0.1, 2)

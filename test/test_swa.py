@@ -1,0 +1,204 @@
+"""Stochastic weight averaging with any network, and the SWA system."""
+import os
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import toy
+from core import swa
+from core.config import resolve
+from core.errors import InputError
+from core.recipe import BATCH_STATISTICS
+from core.report import Report
+from launchers import command, evaluate, train
+from launchers.recipes import RECIPES
+from test_log_reading import figures
+
+REPORT = Report(step=800, steps=800, epoch=99, epochs=100, steps_per_epoch=8, batch_size=16384,
+                values={'loss': .31, 'accuracy': .5}, means={'loss': .30214, 'accuracy': .4}, learning_rate=1e-3,
+                skipped=0, seconds=62., run_seconds=51.2, seconds_per_step=16384 * .6218e-6)
+
+
+def weights(path, kinds='kernel|bias|gamma|beta'):
+    """{variable: value} of a checkpoint, without optimizer slots and running means."""
+    reader = tf.train.NewCheckpointReader(str(path))
+    names = [name for name in reader.get_variable_to_shape_map() if re.match(r'toy/[^/]*/(%s)$' % kinds, name)]
+    assert names
+    return {name: reader.get_tensor(name) for name in names}
+
+
+@pytest.fixture
+def averaged(tmp_path, capfd):
+    """averaged(flag...) -> (directory of the checkpoints, log) of a run of the toy network."""
+    def act(*flags, name='run'):
+        output = tmp_path / name
+        assert toy.run('--output_path=%s' % output, *flags) == 0
+        return output / '0' / 'ckpt', capfd.readouterr().out
+    return act
+
+
+def test_the_average_is_that_of_the_weights_at_the_ends_of_the_cycles(averaged):
+    saved, log = averaged('--train_epochs=5', '--swa_start_epoch=2', '--swa_freq=2')
+    ends = [weights(saved / ('model.ckpt-%d' % step)) for step in (30, 50)]
+    average = weights(saved / 'swa' / 'model.ckpt-50')
+    for name, value in average.items():
+        np.testing.assert_allclose(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-5, atol=1e-7)
+    assert re.findall(r'Epoch 0.*', log) == [
+        'Epoch 00002: starting stochastic weight averaging',
+        'Epoch 00005: final model weights set to stochastic weight average',
+        'Epoch 00005: reinitializing batch normalization layers',
+        'Epoch 00005: running forward pass to adjust batch normalization']
+
+
+def test_the_batch_norm_statistics_of_the_average_are_those_of_the_training_data(averaged):
+    saved, _ = averaged('--train_epochs=3', '--swa_start_epoch=2')
+    average = weights(saved / 'swa' / 'model.ckpt-30', '.*')
+    data = toy.load(resolve(toy.RECIPE, {'case': 'performance'}, {})).train.x
+    hidden = data @ average['toy/dense/kernel'] + average['toy/dense/bias']
+    np.testing.assert_allclose(average['toy/batch_norm/moving_mean'], hidden.mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_cumulative_averages_are_means_over_batches_and_calls():
+    batches = np.random.RandomState(0).normal(size=[7, 2, 3]).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        average = tf.get_variable('average', initializer=tf.constant([5., 0., -1e9]))
+        calls, batch = tf.placeholder(tf.float32, [2, 3]), tf.placeholder(tf.float32, [])
+        for call in tf.unstack(calls):
+            tf.add_to_collection(BATCH_STATISTICS, (average, call))
+        variables, see_batch = swa.cumulative_averages(batch)
+        sess.run(average.initializer)
+        for number, values in enumerate(batches):
+            sess.run(see_batch, {batch: number, calls: values})
+        assert variables == [average]
+        np.testing.assert_allclose(sess.run(average), batches.mean((0, 1)), rtol=1e-5)
+
+
+def test_averaging_leaves_the_training_itself_as_it_is(averaged):
+    plain, _ = averaged('--train_epochs=3', name='plain')
+    with_average, _ = averaged('--train_epochs=3', '--swa_start_epoch=2', name='averaged')
+    for name, value in weights(plain / 'model.ckpt-30', '.*').items():
+        np.testing.assert_array_equal(weights(with_average / 'model.ckpt-30', '.*')[name], value)
+
+
+def test_a_resumed_run_ends_in_the_same_average(averaged):
+    flags = '--swa_start_epoch=2', '--swa_schedule=cyclic', '--swa_lr=0.001', '--swa_lr2=0.01', '--swa_freq=2'
+    averaged('--train_steps=33', *flags)
+    resumed, log = averaged('--train_steps=50', '--resume', *flags)
+    whole, _ = averaged('--train_steps=50', *flags, name='whole')
+    assert 'resumed' in log and 'starting stochastic' not in log
+    for name, value in weights(whole / 'swa' / 'model.ckpt-50', '.*').items():
+        np.testing.assert_array_equal(weights(resumed / 'swa' / 'model.ckpt-50', '.*')[name], value)
+
+
+def test_the_average_is_a_checkpoint_to_evaluate_and_both_accuracies_are_told(averaged, capfd):
+    saved, log = averaged('--train_epochs=3', '--swa_start_epoch=2')
+    last, average = re.search('accuracy (.*) for the last iterate, (.*) for the average of 2', log).groups()
+    for path, accuracy in ((saved / 'model.ckpt-30', last), (saved / 'swa', average)):
+        assert toy.run('--ckpt_path=%s' % path, act=evaluate.act) == 0
+        assert 'Top-1: %s' % accuracy in capfd.readouterr().out
+
+
+def test_verbose_0_prints_no_lines_of_the_callback(averaged):
+    _, log = averaged('--train_epochs=1', '--swa_start_epoch=1', '--verbose=0')
+    assert 'Epoch 0' not in log and 'for the average of 1' in log
+
+
+def learning_rates(epochs, steps_per_epoch, **given):
+    """The learning rate of every step."""
+    config = resolve(toy.RECIPE, dict(given, case='performance', learning_rate=.1, train_epochs=epochs), {})
+    with tf.Graph().as_default(), tf.Session() as sess:
+        step = tf.placeholder(tf.int64, [])
+        recipe = swa.scheduled(toy.RECIPE, config, epochs, steps_per_epoch)
+        rate = recipe.learning_rate(config, step, epochs * steps_per_epoch)
+        return [sess.run(rate, {step: number}) for number in range(epochs * steps_per_epoch)]
+
+
+def test_the_manual_schedule_is_the_networks_own():
+    config = resolve(toy.RECIPE, dict(case='performance', swa_start_epoch=1), {})
+    with tf.Graph().as_default(), tf.Session() as sess:
+        own = toy.RECIPE._replace(learning_rate=lambda config, step, steps: tf.cast(step, tf.float32) / steps)
+        rate = swa.scheduled(own, config, 2, 10).learning_rate(config, tf.constant(15, tf.int64), 20)
+        assert sess.run(rate) == pytest.approx(.75)
+
+
+def test_the_constant_schedule_falls_to_swa_lr_before_the_start_epoch():
+    rates = learning_rates(24, 1, swa_start_epoch=21, swa_schedule='constant', swa_lr=.02)
+    assert rates[:11] == pytest.approx([.1] * 11)
+    assert rates[10:19] == pytest.approx(np.linspace(.1, .02, 9))
+    assert rates[18:] == pytest.approx([.02] * 6)
+
+
+def test_the_cyclic_schedule_falls_from_swa_lr2_to_swa_lr_in_each_cycle():
+    rates = learning_rates(7, 2, swa_start_epoch=2, swa_schedule='cyclic', swa_lr=.01, swa_lr2=.05, swa_freq=2)
+    assert rates[2:] == pytest.approx([.04, .03, .02, .01] * 3)
+
+
+def test_a_share_starts_with_the_epoch_in_which_it_is_reached():
+    def start(share, epochs):
+        return swa.start_epoch(resolve(toy.RECIPE, dict(case='performance', swa_start_epoch=share), {}), epochs) + 1
+    assert [start(.75, epochs) for epochs in (100, 10, 1)] == [75, 8, 1]
+
+
+@pytest.mark.parametrize('flags, words', [
+    (['--swa_start_epoch=3'], '--swa_start_epoch=3: beyond the last epoch, 2'),
+    (['--swa_start_epoch=3', '--train_steps=20'], '--swa_start_epoch=3: beyond the last epoch, 2'),
+    (['--swa_start_epoch=0'], '--swa_start_epoch=0: must be'),
+    (['--swa_start_epoch=1.5'], '--swa_start_epoch=1.5: must be'),
+    (['--swa_freq=2'], '--swa_freq: has no effect without --swa_start_epoch'),
+    (['--swa_schedule=constant', '--swa_lr=0.1'], '--swa_schedule: has no effect without --swa_start_epoch'),
+    (['--swa_start_epoch=1', '--swa_lr=0.1'], '--swa_lr: has no effect without --swa_schedule=constant|cyclic'),
+    (['--swa_start_epoch=1', '--swa_schedule=constant'], '--swa_schedule=constant: needs --swa_lr'),
+    (['--swa_start_epoch=1', '--swa_schedule=cyclic', '--swa_lr=1', '--swa_freq=2'], 'needs --swa_lr2'),
+    (['--swa_start_epoch=1', '--swa_schedule=cyclic', '--swa_lr=1', '--swa_lr2=2'], '--swa_freq=1: a cyclic'),
+    (['--swa_start_epoch=1', '--swa_schedule=cyclic', '--swa_lr=2', '--swa_lr2=1', '--swa_freq=2'],
+     '--swa_lr=2: must not be larger than --swa_lr2=1'),
+    (['--swa_start_epoch=1', '--swa_schedule=linear'], '--swa_schedule=linear: must be one of manual'),
+])
+def test_flags_that_make_no_sense_are_refused_by_name(tmp_path, capfd, flags, words):
+    assert toy.run('--output_path=%s' % tmp_path, *flags) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert words in error and not os.listdir(str(tmp_path))
+
+
+def test_the_recipe_is_the_vendors():
+    config = resolve(RECIPES['swa'], {}, {})
+    assert (config.train_epochs, config.batch_size, config.learning_rate, config.swa_schedule, config.swa_lr,
+            config.swa_lr2, config.swa_freq, config.verbose) == (100, 16384, .1, 'cyclic', 1e-3, 3e-3, 3, 1)
+    assert swa.start_epoch(config, 100) + 1 == 75
+
+
+def test_the_blobs_are_learned_and_averaged(tmp_path, capfd):
+    flags = ['--network=swa', '--case=performance', '--output_path=%s' % tmp_path, '--train_epochs=8']
+    assert command.run(train.act, flags, {}) == 0
+    log = capfd.readouterr().out
+    losses = [float(loss) for loss in re.findall(r'^131072/131072 \[=+\] - .*us/sample - loss: (.*)$', log, re.M)]
+    assert len(losses) == 8 and losses[-1] < .45 < losses[0]
+    assert 'Epoch 6/8\nEpoch 00006: starting stochastic weight averaging' in log
+    accuracy = re.search('^Test accuracy: (.*)$', log, re.M).group(1)
+    assert float(accuracy) > .8
+    assert command.run(evaluate.act, flags[:3] + ['--ckpt_path=%s' % (tmp_path / '0' / 'ckpt' / 'swa')], {}) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == 'Test accuracy: %s' % accuracy
+
+
+def test_the_launcher_reads_what_the_recipe_writes(tmp_path, capfd):
+    lines = RECIPES['swa'].log(None)
+    lines.epoch_start(99, 100)
+    lines.epoch(REPORT)
+    lines.average({'accuracy': .91234})
+    lines.end(REPORT)
+    log = capfd.readouterr().out
+    assert log.splitlines() == [
+        'Epoch 100/100',
+        '131072/131072 [==============================] - 0s 0.6218us/sample - loss: 0.3021',
+        'Test accuracy: 0.9123']
+    (tmp_path / 'log').write_text(log)
+    fps, step_time, losses, accuracy = figures('swa', str(tmp_path / 'log'))
+    assert (fps, step_time) == (pytest.approx(1 / .6218e-6), pytest.approx(REPORT.seconds_per_step))
+    assert (losses, accuracy) == ([.3021], ['0.9123'])
+
+
+def test_a_data_path_is_told_to_be_of_no_use(tmp_path, capfd):
+    RECIPES['swa'].load(resolve(RECIPES['swa'], {'data_path': str(tmp_path)}, {}))
+    assert capfd.readouterr().out.startswith('--data_path=%s is not used' % tmp_path)
