@@ -61,11 +61,6 @@ def newest_whole(directory):
     return None, None
 
 
-def newest_step(directory):
-    """The step of the newest checkpoint of `directory`, 0 without one."""
-    return max([0] + [_step(path) for path in paths(directory)])
-
-
 def find(path, variables, network):
     """The checkpoint that --ckpt_path names: itself, by one of its files, or the newest whole one of a directory.
 
@@ -130,14 +125,23 @@ def _check_facts(path, reader, session):
 
 
 class Checkpoints:
-    """The checkpoints of one run in one directory."""
+    """The checkpoints of one run in one directory. Rank 0 of `engine` writes and reads them."""
 
-    def __init__(self, directory, network):
-        self._directory, self._network = directory, network
+    def __init__(self, directory, network, engine):
+        self._directory, self._network, self._rank = directory, network, engine.rank
+        self._written = engine.wait()
         self._saver = tf.train.Saver(tf.global_variables(), max_to_keep=_KEPT)
 
     def save(self, session, number):
-        """Saves step `number`; raises InputError when it cannot be written (the earlier ones stay)."""
+        """Saves step `number`, which every rank waits for.
+
+        Raises InputError when it cannot be written (the earlier ones stay).
+        """
+        if self._rank == 0:
+            self._save(session, number)
+        session.run(self._written)
+
+    def _save(self, session, number):
         target = os.path.join(self._directory, _PREFIX)
         try:
             path = self._saver.save(session, target, number, write_meta_graph=False)

@@ -103,7 +103,7 @@ FIELDS = (
 )
 
 # Where this process stands among its peers: from the environment, never from a flag.
-_ENVIRONMENT = ('device_id', 'rank', 'ranks')
+_ENVIRONMENT = ('device_id', 'rank', 'ranks', 'addresses')
 
 
 class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_ENVIRONMENT))):
@@ -166,7 +166,7 @@ def _placement(environ):
     names = (('device_id', 'ASCEND_DEVICE_ID', '0', values.whole(0, 7)),
              ('ranks', 'RANK_SIZE', '1', values.whole(1)),
              ('rank', 'RANK_ID', '0', values.whole(0)))
-    placement = {}
+    placement = {'addresses': tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(',')))}
     for name, variable, default, kind in names:
         text = environ.get(variable) or default
         try:

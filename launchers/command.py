@@ -2,7 +2,7 @@
 import sys
 
 from core import config as config_lib
-from core import flags, hooks
+from core import distribution, flags, hooks
 from core.errors import InputError
 from launchers.recipes import RECIPES, recipe_of
 
@@ -10,7 +10,7 @@ from launchers.recipes import RECIPES, recipe_of
 def run(act, argv, environ):
     """act(recipe, config) for the command line `argv`; returns the exit status.
 
-    0 when done; 2 for bad input; 1 for a loss that is not finite; 130 and 143 after Ctrl-C and SIGTERM.
+    0 when done; 2 for bad input; 1 for a loss that is not finite and for another rank that is gone; 130 and 143 after Ctrl-C and SIGTERM.
     """
     if flags.asks_for_help(argv):
         print(flags.usage(RECIPES))
@@ -22,7 +22,7 @@ def run(act, argv, environ):
         return 0
     except InputError as error:
         return _fail(error, 2)
-    except hooks.LossIsNotFinite as error:
+    except (hooks.LossIsNotFinite, distribution.RankLost) as error:
         return _fail(error, 1)
     except hooks.Interrupted as error:
         return _fail(error, 128 + error.signum)

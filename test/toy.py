@@ -29,8 +29,9 @@ def load(config):
 
 
 def inputs(data, config):
-    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed),
-                  pipeline.test_input(data.test, config.batch_size), len(data.train.y))
+    place = dict(rank=config.rank, ranks=config.ranks)
+    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed, **place),
+                  pipeline.test_input(data.test, config.batch_size, **place), len(data.train.y))
 
 
 def net(x, is_training, dropout):
@@ -69,4 +70,4 @@ def run(*flags, act=train.act, **environ):
 
 
 if __name__ == '__main__':
-    sys.exit(run(*sys.argv[1:]))
+    sys.exit(run(*sys.argv[1:], **os.environ))
