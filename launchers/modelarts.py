@@ -116,9 +116,10 @@ def _run(job, environ):
     command = _command(job, environ)
     child_environ = _child_environ(environ)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
-    refused = subprocess.call(command + ['--plan'], env=child_environ, stdout=subprocess.DEVNULL)
-    if refused:
-        return refused
+    planned = subprocess.run(command + ['--plan'], env=child_environ, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, universal_newlines=True)
+    if planned.returncode:
+        return _fail(planned.stderr.rstrip('\n'), planned.returncode)
     storage = Storage(files(), job.own['copy_retries'], job.own['copy_wait'])
     results = Results(storage, job.folders, os.path.join(job.own['cache_dir'], 'outgoing'))
     storage.make_dirs(job.own['train_url'])
