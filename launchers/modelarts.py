@@ -30,6 +30,7 @@ OWN_FIELDS = (
           'seconds before the first of these, and twice as many before each next'),
 )
 _DEVICES = range(8)
+_NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
 _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': 'performance_%s_static_eval',
             'dynamic_eval': 'performance_%s_dynamic_eval'}
 
@@ -113,13 +114,13 @@ def _parse(argv):
 
 
 def _run(job, environ):
-    command = _command(job, environ)
-    child_environ = _child_environ(environ)
+    command, child_environ = _command(job, environ), _child_environ(environ)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
-    planned = subprocess.run(command + ['--plan'], env=child_environ, stdout=subprocess.DEVNULL,
+    planned = subprocess.run(command + ['--plan'], env=child_environ, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, universal_newlines=True)
     if planned.returncode:
         return _fail(planned.stderr.rstrip('\n'), planned.returncode)
+    job = _on_this_server(job, planned.stdout)
     storage = Storage(files(), job.own['copy_retries'], job.own['copy_wait'])
     results = Results(storage, job.folders, os.path.join(job.own['cache_dir'], 'outgoing'))
     storage.make_dirs(job.own['train_url'])
@@ -130,15 +131,24 @@ def _run(job, environ):
     status = _launch(command, child_environ, results, job.own['copy_interval'])
     try:
         results.publish()
-    except (InputError, StorageError) as error:
+    except _NOT_COPIED as error:
         return _fail('%s; the results are kept in %s' % (error, ' '.join(job.folders)), status or 1)
     say('results are in %s' % job.own['train_url'])
     return status
 
 
+def _on_this_server(job, plan):
+    """The job as it is here: servers have devices of the same names, so all but rank 0's get a place of their own."""
+    ranks = [line.split('=')[1].split() for line in plan.splitlines() if line.startswith('ranks=')]
+    if not ranks or '0' in ranks[0]:
+        return job
+    place = _below(job.own['train_url'], 'from-rank-' + ranks[0][0])
+    return job._replace(own=dict(job.own, train_url=place))
+
+
 def _command(job, environ):
     """The launcher's command line."""
-    several = job.given.get('rank_size', int(environ.get('RANK_SIZE') or 1)) > 1 or 'rank_table' in job.given
+    several = str(job.given.get('rank_size') or environ.get('RANK_SIZE') or 1) != '1' or 'rank_table' in job.given
     script = 'train_%s.sh' % _SCRIPTS[job.own['case']] % ('8p' if several else '1p')
     arguments = list(job.arguments)
     if job.own['data_url']:
@@ -198,5 +208,5 @@ def _publish_often(results, interval, ended):
     while not ended.wait(interval):
         try:
             results.publish()
-        except (InputError, StorageError) as error:
+        except _NOT_COPIED as error:
             say('%s; the results stay here until the next copy' % error)

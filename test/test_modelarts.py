@@ -202,7 +202,7 @@ def test_an_interrupted_job_is_brought_back_and_resumed(place):
     assert old.read_text() == 'of the first job' != (place / 'out' / '0' / 'train_0.log').read_text()
 
 
-def test_every_case_and_size_has_its_launcher(monkeypatch):
+def test_every_case_and_size_has_its_launcher():
     from launchers import modelarts
     for flags, environ, script in (
             (['--case=performance'], {}, 'train_performance_1p.sh'),
@@ -214,6 +214,13 @@ def test_every_case_and_size_has_its_launcher(monkeypatch):
         assert os.path.basename(command[1]) == script
         assert ('--rank_table=/table' in command) == ('RANK_TABLE_FILE' in environ)
         assert not any('--case' in word for word in command)
+
+
+def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
+    from launchers import modelarts
+    job = modelarts._parse(['--train_url=s3://b/out/'])
+    assert modelarts._on_this_server(job, 'network=swa\nranks=0 1\n') == job
+    assert modelarts._on_this_server(job, 'ranks=8 9\n').folders == {'/cache/result': 's3://b/out/from-rank-8'}
 
 
 @pytest.mark.parametrize('flags, words', [
