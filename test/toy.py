@@ -40,6 +40,13 @@ def net(x, is_training, dropout):
         return layers.dense(dropout(hidden, .25), 2)
 
 
+def plain_net(x, is_training, dropout):
+    """The same without noise, its batch norm on frozen statistics: alike however its batch is shared out."""
+    del is_training, dropout
+    with tf.variable_scope('plain', reuse=tf.AUTO_REUSE):
+        return layers.dense(tf.nn.relu(layers.batch_norm(layers.dense(x, 16), False)), 2)
+
+
 class Log(Listener):
     def step(self, report):
         say('step %d loss %.9g mean %.9g' % (report.step, report.values['loss'], report.means['loss']))
@@ -62,6 +69,8 @@ RECIPE = Recipe(
     optimizer=adam, log=lambda config: Log())
 
 recipes.RECIPES['toy'] = RECIPE
+recipes.RECIPES['plain'] = RECIPE._replace(
+    model=supervised.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9))
 
 
 def run(*flags, act=train.act, **environ):
