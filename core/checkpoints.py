@@ -125,14 +125,23 @@ def _check_facts(path, reader, session):
 
 
 class Checkpoints:
-    """The checkpoints of one run in one directory."""
+    """The checkpoints of one run in one directory. Rank 0 of `engine` writes and reads them."""
 
-    def __init__(self, directory, network, variables=None):
-        self._directory, self._network = directory, network
+    def __init__(self, directory, network, engine, variables=None):
+        self._directory, self._network, self._rank = directory, network, engine.rank
+        self._written = engine.wait()
         self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT)
 
     def save(self, session, number):
-        """Saves step `number`; raises InputError when it cannot be written (the earlier ones stay)."""
+        """Saves step `number`, which every rank waits for.
+
+        Raises InputError when it cannot be written (the earlier ones stay).
+        """
+        if self._rank == 0:
+            self._save(session, number)
+        session.run(self._written)
+
+    def _save(self, session, number):
         target = os.path.join(self._directory, _PREFIX)
         try:
             os.makedirs(self._directory, exist_ok=True)

@@ -119,13 +119,24 @@ FIELDS = (
     Field('fusion_off_file', values.text(), None, 'file of the fusion switches'),
     Field('npu_option', values.text(), (),
           'KEY=VALUE, any other NpuOptimizer option; may be given several times', repeated=True),
+    # Several ranks (contract section 5); the 8p launchers start them, one process each.
+    Field('rank_size', values.whole(least=1), None,
+          'number of ranks; unset: as many as --rank_table has, else what the launcher is named after'),
+    Field('rank_table', values.file_path(), None,
+          'JSON file of the servers, devices and ranks; unset: the first devices of this server'),
+    Field('server_id', values.text(), None,
+          'which server of --rank_table this is; unset: the one with an address of this machine'),
+    Field('base_port', values.whole(least=1, most=65528), None,
+          'off an NPU, port of a server\'s first rank, the next ones follow; unset: free ports, if all '
+          'ranks are on one server'),
+    Field('connect_timeout', _positive, 300, 'seconds to wait for the other ranks at the start'),
     # Questions instead of a run.
     Field('print_config', values.boolean(), False, 'print the ConfigProto and exit'),
     Field('plan', values.boolean(), False, 'check everything, print what the run would be, and exit'),
 )
 
 # Where this process stands among its peers: from the environment, never from a flag.
-_ENVIRONMENT = ('device_id', 'rank', 'ranks')
+_ENVIRONMENT = ('device_id', 'rank', 'ranks', 'addresses')
 
 
 class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_ENVIRONMENT))):
@@ -179,6 +190,9 @@ def resolve(recipe, given, environ):
     _check_needs(config, given)
     if case == 'full' and config.data_path is None:
         raise InputError('--data_path: a full run needs the directory of the data set (or the word synthetic)')
+    if config.rank_size not in (None, config.ranks) and not (config.plan or config.print_config):
+        raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
+                         % (config.rank_size, config.ranks))
     return config
 
 
@@ -196,11 +210,13 @@ def _placement(environ):
     names = (('device_id', 'ASCEND_DEVICE_ID', '0', values.whole(0, 7)),
              ('ranks', 'RANK_SIZE', '1', values.whole(1)),
              ('rank', 'RANK_ID', '0', values.whole(0)))
-    placement = {}
+    placement = {'addresses': tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(',')))}
     for name, variable, default, kind in names:
         text = environ.get(variable) or default
         try:
             placement[name] = kind.parse(text)
         except ValueError as error:
             raise InputError('%s=%s (environment): %s' % (variable, text, error))
+    if placement['rank'] >= placement['ranks']:
+        raise InputError('RANK_ID=%(rank)d (environment): must be below RANK_SIZE=%(ranks)d' % placement)
     return placement

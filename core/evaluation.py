@@ -1,51 +1,59 @@
 """Evaluation: the test graph and its means over the whole test set."""
-from typing import Any, Dict, NamedTuple
+from typing import Any, List, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from core import checkpoints, npu, npu_switches, step
+from core.distribution import Engine
 
 
 class Evaluation(NamedTuple):
     """A built test graph. Called with a session it returns {'loss': ..., 'accuracy': ..., ...}."""
     input: Any                     # data.pipeline.Input of (x, y, weight)
-    sums: Dict[str, Any]           # name -> scalar, sum over the rows of a batch that count
-    count: Any                     # scalar, number of these rows
+    names: List[str]               # of the scores, 'loss' among them
+    sums: Any                      # [scores + 1], over the rows of a batch that count, and the number of these rows
+    share: Any                     # placeholder: what this rank has of
+    total: Any                     # ... the sums over all batches
     penalty: Any                   # scalar, part of the loss as in training
 
     def __call__(self, session):
         self.input.initialize(session)
-        totals, count = dict.fromkeys(self.sums, 0.), 0.
-        for _ in range(self.input.batches):
-            sums, rows = session.run((self.sums, self.count))
-            count += rows
-            for name, value in sums.items():
-                totals[name] += float(value)
+        share = sum(session.run(self.sums).astype(np.float64) for _ in range(self.input.batches))
         if self.input.skipped:
             self.input.skipped.check()
-        means = {name: total / count for name, total in totals.items()}
+        *totals, count = session.run(self.total, {self.share: share})
+        means = {name: float(total) / float(count) for name, total in zip(self.names, totals)}
         means['loss'] += float(session.run(self.penalty))
         return means
 
 
-def build(recipe, config, test_input):
-    """Builds the Evaluation of `recipe` on `test_input`, sharing the variables of a training graph if there is one."""
+def build(recipe, config, test_input, engine):
+    """Builds the Evaluation of `recipe` on `test_input`, sharing the variables of a training graph if there is one.
+
+    Each rank evaluates its share of the batches; all have the means over the whole test set.
+    """
     *batch, weight = test_input.batch
     outputs = recipe.model(tuple(batch), False, config, step.no_dropout)
     scores = dict(outputs.scores, loss=outputs.losses)
-    sums = {name: tf.reduce_sum(score * weight) for name, score in scores.items()}
-    return Evaluation(test_input, sums, tf.reduce_sum(weight), outputs.penalty)
+    names = sorted(scores)
+    sums = tf.stack([tf.reduce_sum(scores[name] * weight) for name in names] + [tf.reduce_sum(weight)])
+    share = tf.placeholder(tf.float32, sums.shape)
+    total, = engine.sum([share])
+    return Evaluation(test_input, names, sums, share, total, outputs.penalty)
 
 
 def evaluate(recipe, config):
     """Means of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
 
+    By this process alone, whatever RANK_SIZE says.
     Raises InputError when there is no such checkpoint, or it is damaged or of another network.
     """
+    config = config._replace(rank=0, ranks=1)
     options = npu_switches.switch_options(config, config.ranks)
     npu.is_used(config.device)
     with tf.Graph().as_default():
-        built = build(recipe, config, recipe.inputs(recipe.load(config), config).test)
+        built = build(recipe, config, recipe.inputs(recipe.load(config), config).test, Engine())
         variables = tf.global_variables()
         path = checkpoints.find(config.ckpt_path or config.ckpt_dir, variables, config.network)
         saver = tf.train.Saver(variables)

@@ -20,9 +20,9 @@ class _Parser(absl_flags.ArgumentParser):
         self.parse = kind.parse
 
 
-def _define():
+def _define(fields):
     flags = absl_flags.FlagValues()
-    for field in config_lib.FIELDS:
+    for field in fields:
         flag = absl_flags.MultiFlag if field.repeated else absl_flags.Flag
         for name in (field.name,) + field.aliases:
             flags[name] = flag(_Parser(field.kind), None, name, None, field.meaning,
@@ -43,19 +43,26 @@ def parse(argv):
     for argument in argv:
         if argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
             raise InputError('%s: unknown flag; -h lists the flags' % argument)
-    flags = _define()
-    try:
-        leftover = flags(['launcher'] + list(argv))[1:]
-    except (absl_flags.Error, ValueError) as error:
-        raise InputError(_one_line(error))
+    given, leftover = parse_known(argv, config_lib.FIELDS, known_only=False)
     if leftover:
         raise InputError('%r: not a flag; flags are written --name=value' % leftover[0])
-    return _given(flags)
+    return given
 
 
-def _given(flags):
+def parse_known(argv, fields, known_only=True):
+    """({field name: value}, the arguments that are none of `fields`). Raises InputError like parse()."""
+    flags = _define(fields)
+    flags.set_gnu_getopt(known_only)
+    try:
+        leftover = flags(['launcher'] + list(argv), known_only=known_only)[1:]
+    except (absl_flags.Error, ValueError) as error:
+        raise InputError(_one_line(error))
+    return _given(flags, fields), leftover
+
+
+def _given(flags, fields):
     given = {}
-    for field in config_lib.FIELDS:
+    for field in fields:
         spellings = {name: flags[name].value for name in (field.name,) + field.aliases
                      if flags[name].value is not None}
         if len(set(map(str, spellings.values()))) > 1:
@@ -77,13 +84,19 @@ def usage(recipes):
     """The text of -h: every flag with its meaning, spellings and default, for `recipes` {name: Recipe}."""
     lines = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
              'networks: ' + ', '.join(recipes), '']
-    for field in config_lib.FIELDS:
+    return '\n'.join(lines + describe(config_lib.FIELDS, recipes))
+
+
+def describe(fields, recipes):
+    """Lines about every flag of `fields`: spellings, meaning, default."""
+    lines = []
+    for field in fields:
         names = ', '.join('--' + name for name in (field.name,) + field.aliases)
         lines.append('%s=VALUE' % names)
         lines.append('    %s (%s)' % (field.meaning, field.kind.allowed) if field.kind.allowed
                      else '    %s' % field.meaning)
         lines.append('    default: %s' % _default(field, recipes))
-    return '\n'.join(lines)
+    return lines
 
 
 def _default(field, recipes):

@@ -8,12 +8,14 @@ import time
 
 import tensorflow as tf
 
+from core.distribution import OrderlyEnd
 
-class LossIsNotFinite(Exception):
+
+class LossIsNotFinite(OrderlyEnd):
     """The loss of a step is NaN or infinite; str() is the line for the user."""
 
 
-class Interrupted(Exception):
+class Interrupted(OrderlyEnd):
     """SIGTERM or Ctrl-C ended the run after a checkpoint was saved."""
 
     def __init__(self, signum, step):
@@ -38,10 +40,13 @@ class StopOnBadLoss(tf.train.SessionRunHook):
 
 
 class StopOnSignal(tf.train.SessionRunHook):
-    """After SIGTERM or SIGINT: finishes the step, saves a checkpoint and ends the run."""
+    """After SIGTERM or SIGINT at any rank: all finish the next step, save a checkpoint and end the run.
 
-    def __init__(self, clock, save):
-        self._clock, self._save = clock, save
+    The step in progress may be beyond the point where the ranks hear of each other's signals.
+    """
+
+    def __init__(self, clock, step, save):
+        self._clock, self._step, self._save = clock, step, save
         self._received = None
         self._previous = {}
 
@@ -52,11 +57,16 @@ class StopOnSignal(tf.train.SessionRunHook):
         for signum in (signal.SIGTERM, signal.SIGINT):
             self._previous[signum] = signal.signal(signum, self._receive)
 
+    def before_run(self, run_context):
+        if self._received:
+            self._step.stop.load(1., run_context.session)
+        return tf.train.SessionRunArgs(self._step.stops)
+
     def after_run(self, run_context, run_values):
-        if self._received and not self._clock.at_end:
+        if run_values.results > 0 and not self._clock.at_end:
             self._save(run_context.session)
             self.end(run_context.session)
-            raise Interrupted(self._received, self._clock.step)
+            raise Interrupted(self._received or signal.SIGTERM, self._clock.step)
 
     def end(self, session):
         for signum, handler in self._previous.items():

@@ -99,6 +99,12 @@ def dropout(x, keep_prob):
     return npu_init.npu_ops.dropout(x, keep_prob)
 
 
+def all_reduce(tensor):
+    """The sum of `tensor` over the ranks, by an all-reduce of its own, apart from the gradients' segments."""
+    from npu_bridge import npu_init
+    return npu_init.hccl_ops.allreduce(tensor, 'sum', fusion=0)
+
+
 def broadcast(variables, root_rank=0):
     """An op that gives the floating-point variables the values they have on root_rank."""
     from npu_bridge import npu_init

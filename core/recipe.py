@@ -1,5 +1,5 @@
 """Recipe: what makes one network's training, as functions and numbers. One row per network in launchers.RECIPES."""
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 # Collection to which a net in training adds (moving average, what this batch has of it), beside UPDATE_OPS.
 BATCH_STATISTICS = 'batch_statistics'
@@ -48,6 +48,8 @@ class Recipe(NamedTuple):
     log: Callable
     # hooks(run) -> SessionRunHooks of this network alone; run: core.training.Run
     hooks: Callable[..., List] = no_hooks
+    # percents of all gradient bytes that each all-reduce between NPUs takes, last layers first; (): the adapter's
+    split_strategy: Sequence[int] = ()
     # evaluation_lines(means) -> what launchers.evaluate prints
     evaluation_lines: Callable = top_1
 

@@ -3,7 +3,7 @@ from typing import Any, Dict, List, NamedTuple
 
 import tensorflow as tf
 
-from core import npu, precision
+from core import npu
 
 
 class Step(NamedTuple):
@@ -15,12 +15,15 @@ class Step(NamedTuple):
     means: Dict[str, Any]          # name -> scalar, mean of `values` over the epoch so far
     learning_rate: Any             # scalar
     model_variables: List[Any]     # of the network itself: weights and batch-norm statistics
+    synchronise: Any               # op: batch-norm statistics become their mean over the ranks
+    stop: Any                      # float32 variable of this rank: 1 asks all ranks to stop
+    stops: Any                     # scalar of this batch: above 0 when any rank has asked
 
 
-def build(recipe, config, device, options, batch, steps, steps_per_epoch):
-    """Builds the Step of `recipe` on `batch`; `steps` is the length of the run, `options` the NpuOptimizer's.
+def build(recipe, config, device, engine, batch, steps, steps_per_epoch):
+    """Builds the Step of `recipe` on `batch`; `steps` is the length of the run.
 
-    The means live in variables, so that a checkpoint in the middle of an epoch keeps them.
+    Losses, scores and gradients are those of all ranks' batches together. The means live in variables, so that a checkpoint in the middle of an epoch keeps them.
     """
     number = tf.train.get_or_create_global_step()
     outputs = recipe.model(batch, True, config, stateless_dropout(config, device, number))
@@ -30,19 +33,26 @@ def build(recipe, config, device, options, batch, steps, steps_per_epoch):
     values['loss'] = tf.reduce_mean(outputs.losses) + outputs.penalty
     learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, number, steps), tf.float32)
     applied = _counter('applied_steps')
-    optimizer = recipe.optimizer(learning_rate, config)
-    if device == 'npu':
-        optimizer = npu.distributed_optimizer(optimizer, config.loss_scale, config.ranks,
-                                              options.get('is_tailing_optimization', False))
-    else:
-        optimizer = precision.scaled_optimizer(optimizer, config.loss_scale)
+    optimizer = engine.optimizer(recipe.optimizer(learning_rate, config), config.loss_scale)
     gradients = optimizer.compute_gradients(values['loss'], tf.trainable_variables())
     with tf.control_dependencies(update_ops):
         apply = optimizer.apply_gradients(gradients, global_step=applied)
+    stop = tf.get_variable('stop_request', [], tf.float32, tf.zeros_initializer(), trainable=False,
+                           collections=[tf.GraphKeys.LOCAL_VARIABLES])
+    *shared, stops = engine.mean([values[name] for name in sorted(values)] + [stop])
+    values = dict(zip(sorted(values), shared))
     means = _epoch_means(values, tf.equal(number % steps_per_epoch, 0))
     with tf.control_dependencies([apply] + list(means.values())):
         train_op = tf.assign_add(number, 1).op
-    return Step(train_op, number, applied, values['loss'], values, means, learning_rate, model_variables)
+    synchronise = engine.average(_statistics(model_variables))
+    return Step(train_op, number, applied, values['loss'], values, means, learning_rate, model_variables,
+                synchronise, stop, stops)
+
+
+def _statistics(variables):
+    """Those of `variables` that are computed and not learned: batch norm's moving averages."""
+    learned = tf.trainable_variables()
+    return [v for v in variables if v not in learned and v.dtype.base_dtype.is_floating]
 
 
 def _counter(name):
@@ -61,16 +71,17 @@ def _epoch_means(values, starts_epoch):
 def stateless_dropout(config, device, number):
     """dropout(x, rate) for a training graph.
 
-    Off the NPU its noise is a function of seed, step and place in the graph, so that a resumed run
+    Off the NPU its noise is a function of seed, step, rank and place in the graph, so that a resumed run
     drops what the undisturbed one would have dropped. The NPU has a kernel of its own for it.
     """
     places = []
+    draw = number * config.ranks + config.rank
 
     def dropout(x, rate):
         if device == 'npu':
             return npu.dropout(x, 1 - rate)
         places.append(x)
-        seed = tf.stack([tf.cast(number, tf.int32), tf.constant(config.seed ^ (len(places) << 24), tf.int32)])
+        seed = tf.stack([tf.cast(draw, tf.int32), tf.constant(config.seed ^ (len(places) << 24), tf.int32)])
         kept = tf.random.stateless_uniform(tf.shape(x), seed) >= rate
         return tf.where(kept, x / (1 - rate), tf.zeros_like(x))
     return dropout

@@ -104,7 +104,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._statistics, self._see_batch = cumulative_averages(self._batch)
         variables = self._run.step.model_variables
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
-                                              self._run.config.network, variables)
+                                              self._run.config.network, self._run.engine, variables)
 
     def _taking(self):
         """The op by which the weights enter the mean."""
@@ -152,6 +152,7 @@ class _Averaging(tf.train.SessionRunHook):
         train.initialize(session)
         for batch in range(train.batches):
             session.run(self._see_batch, {self._batch: batch})
+        session.run(self._run.step.synchronise)
 
     def _say(self, words, epoch):
         if self._run.config.verbose:

@@ -1,12 +1,12 @@
 """Training: a recipe and a Config made into one run. The only place that knows the order of things."""
 import contextlib
 import os
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 from google.protobuf import text_format
 
-from core import checkpoints, evaluation, hooks, npu, npu_switches, step, swa
+from core import checkpoints, distribution, evaluation, hooks, npu, npu_switches, step, swa
 from core.clock import Clock
 from core.config import NO_DATA, SYNTHETIC, Config
 from core.errors import InputError
@@ -21,30 +21,37 @@ class Run(NamedTuple):
     clock: Clock
     step: step.Step
     inputs: Any                    # recipe.Inputs
-    evaluate: evaluation.Evaluation
+    evaluate: Callable             # evaluate(session) -> {'loss': ..., ...}; every rank calls it
     listener: Any                  # the recipe's log lines
+    engine: distribution.Engine
 
 
 class _Start(tf.train.SessionRunHook):
     """Puts the weights and the stream of batches where the run begins: fresh, warm or resumed."""
 
-    def __init__(self, config, saved, train_input, built, steps):
-        self._config, self._saved, self._input, self._step = config, saved, train_input, built
-        self._steps = steps
+    def __init__(self, run, saved):
+        self._config, self._saved, self._step, self._engine = run.config, saved, run.step, run.engine
+        self._input, self._steps = run.inputs.train, run.clock.steps
 
     def begin(self):
         self._weights = tf.train.Saver(self._step.model_variables)
+        self._as_rank_0 = self._engine.broadcast(tf.global_variables())
 
     def after_create_session(self, session, coord):
-        if not (self._config.resume and self._saved.resume(session)) and self._config.ckpt_path:
-            path = checkpoints.find(self._config.ckpt_path, self._step.model_variables, self._config.network)
-            self._weights.restore(session, path)
-            say('weights from checkpoint: %s' % path)
+        if self._engine.rank == 0:
+            self._restore(session)
+        session.run(self._as_rank_0)
         done = int(session.run(self._step.number))
         if done >= self._steps:
             raise InputError('--resume: the run in %s has already done %d steps of %d; raise --train_epochs '
                              'to go on' % (self._config.ckpt_dir, done, self._steps))
         self._input.initialize(session, done)
+
+    def _restore(self, session):
+        if not (self._config.resume and self._saved.resume(session)) and self._config.ckpt_path:
+            path = checkpoints.find(self._config.ckpt_path, self._step.model_variables, self._config.network)
+            self._weights.restore(session, path)
+            say('weights from checkpoint: %s' % path)
 
 
 class _AfterStart(tf.train.SessionRunHook):
@@ -81,15 +88,17 @@ def train(recipe, config, cpu_gradients):
     if device == 'cpu':
         keep_freed_memory()
     with tf.Graph().as_default():
-        tf.set_random_seed(config.seed)
+        # Only noise is to differ between ranks: initial weights are those of rank 0.
+        tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.inputs(data, config)
         steps_per_epoch = inputs.train.batches
         steps = config.train_steps or config.train_epochs * steps_per_epoch
         recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
         check_iterations(options, steps, config.save_interval * steps_per_epoch)
+        engine = distribution.connect(config, device, options, recipe.split_strategy)
         with cpu_gradients() if device == 'cpu' else contextlib.suppress():
-            built = step.build(recipe, config, device, options, inputs.train.batch, steps, steps_per_epoch)
-        evaluate = evaluation.build(recipe, config, inputs.test)
+            built = step.build(recipe, config, device, engine, inputs.train.batch, steps, steps_per_epoch)
+        tested = evaluation.build(recipe, config, inputs.test, engine)
         checkpoints.add_facts(batch_size=config.batch_size, ranks=config.ranks, seed=config.seed,
                               train_size=inputs.train_size)
         train_op, per_run, device_hooks = built.train_op, 1, []
@@ -98,11 +107,16 @@ def train(recipe, config, cpu_gradients):
             train_op, load = npu.loop_on_device(train_op, per_run)
             device_hooks = [_AfterStart(load)]
         clock = Clock(built.number, steps, steps_per_epoch, per_run)
-        run = Run(config, clock, built, inputs, evaluate, recipe.log(config))
+
+        def evaluate(session):
+            session.run(built.synchronise)
+            return tested(session)
+        run = Run(config, clock, built, inputs, evaluate, recipe.log(config), engine)
         session_config = npu.session_config(options, config.device)
+        engine.configure(session_config)
         _prepare(config, options, device)
-        with checkpoints.claimed(config.ckpt_dir, config.resume):
-            _loop(train_op, clock, session_config, device_hooks + _hooks(recipe, run))
+        with engine.together(), _claimed(config):
+            _loop(train_op, run, session_config, device_hooks + _hooks(recipe, run))
 
 
 def check(config):
@@ -112,6 +126,8 @@ def check(config):
         raise InputError('--data_path=%s: no such directory' % config.data_path)
     swa.check(config)
     options = npu_switches.switch_options(config, config.ranks)
+    if config.ranks > 1:
+        options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
     _check_writable('--output_path', config.output_path)
     _check_writable('--modeldir', config.ckpt_dir)
     _check_writable('--summary', config.summary_dir)
@@ -150,9 +166,15 @@ def _check_writable(flag, path):
             flag, path, existing))
 
 
+def _claimed(config):
+    """The context in which rank 0 alone writes checkpoints."""
+    return checkpoints.claimed(config.ckpt_dir, config.resume) if config.rank == 0 else contextlib.suppress()
+
+
 def _prepare(config, options, device):
     """Makes the directories and says what a reader of the log should know."""
-    for directory in [config.run_dir, config.ckpt_dir, config.summary_dir] + npu_switches.output_folders(options):
+    results = [config.run_dir] + ([config.ckpt_dir, config.summary_dir] if config.rank == 0 else [])
+    for directory in results + npu_switches.output_folders(options):
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
@@ -167,7 +189,7 @@ def _prepare(config, options, device):
 def _hooks(recipe, run):
     """Every hook of the run, in the order in which they see a finished step."""
     config, clock, built = run.config, run.clock, run.step
-    listeners = [run.listener, Summaries(config.summary_dir)]
+    listeners = [run.listener] + ([Summaries(config.summary_dir)] if config.rank == 0 else [])
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
     short = clock.steps < config.display_step
@@ -176,19 +198,20 @@ def _hooks(recipe, run):
     reporter = Reporter(clock, built, config, display_step, run.evaluate, listeners)
     method_hooks = recipe.hooks(run) + swa.averaging(run, reporter)
     # After the hooks above, whose variables it has to hold.
-    saved = checkpoints.Checkpoints(config.ckpt_dir, config.network)
+    saved = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.engine)
 
     def save(session):
+        session.run(built.synchronise)
         saved.save(session, clock.step)
-    return ([_Start(config, saved, run.inputs.train, built, clock.steps), clock,
-             hooks.StopOnBadLoss(clock, built.loss), reporter]
+    return ([_Start(run, saved), clock, hooks.StopOnBadLoss(clock, built.loss), reporter]
             + method_hooks
-            + [_Save(clock, save, config.save_interval), hooks.StopOnSignal(clock, save)]
+            + [_Save(clock, save, config.save_interval), hooks.StopOnSignal(clock, built, save)]
             + ([hooks.LiveLine(clock, built.loss, config.batch_size, live)] if live else []))
 
 
-def _loop(train_op, clock, session_config, run_hooks):
+def _loop(train_op, run, session_config, run_hooks):
     # SingularMonitoredSession, unlike MonitoredTrainingSession, never restarts a session by itself.
-    with tf.train.SingularMonitoredSession(run_hooks, config=session_config) as session:
-        while not clock.at_end:
+    with tf.train.SingularMonitoredSession(run_hooks, master=run.engine.target,
+                                           config=session_config) as session:
+        while not run.clock.at_end:
             session.run(train_op)

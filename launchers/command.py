@@ -2,7 +2,7 @@
 import sys
 
 from core import config as config_lib
-from core import flags, hooks
+from core import distribution, flags, hooks
 from core.errors import InputError
 from launchers.recipes import RECIPES, recipe_of
 
@@ -10,8 +10,8 @@ from launchers.recipes import RECIPES, recipe_of
 def run(act, argv, environ):
     """act(recipe, config) for the command line `argv`; returns the exit status.
 
-    0 when done; 2 for bad input; 1 for a loss that is not finite and for a file system that fails (a log
-    on a full disk); 130 and 143 after Ctrl-C and SIGTERM.
+    0 when done; 2 for bad input; 1 for a loss that is not finite, a file system that fails (a log on a
+    full disk) and another rank that is gone; 130 and 143 after Ctrl-C and SIGTERM.
     """
     if flags.asks_for_help(argv):
         print(flags.usage(RECIPES))
@@ -23,7 +23,7 @@ def run(act, argv, environ):
         return 0
     except InputError as error:
         return _fail(error, 2)
-    except (hooks.LossIsNotFinite, OSError) as error:
+    except (hooks.LossIsNotFinite, distribution.RankLost, OSError) as error:
         return _fail(error, 1)
     except hooks.Interrupted as error:
         return _fail(error, 128 + error.signum)

@@ -2,29 +2,41 @@
 # The launcher: plan, lock, archive, train, report. Functions only, nothing runs when it is sourced.
 #
 # The trainer (python -m launchers.train) owns every flag, default and number; --plan makes it check
-# them all and say what it would do, before anything is touched. Its lines fill the array plan.
+# them all and say what it would do, before anything is touched. Its lines fill the array plan. One
+# rank or many, the way is the same: ranks, devices, cores and logs have an entry for each of them.
 
 # shellcheck source=launchers/env.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/env.sh"
+# shellcheck source=launchers/ranks.sh
+source "$REPO_ROOT/launchers/ranks.sh"
 # shellcheck source=launchers/figures.sh
 source "$REPO_ROOT/launchers/figures.sh"
 
-launch_1p() {  # CASE [flag...]: one run on one device; CASE as the trainer's --case
-    set -euo pipefail
-    local log seconds flags=("--case=$1" "${@:2}")
-    export RANK_SIZE=1 RANK_ID=0 JOB_ID=${JOB_ID:-10087}
+launch_1p() {  # CASE [FLAG...]: one rank, on ASCEND_DEVICE_ID; CASE as the trainer's --case
     check_device
+    launch 1 "$@"
+}
+
+launch_8p() {  # CASE [FLAG...]: 8 ranks, on the devices of this server; --rank_size=N: so many
+    launch 8 "$@"
+}
+
+launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE where no flag says how many ranks
+    set -euo pipefail
+    local ranks devices cores output_root logs seconds flags=("--case=$2" "${@:3}")
+    export RANK_SIZE=$1 RANK_ID=0 JOB_ID=${JOB_ID:-10087}
     find_python
     export PYTHONPATH=$REPO_ROOT${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     make_plan "${flags[@]}"
-    lock_device
-    archive_previous_run
-    log=${plan[run_dir]}/train_$ASCEND_DEVICE_ID.log
-    announce "$log"
+    read_plan
+    lock_devices
+    archive_previous_runs
+    share_rank_table
+    announce
     SECONDS=0
-    train "$log" "${flags[@]}"
+    train "${flags[@]}"
     seconds=$SECONDS
-    report_figures "$log" "$seconds"
+    report_figures "$seconds" "${logs[@]}"
 }
 
 check_device() {
@@ -51,28 +63,48 @@ make_plan() {  # FLAG...
     done <<<"$answer"
 }
 
-lock_device() {  # the trainer inherits the lock, and so keeps it even if the launcher is killed
-    local output_root=${plan[run_dir]%/*}
-    local lock=$output_root/.lock-$ASCEND_DEVICE_ID
-    mkdir -p -- "$output_root"
-    exec 8>>"$lock"
-    flock -n 8 || die 1 "ASCEND_DEVICE_ID=$ASCEND_DEVICE_ID is in use: another run writes to \
-${plan[run_dir]}; wait for it, or choose another device or --output_path"
+read_plan() {
+    local device
+    export RANK_SIZE=${plan[rank_size]}
+    read -ra ranks <<<"${plan[ranks]}"
+    read -ra devices <<<"${plan[devices]}"
+    read -ra cores <<<"${plan[cores]}"
+    output_root=${plan[run_dir]%/*}
+    for device in "${devices[@]}"; do
+        logs+=("$output_root/$device/train_$device.log")
+    done
 }
 
-archive_previous_run() {  # moved, never deleted; a resumed run goes on with its ckpt/ and summary/
-    local run_dir=${plan[run_dir]} archive moved=(-mindepth 1 -maxdepth 1)
-    local history=${run_dir%/*}/history
+lock_devices() {  # the trainers inherit the locks, and so keep them even if the launcher is killed
+    local device lock
+    mkdir -p -- "$output_root"
+    for device in "${devices[@]}"; do
+        exec {lock}>>"$output_root/.lock-$device"
+        flock -n "$lock" || die 1 "ASCEND_DEVICE_ID=$device is in use: another run writes to \
+$output_root/$device; wait for it, or choose another device or --output_path"
+    done
+}
+
+archive_previous_runs() {
+    local device
+    for device in "${devices[@]}"; do
+        archive_previous_run "$device"
+    done
+}
+
+archive_previous_run() {  # DEVICE: moved, never deleted; a resumed run keeps its ckpt/ and summary/
+    local run_dir=$output_root/$1 history=$output_root/history archive
+    local moved=(-mindepth 1 -maxdepth 1)
     if [[ ${plan[resume]} == True ]]; then
         moved+=(! -name ckpt ! -name summary)
     fi
     mkdir -p -- "$run_dir"
     if [[ -n $(find "$run_dir/" "${moved[@]}" -print -quit) ]]; then
-        archive=$(new_archive "$history/$ASCEND_DEVICE_ID-$(date +%Y%m%d-%H%M%S)")
+        archive=$(new_archive "$history/$1-$(date +%Y%m%d-%H%M%S)")
         find "$run_dir/" "${moved[@]}" -exec mv -t "$archive" -- {} +
     fi
     if [[ -n ${plan[keep_history]} && -d $history ]]; then
-        prune_history "$history" "${plan[keep_history]}"
+        prune_history "$history" "$1" "${plan[keep_history]}"
     fi
 }
 
@@ -86,78 +118,33 @@ new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further one
     printf '%s\n' "$archive"
 }
 
-prune_history() {  # HISTORY N: deletes all but this device's N newest archives, and nothing else
+prune_history() {  # HISTORY DEVICE N: deletes all but the device's N newest archives, nothing else
     local name
     find "$1" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended \
-        -regex ".*/$ASCEND_DEVICE_ID-[0-9]{8}-[0-9]{6}(-[0-9]+)?" -printf '%f\n' |
-        sort -rV | tail -n +"$(($2 + 1))" | while IFS= read -r name; do
+        -regex ".*/$2-[0-9]{8}-[0-9]{6}(-[0-9]+)?" -printf '%f\n' |
+        sort -rV | tail -n +"$(($3 + 1))" | while IFS= read -r name; do
         rm -rf -- "${1:?}/${name:?}"
     done
 }
 
-announce() {  # LOG
-    local modelarts_logs=${MODELARTS_LOG_DIR:-/home/ma-user/modelarts/log} shown=$1
+share_rank_table() {  # HCCL and core/distribution.py read these
+    if [[ -n ${plan[rank_table]} ]]; then
+        plan[rank_table_file]=$output_root/${devices[0]}/rank_table.json
+        printf '%s\n' "${plan[rank_table]}" >"${plan[rank_table_file]}"
+    fi
+    if [[ -n ${plan[rank_table_file]} ]]; then
+        export RANK_TABLE_FILE=${plan[rank_table_file]} RANK_ADDRESSES=${plan[rank_addresses]}
+    fi
+}
+
+announce() {
+    local modelarts_logs=${MODELARTS_LOG_DIR:-/home/ma-user/modelarts/log} shown=''
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
         shown=$(find "$modelarts_logs" -maxdepth 1 -name '*proc-rank*' -print -quit 2>/dev/null) ||
             true
     fi
-    printf '### get your log here : %s\n' "${shown:-$1}"
+    printf '### get your log here : %s\n' "${shown:-${logs[@]}}"
     if [[ ${plan[synthetic]} == True ]]; then
         printf 'Training on synthetic data: give --data_path=DIR to train on real data\n'
     fi
-}
-
-train() {  # LOG FLAG...: returns when the trainer has ended well, else exits with its status
-    local log=$1 screen='' status
-    shift
-    start_trainer "$log" "$@"
-    if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
-        # ModelArts keeps what a job prints as its own log. The trainer writes to our file, which
-        # alone is surely whole when the figures are read, and tail shows it: no pipe that could
-        # break the training or hide its status.
-        tail -n +1 -s 0.2 -f --pid="$trainer" -- "$log" 8>&- &
-        screen=$!
-    fi
-    await_trainer
-    [[ -z $screen ]] || wait "$screen" || true
-    if ((status != 0)); then
-        last_states "$log" | tail -n 20 >&2
-        die "$status" "training ended with status $status; the lines above end its log, $log"
-    fi
-}
-
-start_trainer() {  # LOG FLAG...: sets trainer, its process id
-    local log=$1
-    shift
-    : >"$log"  # made here, not by the trainer's process: tail may be faster
-    trainer='' signal=''
-    trap 'forward TERM' TERM HUP
-    trap 'forward INT' INT
-    unset LIVE_FD
-    if [[ -t 1 ]]; then
-        exec 3>&1
-        export LIVE_FD=3
-    fi
-    set -m  # a process group of its own, which Ctrl-C reaches once: from here, and not ignored
-    "$PYTHON" -m launchers.train "$@" >>"$log" 2>&1 </dev/null &
-    trainer=$!
-    set +m
-    [[ -z $signal ]] || forward "$signal"
-}
-
-forward() {  # SIGNAL
-    signal=$1
-    [[ -z $trainer ]] || kill -s "$signal" "$trainer" 2>/dev/null || true
-}
-
-await_trainer() {  # sets the caller's status; a signal ends bash's wait, but not ours
-    local ended
-    status=127
-    while true; do
-        signal=''
-        wait "$trainer" 2>/dev/null && ended=0 || ended=$?
-        ((ended == 127)) || status=$ended  # 127: it had been waited for when the signal came
-        [[ -n $signal ]] || break
-    done
-    trap - TERM HUP INT
 }

@@ -39,10 +39,18 @@ quotient() {  # A B: empty where it is not defined
     awk -v a="$1" -v b="$2" 'BEGIN { if (a != "" && b > 0) printf "%.8g\n", a / b }'
 }
 
-report_figures() {  # LOG SECONDS: of the run that the array plan describes
+mean() {  # NUMBER...: a single one as it is
+    awk 'BEGIN {
+        if (ARGC == 2) { print ARGV[1]; exit }
+        for (i = 1; i < ARGC; i++) sum += ARGV[i]
+        printf "%.8g\n", sum / (ARGC - 1)
+    }' "$@"
+}
+
+report_figures() {  # SECONDS LOG...: of the run that the array plan describes, a log for each rank
     # the functions below see these names, as bash's do their caller's
     # shellcheck disable=SC2154  # plan is common.sh's
-    local log=$1 seconds=$2 batch_size=${plan[batch_size]} run_dir=${plan[run_dir]}
+    local seconds=$1 log=$2 logs=("${@:2}") batch_size=${plan[batch_size]} run_dir=${plan[run_dir]}
     local case_name fps step_time accuracy losses loss
     # shellcheck source=launchers/cspnet.sh
     source "$REPO_ROOT/launchers/${plan[network]}.sh"
@@ -54,15 +62,25 @@ report_figures() {  # LOG SECONDS: of the run that the array plan describes
     print_final_block
 }
 
-read_figures() {
-    fps=$(read_fps "$log" "$batch_size")
-    step_time=$(read_step_time "$log" "$batch_size")
+read_figures() {  # speed from every rank, the rest from the first one
+    fps=$(read_mean 'images per second' read_fps)
+    step_time=$(read_mean 'the time of a step' read_step_time)
+    # the sum over the ranks, those of other servers taken to be as fast as these
+    ((RANK_SIZE == 1)) || fps=$(product "$fps" "$RANK_SIZE")
     accuracy=$(read_accuracy "$log")
     losses=$(read_losses "$log")
     loss=${losses##*$'\n'}
-    require_number 'images per second' "$fps"
-    require_number 'the time of a step' "$step_time"
     require_number 'the loss' "$loss"
+}
+
+read_mean() {  # NAME READ: the mean of what READ finds in the ranks' logs
+    local log value values=()
+    for log in "${logs[@]}"; do
+        value=$("$2" "$log" "$batch_size")
+        require_number "$1" "$value"
+        values+=("$value")
+    done
+    mean "${values[@]}"
 }
 
 require_number() {  # NAME VALUE

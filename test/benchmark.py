@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tensorflow as tf  # noqa: E402
 
 from core import npu, step  # noqa: E402
+from core.distribution import Engine  # noqa: E402
 from launchers import command  # noqa: E402
 from nets.layers import fast_cpu_gradients  # noqa: E402
 
@@ -28,7 +29,7 @@ class Trainer:
         with tf.Graph().as_default() as graph, gradients():
             tf.set_random_seed(config.seed)
             inputs = recipe.inputs(recipe.load(config), config)
-            self._step = step.build(recipe, config, 'cpu', {}, inputs.train.batch, 1000, inputs.train.batches)
+            self._step = step.build(recipe, config, 'cpu', Engine(), inputs.train.batch, 1000, inputs.train.batches)
             self._session = tf.Session(graph=graph, config=npu.session_config({}, 'cpu'))
             self._session.run(tf.global_variables_initializer())
             inputs.train.initialize(self._session)

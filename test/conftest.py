@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from launching import HERE, place_with
+
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fake_npu')
@@ -18,3 +20,15 @@ def npu_calls(monkeypatch):
     yield npu_bridge.calls
     for name in [name for name in sys.modules if name.split('.')[0] in ('npu_bridge', 'hccl')]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory with a Python that is fake_python.py."""
+    return place_with(tmp_path, sys.executable, os.path.join(HERE, 'fake_python.py'))
+
+
+@pytest.fixture
+def real_place(tmp_path):
+    """A directory with the Python that runs the tests: its trainer is the real one."""
+    return place_with(tmp_path, sys.executable)

@@ -1,14 +1,21 @@
 """Stands in for Python and the trainer: `fake_python.py -m launchers.train ...`.
 
 It plans from a few flags, and trains by printing the golden log of its network. FAKE_TRAINER says
-what goes wrong; FAKE_CALLS is a file that gets the arguments of every training, as JSON.
+what goes wrong, in all ranks or in some (`stop,3:die`: rank 3 dies, the others run until they are
+stopped); FAKE_CALLS is a file that gets the arguments of every training, as JSON.
 """
 import json
 import os
 import signal
+import subprocess
 import sys
+from types import SimpleNamespace
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+from core import job  # noqa: E402
+from core.errors import InputError  # noqa: E402
+
 BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
 CASE_NAMES = {'performance': 'perf', 'full': 'acc',
               'static_eval': 'static_eval_perf', 'dynamic_eval': 'dynamic_eval_perf'}
@@ -16,21 +23,43 @@ CASE_NAMES = {'performance': 'perf', 'full': 'acc',
 
 def plan(flags):
     """Prints the plan as the trainer does, or refuses a flag that it does not know."""
-    known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'plan')
+    known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'plan',
+             'rank_size', 'rank_table', 'server_id', 'base_port')
     for name in flags:
         if name not in known:
             print('unknown flag --%s' % name, file=sys.stderr)
             return 2
     network = flags.get('network', 'cspnet')
-    run_dir = os.path.join(os.path.abspath(flags['output_path']), os.environ['ASCEND_DEVICE_ID'])
+    try:
+        ours = plan_ranks(flags)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    run_dir = os.path.join(os.path.abspath(flags['output_path']), str(ours.devices[0]))
     lines = dict(network=network, case=flags['case'], case_name=CASE_NAMES[flags['case']],
                  run_dir=run_dir, ckpt_dir=os.path.join(run_dir, 'ckpt'),
-                 batch_size=BATCH_SIZES[network], rank_size=os.environ['RANK_SIZE'],
+                 batch_size=BATCH_SIZES[network],
                  synthetic='data_path' not in flags, resume=flags.get('resume', 'False'),
-                 keep_history=flags.get('keep_history', ''))
+                 keep_history=flags.get('keep_history', ''), **ours.lines())
     for line in lines.items():
         print('%s=%s' % line)
     return 0
+
+
+def plan_ranks(flags):
+    """The real Job, off an NPU."""
+    def number(name):
+        return int(flags[name]) if name in flags else None
+    return job.plan(SimpleNamespace(
+        ranks=int(os.environ['RANK_SIZE']), device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)),
+        rank_size=number('rank_size'), base_port=number('base_port'),
+        rank_table=flags.get('rank_table'), server_id=flags.get('server_id')), on_npu=False)
+
+
+def fault_of(rank):
+    """What FAKE_TRAINER says about this rank."""
+    faults = dict(word.rpartition(':')[::2] for word in os.environ.get('FAKE_TRAINER', '').split(','))
+    return faults.get(rank, faults.get('', ''))
 
 
 def until_stopped(status):
@@ -45,14 +74,33 @@ def until_stopped(status):
         signal.pause()
 
 
+def until_killed():
+    """Like a rank that waits for a dead one: deaf to signals; so is the process that it started."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    child = subprocess.Popen(['sleep', '600'])
+    print('ready %d %d' % (os.getpid(), child.pid))
+    child.wait()
+
+
+def started():
+    """A line about the place that the launcher gave to this rank."""
+    names = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES')
+    return 'started %s' % json.dumps(dict({name: os.environ.get(name) for name in names},
+                                          cores=sorted(os.sched_getaffinity(0))))
+
+
 def train(flags, arguments):
     """Does what FAKE_TRAINER says; without it, a training that ends well."""
     if 'FAKE_CALLS' in os.environ:
         with open(os.environ['FAKE_CALLS'], 'w') as calls:
             json.dump(arguments, calls)
-    fault = os.environ.get('FAKE_TRAINER', '')
+    print(started())
+    fault = fault_of(os.environ['RANK_ID'])
     if fault == 'stop':
         until_stopped(143)
+    if fault == 'hang':
+        until_killed()
     if fault == 'die':
         print('\n'.join('line %d' % n for n in range(100)))
         print('the last words', file=sys.stderr)
@@ -65,6 +113,8 @@ def train(flags, arguments):
         for line in log:
             if not (fault == 'no FPS' and 'FPS' in line):
                 sys.stdout.write(line)
+    if fault == 'slow':
+        print('FPS = 250.0\nStepTime = 0.256')
     if fault == 'npu':
         print('The model has been compiled on the Ascend AI processor')
 

@@ -4,13 +4,16 @@
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/env.sh"
 
-install_packages() {  # DIR
-    "$PYTHON" -m pip install --quiet --target "$1" --requirement requirements-test.txt
+add_packages() {  # DIR REQUIREMENTS
+    set_up "$1" "$PYTHON $(sha256sum <"$2")" \
+        "$PYTHON" -m pip install --quiet --target "$1" --requirement "$2"
 }
 
 find_python
 cd -- "$REPO_ROOT"
 packages=$REPO_ROOT/.test-packages
-set_up "$packages" "$PYTHON $(sha256sum <requirements-test.txt)" install_packages "$packages"
+export S3_SERVER_PACKAGES=$REPO_ROOT/.test-packages-s3
+add_packages "$packages" requirements-test.txt
+add_packages "$S3_SERVER_PACKAGES" test/s3_server.txt
 export PYTHONPATH=$packages${PYTHONPATH:+:$PYTHONPATH} PATH=$packages/bin:$PATH
 exec "$PYTHON" -m pytest --override-ini testpaths=test --override-ini timeout=240 "$@"

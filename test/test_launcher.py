@@ -6,70 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HERE = os.path.join(ROOT, 'test')
+from launching import HERE, ROOT, fake, is_running, launch, start, tree, until
+
 CSPNET = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf'
-
-
-def place_with(directory, *python):
-    """Makes `directory`/python run the given command; returns the directory."""
-    script = directory / 'python'
-    script.write_text('#!/bin/sh\nexec %s "$@"\n' % ' '.join('"%s"' % word for word in python))
-    script.chmod(0o755)
-    return directory
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A directory with a Python that is fake_python.py."""
-    return place_with(tmp_path, sys.executable, os.path.join(HERE, 'fake_python.py'))
-
-
-@pytest.fixture
-def real_place(tmp_path):
-    """A directory with the Python that runs the tests: its trainer is the real one."""
-    return place_with(tmp_path, sys.executable)
-
-
-def start(place, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
-    """Starts a launcher; its output goes to `output` unless a flag says otherwise."""
-    environment = dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID=device,
-                       **dict(environment))
-    for name in ('MODELARTS_MODEL_PATH', 'LIVE_FD'):
-        if name not in dict(environment):
-            environment.pop(name, None)
-    if device is None:
-        del environment['ASCEND_DEVICE_ID']
-    command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (place / 'output')]
-    for stream in ('stdout', 'stderr'):
-        popen.setdefault(stream, subprocess.PIPE)
-    return subprocess.Popen(command + list(flags), env=environment, universal_newlines=True,
-                            cwd=popen.pop('cwd', str(place)), **popen)
-
-
-def launch(place, *flags, **options):
-    """-> (exit status, stdout, stderr) of a launcher that has ended."""
-    process = start(place, *flags, **options)
-    stdout, stderr = process.communicate(timeout=60)
-    return process.returncode, stdout, stderr
-
-
-def fake(behaviour):
-    return {'environment': {'FAKE_TRAINER': behaviour}}
-
-
-def until(fact, seconds=30):
-    """Polls until fact() is true; returns it."""
-    deadline = time.time() + seconds
-    while not fact():
-        assert time.time() < deadline, 'it never came true'
-        time.sleep(0.02)
-    return fact()
 
 
 def trainer_of(place):
@@ -77,20 +19,6 @@ def trainer_of(place):
     log = place / 'output' / '0' / 'train_0.log'
     ready = until(lambda: log.exists() and re.search(r'ready (\d+)\n', log.read_text()))
     return int(ready.group(1))
-
-
-def is_running(pid):
-    try:
-        with open('/proc/%d/stat' % pid) as stat:
-            return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
-    except OSError:
-        return False
-
-
-def tree(directory):
-    """-> {relative path: content} of all files but the lock."""
-    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*')
-            if path.is_file() and not path.name.startswith('.lock')}
 
 
 def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):

@@ -29,14 +29,22 @@ def load(config):
 
 
 def inputs(data, config):
-    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed),
-                  pipeline.test_input(data.test, config.batch_size), len(data.train.y))
+    place = dict(rank=config.rank, ranks=config.ranks)
+    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed, **place),
+                  pipeline.test_input(data.test, config.batch_size, **place), len(data.train.y))
 
 
 def net(x, is_training, dropout):
     with tf.variable_scope('toy', reuse=tf.AUTO_REUSE):
         hidden = tf.nn.relu(layers.batch_norm(layers.dense(x, 16), is_training))
         return layers.dense(dropout(hidden, .25), 2)
+
+
+def plain_net(x, is_training, dropout):
+    """The same without noise, its batch norm on frozen statistics: alike however its batch is shared out."""
+    del is_training, dropout
+    with tf.variable_scope('plain', reuse=tf.AUTO_REUSE):
+        return layers.dense(tf.nn.relu(layers.batch_norm(layers.dense(x, 16), False)), 2)
 
 
 class Log(Listener):
@@ -61,6 +69,8 @@ RECIPE = Recipe(
     optimizer=adam, log=lambda config: Log())
 
 recipes.RECIPES['toy'] = RECIPE
+recipes.RECIPES['plain'] = RECIPE._replace(
+    model=supervised.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9))
 
 
 def run(*flags, act=train.act, **environ):
@@ -69,4 +79,4 @@ def run(*flags, act=train.act, **environ):
 
 
 if __name__ == '__main__':
-    sys.exit(run(*sys.argv[1:]))
+    sys.exit(run(*sys.argv[1:], **os.environ))

@@ -80,9 +80,9 @@ def _dropout(x, keep_prob):
     return tf.nn.dropout(x, rate=1 - keep_prob)
 
 
-def _allreduce(tensor, reduction):
+def _allreduce(tensor, reduction, fusion=1):
     """Every rank has the same tensor here."""
-    calls.append(('allreduce', reduction))
+    calls.append(('allreduce', reduction) if fusion else ('allreduce alone', reduction))
     return tensor * float(os.environ['RANK_SIZE'])
 
 

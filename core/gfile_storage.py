@@ -1,0 +1,110 @@
+"""moxing's file functions by tf.io.gfile, for machines without moxing: s3:// (obs:// means the same) and plain paths.
+
+TensorFlow 1.15's S3 file system needs care: Stat says "does not exist", and Copy makes an empty file and reports
+success, when in truth the key is wrong or the server is away. Only listing and writing tell the truth, so a
+directory is listed first, and what was copied is measured. Names with & cannot be listed.
+"""
+import concurrent.futures
+import os
+import socket
+import urllib.parse
+
+import tensorflow as tf
+from tensorflow.python import pywrap_tensorflow
+
+from core.errors import InputError
+
+_THREADS = 16                  # a small file costs a round trip or four: many at a time
+_CONNECT_SECONDS = 10
+
+
+def make_dirs(url):
+    """Makes the directory, unless it is there, and so shows that one may write there."""
+    url = _reachable(url)
+    if _is_s3(url):
+        _names(url)  # on a wrong key MakeDirs fails without a reason
+    tf.io.gfile.makedirs(url)
+
+
+def exists(url):
+    """Whether the directory `url` is there; on S3: whether anything is in it."""
+    url = _reachable(url)
+    return bool(_names(url)) if _is_s3(url) else tf.io.gfile.exists(url)
+
+
+def copy_parallel(src_url, dst_url):
+    """Copies every file below the directory `src_url` to its place below `dst_url`.
+
+    Raises InputError when there is no file. At a plain path a file appears only when it is whole.
+    """
+    source, target = _reachable(src_url), _reachable(dst_url)
+    # To S3 one at a time: TensorFlow names its temporary file after the millisecond, so two would share it.
+    threads = 1 if _is_s3(target) else _THREADS
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        lengths = dict(_files(pool, source))
+        if not lengths:
+            raise InputError('%s: no files there' % src_url)
+        copies = [pool.submit(_copy, _join(source, name), _join(target, name), length)
+                  for name, length in lengths.items()]
+        try:
+            for copy in concurrent.futures.as_completed(copies):
+                copy.result()
+        finally:
+            for copy in copies:
+                copy.cancel()  # after an error: those that have not begun
+
+
+def _is_s3(url):
+    return url.startswith('s3://')
+
+
+def _join(directory, name):
+    return directory.rstrip('/') + '/' + name
+
+
+def _reachable(url):
+    """`url` as TensorFlow writes it, once its server answers.
+
+    TensorFlow's own S3 client would try to connect for 25 seconds in every call before it gives up.
+    """
+    if url.startswith('obs://'):
+        url = 's3' + url[len('obs'):]
+    endpoint = os.environ.get('S3_ENDPOINT')
+    if _is_s3(url) and endpoint:
+        port = 80 if os.environ.get('S3_USE_HTTPS') in ('0', 'false') else 443
+        server = urllib.parse.urlsplit('//' + endpoint.split('://')[-1])
+        try:
+            socket.create_connection((server.hostname, server.port or port), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise ConnectionError('S3_ENDPOINT=%s cannot be reached: %s' % (endpoint, error))
+    return url
+
+
+def _names(url):
+    """What is directly in the directory `url`, which tf.io.gfile.listdir would Stat first."""
+    found = pywrap_tensorflow.GetChildren(tf.compat.as_bytes(url))
+    return sorted({tf.compat.as_str_any(name) for name in found} - {''})
+
+
+def _files(pool, url, prefix=''):
+    """(name relative to `url`, length) of every file below it."""
+    names = _names(_join(url, prefix))
+    for name, stat in zip(names, pool.map(tf.io.gfile.stat, [_join(url, prefix + name) for name in names])):
+        if stat.is_directory:
+            yield from _files(pool, url, prefix + name + '/')
+        else:
+            yield prefix + name, stat.length
+
+
+def _copy(source, target, length):
+    if _is_s3(target):  # there an object is whole or not there
+        written = target
+    else:
+        written = target + '.part'
+        tf.io.gfile.makedirs(os.path.dirname(target))
+    tf.io.gfile.copy(source, written, overwrite=True)
+    copied = tf.io.gfile.stat(written).length
+    if copied < length:  # more: a log that grows
+        raise ConnectionError('%s: copied %d bytes of %d' % (source, copied, length))
+    if written != target:
+        tf.io.gfile.rename(written, target, overwrite=True)

@@ -1,0 +1,116 @@
+"""Job: which ranks a launcher starts on this server, with which devices, cores and addresses."""
+import itertools
+import os
+import random
+import socket
+from typing import NamedTuple, Tuple
+
+from core import rank_table
+from core.errors import InputError
+
+
+class Job(NamedTuple):
+    """The ranks of this server, of `rank_size` in all; the launcher reads its fields from --plan."""
+    rank_size: int
+    ranks: Tuple[int, ...]
+    devices: Tuple[int, ...]       # ASCEND_DEVICE_ID of each rank
+    cores: Tuple[str, ...]         # of each rank, as taskset -c takes them; () for a single rank
+    rank_addresses: str            # host:port,... of all ranks, for TensorFlow's own collectives; '' without
+    rank_table_file: str           # the user's; '' without
+    rank_table: str                # text of the generated one; '' without
+
+    def lines(self):
+        """The job as {key: text}."""
+        return {key: ' '.join(map(str, value)) if isinstance(value, tuple) else value
+                for key, value in self._asdict().items()}
+
+
+def plan(config, on_npu):
+    """The Job that `config` asks for. Raises InputError when it makes none; binds ports for a moment."""
+    servers = _servers(config)
+    here = _this_server(servers, config.server_id)
+    size = sum(len(server.devices) for server in servers)
+    if config.rank_table and config.rank_size not in (None, size):
+        raise InputError('--rank_size=%d: %s has %d ranks; leave one of the flags out' % (
+            config.rank_size, config.rank_table, size))
+    several = size > 1
+    return Job(
+        rank_size=size,
+        ranks=tuple(device.rank_id for device in here.devices),
+        devices=tuple(device.device_id for device in here.devices),
+        cores=_shares(sorted(os.sched_getaffinity(0)), len(here.devices)) if several else (),
+        rank_addresses=','.join(_addresses(servers, here, config.base_port)) if several and not on_npu else '',
+        rank_table_file=os.path.abspath(config.rank_table) if config.rank_table else '',
+        rank_table=rank_table.text(here) if several and not config.rank_table else '')
+
+
+def _servers(config):
+    if config.rank_table:
+        return rank_table.load(config.rank_table)
+    size = config.rank_size or config.ranks
+    if size > rank_table.MOST_DEVICES:
+        raise InputError('--rank_size=%d: a server has %d devices; several servers need --rank_table=FILE' % (
+            size, rank_table.MOST_DEVICES))
+    return (rank_table.of_this_server(range(size) if size > 1 else [config.device_id]),)
+
+
+def _this_server(servers, server_id):
+    """The Server that this machine is."""
+    names = ', '.join(server.server_id for server in servers)
+    if server_id:
+        found = [server for server in servers if server.server_id == server_id]
+        if not found:
+            raise InputError('--server_id=%s: must be one of %s' % (server_id, names))
+    else:
+        found = [server for server in servers if len(servers) == 1 or _can_bind(server.server_id, 0)]
+        if len(found) != 1:
+            raise InputError('--server_id: needed, %s the servers %s of the rank table' % (
+                'this machine has the addresses of several of' if found else 'this machine is none of', names))
+    return found[0]
+
+
+def _can_bind(host, port):
+    """Whether `host` is an address of this machine, and nobody listens at its `port`."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return True
+    except (OSError, UnicodeError):  # no such name, not this machine's, in use
+        return False
+
+
+def _shares(cores, ranks):
+    """An even split of `cores` among so many ranks; where they are too few, ranks share a core."""
+    count = len(cores)
+    return tuple(','.join(map(str, cores[i * count // ranks:(i + 1) * count // ranks]
+                              or [cores[i * count // ranks]]))
+                 for i in range(ranks))
+
+
+def _addresses(servers, here, base_port):
+    """host:port of every rank, by rank. One server talks over its loopback."""
+    if base_port is None and len(servers) > 1:
+        raise InputError('--base_port: needed with several servers: give all of them the same port')
+    ports = _free_ports() if base_port is None else _given_ports(base_port, len(here.devices))
+    addresses = {}
+    for server in servers:
+        host = rank_table.LOOPBACK if len(servers) == 1 else server.server_id
+        addresses.update((device.rank_id, '%s:%d' % (host, port)) for device, port in zip(server.devices, ports))
+    return [addresses[rank] for rank in sorted(addresses)]
+
+
+def _given_ports(base_port, count):
+    """Ports from `base_port` on, of which this machine needs the first `count`."""
+    for port in range(base_port, base_port + count):
+        if not _can_bind('0.0.0.0', port):
+            raise InputError('--base_port=%d: port %d of this machine is in use' % (base_port, port))
+    return range(base_port, base_port + rank_table.MOST_DEVICES)
+
+
+def _free_ports():
+    """Ports below those that Linux gives to outgoing connections, which could take one before its rank does."""
+    candidates = random.SystemRandom().sample(range(15000, 32768), 1000)
+    free = (port for port in candidates if _can_bind('0.0.0.0', port))
+    return list(itertools.islice(free, rank_table.MOST_DEVICES))

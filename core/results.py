@@ -1,0 +1,85 @@
+"""Results: copies what is new in local folders out to storage, so that what is there is always of use.
+
+A checkpoint is whole there or not visible: its data goes out first, its index next, the state file that names it
+last. All three are hard-linked aside in the opposite order before, because the trainer deletes old checkpoints.
+"""
+import os
+import re
+import shutil
+
+_BEING_WRITTEN = re.compile(r'tempstate|_temp_|\.tmp[0-9a-f]{32}$')
+_INDEX = 1                     # in:
+_PHASES = (lambda name: not name.endswith('.index') and name != 'checkpoint',
+           lambda name: name.endswith('.index'),
+           lambda name: name == 'checkpoint')
+
+
+class Results:
+    """The local folders of a job and where they go.
+
+    folders: {local directory: url}; aside: a directory of ours on the same disk.
+    """
+
+    def __init__(self, storage, folders, aside):
+        self._storage, self._folders, self._aside = storage, folders, aside
+        self._published = {}           # path -> signature of what is out there
+
+    def adopt(self):
+        """Takes what is in the folders now for published: it came from there."""
+        for directory in self._folders:
+            self._published.update(_signatures(directory))
+
+    def publish(self):
+        """Copies every file that is new or has changed; one that fails (see Storage.send) is copied next time."""
+        try:
+            for directory, url in self._folders.items():
+                for phase, signatures in enumerate(self._stage(directory)):
+                    if signatures:
+                        self._storage.send(self._place(phase), url)
+                        self._published.update(signatures)
+        finally:
+            shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _place(self, phase, name=''):
+        return os.path.join(self._aside, str(phase), name)
+
+    def _stage(self, directory):
+        """Links what is to be copied into one directory for each phase; returns the signatures of each."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        staged = {}
+        for phase in reversed(range(len(_PHASES))):
+            staged[phase] = {
+                path: signature for path, signature in _signatures(directory).items()
+                if _PHASES[phase](os.path.basename(path)) and self._published.get(path) != signature
+                and _link(path, self._place(phase, os.path.relpath(path, directory)))}
+        for path in [path for path in staged[_INDEX] if not os.path.exists(path)]:
+            # The trainer deleted this checkpoint meanwhile, perhaps before its data was linked.
+            os.remove(self._place(_INDEX, os.path.relpath(path, directory)))
+            del staged[_INDEX][path]
+        return [staged[phase] for phase in sorted(staged)]
+
+
+def _signatures(directory):
+    """{path: what changes when the file does} of all files below `directory` but those being written."""
+    found = {}
+    for folder, _, names in os.walk(directory):
+        for path in (os.path.join(folder, name) for name in names if not name.startswith('.')):
+            if not _BEING_WRITTEN.search(os.path.relpath(path, directory)):
+                try:
+                    stat = os.stat(path)
+                except FileNotFoundError:
+                    continue
+                found[path] = stat.st_ino, stat.st_size, stat.st_mtime_ns
+    return found
+
+
+def _link(path, target):
+    """Links or copies the file; returns whether it is still there."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        os.link(path, target)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another disk, or one without links
+        shutil.copy2(path, target)
+    return True

@@ -1,0 +1,212 @@
+"""A job on ModelArts: data in, one of the launchers, results out (contract.md section 6).
+
+    --data_url  -> CACHE_DIR/dataset -> launcher -> CACHE_DIR/result -> --train_url, every few minutes and at the end
+"""
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from typing import Any, Dict, NamedTuple, Tuple
+
+from core import flags, secrets, values
+from core.config import FIELDS, ROOT, Field
+from core.errors import InputError
+from core.report import say
+from core.results import Results
+from core.storage import Storage, StorageError, files
+
+_CASE = next(field for field in FIELDS if field.name == 'case')
+OWN_FIELDS = (
+    _CASE,
+    Field('data_url', values.text(), None,
+          'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
+    Field('train_url', values.text(), None, 'where the results go, and with --resume come from; needed'),
+    Field('cache_dir', values.text(), '/cache', 'local directory for the data set and the results'),
+    Field('copy_interval', values.number(above=0), 180., 'seconds between two copies of the results'),
+    Field('copy_retries', values.whole(least=0), 6, 'how often a copy is tried again when the server is away'),
+    Field('copy_wait', values.number(above=0), 2.,
+          'seconds before the first of these, and twice as many before each next'),
+)
+_DEVICES = range(8)
+_NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
+_SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': 'performance_%s_static_eval',
+            'dynamic_eval': 'performance_%s_dynamic_eval'}
+
+
+class Job(NamedTuple):
+    own: Dict[str, Any]            # OWN_FIELDS, defaults filled in
+    given: Dict[str, Any]          # the trainer's, as given
+    arguments: Tuple[str, ...]     # ... and as typed
+
+    @property
+    def data(self):
+        return os.path.join(self.own['cache_dir'], 'dataset')
+
+    @property
+    def result(self):
+        return os.path.join(self.own['cache_dir'], 'result')
+
+    @property
+    def folders(self):
+        """{local directory: url} of all that is copied out."""
+        folders = {self.result: self.own['train_url']}
+        for name in {'modeldir', 'summary'} & set(self.given):
+            folders[os.path.abspath(self.given[name])] = _below(self.own['train_url'], name)
+        return folders
+
+    @property
+    def runs(self):
+        """{local directory: url} of what an earlier job may have left for --resume."""
+        url = self.own['train_url']
+        runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in _DEVICES}
+        return dict(runs, **{local: there for local, there in self.folders.items() if there != url})
+
+    @property
+    def checkpoints(self):
+        """The urls where an earlier job may have left checkpoints."""
+        url = self.own['train_url']
+        return [_below(url, 'modeldir')] + [_below(url, '%d/ckpt' % device) for device in _DEVICES]
+
+
+def _below(url, name):
+    return url.rstrip('/') + '/' + name
+
+
+def run(argv, environ):
+    """The status of the job: the launcher's, or 2 for bad input and 1 when the storage stays away."""
+    if flags.asks_for_help(argv):
+        print('usage: python3 launchers/boot_modelarts.py --train_url=URL [--flag=value ...]',
+              *flags.describe(OWN_FIELDS, {}), 'and every flag of the trainer: bash test/train_full_1p.sh -h',
+              sep='\n')
+        return 0
+    try:
+        return _run(_parse(argv), environ)
+    except InputError as error:
+        return _fail(error, 2)
+    except StorageError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception:  # printed here, where secrets are still kept out
+        traceback.print_exc()
+        return 1
+
+
+def _fail(line, status):
+    print(line, file=sys.stderr)
+    return status
+
+
+def _parse(argv):
+    """The Job that the command line asks for. Raises InputError."""
+    given, arguments = flags.parse_known(argv, OWN_FIELDS)
+    own = dict({field.name: field.default for field in OWN_FIELDS}, **given)
+    if own['train_url'] is None:
+        raise InputError('--train_url: needed: the place that the results are copied to')
+    job = Job(own, flags.parse(arguments), tuple(arguments))
+    if 'output_path' in job.given:
+        raise InputError('--output_path: is CACHE_DIR/result here; leave it out')
+    if own['data_url'] and 'data_path' in job.given:
+        raise InputError('--data_path: is CACHE_DIR/dataset here; leave it or --data_url out')
+    return job
+
+
+def _run(job, environ):
+    command, child_environ = _command(job, environ), _child_environ(environ)
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
+    planned = subprocess.run(command + ['--plan'], env=child_environ, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, universal_newlines=True)
+    if planned.returncode:
+        return _fail(planned.stderr.rstrip('\n'), planned.returncode)
+    job = _on_this_server(job, planned.stdout)
+    storage = Storage(files(), job.own['copy_retries'], job.own['copy_wait'])
+    results = Results(storage, job.folders, os.path.join(job.own['cache_dir'], 'outgoing'))
+    storage.make_dirs(job.own['train_url'])
+    _bring_back(job, storage, results)
+    if job.own['data_url']:
+        say('copying %s to %s' % (job.own['data_url'], job.data))
+        storage.fetch(job.own['data_url'], job.data)
+    status = _launch(command, child_environ, results, job.own['copy_interval'])
+    try:
+        results.publish()
+    except _NOT_COPIED as error:
+        return _fail('%s; the results are kept in %s' % (error, ' '.join(job.folders)), status or 1)
+    say('results are in %s' % job.own['train_url'])
+    return status
+
+
+def _on_this_server(job, plan):
+    """The job as it is here: servers have devices of the same names, so all but rank 0's get a place of their own."""
+    ranks = [line.split('=')[1].split() for line in plan.splitlines() if line.startswith('ranks=')]
+    if not ranks or '0' in ranks[0]:
+        return job
+    place = _below(job.own['train_url'], 'from-rank-' + ranks[0][0])
+    return job._replace(own=dict(job.own, train_url=place))
+
+
+def _command(job, environ):
+    """The launcher's command line."""
+    several = str(job.given.get('rank_size') or environ.get('RANK_SIZE') or 1) != '1' or 'rank_table' in job.given
+    script = 'train_%s.sh' % _SCRIPTS[job.own['case']] % ('8p' if several else '1p')
+    arguments = list(job.arguments)
+    if job.own['data_url']:
+        arguments.append('--data_path=' + job.data)
+    if several and 'rank_table' not in job.given and environ.get('RANK_TABLE_FILE'):
+        arguments.append('--rank_table=' + environ['RANK_TABLE_FILE'])
+    return ['bash', os.path.join(ROOT, 'test', script), '--output_path=' + job.result] + arguments
+
+
+def _child_environ(environ):
+    """The launcher's environment: it copies nothing and so needs no keys."""
+    hidden = secrets.variables(environ)
+    kept = {name: value for name, value in environ.items() if name not in hidden}
+    return dict({'PYTHON': sys.executable}, **kept)
+
+
+def _bring_back(job, storage, results):
+    """With --resume the runs found under --train_url; without it none may be there."""
+    if job.given.get('resume'):
+        for directory, url in job.runs.items():
+            if storage.exists(url):
+                say('bringing back %s' % url)
+                storage.fetch(url, directory)
+        results.adopt()
+        return
+    for url in job.checkpoints:
+        if storage.exists(url):
+            raise InputError('%s: holds the checkpoints of an earlier job; add --resume to continue it, or choose '
+                             'another --train_url' % url)
+
+
+def _launch(command, environ, results, interval):
+    """Runs the launcher, which SIGTERM and Ctrl-C are passed on to; publishes results meanwhile; its status."""
+    ended, launcher, received = threading.Event(), None, []
+
+    def forward(number, frame):
+        received.append(number)
+        if launcher:
+            launcher.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, forward)
+    # Ctrl-C on a terminal reaches a process group of its own once: from here.
+    launcher = subprocess.Popen(command, env=environ, start_new_session=True)
+    for number in received:
+        launcher.send_signal(number)
+    # A thread: signals are handled between two calls of this one, and copying is one long call.
+    publisher = threading.Thread(target=_publish_often, args=(results, interval, ended))
+    publisher.start()
+    status = launcher.wait()
+    ended.set()
+    publisher.join()
+    return status if status >= 0 else 128 - status
+
+
+def _publish_often(results, interval, ended):
+    while not ended.wait(interval):
+        try:
+            results.publish()
+        except _NOT_COPIED as error:
+            say('%s; the results stay here until the next copy' % error)

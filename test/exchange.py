@@ -1,0 +1,78 @@
+"""One rank of a job that exchanges tensors: python exchange.py RESULT.npz, with the environment of a rank.
+
+Every rank has its own weights, its own rows of one batch, and a gradient that is infinite on rank 1 only.
+"""
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from core import distribution, packing  # noqa: E402
+
+ROWS, FEATURES, CLASSES = 4, 3, 2
+
+
+def batch(ranks):
+    """The rows of all ranks: features and classes."""
+    random = np.random.RandomState(1)
+    return (random.normal(size=[ranks * ROWS, FEATURES]).astype(np.float32),
+            random.randint(CLASSES, size=ranks * ROWS))
+
+
+def variables(rank):
+    """weights, bias, a statistic and a counter as rank `rank` has them at first."""
+    random = np.random.RandomState(2 + rank)
+    return [tf.get_variable(name, initializer=tf.constant(random.normal(size=shape), tf.float32))
+            for name, shape in (('weights', [FEATURES, CLASSES]), ('bias', [CLASSES]), ('statistic', [2]))] + [
+        tf.get_variable('counter', initializer=tf.constant(5 + rank, tf.int64), trainable=False)]
+
+
+def loss(weights, bias, x, y):
+    logits = tf.matmul(tf.constant(x), weights) + bias
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
+
+
+def exchange(engine):
+    """What this rank has of each exchange, {name: array}."""
+    weights, bias, statistic, counter = variables(engine.rank)
+    held = [weights, bias, counter]
+    rows = slice(engine.rank * ROWS, (engine.rank + 1) * ROWS)
+    x, y = (array[rows] for array in batch(engine.ranks))
+    sgd = tf.train.GradientDescentOptimizer(1.)
+    gradients = engine.optimizer(sgd, False).compute_gradients(loss(weights, bias, x, y), [weights, bias])
+    scaled = engine.optimizer(sgd, True)
+    overflow = scaled.minimize(tf.reduce_sum(weights) * (np.inf if engine.rank == 1 else 1.), var_list=[weights])
+    rank = tf.constant(float(engine.rank))
+    exchanges = dict(sums=tf.stack(engine.sum([rank, 2 * rank])), means=tf.stack(engine.mean([rank, 2 * rank])))
+    broadcast, average = engine.broadcast(held), engine.average([statistic])
+    with engine.together(), tf.Session(engine.target, config=session_config(engine)) as session:
+        session.run(tf.global_variables_initializer())
+        session.run(average)
+        results = dict(session.run(exchanges), average=session.run(statistic))
+        session.run(broadcast)
+        results.update(zip(('weights', 'bias', 'counter'), session.run(held)))
+        results.update(zip(('weights_gradient', 'bias_gradient'), session.run([g for g, _ in gradients])))
+        session.run(overflow)
+        results['weights_after_overflow'] = session.run(weights)
+    return results
+
+
+def session_config(engine):
+    config = tf.ConfigProto()
+    engine.configure(config)
+    return config
+
+
+def main(path):
+    packing.BUCKET_BYTES = 20  # the weights alone, the scalars together
+    config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']),
+                             addresses=os.environ['RANK_ADDRESSES'].split(','), connect_timeout=60)
+    np.savez(path, **exchange(distribution.connect(config, 'cpu', {}, ())))
+
+
+if __name__ == '__main__':
+    main(sys.argv[1])

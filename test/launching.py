@@ -1,0 +1,65 @@
+"""Starts the launchers, test/train_*.sh, for tests."""
+import os
+import subprocess
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.join(ROOT, 'test')
+
+
+def place_with(directory, *python):
+    """Makes `directory`/python run the given command; returns the directory."""
+    script = directory / 'python'
+    script.write_text('#!/bin/sh\nexec %s "$@"\n' % ' '.join('"%s"' % word for word in python))
+    script.chmod(0o755)
+    return directory
+
+
+def start(place, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
+    """Starts a launcher; its output goes to `output` unless a flag says otherwise."""
+    environment = dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID=device,
+                       **dict(environment))
+    for name in ('MODELARTS_MODEL_PATH', 'LIVE_FD'):
+        if name not in dict(environment):
+            environment.pop(name, None)
+    if device is None:
+        del environment['ASCEND_DEVICE_ID']
+    command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (place / 'output')]
+    for stream in ('stdout', 'stderr'):
+        popen.setdefault(stream, subprocess.PIPE)
+    return subprocess.Popen(command + list(flags), env=environment, universal_newlines=True,
+                            cwd=popen.pop('cwd', str(place)), **popen)
+
+
+def launch(place, *flags, **options):
+    """-> (exit status, stdout, stderr) of a launcher that has ended."""
+    process = start(place, *flags, **options)
+    stdout, stderr = process.communicate(timeout=60)
+    return process.returncode, stdout, stderr
+
+
+def fake(behaviour):
+    return {'environment': {'FAKE_TRAINER': behaviour}}
+
+
+def until(fact, seconds=30):
+    """Polls until fact() is true; returns it."""
+    deadline = time.time() + seconds
+    while not fact():
+        assert time.time() < deadline, 'it never came true'
+        time.sleep(0.02)
+    return fact()
+
+
+def is_running(pid):
+    try:
+        with open('/proc/%d/stat' % pid) as stat:
+            return stat.read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+def tree(directory):
+    """-> {relative path: content} of all files but the lock."""
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*')
+            if path.is_file() and not path.name.startswith('.lock')}

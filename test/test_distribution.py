@@ -1,0 +1,227 @@
+"""Several ranks on this machine: the same training as one rank's, and what becomes of it when one fails.
+
+The networks are those of toy.py, in processes with the environment that the 8p launchers give.
+"""
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import exchange
+import toy
+from core import distribution, packing
+from core.errors import InputError
+from launchers import evaluate
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def addresses(ranks):
+    """Free addresses of this machine, joined by commas."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(ranks)]
+        for each in sockets:
+            each.bind(('127.0.0.1', 0))
+        return ','.join('127.0.0.1:%d' % each.getsockname()[1] for each in sockets)
+
+
+class Ranks:
+    """A job of `ranks` processes of script(flag...); their output is in directory/log0, error0, log1..."""
+
+    def __init__(self, ranks, directory, script, flags, start=None):
+        self._directory = directory
+        shared = dict(os.environ, RANK_SIZE=str(ranks), RANK_ADDRESSES=addresses(ranks), JOB_ID='10087')
+        self._processes = []
+        for rank in range(ranks if start is None else start):
+            with open(str(directory / ('log%d' % rank)), 'w') as log, \
+                    open(str(directory / ('error%d' % rank)), 'w') as error:
+                self._processes.append(subprocess.Popen(
+                    [sys.executable, os.path.join(HERE, script)] + [flag.replace('RANK', str(rank)) for flag in flags],
+                    env=dict(shared, RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank)), stdout=log, stderr=error))
+
+    def log(self, rank):
+        text = (self._directory / ('log%d' % rank)).read_text()
+        return text[:text.rfind('\n') + 1]
+
+    def last_error(self, rank):
+        return (self._directory / ('error%d' % rank)).read_text().splitlines()[-1]
+
+    def signal_at(self, marker, rank, signum):
+        """Sends `signum` to one rank when rank 0's log has `marker`."""
+        while marker not in self.log(0):
+            assert self._processes[0].poll() is None, self.last_error(0)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._processes[0].wait(.05)
+        self._processes[rank].send_signal(signum)
+
+    def statuses(self):
+        return [process.wait() for process in self._processes]
+
+    def kill(self):
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(ranks, flag...) -> the Ranks of toy.py, with results in tmp_path/RANK."""
+    started = []
+
+    def act(ranks, *flags, script='toy.py', number=None):
+        started.append(Ranks(ranks, tmp_path, script, flags or ['--output_path=%s' % tmp_path], number))
+        return started[-1]
+    yield act
+    for ranks in started:
+        ranks.kill()
+
+
+def losses(log):
+    return {int(step): rest for step, rest in re.findall(r'^step (\d+) (.*)$', log, re.M)}
+
+
+def checkpoint(directory, step):
+    reader = tf.train.NewCheckpointReader(str(directory / 'ckpt' / ('model.ckpt-%d' % step)))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+            if not name.startswith('run_facts')}
+
+
+def newest_step(directory):
+    return max(int(path.suffixes[-2].split('-')[-1]) for path in (directory / 'ckpt').glob('*.index'))
+
+
+def test_four_ranks_exchange_what_numpy_computes(start, tmp_path):
+    ranks = start(4, str(tmp_path / 'RANK.npz'), script='exchange.py')
+    assert ranks.statuses() == [0] * 4
+    results = [np.load(str(tmp_path / ('%d.npz' % rank))) for rank in range(4)]
+    with tf.Graph().as_default(), tf.Session() as session:
+        firsts = []
+        for rank in range(4):
+            with tf.variable_scope('rank%d' % rank):
+                firsts.append(exchange.variables(rank))
+        gradients = tf.gradients(exchange.loss(*firsts[0][:2], *exchange.batch(4)), firsts[0][:2])
+        session.run(tf.global_variables_initializer())
+        firsts, gradients = session.run((firsts, gradients))
+    for result in results:
+        assert result['sums'].tolist() == [6, 12] and result['means'].tolist() == [1.5, 3]
+        np.testing.assert_allclose(result['average'], np.mean([first[2] for first in firsts], 0), atol=1e-6)
+        for name, place in (('weights', 0), ('bias', 1), ('counter', 3)):
+            np.testing.assert_array_equal(result[name], firsts[0][place])
+        for name, gradient in zip(('weights_gradient', 'bias_gradient'), gradients):
+            np.testing.assert_allclose(result[name], gradient, atol=1e-6)
+        # The overflow of one rank is skipped by all.
+        np.testing.assert_array_equal(result['weights_after_overflow'], firsts[0][0])
+
+
+def test_ranks_with_a_share_of_the_batch_train_as_one_rank_with_all_of_it(start, tmp_path):
+    flags = ['--network=plain', '--train_steps=20']
+    assert toy.run(*flags, '--output_path=%s' % (tmp_path / 'one'), '--batch_size=8') == 0
+    alone = checkpoint(tmp_path / 'one' / '0', 20)
+    for ranks, switch in ((2, '--loss_scale=128'), (4, '--loss_scale=False')):
+        output = tmp_path / str(ranks)
+        job = start(ranks, *flags, switch, '--output_path=%s' % output, '--batch_size=%d' % (8 // ranks))
+        assert job.statuses() == [0] * ranks
+        together = checkpoint(output / '0', 20)
+        assert set(alone) == set(together)
+        for name in alone:
+            np.testing.assert_allclose(together[name], alone[name], atol=2e-6, err_msg=name)
+
+
+def test_all_ranks_log_the_same_and_rank_0_alone_writes(start, tmp_path, capfd):
+    ranks = start(2)
+    assert ranks.statuses() == [0, 0]
+    own = [line for line in ranks.log(0).splitlines() if not line.startswith('checkpoint saved')]
+    assert own == ranks.log(1).splitlines() and set(losses(ranks.log(0))) == set(range(1, 11))
+    assert newest_step(tmp_path / '0') == 10 and list((tmp_path / '0' / 'summary').iterdir())
+    assert list((tmp_path / '1').iterdir()) == []
+    # The averaged statistics are in the checkpoint; one process evaluates the whole test set to the same.
+    assert toy.run('--data_path=synthetic', '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), act=evaluate.act,
+                   RANK_SIZE='2', RANK_ID='1') == 0
+    accuracy = float(re.findall('test accuracy (.*) loss', ranks.log(0))[-1])
+    assert 'Top-1: %.4f' % accuracy in capfd.readouterr().out
+
+
+def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000')
+    ranks.signal_at('\nstep 27 ', 1, signal.SIGKILL)
+    assert ranks.statuses() == [1, -signal.SIGKILL]
+    assert re.match(r'rank 1 \(127.0.0.1:\d+\) is gone: .*--resume', ranks.last_error(0))
+    saved, before = newest_step(tmp_path / '0'), losses(ranks.log(0))
+    resumed = start(2, '--output_path=%s' % tmp_path, '--resume', '--train_steps=%d' % (max(before) + 3))
+    assert resumed.statuses() == [0, 0]
+    after = [losses(resumed.log(rank)) for rank in range(2)]
+    assert after[0] == after[1] and min(after[0]) == saved + 1
+    shared = set(before) & set(after[0])
+    assert {step: before[step] for step in shared} == {step: after[0][step] for step in shared}
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step_with_a_checkpoint(start, tmp_path):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000')
+    ranks.signal_at('\nstep 13 ', 1, signal.SIGTERM)
+    assert ranks.statuses() == [143, 143]
+    saved = newest_step(tmp_path / '0')
+    assert [max(losses(ranks.log(rank))) for rank in range(2)] == [saved, saved]
+    assert {ranks.last_error(rank) for rank in range(2)} == {'SIGTERM: stopped after step %d' % saved}
+
+
+def test_a_loss_that_is_not_a_number_stops_all_ranks_at_the_same_step(start, tmp_path):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--learning_rate=1e30', '--train_epochs=5')
+    assert ranks.statuses() == [1, 1]
+    assert re.match(r'Loss is (nan|inf) at step \d+: ', ranks.last_error(0))
+    assert ranks.last_error(0) == ranks.last_error(1)
+
+
+def test_a_rank_that_never_comes_is_named(start, tmp_path):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--connect_timeout=1', number=1)
+    assert ranks.statuses() == [2]
+    assert re.match(r'--connect_timeout=1: no answer from rank 1 \(127.0.0.1:\d+\)', ranks.last_error(0))
+    assert not list(tmp_path.glob('*/ckpt/*'))
+
+
+def test_several_ranks_need_an_address_each(tmp_path, capfd):
+    assert toy.run('--output_path=%s' % tmp_path, RANK_SIZE='2', RANK_ADDRESSES='127.0.0.1:1') == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith('RANK_ADDRESSES (environment): has 1 addresses for RANK_SIZE=2')
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.socket() as taken:
+        taken.bind(('', 0))
+        taken.listen()
+        address = '127.0.0.1:%d' % taken.getsockname()[1]
+        with pytest.raises(InputError, match='rank 0 cannot listen on %s .*--base_port' % address):
+            distribution.Collectives(0, [address, '127.0.0.1:1'], 0)
+
+
+def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
+    monkeypatch.setattr(packing, 'BUCKET_BYTES', 40)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tensors = [tf.fill([2, 3], 1.), tf.constant(2, tf.int64), tf.fill([4], 3.), tf.fill([20], 4.), tf.zeros([])]
+        assert packing.buckets(tensors) == [[0, 2], [1], [3], [4]]
+        doubled = session.run(packing.packed(tensors, lambda vector: vector * 2))
+        for once, twice in zip(session.run(tensors), doubled):
+            np.testing.assert_array_equal(twice, once * 2)
+
+
+def test_npus_exchange_through_npu_bridge(npu_calls, monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv('RANK_SIZE', '2')
+    monkeypatch.setenv('JOB_ID', '10087')
+    recipe = toy.recipes.RECIPES['plain']._replace(split_strategy=(60, 19, 21))
+    monkeypatch.setitem(toy.recipes.RECIPES, 'plain', recipe)
+    flags = ['--network=plain', '--output_path=%s' % tmp_path]
+    assert toy.run(*flags, '--train_steps=1', RANK_SIZE='2') == 0
+    names = [call[0] for call in npu_calls]
+    assert ('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group') in npu_calls
+    assert names.index('set_split_strategy_by_size') < names.index('NPUDistributedOptimizer') < names.index('broadcast')
+    # Each gradient by itself, for the adapter to fuse; losses, statistics and test sums apart from them.
+    assert names.count('allreduce') == 6 and 'allreduce alone' in names
+    capfd.readouterr()
+    assert toy.run(*flags, '--print_config', RANK_SIZE='2') == 0
+    assert re.search(r'key: "hcom_parallel"\s+value {\s+b: true', capfd.readouterr().out)

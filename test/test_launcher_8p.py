@@ -1,0 +1,208 @@
+"""test/train_*_8p.sh: many ranks as one run, with fake_python.py in the trainers' place."""
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from launching import fake, is_running, launch, start, tree, until
+
+CASE = 'CSPNet_ID0840_for_TensorFlow_bs64_%dp_perf'
+PERFORMANCE = {'script': 'train_performance_8p.sh', 'device': None}
+TABLE = {
+    'server_count': '2', 'status': 'completed', 'version': '1.0',
+    'server_list': [
+        {'server_id': '192.0.2.1', 'device': [
+            {'device_id': str(n), 'device_ip': '192.168.100.%d' % (101 + n), 'rank_id': str(n)} for n in range(2)]},
+        {'server_id': '192.0.2.2', 'device': [
+            {'device_id': '4', 'device_ip': '192.168.100.103', 'rank_id': '2'},
+            {'device_id': '3', 'device_ip': '192.168.100.104', 'rank_id': '3'}]}]}
+
+
+def log_of(place, device):
+    return place / 'output' / str(device) / ('train_%d.log' % device)
+
+
+def place_of_rank(place, device):
+    """The environment and the cores of the rank on `device`, as it tells them in its log."""
+    return json.loads(re.search(r'^started (.*)$', log_of(place, device).read_text(), re.M).group(1))
+
+
+def processes(place, device):
+    """Waits until the FAKE_TRAINER=stop or hang rank on `device` is ready; returns its process ids."""
+    log = log_of(place, device)
+    ready = until(lambda: log.exists() and re.search(r'ready ([\d ]+)\n', log.read_text()))
+    return [int(pid) for pid in ready.group(1).split()]
+
+
+def case_log(place, device, name):
+    lines = (place / 'output' / str(device) / (name + '.log')).read_text().splitlines()
+    return dict(line.split(' = ') for line in lines)
+
+
+def test_eight_ranks_run_each_with_its_own_device_log_and_directory(place):
+    status, stdout, stderr = launch(place, **PERFORMANCE)
+    assert (status, stderr) == (0, '')
+    ranks = [place_of_rank(place, device) for device in range(8)]
+    assert [rank['ASCEND_DEVICE_ID'] for rank in ranks] == [rank['RANK_ID'] for rank in ranks] == list('01234567')
+    assert {rank['RANK_SIZE'] for rank in ranks} == {'8'} and {rank['JOB_ID'] for rank in ranks} == {'10087'}
+    assert len({rank['RANK_ADDRESSES'] for rank in ranks}) == 1
+    assert len(set(ranks[0]['RANK_ADDRESSES'].split(','))) == 8
+    (table,) = {rank['RANK_TABLE_FILE'] for rank in ranks}
+    assert table == str(place / 'output' / '0' / 'rank_table.json')
+    with open(table) as generated:
+        assert len(json.load(generated)['server_list'][0]['device']) == 8
+    assert stdout.splitlines()[:8] == [
+        '### get your log here : %s' % log_of(place, device) for device in range(8)]
+
+
+def test_the_case_log_has_the_speed_of_all_ranks_together(place):
+    status, stdout, _ = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:slow')))
+    figures = case_log(place, 0, CASE % 2)
+    assert status == 0 and 'Final Performance images/sec : 1500\n' in stdout
+    assert (figures['RankSize'], figures['BatchSize'], figures['CaseName']) == ('2', '64', CASE % 2)
+    assert float(figures['ActualFPS']) == 1250 + 250
+    assert float(figures['TrainingTime']) == pytest.approx((51.2 + 256) / 2)
+    assert (figures['TrainAccuracy'], figures['ActualLoss']) == ('0.6605', '1.2345678')
+    losses = [path for path in tree(place / 'output') if path.endswith('_loss.txt')]
+    assert losses == ['0/%s_loss.txt' % (CASE % 2)]
+
+
+def test_alexnets_speed_is_the_mean_of_the_ranks_last_lines_times_their_number(place):
+    launch(place, '--network=alexnet', '--rank_size=4', **PERFORMANCE)
+    figures = case_log(place, 0, 'AlexNet_ID0259_for_TensorFlow_bs100_4p_perf')
+    assert float(figures['ActualFPS']) == pytest.approx(812.6 * 4)
+    assert float(figures['TrainingTime']) == pytest.approx(123)
+
+
+def test_a_full_run_is_named_so(place):
+    launch(place, '--rank_size=2', script='train_full_8p.sh', device=None)
+    assert case_log(place, 0, 'CSPNet_ID0840_for_TensorFlow_bs64_2p_acc')['RankSize'] == '2'
+
+
+def test_one_rank_is_the_one_device_run(place):
+    assert launch(place, '--rank_size=1', **dict(PERFORMANCE, device='3'))[0] == 0
+    assert case_log(place, 3, CASE % 1)['ActualFPS'] == '1250.0'
+    assert place_of_rank(place, 3)['cores'] == sorted(os.sched_getaffinity(0))
+
+
+def test_the_ranks_share_the_cores_evenly(place):
+    launch(place, '--rank_size=2', **PERFORMANCE)
+    usable = sorted(os.sched_getaffinity(0))
+    half = len(usable) // 2
+    assert place_of_rank(place, 0)['cores'] == (usable[:half] or usable)
+    assert place_of_rank(place, 1)['cores'] == usable[half:]
+
+
+def test_without_taskset_the_ranks_are_not_bound_and_that_is_said(place):
+    bin_dir = place / 'bin'
+    bin_dir.mkdir()
+    for folder in os.environ['PATH'].split(os.pathsep):
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            if name != 'taskset' and not (bin_dir / name).exists():
+                (bin_dir / name).symlink_to(os.path.join(folder, name))
+    status, _, stderr = launch(place, '--rank_size=2', environment={'PATH': str(bin_dir)}, **PERFORMANCE)
+    assert (status, stderr) == (0, 'taskset is not installed: the ranks are not bound to cores of their own\n')
+    assert place_of_rank(place, 1)['cores'] == sorted(os.sched_getaffinity(0))
+
+
+def test_a_server_of_several_starts_its_own_ranks_only(place):
+    table = place / 'table.json'
+    table.write_text(json.dumps(TABLE))
+    status, _, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=15000',
+                               **dict(PERFORMANCE, **fake('3:slow')))
+    assert (status, stderr) == (0, '')
+    assert sorted(path.name for path in (place / 'output').iterdir()) == ['.lock-3', '.lock-4', '3', '4']
+    rank = place_of_rank(place, 3)
+    assert (rank['RANK_ID'], rank['RANK_SIZE'], rank['RANK_TABLE_FILE']) == ('3', '4', str(table))
+    assert rank['RANK_ADDRESSES'] == '192.0.2.1:15000,192.0.2.1:15001,192.0.2.2:15000,192.0.2.2:15001'
+    assert float(case_log(place, 4, CASE % 4)['ActualFPS']) == (1250 + 250) / 2 * 4
+
+
+def test_a_wrong_rank_table_is_refused_by_name_and_nothing_is_touched(place):
+    (place / 'table.json').write_text(json.dumps(dict(TABLE, server_count='1')))
+    status, stdout, stderr = launch(place, '--rank_table=table.json', **PERFORMANCE)
+    assert (status, stdout) == (2, '') and not (place / 'output').exists()
+    assert stderr == 'table.json: not a rank table: server_count is 1, but server_list has 2\n'
+
+
+def test_when_a_rank_fails_the_others_are_stopped_and_its_log_and_status_shown(place):
+    status, stdout, stderr = launch(place, '--rank_size=3', **dict(PERFORMANCE, **fake('stop,1:die')))
+    lines = stderr.splitlines()
+    assert status == 128 + signal.SIGKILL and 'Final result' not in stdout
+    assert lines[0] == 'line 81' and lines[-2] == 'the last words' and len(lines) == 21
+    assert lines[-1] == ('rank 1 of 3 ended with status 137; the lines above end its log, %s' % log_of(place, 1))
+    assert not list((place / 'output').rglob('*_perf*'))
+
+
+def test_a_rank_killed_from_outside_ends_the_run(place):
+    launcher = start(place, '--rank_size=2', **dict(PERFORMANCE, **fake('stop')))
+    (first,), (second,) = processes(place, 0), processes(place, 1)
+    os.kill(second, signal.SIGKILL)
+    stderr = launcher.communicate(timeout=60)[1]
+    assert launcher.returncode == 137 and 'rank 1 of 2 ended' in stderr and not is_running(first)
+    assert 'checkpoint saved after signal %d' % signal.SIGTERM in log_of(place, 0).read_text()
+
+
+def test_ranks_deaf_to_the_stop_are_killed_with_all_that_they_started(place):
+    environment = {'FAKE_TRAINER': 'hang,1:stop', 'STOP_SECONDS': '0.2'}
+    launcher = start(place, '--rank_size=2', environment=environment, **PERFORMANCE)
+    deaf, (other,) = processes(place, 0), processes(place, 1)
+    os.kill(other, signal.SIGKILL)
+    assert 'rank 1 of 2 ended' in launcher.communicate(timeout=60)[1] and launcher.returncode == 137
+    until(lambda: not any(map(is_running, deaf)))
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_every_rank_save_and_leaves_no_process_behind(place, number):
+    launcher = start(place, '--rank_size=3', **dict(PERFORMANCE, **fake('stop')))
+    ranks = [processes(place, device)[0] for device in range(3)]
+    launcher.send_signal(number)
+    launcher.communicate(timeout=60)
+    assert launcher.returncode == 143 and not any(map(is_running, ranks))
+    for device in range(3):
+        assert log_of(place, device).read_text().count('checkpoint saved after signal %d\n' % number) == 1
+
+
+def test_after_a_signal_a_deaf_rank_is_killed_in_the_end(place):
+    environment = {'FAKE_TRAINER': 'stop,0:hang', 'SAVE_SECONDS': '0.2'}
+    launcher = start(place, '--rank_size=2', environment=environment, **PERFORMANCE)
+    deaf = processes(place, 0)
+    processes(place, 1)
+    launcher.send_signal(signal.SIGTERM)
+    launcher.communicate(timeout=60)
+    assert launcher.returncode == 143
+    until(lambda: not any(map(is_running, deaf)))
+
+
+def test_a_device_in_use_is_named_and_the_other_ranks_do_not_start(place):
+    first = start(place, '--rank_size=1', **dict(PERFORMANCE, device='1', **fake('stop')))
+    (trainer,) = processes(place, 1)
+    status, stdout, stderr = launch(place, '--rank_size=2', **PERFORMANCE)
+    os.kill(trainer, signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert (status, stdout) == (1, '') and stderr.startswith('ASCEND_DEVICE_ID=1 is in use')
+    assert not log_of(place, 0).exists()
+
+
+def test_the_previous_run_of_every_device_is_moved_to_the_history(place):
+    for _ in range(2):
+        assert launch(place, '--rank_size=2', **PERFORMANCE)[0] == 0
+    archives = sorted(path.name[0] for path in (place / 'output' / 'history').iterdir())
+    assert archives == ['0', '1']
+
+
+def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):
+    status, _, stderr = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:no FPS')))
+    assert status == 1
+    assert stderr.startswith('cannot read images per second from %s' % log_of(place, 1))
+
+
+def test_the_real_trainer_plans_eight_ranks_from_another_directory(real_place):
+    status, stdout, stderr = launch(real_place, '--plan', '--rank_size=4', **PERFORMANCE)
+    plan = dict(line.split('=', 1) for line in stdout.splitlines())
+    assert (status, stderr) == (0, '') and not (real_place / 'output').exists()
+    assert (plan['rank_size'], plan['ranks'], plan['devices']) == ('4', '0 1 2 3', '0 1 2 3')
+    assert plan['run_dir'] == str(real_place / 'output' / '0')
+    assert len(plan['cores'].split()) == len(plan['rank_addresses'].split(',')) == 4

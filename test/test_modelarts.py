@@ -1,0 +1,282 @@
+"""launchers/boot_modelarts.py: data in, a launcher with fake_python.py in the trainer's place, results out."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BOOT = os.path.join(os.path.dirname(HERE), 'launchers', 'boot_modelarts.py')
+CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
+SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='aSecret/That+NobodySees',
+               S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
+# A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
+TRAINER = '''#!/bin/sh
+case "$*" in *--plan*|-c*) ;; *) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
+exec "%(python)s" "%(here)s/fake_python.py" "$@"
+'''
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A working directory with a blank in its name, a trainer and a small data set."""
+    place = tmp_path / 'a place'
+    place.mkdir()
+    trainer = place / 'python'
+    trainer.write_text(TRAINER % dict(place=place, python=sys.executable, here=HERE))
+    trainer.chmod(0o755)
+    for name, content in CONTENTS.items():
+        (place / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / 'data' / name).write_text(content)
+    return place
+
+
+CONTENTS = dict({'batches/%d' % n: 'x' * n for n in range(40)}, **{'labels': '1 2 3', 'a cat/1 %.jpg': ''})
+
+
+def contents(directory):
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*') if path.is_file()}
+
+
+def boot(place, *flags, **environment):
+    """Starts the boot file on the data and with the results in `place`, unless a flag says otherwise."""
+    words = ['--network=cspnet', '--case=performance', '--cache_dir=%s' % (place / 'cache'),
+             '--copy_wait=0.05', '--copy_retries=3']
+    for name, default in (('data_url', 'data'), ('train_url', 'out')):
+        if not any(flag.startswith('--' + name) for flag in flags):
+            words.append('--%s=%s' % (name, place / default))
+    environment = dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0', **environment)
+    return subprocess.Popen([sys.executable, BOOT] + words + list(flags), env=environment, cwd=str(place),
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def ended(process):
+    """-> (status, standard output, standard error)"""
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+def until(fact, seconds=60):
+    """Polls until fact() is true."""
+    deadline = time.time() + seconds
+    while not fact():
+        assert time.time() < deadline, 'it never came true'
+        time.sleep(.02)
+
+
+def has_line(path, pattern):
+    return lambda: path.exists() and re.search(pattern, path.read_text())
+
+
+class Server:
+    """The S3 server of s3_server.py."""
+
+    def __init__(self, process):
+        self._process = process
+        self.facts = json.loads(process.stdout.readline())
+
+    @property
+    def environment(self):
+        """What a job needs to reach it."""
+        return dict(S3_ENDPOINT='127.0.0.1:%d' % self.facts['port'], S3_USE_HTTPS='0', S3_VERIFY_SSL='0',
+                    AWS_REGION='us-east-1', AWS_ACCESS_KEY_ID=self.facts['key'],
+                    AWS_SECRET_ACCESS_KEY=self.facts['secret'])
+
+    def tell(self, order):
+        """stop or start."""
+        self._process.stdin.write(order + '\n')
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == 'done\n'
+
+    def copy(self, source, target):
+        """Copies with the right key, in a process of its own: TensorFlow takes its key from the environment once."""
+        code = 'import sys; from core import gfile_storage; gfile_storage.copy_parallel(*sys.argv[1:])'
+        subprocess.run([sys.executable, '-c', code, str(source), str(target)], check=True,
+                       cwd=os.path.dirname(HERE), env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', **self.environment))
+
+
+@pytest.fixture(scope='module')
+def server():
+    packages = os.environ.get('S3_SERVER_PACKAGES')
+    if not packages:
+        pytest.skip('there is no S3 server: test/run_tests.sh installs one')
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(HERE, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    yield Server(process)
+    process.stdin.close()
+    process.stdout.close()
+    process.kill()
+    process.wait()
+
+
+def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
+    server.copy(place / 'data', 's3://bucket/a set')
+    status, stdout, stderr = ended(boot(place, '--data_url=obs://bucket/a set/', '--train_url=s3://bucket/job 1/',
+                                        **server.environment))
+    assert (status, stderr) == (0, '') and 'Final Performance images/sec : 1250.0' in stdout
+    assert contents(place / 'cache' / 'dataset') == CONTENTS
+    server.copy('s3://bucket/job 1', place / 'there')
+    there = contents(place / 'there')
+    assert {'0/train_0.log', '0/' + CASE_LOG} <= set(there)
+    assert there == {name: text for name, text in contents(place / 'cache' / 'result').items() if '.lock' not in name}
+    for text in (stdout, stderr, str(there)):
+        assert server.facts['key'] not in text and server.facts['secret'] not in text
+
+
+def test_a_wrong_key_is_said_in_one_line_and_nothing_runs(place, server):
+    environment = dict(server.environment, AWS_SECRET_ACCESS_KEY='wrong-and-secret')
+    status, stdout, stderr = ended(boot(place, '--data_url=s3://bucket/set', '--train_url=s3://bucket/job 2',
+                                        **environment))
+    assert (status, stdout, stderr.count('\n')) == (2, '', 1)
+    assert stderr.startswith('s3://bucket/job 2: SignatureDoesNotMatch') and 'wrong-and' not in stderr
+    assert not (place / 'cache').exists()
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(place, server):
+    server.tell('stop')
+    job = boot(place, '--train_url=s3://bucket/job 3', '--copy_retries=12', **server.environment)
+    waited = next(line for line in job.stdout if 'trying again' in line)
+    server.tell('start')
+    status, stdout, _ = ended(job)
+    assert 'cannot be reached' in waited and (status, 'Final Performance' in stdout) == (0, True)
+    server.copy('s3://bucket/job 3/0', place / 'there')
+    assert CASE_LOG in contents(place / 'there')
+
+
+def test_when_the_server_is_gone_for_good_the_results_are_kept_here(place, server):
+    job = boot(place, '--train_url=s3://bucket/job 4', FAKE_TRAINER='stop', **server.environment)
+    log = place / 'cache' / 'result' / '0' / 'train_0.log'
+    until(has_line(log, 'ready'))
+    server.tell('stop')
+    job.send_signal(signal.SIGTERM)
+    status, stdout, stderr = ended(job)
+    server.tell('start')
+    assert status == 143 and 'checkpoint saved after signal 15' in log.read_text()
+    last = stderr.splitlines()[-1]
+    assert 'S3_ENDPOINT=%s cannot be reached' % server.environment['S3_ENDPOINT'] in last
+    assert 'the results are kept in %s' % (place / 'cache' / 'result') in last
+
+
+def test_results_go_out_while_the_job_runs_and_after_sigterm(place):
+    job = boot(place, '--copy_interval=0.1', FAKE_TRAINER='stop')
+    there = place / 'out' / '0' / 'train_0.log'
+    until(has_line(there, 'ready'))
+    job.send_signal(signal.SIGTERM)
+    status, _, _ = ended(job)
+    assert status == 143 and 'checkpoint saved after signal 15' in there.read_text()
+
+
+def test_a_failing_job_keeps_its_status_and_its_log_goes_out(place):
+    status, _, stderr = ended(boot(place, FAKE_TRAINER='die'))
+    assert status == 137 and 'the last words' in stderr
+    assert 'the last words' in (place / 'out' / '0' / 'train_0.log').read_text()
+
+
+def test_no_secret_reaches_a_log_or_the_trainer(place):
+    status, stdout, stderr = ended(boot(place, '--train_url=%s' % (place / SECRETS['SOME_TOKEN']),
+                                        MODELARTS_MODEL_PATH='/model', MODELARTS_LOG_DIR=str(place), **SECRETS))
+    log = (place / 'cache' / 'result' / '0' / 'train_0.log').read_text()
+    assert status == 0 and 'ASCEND_DEVICE_ID=0' in log and 'ASCEND_DEVICE_ID=0' in stdout
+    assert 'results are in %s' % (place / '***') in stdout
+    for secret in SECRETS.values():
+        assert secret not in stdout + stderr + log
+
+
+def test_an_interrupted_job_is_brought_back_and_resumed(place):
+    for name in ('ckpt/model.ckpt-10.index', 'ckpt/model.ckpt-10.data-00000-of-00001', 'train_0.log'):
+        (place / 'out' / '0' / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / 'out' / '0' / name).write_text('of the first job')
+    status, stdout, stderr = ended(boot(place))
+    assert (status, stdout, stderr.count('\n')) == (2, '', 1)
+    assert 'ckpt: holds the checkpoints of an earlier job; add --resume' in stderr
+    status, _, _ = ended(boot(place, '--resume=True'))
+    assert status == 0
+    kept = place / 'cache' / 'result' / '0' / 'ckpt' / 'model.ckpt-10.index'
+    assert kept.read_text() == 'of the first job'
+    old, = (place / 'out' / 'history').rglob('train_0.log')
+    assert old.read_text() == 'of the first job' != (place / 'out' / '0' / 'train_0.log').read_text()
+
+
+def test_every_case_and_size_has_its_launcher():
+    from launchers import modelarts
+    for flags, environ, script in (
+            (['--case=performance'], {}, 'train_performance_1p.sh'),
+            ([], {'RANK_SIZE': '1'}, 'train_full_1p.sh'),
+            (['--case', 'dynamic_eval'], {}, 'train_performance_1p_dynamic_eval.sh'),
+            (['--rank_size=2'], {}, 'train_full_8p.sh'),
+            ([], {'RANK_SIZE': '8', 'RANK_TABLE_FILE': '/table'}, 'train_full_8p.sh')):
+        command = modelarts._command(modelarts._parse(['--train_url=x'] + flags), environ)
+        assert os.path.basename(command[1]) == script
+        assert ('--rank_table=/table' in command) == ('RANK_TABLE_FILE' in environ)
+        assert not any('--case' in word for word in command)
+
+
+def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
+    from launchers import modelarts
+    job = modelarts._parse(['--train_url=s3://b/out/'])
+    assert modelarts._on_this_server(job, 'network=swa\nranks=0 1\n') == job
+    assert modelarts._on_this_server(job, 'ranks=8 9\n').folders == {'/cache/result': 's3://b/out/from-rank-8'}
+
+
+@pytest.mark.parametrize('flags, words', [
+    (['--data_url=x'], '--train_url: needed'),
+    (['--train_url=x', '--output_path=y'], '--output_path: is CACHE_DIR/result here'),
+    (['--train_url=x', '--data_url=y', '--dataset=z'], '--data_path: is CACHE_DIR/dataset here'),
+    (['--train_url=x', '--batchsize=3'], "--batchsize: unknown command line flag 'batchsize'"),
+    (['--train_url=x', '--copy_interval=0'], '--copy_interval'),
+])
+def test_bad_flags_are_refused_by_name(capfd, flags, words):
+    from launchers import modelarts
+    assert modelarts.run(flags, {}) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(words) and error.count('\n') == 1
+
+
+def test_help_names_every_flag_of_its_own(capfd):
+    from launchers import modelarts
+    assert modelarts.run(['-h'], {}) == 0
+    usage = capfd.readouterr().out
+    assert all('--' + field.name in usage for field in modelarts.OWN_FIELDS)
+
+
+MOXING = '''
+import json, os, shutil
+class file:
+    @staticmethod
+    def _note(*call):
+        with open(os.environ["MOXING_CALLS"], "a") as calls:
+            calls.write(json.dumps(call) + "\\\\n")
+    @staticmethod
+    def exists(url):
+        file._note("exists", url)
+        return False
+    @staticmethod
+    def make_dirs(url):
+        file._note("make_dirs", url)
+    @staticmethod
+    def copy_parallel(src_url, dst_url):
+        file._note("copy_parallel", src_url, dst_url)
+        if dst_url == "obs://bucket/away":
+            raise RuntimeError("no answer")
+        if src_url.startswith("obs://"):
+            os.makedirs(dst_url)
+'''.replace('\\\\n', '\\n')
+
+
+@pytest.mark.parametrize('train_url, expected', [('obs://bucket/out', 0), ('obs://bucket/away', 1)])
+def test_moxing_is_used_where_it_is_installed(place, train_url, expected):
+    (place / 'moxing.py').write_text(MOXING)
+    status, _, stderr = ended(boot(place, '--data_url=obs://bucket/set', '--train_url=' + train_url,
+                                   PYTHONPATH=str(place), MOXING_CALLS=str(place / 'calls')))
+    calls = [json.loads(line) for line in (place / 'calls').read_text().splitlines()]
+    assert status == expected
+    assert ['make_dirs', train_url] in calls
+    assert ['copy_parallel', 'obs://bucket/set', str(place / 'cache' / 'dataset')] in calls
+    sent = [call for call in calls if call[0] == 'copy_parallel' and call[2] == train_url]
+    assert len(sent) == (1 if expected == 0 else 4)
+    assert expected == 0 or 'no answer; the results are kept in' in stderr.splitlines()[-1]
