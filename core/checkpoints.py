@@ -28,6 +28,11 @@ def add_facts(**facts):
         tf.get_variable(_FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
 
 
+def facts():
+    """{name: variable} of what add_facts() has added."""
+    return {variable.op.name[len(_FACTS):]: variable for variable in tf.global_variables(_FACTS)}
+
+
 def paths(directory):
     """Checkpoints of `directory`, newest first, told by their step and not by the state file."""
     found = glob.glob(os.path.join(glob.escape(directory), _PREFIX + '-*.index'))
@@ -117,11 +122,11 @@ def _check_fits(path, reader, variables, network):
 
 def _check_facts(path, reader, session):
     """Raises InputError when the run in the checkpoint drew its batches otherwise than this one will."""
-    for variable in tf.global_variables(_FACTS):
-        then, now = int(reader.get_tensor(variable.op.name)), int(session.run(variable))
+    for name, now in session.run(facts()).items():
+        then = reader.get_tensor(_FACTS + name)
         if then != now:
             raise InputError('--resume: the run in %s has %s=%d, this one %d; resume it as it was started' % (
-                path, variable.op.name[len(_FACTS):], then, now))
+                path, name, then, now))
 
 
 class Checkpoints:

@@ -42,7 +42,7 @@ class StopOnBadLoss(tf.train.SessionRunHook):
 class StopOnSignal(tf.train.SessionRunHook):
     """After SIGTERM or SIGINT at any rank: all finish the next step, save a checkpoint and end the run.
 
-    The step in progress may be beyond the point where the ranks hear of each other's signals.
+    The next one, because in the step in progress the others may have been told already that nobody asks.
     """
 
     def __init__(self, clock, step, save):

@@ -106,13 +106,17 @@ def all_reduce(tensor):
 
 
 def broadcast(variables, root_rank=0):
-    """An op that gives the floating-point variables the values they have on root_rank."""
+    """An op that gives the variables the values they have on root_rank.
+
+    Whole numbers, which are counts here, travel as int32: not every HCCL knows int64.
+    """
     from npu_bridge import npu_init
     assignments = []
     for variable in variables:
-        if variable.dtype.base_dtype.is_floating:
-            received, = npu_init.hccl_ops.broadcast([variable], root_rank)
-            assignments.append(tf.assign(variable, received))
+        dtype = variable.dtype.base_dtype
+        sent = variable if dtype.is_floating else tf.cast(variable, tf.int32)
+        received, = npu_init.hccl_ops.broadcast([sent], root_rank)
+        assignments.append(tf.assign(variable, tf.cast(received, dtype)))
     return tf.group(*assignments)
 
 

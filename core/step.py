@@ -23,7 +23,8 @@ class Step(NamedTuple):
 def build(recipe, config, device, engine, batch, steps, steps_per_epoch):
     """Builds the Step of `recipe` on `batch`; `steps` is the length of the run.
 
-    Losses, scores and gradients are those of all ranks' batches together. The means live in variables, so that a checkpoint in the middle of an epoch keeps them.
+    Losses, scores and gradients are those of all ranks' batches together. The means live in variables, so that
+    a checkpoint in the middle of an epoch keeps them.
     """
     number = tf.train.get_or_create_global_step()
     outputs = recipe.model(batch, True, config, stateless_dropout(config, device, number))

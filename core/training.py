@@ -35,17 +35,30 @@ class _Start(tf.train.SessionRunHook):
 
     def begin(self):
         self._weights = tf.train.Saver(self._step.model_variables)
-        self._as_rank_0 = self._engine.broadcast(tf.global_variables())
+        steps = tf.get_variable('steps', initializer=tf.constant(self._steps, tf.int64), trainable=False,
+                                collections=[tf.GraphKeys.LOCAL_VARIABLES])
+        self._plan = dict(checkpoints.facts(), steps=steps)
+        self._as_rank_0 = self._engine.broadcast(tf.global_variables() + [steps])
 
     def after_create_session(self, session, coord):
+        planned = session.run(self._plan)
         if self._engine.rank == 0:
             self._restore(session)
         session.run(self._as_rank_0)
+        self._check_same(planned, session.run(self._plan))
         done = int(session.run(self._step.number))
         if done >= self._steps:
             raise InputError('--resume: the run in %s has already done %d steps of %d; raise --train_epochs '
                              'to go on' % (self._config.ckpt_dir, done, self._steps))
         self._input.initialize(session, done)
+
+    @staticmethod
+    def _check_same(planned, shared):
+        """Raises InputError when this rank was to do something else than rank 0: they would wait for each other."""
+        for name, value in planned.items():
+            if value != shared[name]:
+                raise InputError('%s is %d here and %d on rank 0: give all ranks the same flags and data' % (
+                    name, value, shared[name]))
 
     def _restore(self, session):
         if not (self._config.resume and self._saved.resume(session)) and self._config.ckpt_path:
@@ -206,7 +219,7 @@ def _hooks(recipe, run):
     return ([_Start(run, saved), clock, hooks.StopOnBadLoss(clock, built.loss), reporter]
             + method_hooks
             + [_Save(clock, save, config.save_interval), hooks.StopOnSignal(clock, built, save)]
-            + ([hooks.LiveLine(clock, built.loss, config.batch_size, live)] if live else []))
+            + ([hooks.LiveLine(clock, built.loss, config.batch_size * config.ranks, live)] if live else []))
 
 
 def _loop(train_op, run, session_config, run_hooks):

@@ -185,6 +185,19 @@ def test_a_rank_that_never_comes_is_named(start, tmp_path):
     assert not list(tmp_path.glob('*/ckpt/*'))
 
 
+def test_ranks_that_are_to_do_different_things_are_refused(start, tmp_path):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--train_steps=1RANK')
+    assert ranks.statuses() == [1, 2]
+    assert ranks.last_error(1) == 'steps is 11 here and 10 on rank 0: give all ranks the same flags and data'
+
+
+def test_an_error_of_the_network_in_the_middle_of_a_step_is_one_line():
+    engine = distribution.Collectives(0, addresses(1).split(','), 0)
+    with pytest.raises(distribution.RankLost, match='another rank is gone .Socket closed.; --resume continues'):
+        with engine.together():
+            raise tf.errors.UnavailableError(None, None, 'Socket closed')
+
+
 def test_several_ranks_need_an_address_each(tmp_path, capfd):
     assert toy.run('--output_path=%s' % tmp_path, RANK_SIZE='2', RANK_ADDRESSES='127.0.0.1:1') == 2
     error = capfd.readouterr().err.splitlines()[-1]
@@ -212,11 +225,12 @@ def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
 
 def test_npus_exchange_through_npu_bridge(npu_calls, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv('RANK_SIZE', '2')
+    monkeypatch.setenv('RANK_ID', '0')
     monkeypatch.setenv('JOB_ID', '10087')
     recipe = toy.recipes.RECIPES['plain']._replace(split_strategy=(60, 19, 21))
     monkeypatch.setitem(toy.recipes.RECIPES, 'plain', recipe)
     flags = ['--network=plain', '--output_path=%s' % tmp_path]
-    assert toy.run(*flags, '--train_steps=1', RANK_SIZE='2') == 0
+    assert toy.run(*flags, '--train_steps=2', RANK_SIZE='2') == 0
     names = [call[0] for call in npu_calls]
     assert ('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group') in npu_calls
     assert names.index('set_split_strategy_by_size') < names.index('NPUDistributedOptimizer') < names.index('broadcast')

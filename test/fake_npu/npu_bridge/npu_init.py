@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from npu_bridge import calls
 
-VALUE_ON_ROOT = 7  # what every broadcast brings
+VALUE_ON_ROOT = 7  # what every broadcast brings to another rank
 
 
 class FixedLossScaleManager:
@@ -89,6 +89,8 @@ def _allreduce(tensor, reduction, fusion=1):
 def _broadcast(tensor, root_rank):
     assert isinstance(tensor, list)
     calls.append(('broadcast', tensor[0].op.name, root_rank))
+    if os.environ.get('RANK_ID') == str(root_rank):
+        return tensor
     return [tf.fill(tf.shape(tensor[0]), tf.cast(VALUE_ON_ROOT, tensor[0].dtype.base_dtype))]
 
 
