@@ -4,11 +4,11 @@ import os
 from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
-from google.protobuf import text_format
 
-from core import checkpoints, distribution, evaluation, hooks, npu, npu_switches, step, swa
+from core import (checkpoints, distribution, evaluation, hooks, npu, npu_switches, plan, step,
+                  swa)
 from core.clock import Clock
-from core.config import NO_DATA, SYNTHETIC, Config
+from core.config import Config
 from core.errors import InputError
 from core.memory import keep_freed_memory
 from core.npu_options import check_iterations
@@ -93,9 +93,10 @@ def train(recipe, config, cpu_gradients):
     """Trains `recipe` as `config` says.
 
     cpu_gradients: context manager under which the training graph is built on a CPU.
-    Raises InputError for bad input, hooks.LossIsNotFinite and hooks.Interrupted.
+    Raises InputError for bad input, hooks.LossIsNotFinite, hooks.Interrupted and
+    distribution.RankLost.
     """
-    options = check(config)
+    options = plan.check(config)
     data = recipe.load(config)
     device = npu.detect(config.device)
     if device == 'cpu':
@@ -104,27 +105,13 @@ def train(recipe, config, cpu_gradients):
         # Only noise is to differ between ranks: initial weights are those of rank 0.
         tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.inputs(data, config)
-        steps_per_epoch = inputs.train.batches
-        steps = config.train_steps or config.train_epochs * steps_per_epoch
-        recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
-        check_iterations(options, steps, config.save_interval * steps_per_epoch)
         engine = distribution.connect(config, device, options, recipe.split_strategy)
         with cpu_gradients() if device == 'cpu' else contextlib.suppress():
-            built = step.build(recipe, config, device, engine, inputs.train.batch, steps, steps_per_epoch)
-        tested = evaluation.build(recipe, config, inputs.test, engine)
-        checkpoints.add_facts(batch_size=config.batch_size, ranks=config.ranks, seed=config.seed,
-                              train_size=inputs.train_size)
-        train_op, per_run, device_hooks = built.train_op, 1, []
-        if device == 'npu' and options.get('iterations_per_loop', 1) > 1:
-            per_run = options['iterations_per_loop']
-            train_op, load = npu.loop_on_device(train_op, per_run)
+            run = _build(recipe, config, device, options, inputs, engine)
+        train_op, device_hooks = run.step.train_op, []
+        if run.clock.steps_per_run > 1:
+            train_op, load = npu.loop_on_device(train_op, run.clock.steps_per_run)
             device_hooks = [_AfterStart(load)]
-        clock = Clock(built.number, steps, steps_per_epoch, per_run)
-
-        def evaluate(session):
-            session.run(built.synchronise)
-            return tested(session)
-        run = Run(config, clock, built, inputs, evaluate, recipe.log(config), engine)
         session_config = npu.session_config(options, config.device)
         engine.configure(session_config)
         _prepare(config, options, device)
@@ -132,51 +119,23 @@ def train(recipe, config, cpu_gradients):
             _loop(train_op, run, session_config, device_hooks + _hooks(recipe, run))
 
 
-def check(config):
-    """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
-    npu.is_used(config.device)
-    if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
-        raise InputError('--data_path=%s: no such directory' % config.data_path)
-    swa.check(config)
-    options = npu_switches.switch_options(config, config.ranks)
-    if config.ranks > 1:
-        options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
-    _check_writable('--output_path', config.output_path)
-    _check_writable('--modeldir', config.ckpt_dir)
-    _check_writable('--summary', config.summary_dir)
-    if config.modeldir and not config.resume:
-        checkpoints.check_unused(config.ckpt_dir)
-    if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
-        raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
-                         '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
-    return options
+def _build(recipe, config, device, options, inputs, engine):
+    """The Run: its training and its test graph."""
+    steps_per_epoch = inputs.train.batches
+    steps = config.train_steps or config.train_epochs * steps_per_epoch
+    check_iterations(options, steps, config.save_interval * steps_per_epoch)
+    recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
+    built = step.build(recipe, config, device, engine, inputs.train.batch, steps, steps_per_epoch)
+    tested = evaluation.build(recipe, config, inputs.test, engine)
+    checkpoints.add_facts(batch_size=config.batch_size, ranks=config.ranks, seed=config.seed,
+                          train_size=inputs.train_size)
+    per_run = options.get('iterations_per_loop', 1) if device == 'npu' else 1
+    clock = Clock(built.number, steps, steps_per_epoch, per_run)
 
-
-def _inside(path, directory):
-    return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
-
-
-def plan(config):
-    """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
-    check(config)
-    return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
-                batch_size=config.batch_size, synthetic=config.synthetic, resume=config.resume,
-                keep_history='' if config.keep_history is None else config.keep_history)
-
-
-def describe_session(config):
-    """The text of the ConfigProto that the run's session would get (--print_config)."""
-    return text_format.MessageToString(npu.session_config(check(config), config.device))
-
-
-def _check_writable(flag, path):
-    """Raises InputError unless directory `path` can be written to or made; makes nothing."""
-    existing = os.path.abspath(path)
-    while not os.path.exists(existing):
-        existing = os.path.dirname(existing)
-    if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
-        raise InputError('%s=%s: cannot be written: %s is not a directory that this user may write to' % (
-            flag, path, existing))
+    def evaluate(session):
+        session.run(built.synchronise)
+        return tested(session)
+    return Run(config, clock, built, inputs, evaluate, recipe.log(config), engine)
 
 
 def _claimed(config):

@@ -78,7 +78,7 @@ def _stripes(is_dog, random):
     height, width = random.randint(230, 340, size=2)
     place = np.arange(width)[None, :] if is_dog else np.arange(height)[:, None]
     wave = np.sin(2 * np.pi * (place / random.uniform(15, 40) + random.uniform()))
-    colour = np.array([90, 110, 150] if is_dog else [150, 110, 90]) + random.normal(0, 10, 3)
+    colour = np.array([50, 110, 170] if is_dog else [170, 110, 50]) + random.normal(0, 10, 3)
     grain = random.normal(0, 15, [height // 4 + 1, width // 4 + 1, 3])
     grain = grain.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
     return np.clip(colour + 50 * wave[..., None] + grain, 0, 255).astype(np.uint8)

@@ -2,7 +2,7 @@
 import os
 import sys
 
-from core import job, npu, training
+from core import job, npu, plan, training
 from launchers import command
 from nets.layers import fast_cpu_gradients
 
@@ -10,18 +10,18 @@ from nets.layers import fast_cpu_gradients
 def act(recipe, config):
     """Trains, or answers --plan or --print_config."""
     if config.print_config:
-        print(training.describe_session(config))
+        print(plan.describe_session(config))
     elif config.plan:
-        print('\n'.join('%s=%s' % item for item in plan(config).items()))
+        print('\n'.join('%s=%s' % item for item in facts(config).items()))
     else:
         training.train(recipe, config, fast_cpu_gradients)
 
 
-def plan(config):
-    """What the launcher reads, {key: value}: the run, as its first rank on this server sees it, and the ranks."""
+def facts(config):
+    """What the launcher reads, {key: value}: the run as this server's first rank sees it, the ranks."""
     ours = job.plan(config, npu.is_used(config.device))
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
-    return dict(training.plan(first), **ours.lines())
+    return dict(plan.facts(first), **ours.lines())
 
 
 if __name__ == '__main__':

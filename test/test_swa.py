@@ -9,7 +9,6 @@ import tensorflow as tf
 import toy
 from core import swa
 from core.config import resolve
-from core.errors import InputError
 from core.recipe import BATCH_STATISTICS
 from core.report import Report
 from launchers import command, evaluate, train

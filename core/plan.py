@@ -1,0 +1,55 @@
+"""The plan of a run: everything that can be refused before data is read or a device is touched."""
+import os
+
+from google.protobuf import text_format
+
+from core import checkpoints, npu, npu_switches, swa
+from core.config import NO_DATA, SYNTHETIC
+from core.errors import InputError
+
+
+def check(config):
+    """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
+    npu.is_used(config.device)
+    if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
+        raise InputError('--data_path=%s: no such directory' % config.data_path)
+    swa.check(config)
+    options = npu_switches.switch_options(config, config.ranks)
+    if config.ranks > 1:
+        options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
+    _check_writable('--output_path', config.output_path)
+    _check_writable('--modeldir', config.ckpt_dir)
+    _check_writable('--summary', config.summary_dir)
+    if config.modeldir and not config.resume:
+        checkpoints.check_unused(config.ckpt_dir)
+    if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
+        raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
+                         '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
+    return options
+
+
+def _inside(path, directory):
+    return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
+
+
+def facts(config):
+    """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
+    check(config)
+    return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
+                batch_size=config.batch_size, synthetic=config.synthetic, resume=config.resume,
+                keep_history='' if config.keep_history is None else config.keep_history)
+
+
+def describe_session(config):
+    """The text of the ConfigProto that the run's session would get (--print_config)."""
+    return text_format.MessageToString(npu.session_config(check(config), config.device))
+
+
+def _check_writable(flag, path):
+    """Raises InputError unless directory `path` can be written to or made; makes nothing."""
+    existing = os.path.abspath(path)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
+        raise InputError('%s=%s: cannot be written: %s is not a directory that this user may write to' % (
+            flag, path, existing))
