@@ -39,12 +39,12 @@ def inputs(data, config):
     def mix(images, y, seed):
         return cutmix(images, tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
     where = dict(rank=config.rank, ranks=config.ranks, skipped=Skipped(len(data.train.y) + len(data.test.y)))
-    load_test, images = ((cats_dogs.load_ten_crops, max(config.batch_size // CROPS, 1)) if config.ten_crop
-                         else (cats_dogs.load_test, config.batch_size))
+    load_test, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
+    test_batch_size = min(max(config.batch_size // crops, 1), len(data.test.y))
     return Inputs(
         pipeline.train_input(data.train, config.batch_size, config.seed, transform=mix,
                              load_one=cats_dogs.load_training, **where),
-        pipeline.test_input(data.test, images, load_one=load_test, **where),
+        pipeline.test_input(data.test, test_batch_size, load_one=load_test, **where),
         len(data.train.y))
 
 

@@ -57,7 +57,7 @@ def test_a_static_loss_scale_on_one_rank_is_not_distributed(npu_calls):
     weight = _trained_weight(lambda opt: npu.distributed_optimizer(opt, 128.0, 1))
     assert weight == pytest.approx(0.8)
     assert npu_calls == [('FixedLossScaleManager', 128.0),
-                     ('NPUOptimizer', 'GradientDescentOptimizer', False, True, False)]
+                         ('NPUOptimizer', 'GradientDescentOptimizer', False, True, False)]
 
 
 def test_a_dynamic_loss_scale_on_many_ranks_also_reduces(npu_calls, eight_ranks):
@@ -65,8 +65,8 @@ def test_a_dynamic_loss_scale_on_many_ranks_also_reduces(npu_calls, eight_ranks)
         opt, True, 8, is_tailing_optimization=True))
     assert weight == pytest.approx(0.8)
     assert npu_calls == [('ExponentialUpdateLossScaleManager', 2 ** 32, 1000, 2, 2, 0.5),
-                     ('NPUOptimizer', 'GradientDescentOptimizer', True, True, True),
-                     ('allreduce', 'sum')]
+                         ('NPUOptimizer', 'GradientDescentOptimizer', True, True, True),
+                         ('allreduce', 'sum')]
 
 
 @pytest.mark.parametrize('missing', ['JOB_ID', 'RANK_SIZE'])
@@ -88,7 +88,7 @@ def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(npu_c
             session.run(train_op)
             assert session.run(counter) == 1
     assert [call[0] for call in npu_calls] == ['create_iteration_per_loop_var',
-                                           'load_iteration_per_loop_var']
+                                               'load_iteration_per_loop_var']
     assert npu_calls[1][1] == 10
 
 
