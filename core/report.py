@@ -27,6 +27,11 @@ class Report(NamedTuple):
     def images_per_second(self):
         return self.batch_size / self.seconds_per_step
 
+    @property
+    def steps_in_epoch(self):
+        """Finished steps of the epoch; fewer than it has in the middle of it, where --train_steps may end a run."""
+        return (self.step - 1) % self.steps_per_epoch + 1
+
 
 class Listener:
     """Told of a run's progress; a listener overrides what it wants to hear."""

@@ -69,7 +69,7 @@ class Log(Listener):
     """The vendor's lines."""
 
     def step(self, report):
-        done = (report.step - 1) % report.steps_per_epoch + 1
+        done = report.steps_in_epoch
         say('epoch %d step: %d step_time %.6f FPS %.5f' % (
             report.epoch, done - 1, report.seconds_per_step, report.images_per_second))
         if done % PROGRESS_STEPS == 0 or done == report.steps_per_epoch or report.step == report.steps:

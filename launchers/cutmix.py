@@ -45,7 +45,7 @@ class Log(KerasLog):
         values = dict(loss=report.means['loss'], accuracy=report.means['accuracy'])
         if report.evaluation:
             values.update(('val_' + name, report.evaluation[name]) for name in list(values))
-        return summary(report.steps_per_epoch, seconds, values)
+        return summary(report.steps_in_epoch, report.steps_per_epoch, seconds, values)
 
     def end(self, report):
         _say_speed(report.seconds_per_step * report.timed_steps, report.images_per_second,

@@ -7,21 +7,27 @@ import time
 
 from core.report import Listener, say
 
-_BAR = '[%s]' % ('=' * 30)
+_WIDTH = 30
 
 
-def progress(count, seconds, seconds_each, each, values):
-    """A finished bar: `125/125 [====] - 7s 53.18ms/step - loss: 1.2345`.
+def progress(done, count, seconds, seconds_each, each, values):
+    """The bar after an epoch: `125/125 [====] - 7s 53.18ms/step - loss: 1.2345`.
 
-    count: of samples or steps (`each` says which) in the epoch; seconds: it took; seconds_each: one of
-    them took; values: {name: mean over the epoch}, printed in their order.
+    done, count: samples or steps (`each` says which) done and in the epoch; seconds: it took; seconds_each:
+    one of them took; values: {name: mean over the epoch}, printed in their order.
     """
-    return '%d/%d %s - %.0fs %s/%s%s' % (count, count, _BAR, seconds, _duration(seconds_each), each, _values(values))
+    return '%d/%d [%s] - %.0fs %s/%s%s' % (
+        done, count, _bar(done, count), seconds, _duration(seconds_each), each, _values(values))
 
 
-def summary(steps, seconds, values):
+def summary(done, steps, seconds, values):
     """The line without a bar (Keras's verbose=2): `1563/1563 - 25s - loss: 1.9876 - accuracy: 0.3210`."""
-    return '%d/%d - %.0fs%s' % (steps, steps, seconds, _values(values))
+    return '%d/%d - %.0fs%s' % (done, steps, seconds, _values(values))
+
+
+def _bar(done, count):
+    drawn = '=' * (_WIDTH * done // count)
+    return drawn if done == count else (drawn[1:] + '>').ljust(_WIDTH, '.')
 
 
 def _duration(seconds):

@@ -94,7 +94,7 @@ class Log(KerasLog):
     def epoch_line(self, report, seconds):
         values = {name: report.means[name]
                   for name in ('loss', 'self_clf_loss', 'super_clf_loss')}
-        return progress(report.steps_per_epoch, seconds, report.seconds_per_step, 'step', values)
+        return progress(report.steps_in_epoch, report.steps_per_epoch, seconds, report.seconds_per_step, 'step', values)
 
     def epoch(self, report):
         super().epoch(report)

@@ -37,8 +37,8 @@ class Log(KerasLog):
     """The vendor's lines and the accuracy of the average."""
 
     def epoch_line(self, report, seconds):
-        return progress(report.steps_per_epoch * report.batch_size, seconds,
-                        1 / report.images_per_second, 'sample', {'loss': report.means['loss']})
+        done, count = (report.batch_size * steps for steps in (report.steps_in_epoch, report.steps_per_epoch))
+        return progress(done, count, seconds, 1 / report.images_per_second, 'sample', {'loss': report.means['loss']})
 
     def average(self, evaluation):
         say(test_line(evaluation))

@@ -89,7 +89,7 @@ def test_the_lines_are_the_vendors_and_the_launcher_reads_them(tmp_path, capfd):
     lines = RECIPES['cutmix'].log(None)
     lines.epoch_start(0, 2)
     lines.step(REPORT)
-    lines.epoch(REPORT._replace(evaluation={'loss': 1.5432, 'accuracy': .4567}))
+    lines.epoch(REPORT._replace(step=60, evaluation={'loss': 1.5432, 'accuracy': .4567}))
     lines.step(REPORT._replace(step=100, run_seconds=2.25))
     lines.end(REPORT._replace(step=120, seconds_per_step=.0256, timed_steps=115))
     log = capfd.readouterr().out

@@ -4,6 +4,9 @@ import subprocess
 
 import pytest
 
+from core.report import Report
+from launchers.recipes import RECIPES
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GOLDEN = os.path.join(ROOT, 'test', 'golden')
 VENDOR_LOGS = os.path.join(os.path.dirname(ROOT), 'shared', 'vendor-logs')
@@ -80,6 +83,19 @@ def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     read_all = ('source "$0/launchers/$1.sh"; '
                 'for f in fps step_time losses accuracy; do "read_$f" "$2" 16; done')
     assert bash(read_all, network, str(log)).strip() == ''
+
+
+@pytest.mark.parametrize('network, start', [
+    ('sesemi', '3/8 [==========>...................] - '), ('cutmix', '3/8 - '),
+    ('swa', '12/32 [==========>...................] - ')])
+def test_an_epoch_that_is_cut_short_counts_what_it_had(network, start, capfd):
+    means = dict(loss=2., accuracy=.5, self_clf_loss=1., super_clf_loss=1.)
+    report = Report(step=11, steps=11, epoch=1, epochs=2, steps_per_epoch=8, batch_size=4, values=means, means=means,
+                    learning_rate=1e-3, skipped=0, seconds=2., run_seconds=1.25, seconds_per_step=.02)
+    lines = RECIPES[network].log(None)
+    lines.epoch_start(1, 2)
+    lines.epoch(report)
+    assert capfd.readouterr().out.splitlines()[1].startswith(start)
 
 
 def test_a_missing_log_is_an_error():
