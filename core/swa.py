@@ -118,6 +118,8 @@ class _Averaging(tf.train.SessionRunHook):
     def before_run(self, run_context):
         clock = self._run.clock
         if clock.step == self._start * clock.steps_per_epoch:
+            # A resumed run that is longer starts later, and has the mean of the shorter one.
+            run_context.session.run(self._count.initializer)
             self._say('starting stochastic weight averaging', self._start)
 
     def after_run(self, run_context, run_values):

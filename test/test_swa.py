@@ -91,6 +91,15 @@ def test_a_resumed_run_ends_in_the_same_average(averaged):
         np.testing.assert_array_equal(weights(resumed / 'swa' / 'model.ckpt-50', '.*')[name], value)
 
 
+def test_a_resumed_run_that_starts_to_average_later_starts_anew(averaged):
+    averaged('--train_epochs=2', '--swa_start_epoch=0.5')
+    saved, log = averaged('--train_epochs=4', '--swa_start_epoch=0.75', '--resume')
+    ends = [weights(saved / ('model.ckpt-%d' % step)) for step in (30, 40)]
+    assert 'for the average of 2' in log
+    for name, value in weights(saved / 'swa' / 'model.ckpt-40').items():
+        np.testing.assert_allclose(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-5, atol=1e-7)
+
+
 def test_the_average_is_a_checkpoint_to_evaluate_and_both_accuracies_are_told(averaged, capfd):
     saved, log = averaged('--train_epochs=3', '--swa_start_epoch=2')
     last, average = re.search('accuracy (.*) for the last iterate, (.*) for the average of 2', log).groups()
