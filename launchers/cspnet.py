@@ -8,12 +8,6 @@ from launchers import cifar10, supervised
 from nets.cspdarknet53 import cspdarknet53
 
 
-def net(images, is_training, dropout):
-    """CSPDarknet53 has no dropout."""
-    del dropout
-    return cspdarknet53(images, is_training)
-
-
 class Log(Listener):
     """The vendor's lines."""
 
@@ -44,7 +38,7 @@ RECIPE = Recipe(
     cases=dict(full={}, performance=dict(train_epochs=5)),
     load=cifar10.load,
     inputs=cifar10.inputs,
-    model=supervised.classifier(net),
+    model=supervised.classifier(supervised.without_dropout(cspdarknet53)),
     learning_rate=constant_learning_rate,
     optimizer=supervised.momentum,
     log=lambda config: Log())

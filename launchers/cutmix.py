@@ -12,12 +12,6 @@ from nets import layers
 from nets.resnet import resnet20
 
 
-def net(images, is_training, dropout):
-    """ResNet-20 has no dropout."""
-    del dropout
-    return resnet20(images, is_training)
-
-
 def penalty():
     """Keras's l2: the sum of squares, not half of it, and over the convolutions alone."""
     return 2 * layers.l2_loss('resnet20/(?!dense)')
@@ -64,7 +58,7 @@ RECIPE = Recipe(
                dynamic_eval=dict(train_epochs=2)),
     load=cifar10.load,
     inputs=cifar10.inputs,
-    model=supervised.classifier(net, penalty),
+    model=supervised.classifier(supervised.without_dropout(resnet20), penalty),
     learning_rate=constant_learning_rate,
     optimizer=adam,
     log=lambda config: Log(),

@@ -21,6 +21,11 @@ def classifier(net, penalty=layers.l2_loss):
     return model
 
 
+def without_dropout(net):
+    """A net(x, is_training) for classifier()."""
+    return lambda x, is_training, dropout: net(x, is_training)
+
+
 def momentum(learning_rate, config):
     """Recipe.optimizer: stochastic gradient descent with momentum."""
     return tf.train.MomentumOptimizer(learning_rate, config.momentum)

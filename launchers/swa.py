@@ -27,12 +27,6 @@ def inputs(data, config):
                   len(data.train.y))
 
 
-def net(points, is_training, dropout):
-    """The MLP has no dropout."""
-    del dropout
-    return mlp(points, is_training)
-
-
 class Log(KerasLog):
     """The vendor's lines and the accuracy of the average."""
 
@@ -57,7 +51,7 @@ RECIPE = Recipe(
     cases=dict(full={}, performance={}),
     load=load,
     inputs=inputs,
-    model=supervised.classifier(net),
+    model=supervised.classifier(supervised.without_dropout(mlp)),
     learning_rate=constant_learning_rate,
     optimizer=supervised.momentum,
     log=lambda config: Log(),

@@ -29,7 +29,7 @@ RECIPE = Recipe(
     cases=dict(full={}, performance=dict(train_epochs=2)),
     load=cifar10.load,
     inputs=cifar10.inputs,
-    model=supervised.classifier(lambda images, is_training, dropout: tiny(images, is_training)),
+    model=supervised.classifier(supervised.without_dropout(tiny)),
     learning_rate=constant_learning_rate,
     optimizer=supervised.momentum,
     log=cspnet.RECIPE.log)
