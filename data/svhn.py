@@ -35,7 +35,7 @@ def _split(path):
         if name not in arrays:
             raise InputError(f'{path}: has no array {name!r}')
     images = arrays['X']
-    if images.shape[:3] != (32, 32, 3) or images.ndim != 4 or images.dtype != np.uint8:
+    if images.shape[:3] != (32, 32, 3) or images.ndim != 4 or not images.size or images.dtype != np.uint8:
         raise InputError(f'{path}: X must be uint8 of shape (32, 32, 3, count), not '
                          f'{images.dtype} of {images.shape}')
     digits = arrays['y'].ravel().astype(np.int64)

@@ -97,6 +97,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, compressed, missing):
     (mat(digits(2)[0], np.array([[1], [11]])), 'label 11 is out of range 0 to 9'),
     (mat(digits(2)[0], np.array([[1]])), '1 labels for 2 images'),
     (mat(digits(2)[0][:31], np.array([[1], [2]])), '(31, 32, 3, 2)'),
+    (mat(*digits(0)), '(32, 32, 3, 0)'),
     (header() + element(14, element(6, bytes(8))), 'damaged'),
 ])
 def test_wrong_contents_are_refused_with_the_fault(tmp_path, content, fault):
