@@ -18,8 +18,8 @@ TRIES = 8  # with at most 1 % of the files bad, all of them fail once in 10 ** 1
 class Skipped:
     """The samples of a data set that could not be loaded; more than 1 % of them are too many."""
 
-    def __init__(self, count):
-        self.count = count  # of the whole data set
+    def __init__(self, files):
+        self.files = files  # names of the whole data set's
         self.names = set()
 
     def report(self, names):
@@ -30,9 +30,9 @@ class Skipped:
 
     def check(self):
         """Raises InputError when more than 1 % were skipped."""
-        if 100 * len(self.names) > self.count:
+        if 100 * len(self.names) > len(self.files):
             raise InputError(f'{min(self.names)}: one of {len(self.names)} files that cannot be '
-                             f'decoded, more than 1 % of {self.count}; mend or remove them')
+                             f'decoded, more than 1 % of {len(self.files)}; mend or remove them')
 
 
 def load(places, split, load_one, seed, batch_size, skipped=None):

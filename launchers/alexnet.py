@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 
 from core import plateau
@@ -38,7 +39,7 @@ def inputs(data, config):
     """Random crops for training, mixed by --cutmix_alpha; for tests the centre, or with --ten_crop all ten."""
     def mix(images, y, seed):
         return cutmix(images, tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
-    where = dict(rank=config.rank, ranks=config.ranks, skipped=Skipped(len(data.train.y) + len(data.test.y)))
+    where = dict(rank=config.rank, ranks=config.ranks, skipped=Skipped(np.append(data.train.x, data.test.x)))
     load_test, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
     test_batch_size = min(max(config.batch_size // crops, 1), len(data.test.y))
     return Inputs(
@@ -117,16 +118,30 @@ def picture(kernels):
 
 
 class CountSkipped(tf.train.SessionRunHook):
-    """Says at the end how many files could not be decoded, and ends a run in which they are too many."""
+    """Says at the end how many files could not be decoded, and ends a run in which they are too many.
+
+    Every epoch each rank learns what the others skipped, and what a resumed run skipped before.
+    """
 
     def __init__(self, run):
-        self._skipped = run.inputs.train.skipped
+        self._clock, self._engine, self._skipped = run.clock, run.engine, run.inputs.train.skipped
+        self._ever = tf.get_variable('skipped_files', [len(self._skipped.files)], initializer=tf.zeros_initializer(),
+                                     trainable=False)
+
+    def begin(self):
+        self._here = tf.placeholder(tf.float32, self._ever.shape)
+        anywhere, = self._engine.sum([self._here])
+        self._update = tf.assign(self._ever, tf.maximum(self._ever, anywhere))
 
     def after_run(self, run_context, run_values):
+        if self._clock.at_epoch_end:
+            files, names = self._skipped.files, self._skipped.names
+            ever = run_context.session.run(self._update, {self._here: [name in names for name in files]})
+            names.update(files[ever > 0])
         self._skipped.check()
 
     def end(self, session):
-        say('%d of %d image files skipped' % (len(self._skipped.names), self._skipped.count))
+        say('%d of %d image files skipped' % (len(self._skipped.names), len(self._skipped.files)))
 
 
 def learning_rate(config, step, steps):

@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from core import plateau
 from core.config import resolve
+from core.errors import InputError
 from core.report import Report
 from data import synthetic
+from data.loading import Skipped
 from launchers import alexnet, command, evaluate, train
 from launchers.recipes import RECIPES
 from nets import alexnet as net
@@ -210,6 +212,25 @@ def test_too_many_files_that_are_no_images_end_the_run_by_name(run, files):
         (files / ('cat.%d.jpg' % number)).write_bytes(b'no image')
     status, _, error = run(train, '--data_path=%s' % files)
     assert status == 2 and re.search(r'cat\.\d\.jpg: one of \d files that cannot be decoded', error)
+
+
+def test_skipped_files_are_counted_over_the_ranks_and_across_a_resumption(capfd):
+    files = np.array(['cat.%d.jpg' % number for number in range(300)], object)
+    skipped, others = Skipped(files), np.arange(300) == 7
+    skipped.names.add(files[3])
+    with tf.Graph().as_default(), tf.Session() as session:
+        hook = alexnet.CountSkipped(SimpleNamespace(
+            clock=SimpleNamespace(at_epoch_end=True), inputs=SimpleNamespace(train=SimpleNamespace(skipped=skipped)),
+            engine=SimpleNamespace(sum=lambda tensors: [tensor + others for tensor in tensors])))
+        hook.begin()
+        restored, = tf.global_variables()
+        restored.load(np.isin(np.arange(300), [3, 5]), session)
+        hook.after_run(SimpleNamespace(session=session), None)
+        hook.end(session)
+        assert skipped.names == {*files[[3, 5, 7]]} and '3 of 300 image files skipped' in capfd.readouterr().out
+        restored.load(np.arange(300) < 4, session)
+        with pytest.raises(InputError, match='one of 6 files'):
+            hook.after_run(SimpleNamespace(session=session), None)
 
 
 def test_one_class_only_is_refused_before_anything_is_written(run, files, tmp_path):

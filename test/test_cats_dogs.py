@@ -184,8 +184,8 @@ def train_batches(split, steps, skipped, first_step=0):
 
 def test_a_corrupt_file_gives_its_place_to_the_next_good_one(images):
     bad = 5
-    whole = train_batches(split_of(images), 6, Skipped(24))
-    skipped = Skipped(24)
+    whole = train_batches(split_of(images), 6, Skipped(range(24)))
+    skipped = Skipped(range(24))
     patched = train_batches(split_of(images, [bad]), 6, skipped)
     order = np.concatenate([y for _, y in whole])
     expected = np.where(order == bad, np.roll(order, -1), order)
@@ -193,7 +193,7 @@ def test_a_corrupt_file_gives_its_place_to_the_next_good_one(images):
     for (x, y), (other_x, other_y) in zip(whole, patched):
         np.testing.assert_array_equal(x[y == other_y], other_x[y == other_y])
     assert len(skipped.names) == 1 and split_of(images, [bad]).x[bad] in skipped.names
-    resumed = train_batches(split_of(images, [bad]), 2, Skipped(24), first_step=4)
+    resumed = train_batches(split_of(images, [bad]), 2, Skipped(range(24)), first_step=4)
     np.testing.assert_array_equal(resumed[1][0], patched[5][0])
 
 
@@ -203,7 +203,7 @@ def test_in_tests_a_corrupt_file_weighs_nothing(images, content):
         with open(split_of(images).x[5], 'rb') as file:
             whole = file.read()
         content = whole[:len(whole) // 4]
-    skipped = Skipped(24)
+    skipped = Skipped(range(24))
     with tf.Graph().as_default(), tf.Session() as session:
         source = pipeline.test_input(split_of(images, [5], content), 10, skipped=skipped,
                                      load_one=cats_dogs.load_test)
@@ -213,7 +213,7 @@ def test_in_tests_a_corrupt_file_weighs_nothing(images, content):
 
 
 def test_a_corrupt_file_is_named_once_and_more_than_one_percent_stop_the_run(capsys):
-    skipped = Skipped(count=200)
+    skipped = Skipped(range(200))
     for name in (b'/a/cat.1.jpg', b'/a/cat.1.jpg', b'/a/dog.2.jpg'):
         skipped.report(np.array([name], object))
     skipped.check()
