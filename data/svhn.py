@@ -16,6 +16,7 @@ HEADER = 128  # bytes: a text, the version, and 'IM' or 'MI' for the byte order
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8',
            13: 'u8'}  # miINT8 to miUINT64
 MATRIX, COMPRESSED = 14, 15
+OTHER_CLASSES = (1, 2, 3, 4, 5, 16, 17, 18)  # of a matrix: cells, structures, text and other things than numbers
 
 
 def svhn(path):
@@ -57,17 +58,19 @@ def _read(path):
     order = '<' if content[126:128] == b'IM' else '>'
     try:
         return dict(_arrays(memoryview(content)[HEADER:], order))
-    except (ValueError, KeyError, struct.error, zlib.error) as error:
+    except (ValueError, KeyError, IndexError, struct.error, zlib.error) as error:
         raise InputError(f'{path}: truncated or damaged MATLAB file ({error})')
 
 
 def _arrays(content, order):
-    """(name, array) of each matrix among the elements in `content`."""
+    """(name, array) of each matrix of numbers among the elements in `content`."""
     for kind, data in _elements(content, order):
         if kind == COMPRESSED:
             yield from _arrays(memoryview(zlib.decompress(data)), order)
         elif kind == MATRIX:
-            yield _array(data, order)
+            flags, *parts = _elements(data, order)
+            if _numbers(flags, order)[0] & 0xff not in OTHER_CLASSES:
+                yield _array(parts, order)
 
 
 def _elements(content, order):
@@ -86,9 +89,9 @@ def _elements(content, order):
         content = content[length if kind == COMPRESSED else (length + 7) // 8 * 8:]
 
 
-def _array(content, order):
-    """(name, array) out of a matrix's parts: flags, dimensions, name, real numbers."""
-    _, shape, (_, name), real, *_ = _elements(content, order)
+def _array(parts, order):
+    """(name, array) out of a matrix's parts after the flags: dimensions, name, real numbers."""
+    shape, (_, name), real, *_ = parts
     array = _numbers(real, order).reshape(_numbers(shape, order), order='F')
     return bytes(name).decode('latin1'), array
 

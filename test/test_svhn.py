@@ -71,6 +71,20 @@ def test_images_and_labels_are_read_and_ten_is_zero(tmp_path, form):
     assert 0 in data.train.y and data.test.x.shape == (3, 32, 32, 3)
 
 
+def test_text_and_cells_beside_the_arrays_are_passed_over(tmp_path):
+    text = (element(6, struct.pack('<II', 4, 0)) + element(5, struct.pack('<2i', 1, 3))
+            + small_element(1, b'note') + element(16, b'abc'))
+    cells = (element(6, struct.pack('<II', 1, 0)) + element(5, struct.pack('<2i', 1, 1))
+             + small_element(1, b'c') + matrix('', np.ones([1, 1])))
+    content = header() + element(14, text) + element(14, cells) + mat(*digits(4))[128:]
+    assert len(svhn.svhn(write(tmp_path, content)).train.y) == 4
+
+
+@pytest.mark.parametrize('flags', [b'', bytes(2)])
+def test_a_matrix_without_its_flags_is_damaged(tmp_path, flags):
+    assert 'damaged' in refusal(write(tmp_path, header() + element(14, element(6, flags))))
+
+
 def test_the_files_are_found_in_a_directory_of_the_set(tmp_path):
     write(tmp_path / 'SVHN', mat(*digits(2)))
     assert len(svhn.svhn(str(tmp_path)).train.y) == 2
