@@ -3,6 +3,7 @@
     .venv/bin/python test/benchmark.py [--network=cspnet] [any flag of the trainer]
 
 Both graphs stand in one process and take turns, so that a busy machine slows both; the median of each counts.
+The last line has the bytes of the gradients, which ranks exchange in every step (test/scaling.py).
 """
 import contextlib
 import os
@@ -33,6 +34,8 @@ class Trainer:
             self._session = tf.Session(graph=graph, config=npu.session_config({}, 'cpu'))
             self._session.run(tf.global_variables_initializer())
             inputs.train.initialize(self._session)
+            self.gradient_bytes = sum(v.shape.num_elements() * v.dtype.base_dtype.size
+                                      for v in tf.trainable_variables())
         self.seconds_per_step(2)
 
     def seconds_per_step(self, steps=STEPS):
@@ -54,6 +57,7 @@ def act(recipe, config):
         median = statistics.median(seconds)
         print('%s, %s: %.1f ms/step, %.1f images/s' % (
             config.network, name, 1000 * median, config.batch_size / median))
+    print('%s: %d bytes of gradients' % (config.network, trainers['this framework'].gradient_bytes))
 
 
 if __name__ == '__main__':
