@@ -53,6 +53,10 @@ def parse_known(argv, fields, known_only=True):
     """({field name: value}, the arguments that are none of `fields`). Raises InputError like parse()."""
     flags = _define(fields)
     flags.set_gnu_getopt(known_only)
+    for argument, following in zip(argv, list(argv[1:]) + ['--']):
+        name = argument.lstrip('-')
+        if name in flags and argument != name and not flags[name].boolean and following.startswith('--'):
+            raise InputError('%s: has no value; flags are written --name=value' % argument)
     try:
         leftover = flags(['launcher'] + list(argv), known_only=known_only)[1:]
     except (absl_flags.Error, ValueError) as error:

@@ -30,6 +30,8 @@ def test_a_vendor_spelling_sets_its_field(spelling, field, value):
     (['--resume', 'False'], "'False': not a flag"),
     (['--epochs=3', '--max_epoch=4'], '--max_epoch=4 --epochs=3: the same parameter with different values'),
     (['--undefok=momentun', '--momentun=3'], '--undefok=momentun'),
+    (['--modeldir', '--resume'], '--modeldir: has no value'),
+    (['--resume', '--modeldir'], '--modeldir: has no value'),
     (['--seed=-1'], '--seed=-1: must be a whole number from 0'),
     (['--alsologtostderr'], '--alsologtostderr: unknown'),
 ])
