@@ -48,13 +48,14 @@ def end(launcher):
 
 
 def processes(launcher):
-    """{process id: command line} of the launcher's session."""
+    """{process id: command line} of the launcher's session; one that is ending has no command line any more."""
     found = {}
     for entry in filter(str.isdigit, os.listdir('/proc')):
         try:
             with open('/proc/%s/stat' % entry) as stat, open('/proc/%s/cmdline' % entry) as command:
-                if int(stat.read().rsplit(')', 1)[1].split()[3]) == launcher.pid:
-                    found[int(entry)] = command.read().replace('\0', ' ')
+                line = command.read().replace('\0', ' ')
+                if line and int(stat.read().rsplit(')', 1)[1].split()[3]) == launcher.pid:
+                    found[int(entry)] = line
         except OSError:  # it has ended meanwhile
             continue
     return found
