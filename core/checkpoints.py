@@ -135,7 +135,8 @@ class Checkpoints:
     def __init__(self, directory, network, engine, variables=None):
         self._directory, self._network, self._rank = directory, network, engine.rank
         self._written = engine.wait()
-        self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT)
+        # Relative paths in the state file: the directory may be copied elsewhere.
+        self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT, save_relative_paths=True)
 
     def save(self, session, number):
         """Saves step `number`, which every rank waits for.

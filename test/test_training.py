@@ -81,6 +81,15 @@ def test_the_last_five_checkpoints_are_kept(train, tmp_path):
     assert steps_saved(tmp_path / '0' / 'ckpt') == [30, 40, 50, 60, 70]
 
 
+def test_a_copied_checkpoint_directory_is_whole_for_tensorflow_too(train, tmp_path):
+    train('--train_epochs=1')
+    train('--train_epochs=2', '--resume')
+    shutil.move(str(tmp_path / '0' / 'ckpt'), str(tmp_path / 'copy'))
+    assert tf.train.latest_checkpoint(str(tmp_path / 'copy')) == str(tmp_path / 'copy' / 'model.ckpt-20')
+    state = tf.train.get_checkpoint_state(str(tmp_path / 'copy'))
+    assert state.all_model_checkpoint_paths == [str(tmp_path / 'copy' / 'model.ckpt-%d' % step) for step in (10, 20)]
+
+
 def test_save_interval_counts_epochs_and_the_last_step_is_always_saved(train, tmp_path):
     train('--train_steps=35', '--save_interval=2')
     assert steps_saved(tmp_path / '0' / 'ckpt') == [20, 35]
