@@ -8,6 +8,7 @@ from absl import flags as absl_flags
 from core import config as config_lib
 from core import values
 from core.errors import InputError
+from core.npu_options import describe_options
 
 _HELP = ('-h', '--h', '-help', '--help')
 
@@ -85,10 +86,11 @@ def _one_line(error):
 
 
 def usage(recipes):
-    """The text of -h: every flag with its meaning, spellings and default, for `recipes` {name: Recipe}."""
-    lines = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
-             'networks: ' + ', '.join(recipes), '']
-    return '\n'.join(lines + describe(config_lib.FIELDS, recipes))
+    """The text of -h: every flag and NPU option with its meaning and default, for `recipes` {name: Recipe}."""
+    head = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
+            'networks: ' + ', '.join(recipes), '']
+    options = ['', 'what --npu_option=KEY=VALUE takes, KEY (default): meaning; values', describe_options()]
+    return '\n'.join(head + describe(config_lib.FIELDS, recipes) + options)
 
 
 def describe(fields, recipes):

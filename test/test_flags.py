@@ -81,3 +81,4 @@ def test_the_help_names_every_spelling_and_every_default():
         for name in (field.name,) + field.aliases:
             assert '--' + name in text
     assert 'cspnet 50, 5 in a performance run' in text
+    assert 'dump_mode (output): what data to dump; one of input, output, all' in text.splitlines()
