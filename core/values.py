@@ -84,8 +84,10 @@ def choice(*names):
 
 
 def text():
-    """Any text but the empty one."""
-    return _kind('some text, not empty', lambda given: given or None)
+    """One line of text, not empty: the launcher reads lines, and TensorFlow takes UTF-8 only."""
+    def convert(given):
+        return given if given.splitlines() == [given.encode(errors='ignore').decode()] else None
+    return _kind('one line of UTF-8 text, not empty', convert)
 
 
 def file_path():

@@ -14,6 +14,7 @@ from core import values
     (values.boolean(), '0', False),
     (values.choice('all', 'input'), 'input', 'input'),
     (values.text(), 'a b;$(x)', 'a b;$(x)'),
+    (values.text(), '数据\u3000集', '数据\u3000集'),
 ])
 def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     parsed = kind.parse(text)
@@ -34,7 +35,9 @@ def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     (values.boolean(), 'yes', 'True or False'),
     (values.boolean(), '', 'True or False'),
     (values.choice('all', 'input'), 'Input', 'one of all, input'),
-    (values.text(), '', 'some text, not empty'),
+    (values.text(), '', 'one line of UTF-8 text, not empty'),
+    (values.text(), '/results\nrun_dir=/', 'one line of UTF-8 text, not empty'),
+    (values.text(), '/results/\udcff', 'one line of UTF-8 text, not empty'),
 ])
 def test_any_other_text_is_refused_with_what_is_allowed(kind, text, allowed):
     with pytest.raises(ValueError) as refusal:
