@@ -42,7 +42,7 @@ def parse(argv):
     Raises InputError naming the flag, its value and what is allowed.
     """
     for argument in argv:
-        if argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
+        if argument == '--' or argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
             raise InputError('%s: unknown flag; -h lists the flags' % argument)
     given, leftover = parse_known(argv, config_lib.FIELDS, known_only=False)
     if leftover:

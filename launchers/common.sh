@@ -54,13 +54,21 @@ make_plan() {  # FLAG...
     local answer line
     declare -gA plan=()
     answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" -m launchers.train "$@" --plan </dev/null) || exit
-    if [[ $'\n'$answer != *$'\n'run_dir=* || " $* " == *' --plan '* ]]; then
+    if [[ $'\n'$answer != *$'\n'run_dir=* ]] || asks_for_plan "$@"; then
         printf '%s\n' "$answer"
         exit
     fi
     while IFS= read -r line; do
         plan["${line%%=*}"]=${line#*=}
     done <<<"$answer"
+}
+
+asks_for_plan() {  # FLAG...
+    local flag
+    for flag; do
+        [[ ! ${flag,,} =~ ^--?plan(=true|=1)?$ ]] || return 0
+    done
+    return 1
 }
 
 read_plan() {

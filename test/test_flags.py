@@ -32,6 +32,7 @@ def test_a_vendor_spelling_sets_its_field(spelling, field, value):
     (['--undefok=momentun', '--momentun=3'], '--undefok=momentun'),
     (['--modeldir', '--resume'], '--modeldir: has no value'),
     (['--resume', '--modeldir'], '--modeldir: has no value'),
+    (['--'], '--: unknown'),
     (['--seed=-1'], '--seed=-1: must be a whole number from 0'),
     (['--alsologtostderr'], '--alsologtostderr: unknown'),
 ])

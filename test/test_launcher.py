@@ -110,10 +110,16 @@ def test_help_is_shown_and_nothing_runs(place):
     assert not (place / 'output').exists()
 
 
-def test_the_plan_alone_is_shown_and_nothing_runs(place):
-    status, stdout, _ = launch(place, '--plan')
+@pytest.mark.parametrize('flag', ['--plan', '--plan=True'])
+def test_the_plan_alone_is_shown_and_nothing_runs(place, flag):
+    status, stdout, _ = launch(place, flag)
     assert status == 0 and 'run_dir=%s' % (place / 'output' / '0') in stdout
     assert not (place / 'output').exists()
+
+
+def test_a_path_with_the_word_plan_is_no_question(place):
+    status, stdout, _ = launch(place, '--data_path=/the --plan of the house')
+    assert status == 0 and 'Final result' in stdout
 
 
 def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(place):
