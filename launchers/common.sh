@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The launcher: plan, lock, archive, train, report. Functions only, nothing runs when it is sourced.
 #
-# The trainer (python -m launchers.train) owns every flag, default and number; --plan makes it check
+# The trainer (launchers/train.py) owns every flag, default and number; --plan makes it check
 # them all and say what it would do, before anything is touched. Its lines fill the array plan. One
 # rank or many, the way is the same: ranks, devices, cores and logs have an entry for each of them.
 
@@ -11,6 +11,11 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/env.sh"
 source "$REPO_ROOT/launchers/ranks.sh"
 # shellcheck source=launchers/figures.sh
 source "$REPO_ROOT/launchers/figures.sh"
+
+# python -m launchers.train without the working directory, where another package `core` may lie
+RUN_TRAINER='import runpy, sys
+del sys.path[0]
+runpy.run_module("launchers.train", alter_sys=True, run_name="__main__")'
 
 launch_1p() {  # CASE [FLAG...]: one rank, on ASCEND_DEVICE_ID; CASE as the trainer's --case
     check_device
@@ -53,7 +58,7 @@ check_device() {
 make_plan() {  # FLAG...
     local answer line
     declare -gA plan=()
-    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" -m launchers.train "$@" --plan </dev/null) || exit
+    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" -c "$RUN_TRAINER" "$@" --plan </dev/null) || exit
     if [[ $'\n'$answer != *$'\n'run_dir=* ]] || asks_for_plan "$@"; then
         printf '%s\n' "$answer"
         exit

@@ -48,7 +48,9 @@ source_ascend_environment() {
 
 has_tensorflow() {  # PYTHON: looking for the package is cheap, importing it is the proof
     "$1" -c '
-import importlib.util, sys
+import sys
+del sys.path[0]
+import importlib.util
 if importlib.util.find_spec("tensorflow") is None:
     sys.exit(1)
 import tensorflow

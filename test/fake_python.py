@@ -1,4 +1,4 @@
-"""Stands in for Python and the trainer: `fake_python.py -m launchers.train ...`.
+"""Stands in for Python and the trainer: `fake_python.py -c RUN_TRAINER ...`.
 
 It plans from a few flags, and trains by printing the golden log of its network. FAKE_TRAINER says
 what goes wrong, in all ranks or in some (`stop,3:die`: rank 3 dies, the others run until they are
@@ -120,10 +120,10 @@ def train(flags, arguments):
 
 
 def main(arguments):
-    """`-c CODE` is the launcher asking for TensorFlow: yes. `-m launchers.train` is the trainer."""
-    if arguments[0] == '-c':
+    """`-c CODE` is the trainer, or the launcher asking for TensorFlow: yes."""
+    assert arguments[0] == '-c', arguments
+    if 'launchers.train' not in arguments[1]:
         return 0
-    assert arguments[:2] == ['-m', 'launchers.train'], arguments
     if '-h' in arguments:
         print('usage: the flags and their defaults')
         return 0

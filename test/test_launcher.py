@@ -287,6 +287,15 @@ def test_the_real_trainer_plans_what_the_launcher_reads(real_place):
     assert int(plan['batch_size']) > 0
 
 
+def test_packages_of_the_working_directory_are_not_ours(real_place):
+    for package in ('core', 'data', 'launchers'):
+        (real_place / package).mkdir()
+        (real_place / package / '__init__.py').write_text('raise ImportError("not ours")')
+    (real_place / 'random.py').write_text('raise ImportError("not ours")')
+    status, stdout, stderr = launch(real_place, '--plan')
+    assert (status, stderr) == (0, '') and 'network=cspnet' in stdout
+
+
 def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_place):
     status, stdout, stderr = launch(real_place, '--batchsize=3')
     assert (status, stdout) == (2, '') and not (real_place / 'output').exists()
