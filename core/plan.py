@@ -20,12 +20,24 @@ def check(config):
     _check_writable('--output_path', config.output_path)
     _check_writable('--modeldir', config.ckpt_dir)
     _check_writable('--summary', config.summary_dir)
+    if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
+        raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
+                         'another' % config.modeldir)
     if config.modeldir and not config.resume:
         checkpoints.check_unused(config.ckpt_dir)
     if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
         raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
                          '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
     return options
+
+
+def _kept(config):
+    """The names in run_dir that a resumed run goes on with: those on the way to its checkpoints and summaries."""
+    paths = (config.ckpt_dir, config.summary_dir) if config.resume else ()
+    # As written, for ckpt may be a link out of there, and as it is, for another path may lead in.
+    names = {os.path.relpath(resolve(path), resolve(config.run_dir)).split(os.sep)[0]
+             for path in paths for resolve in (os.path.abspath, os.path.realpath)}
+    return sorted(names - {os.pardir})
 
 
 def _inside(path, directory):
@@ -36,7 +48,7 @@ def facts(config):
     """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
     check(config)
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
-                batch_size=config.batch_size, synthetic=config.synthetic, resume=config.resume,
+                batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history)
 
 

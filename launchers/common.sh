@@ -105,12 +105,13 @@ archive_previous_runs() {
     done
 }
 
-archive_previous_run() {  # DEVICE: moved, never deleted; a resumed run keeps its ckpt/ and summary/
-    local run_dir=$output_root/$1 history=$output_root/history archive
+archive_previous_run() {  # DEVICE: moved, never deleted, but for what a resumed run keeps
+    local run_dir=$output_root/$1 history=$output_root/history archive name kept
     local moved=(-mindepth 1 -maxdepth 1)
-    if [[ ${plan[resume]} == True ]]; then
-        moved+=(! -name ckpt ! -name summary)
-    fi
+    IFS=/ read -ra kept <<<"${plan[kept]}"
+    for name in "${kept[@]}"; do
+        [[ ! -e $run_dir/$name ]] || moved+=(! -samefile "$run_dir/$name")
+    done
     mkdir -p -- "$run_dir"
     if [[ -n $(find "$run_dir/" "${moved[@]}" -print -quit) ]]; then
         archive=$(new_archive "$history/$1-$(date +%Y%m%d-%H%M%S)")

@@ -39,7 +39,7 @@ def plan(flags):
     lines = dict(network=network, case=flags['case'], case_name=CASE_NAMES[flags['case']],
                  run_dir=run_dir, ckpt_dir=os.path.join(run_dir, 'ckpt'),
                  batch_size=BATCH_SIZES[network],
-                 synthetic='data_path' not in flags, resume=flags.get('resume', 'False'),
+                 synthetic='data_path' not in flags, kept='ckpt/summary' if 'resume' in flags else '',
                  keep_history=flags.get('keep_history', ''), **ours.lines())
     for line in lines.items():
         print('%s=%s' % line)

@@ -283,8 +283,26 @@ def test_the_real_trainer_plans_what_the_launcher_reads(real_place):
     assert (status, stderr) == (0, '') and not (real_place / 'output').exists()
     assert plan['run_dir'] == str(real_place / 'output' / '0') and plan['keep_history'] == '3'
     assert (plan['network'], plan['case_name']) == ('cspnet', 'perf')
-    assert plan['synthetic'] == 'True' and plan['resume'] == 'False'
+    assert plan['synthetic'] == 'True' and plan['kept'] == ''
     assert int(plan['batch_size']) > 0
+
+
+def test_a_resumed_run_keeps_its_checkpoints_wherever_they_are(real_place):
+    run_dir = real_place / 'output' / '0'
+
+    def kept(*flags):
+        return re.search('^kept=(.*)$', launch(real_place, '--plan', '--resume', *flags)[1], re.M).group(1)
+    assert kept() == 'ckpt/summary'
+    assert kept('--modeldir=%s' % (run_dir / 'my models' / 'a')) == 'my models/summary'
+    run_dir.mkdir(parents=True)
+    (run_dir / 'ckpt').symlink_to(real_place / 'a large disk')
+    assert kept() == 'ckpt/summary'
+    assert kept('--modeldir=%s' % real_place, '--SUMMARY=%s' % (run_dir / 'board')) == 'board'
+
+
+def test_checkpoints_among_the_results_themselves_are_refused(real_place):
+    status, _, stderr = launch(real_place, '--modeldir=%s' % (real_place / 'output' / '0'))
+    assert status == 2 and stderr.startswith('--modeldir=') and 'use a directory in it' in stderr
 
 
 def test_packages_of_the_working_directory_are_not_ours(real_place):
