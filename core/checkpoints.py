@@ -9,6 +9,7 @@ import fcntl
 import glob
 import os
 import re
+import zlib
 
 import tensorflow as tf
 
@@ -26,6 +27,12 @@ def add_facts(**facts):
     """Adds the whole numbers that fix the sequence of batches to the graph, and so to every checkpoint."""
     for name, value in facts.items():
         tf.get_variable(_FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
+
+
+def settings(config):
+    """Those of the facts that `config` alone tells."""
+    return dict(network=zlib.crc32(config.network.encode()), batch_size=config.batch_size, ranks=config.ranks,
+                seed=config.seed)
 
 
 def facts():
@@ -127,6 +134,26 @@ def _check_facts(path, reader, session):
         if then != now:
             raise InputError('--resume: the run in %s has %s=%d, this one %d; resume it as it was started' % (
                 path, name, then, now))
+
+
+def nothing_left(config, step, steps):
+    """The line about a run that has done all of its steps."""
+    return '--resume: the run in %s has already done %d steps of %d; raise --train_%s to go on' % (
+        config.ckpt_dir, step, steps, 'steps' if config.train_steps else 'epochs')
+
+
+def finished(config):
+    """nothing_left() when the newest checkpoint says that --resume would train no step, else ''; reads no data."""
+    for path in paths(config.ckpt_dir)[:1]:
+        try:
+            reader = _read_whole(path)
+            same = all(reader.get_tensor(_FACTS + name) == now for name, now in settings(config).items())
+            steps = config.train_steps or config.train_epochs * int(reader.get_tensor(_FACTS + 'steps_per_epoch'))
+        except _BROKEN:
+            return ''
+        if same and _step(path) >= steps:
+            return nothing_left(config, _step(path), steps)
+    return ''
 
 
 class Checkpoints:

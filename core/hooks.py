@@ -23,6 +23,10 @@ class Interrupted(OrderlyEnd):
         self.signum = signum
 
 
+class NothingLeft(OrderlyEnd):
+    """The run that --resume asks for has done all of its steps; str() is the line for the user."""
+
+
 class StopOnBadLoss(tf.train.SessionRunHook):
     """Ends the run at the step whose loss is not finite."""
 

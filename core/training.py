@@ -48,8 +48,7 @@ class _Start(tf.train.SessionRunHook):
         self._check_same(planned, session.run(self._plan))
         done = int(session.run(self._step.number))
         if done >= self._steps:
-            raise InputError('--resume: the run in %s has already done %d steps of %d; raise --train_epochs '
-                             'to go on' % (self._config.ckpt_dir, done, self._steps))
+            raise hooks.NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
         self._input.initialize(session, done)
 
     @staticmethod
@@ -93,7 +92,7 @@ def train(recipe, config, cpu_gradients):
     """Trains `recipe` as `config` says.
 
     cpu_gradients: context manager under which the training graph is built on a CPU.
-    Raises InputError for bad input, hooks.LossIsNotFinite, hooks.Interrupted and
+    Raises InputError for bad input, hooks.LossIsNotFinite, hooks.Interrupted, hooks.NothingLeft and
     distribution.RankLost.
     """
     options = plan.check(config)
@@ -127,8 +126,8 @@ def _build(recipe, config, device, options, inputs, engine):
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     built = step.build(recipe, config, device, engine, inputs.train.batch, steps, steps_per_epoch)
     tested = evaluation.build(recipe, config, inputs.test, engine)
-    checkpoints.add_facts(batch_size=config.batch_size, ranks=config.ranks, seed=config.seed,
-                          train_size=inputs.train_size)
+    checkpoints.add_facts(**checkpoints.settings(config), train_size=inputs.train_size,
+                          steps_per_epoch=steps_per_epoch)
     per_run = options.get('iterations_per_loop', 1) if device == 'npu' else 1
     clock = Clock(built.number, steps, steps_per_epoch, per_run)
 

@@ -10,7 +10,7 @@ from launchers.recipes import RECIPES, recipe_of
 def run(act, argv, environ):
     """act(recipe, config) for the command line `argv`; returns the exit status.
 
-    0 when done; 2 for bad input; 1 for a loss that is not finite, a file system that fails (a log on a
+    0 when done, also before; 2 for bad input; 1 for a loss that is not finite, a file system that fails (a log on a
     full disk) and another rank that is gone; 130 and 143 after Ctrl-C and SIGTERM.
     """
     if flags.asks_for_help(argv):
@@ -20,6 +20,9 @@ def run(act, argv, environ):
         given = flags.parse(argv)
         recipe = recipe_of(given)
         act(recipe, config_lib.resolve(recipe, given, environ))
+        return 0
+    except hooks.NothingLeft as end:
+        print(end)
         return 0
     except InputError as error:
         return _fail(error, 2)

@@ -34,6 +34,10 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE where no flag says how many ra
     export PYTHONPATH=$REPO_ROOT${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
     make_plan "${flags[@]}"
     read_plan
+    if [[ -n ${plan[finished]} ]]; then
+        printf '%s\n' "${plan[finished]}"
+        return
+    fi
     lock_devices
     archive_previous_runs
     share_rank_table

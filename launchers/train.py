@@ -2,7 +2,7 @@
 import os
 import sys
 
-from core import job, npu, plan, training
+from core import checkpoints, job, npu, plan, training
 from launchers import command
 from nets.layers import fast_cpu_gradients
 
@@ -21,7 +21,9 @@ def facts(config):
     """What the launcher reads, {key: value}: the run as this server's first rank sees it, the ranks."""
     ours = job.plan(config, npu.is_used(config.device))
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
-    return dict(plan.facts(first), **ours.lines())
+    # Of several servers only one has the checkpoints: there the trainers find out together.
+    finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
+    return dict(plan.facts(first), finished=finished, **ours.lines())
 
 
 if __name__ == '__main__':

@@ -40,7 +40,7 @@ def plan(flags):
                  run_dir=run_dir, ckpt_dir=os.path.join(run_dir, 'ckpt'),
                  batch_size=BATCH_SIZES[network],
                  synthetic='data_path' not in flags, kept='ckpt/summary' if 'resume' in flags else '',
-                 keep_history=flags.get('keep_history', ''), **ours.lines())
+                 keep_history=flags.get('keep_history', ''), finished='', **ours.lines())
     for line in lines.items():
         print('%s=%s' % line)
     return 0

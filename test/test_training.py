@@ -87,7 +87,7 @@ def test_a_copied_checkpoint_directory_is_whole_for_tensorflow_too(train, tmp_pa
     shutil.move(str(tmp_path / '0' / 'ckpt'), str(tmp_path / 'copy'))
     assert tf.train.latest_checkpoint(str(tmp_path / 'copy')) == str(tmp_path / 'copy' / 'model.ckpt-20')
     state = tf.train.get_checkpoint_state(str(tmp_path / 'copy'))
-    assert state.all_model_checkpoint_paths == [str(tmp_path / 'copy' / 'model.ckpt-%d' % step) for step in (10, 20)]
+    assert state.all_model_checkpoint_paths == [str(tmp_path / 'copy' / name) for name in ('model.ckpt-10', 'model.ckpt-20')]
 
 
 def test_save_interval_counts_epochs_and_the_last_step_is_always_saved(train, tmp_path):
@@ -174,10 +174,26 @@ def test_resume_refuses_another_sequence_of_batches(train, change):
     assert status == 2 and change.split('=')[0][2:] in error.splitlines()[-1]
 
 
-def test_resume_of_a_finished_run_says_how_to_go_on(train):
+def test_resume_of_a_finished_run_is_no_failure_and_says_how_to_go_on(train, tmp_path):
     train()
-    status, _, error = train('--resume')
-    assert status == 2 and 'raise --train_epochs' in error
+    before = {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
+    status, out, _ = train('--resume')
+    assert status == 0 and not losses(out)
+    assert re.search('has already done 20 steps of 20; raise --train_epochs to go on$', out)
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
+
+
+def test_the_plan_knows_a_finished_run(train, tmp_path):
+    def finished(*given):
+        return re.search('^finished=(.*)$', train('--plan', '--resume', *given)[1], re.M).group(1)
+    assert finished() == ''
+    train()
+    assert re.match('--resume: the run in .* has already done 20 steps of 20; raise --train_epochs', finished())
+    assert finished('--train_epochs=3') == finished('--seed=2') == finished('--network=plain') == ''
+    assert finished('--train_steps=20').endswith('raise --train_steps to go on')
+    data = tmp_path / '0' / 'ckpt' / 'model.ckpt-20.data-00000-of-00001'
+    data.write_bytes(data.read_bytes()[:-1])
+    assert finished() == ''
 
 
 def test_resume_without_a_checkpoint_starts_from_the_beginning(train):
