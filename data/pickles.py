@@ -33,8 +33,8 @@ def load(path):
     return {_text(key): getattr(value, 'array', value) for key, value in record.items()}
 
 
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the names below and no others."""
+class _Unpickler(pickle._Unpickler):
+    """An unpickler that knows the names below and no others; the one in C would reserve any memory a file asks for."""
 
     def find_class(self, module, name):
         try:

@@ -2,6 +2,7 @@
 import os
 import pickle
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -193,3 +194,14 @@ def test_a_pickle_that_runs_a_command_is_refused_and_does_not_run_it(tmp_path):
 def test_a_lying_dtype_cannot_touch_memory(tmp_path):
     data = cifar.cifar10(write(tmp_path, data_batch_1=corrupting_dtype()))
     np.testing.assert_array_equal(data.train.y[:3], record(3)['labels'])
+
+
+def test_a_short_pickle_takes_little_memory_whatever_it_asks_for(tmp_path):
+    long_memo = pickle.PROTO + b'\2' + pickle.EMPTY_DICT + pickle.LONG_BINPUT + (2 ** 22).to_bytes(4, 'little') + b'.'
+    write(tmp_path / 'data', data_batch_1=long_memo)
+    tracemalloc.start()
+    try:
+        assert "has no 'data'" in refusal(cifar.cifar10, tmp_path / 'data')
+        assert tracemalloc.get_traced_memory()[1] < 2 ** 24
+    finally:
+        tracemalloc.stop()

@@ -86,8 +86,8 @@ def test_a_copied_checkpoint_directory_is_whole_for_tensorflow_too(train, tmp_pa
     train('--train_epochs=2', '--resume')
     shutil.move(str(tmp_path / '0' / 'ckpt'), str(tmp_path / 'copy'))
     assert tf.train.latest_checkpoint(str(tmp_path / 'copy')) == str(tmp_path / 'copy' / 'model.ckpt-20')
-    state = tf.train.get_checkpoint_state(str(tmp_path / 'copy'))
-    assert state.all_model_checkpoint_paths == [str(tmp_path / 'copy' / name) for name in ('model.ckpt-10', 'model.ckpt-20')]
+    paths = tf.train.get_checkpoint_state(str(tmp_path / 'copy')).all_model_checkpoint_paths
+    assert paths == [str(tmp_path / 'copy' / name) for name in ('model.ckpt-10', 'model.ckpt-20')]
 
 
 def test_save_interval_counts_epochs_and_the_last_step_is_always_saved(train, tmp_path):
