@@ -12,9 +12,12 @@ source "$REPO_ROOT/launchers/ranks.sh"
 # shellcheck source=launchers/figures.sh
 source "$REPO_ROOT/launchers/figures.sh"
 
-# python -m launchers.train without the working directory, where another package `core` may lie
-RUN_TRAINER='import runpy, sys
+# python -m launchers.train, but without the working directory, where another package `core` may lie,
+# and ended by Ctrl-C as by SIGTERM, not in a traceback, until core/hooks.py takes both over
+RUN_TRAINER='import sys
 del sys.path[0]
+import runpy, signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 runpy.run_module("launchers.train", alter_sys=True, run_name="__main__")'
 
 launch_1p() {  # CASE [FLAG...]: one rank, on ASCEND_DEVICE_ID; CASE as the trainer's --case

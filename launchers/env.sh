@@ -50,7 +50,8 @@ has_tensorflow() {  # PYTHON: looking for the package is cheap, importing it is 
     "$1" -c '
 import sys
 del sys.path[0]
-import importlib.util
+import importlib.util, signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 if importlib.util.find_spec("tensorflow") is None:
     sys.exit(1)
 import tensorflow

@@ -258,6 +258,15 @@ def test_ctrl_c_on_a_terminal_reaches_the_trainer_once(place):
     assert screen.count('checkpoint saved after signal %d' % signal.SIGINT) == 1
 
 
+def test_ctrl_c_before_the_first_step_ends_without_a_traceback(real_place):
+    launcher = start(real_place, '--train_epochs=1000')
+    log = real_place / 'output' / '0' / 'train_0.log'
+    until(lambda: log.exists() and log.stat().st_size)
+    launcher.send_signal(signal.SIGINT)
+    stderr = launcher.communicate(timeout=200)[1]
+    assert launcher.returncode == 130 and 'Traceback' not in stderr
+
+
 def test_in_modelarts_the_output_is_on_the_screen_too_and_its_own_log_is_named(place):
     logs = place / 'modelarts log'
     logs.mkdir()
@@ -309,7 +318,7 @@ def test_packages_of_the_working_directory_are_not_ours(real_place):
     for package in ('core', 'data', 'launchers'):
         (real_place / package).mkdir()
         (real_place / package / '__init__.py').write_text('raise ImportError("not ours")')
-    (real_place / 'random.py').write_text('raise ImportError("not ours")')
+    (real_place / 'signal.py').write_text('raise ImportError("not ours")')
     status, stdout, stderr = launch(real_place, '--plan')
     assert (status, stderr) == (0, '') and 'network=cspnet' in stdout
 
