@@ -103,8 +103,9 @@ stop_others() {  # a rank that waits for a dead one cannot answer TERM
 }
 
 report_failure() {
-    local who=training log=${logs[failed]}
+    local who=training log=${logs[failed]} end='the lines above end its log,'
+    [[ -s $log ]] || end='it has left nothing in its log (is the disk full?),'
     ((${#ranks[@]} == 1)) || who="rank ${ranks[failed]} of $RANK_SIZE"
     last_states "$log" | tail -n 20 >&2
-    die "$status" "$who ended with status $status; the lines above end its log, $log"
+    die "$status" "$who ended with status $status; $end $log"
 }

@@ -132,6 +132,13 @@ def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(place):
     assert list(tree(place / 'output')) == ['0/train_0.log']
 
 
+def test_a_log_that_cannot_grow_is_named(place):
+    script = place / 'python'
+    script.write_text(script.read_text().replace('exec', 'ulimit -f 0; exec'))
+    status, _, stderr = launch(place)
+    assert status != 0 and 'it has left nothing in its log (is the disk full?), %s' % place in stderr
+
+
 @pytest.mark.parametrize('status', [1, 2, 127, 143])
 def test_the_trainers_status_is_the_launchers(place, status):
     assert launch(place, **fake('exit%d' % status))[0] == status
