@@ -78,6 +78,7 @@ def find(path, variables, network):
 
     Raises InputError when there is none, it is damaged, or it does not hold `variables`.
     """
+    check_no_pattern('--ckpt_path', path)
     if os.path.isdir(path):
         prefix, reader = newest_whole(path)
         if not prefix:
@@ -92,6 +93,13 @@ def find(path, variables, network):
             raise InputError('--ckpt_path=%s: damaged: %s' % (path, str(error).splitlines()[0]))
     _check_fits(prefix, reader, variables, network)
     return prefix
+
+
+def check_no_pattern(flag, path):
+    """Raises InputError for a path that TensorFlow, when it looks for or deletes checkpoints, takes for a pattern."""
+    if set(path) & set('*?[\\'):
+        raise InputError('%s: %s: the path of checkpoints must be without * ? [ and \\, which TensorFlow takes for '
+                         'a pattern; choose another directory' % (flag, path))
 
 
 def check_unused(directory):

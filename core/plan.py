@@ -23,6 +23,7 @@ def check(config):
     if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
         raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
                          'another' % config.modeldir)
+    checkpoints.check_no_pattern('--modeldir' if config.modeldir else '--output_path', config.ckpt_dir)
     if config.modeldir and not config.resume:
         checkpoints.check_unused(config.ckpt_dir)
     if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):

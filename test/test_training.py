@@ -235,6 +235,10 @@ def test_weights_of_another_run_are_the_starting_point_with_ckpt_path(train, tmp
     ('--ckpt_path=/nowhere/model', 'no such checkpoint'),
     ('--batch_size=81', '--batch_size=81: larger than the data set of 80'),
     ('--modeldir=/dev/null/x', '/dev/null is not a directory'),
+    # TensorFlow would not find the checkpoints of the first, and delete those of /nowhere/models for the second.
+    ('--modeldir=/nowhere/[m]odels', '/nowhere/[m]odels: the path of checkpoints must be without'),
+    ('--modeldir=/nowhere/m*', '/nowhere/m*: the path of checkpoints must be without'),
+    ('--ckpt_path=/nowhere/model[1]', '/nowhere/model[1]: the path of checkpoints must be without'),
     ('--momentum=0.5', 'no such parameter'),
     ('--npu_option=dump_mode=foo', 'must be one of input, output, all'),
 ])
