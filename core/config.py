@@ -7,6 +7,7 @@ A default of `RECIPE` marks a hyper-parameter: only a network whose recipe decla
 """
 import collections
 import os
+import zlib
 from typing import Any, NamedTuple, Tuple
 
 from core import precision, values
@@ -138,6 +139,11 @@ FIELDS = (
 # Where this process stands among its peers: from the environment, never from a flag.
 _ENVIRONMENT = ('device_id', 'rank', 'ranks', 'addresses')
 
+# What may differ between the servers of a job: places, and what rank 0 alone acts on.
+_OF_A_SERVER = ('data_path', 'output_path', 'modeldir', 'ckpt_path', 'summary', 'resume', 'keep_history', 'device',
+                'mixlist_file', 'fusion_off_file', 'rank_size', 'rank_table', 'server_id', 'base_port',
+                'connect_timeout', 'print_config', 'plan')
+
 
 class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_ENVIRONMENT))):
     """The settled values; hyper-parameters that the network does not have are None."""
@@ -194,6 +200,12 @@ def resolve(recipe, given, environ):
         raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
                          % (config.rank_size, config.ranks))
     return config
+
+
+def checksums(config):
+    """{name: whole number below 2 ** 31} of the fields that must have the same values on all ranks."""
+    names = [field.name for field in FIELDS if field.name not in _OF_A_SERVER]
+    return {name: zlib.crc32(repr(getattr(config, name)).encode()) >> 1 for name in names}
 
 
 def _check_needs(config, given):

@@ -18,7 +18,7 @@ from core.errors import InputError
 from core.packing import packed
 
 _GROUP = 1  # the one group of collectives: all ranks
-_LEAVE = 1  # the key of the last collective; the graph's own follow it
+_MEET, _LEAVE = 1, 2  # the keys of the first and the last collective; the graph's own follow them
 
 
 class OrderlyEnd(Exception):
@@ -48,6 +48,13 @@ class Engine:
     def mean(self, tensors):
         """The means over the ranks of floating-point tensors with static shapes, a list."""
         return list(tensors)
+
+    def meet(self, numbers):
+        """The whole numbers as rank 0 has them; the first exchange, before there is a graph.
+
+        On NPUs nothing is exchanged: HCCL has its own limit to the time that ranks wait for each other.
+        """
+        return list(numbers)
 
     def broadcast(self, variables):
         """An op that gives the variables the values they have on rank 0."""
@@ -95,11 +102,12 @@ class Hccl(Engine):
 class Collectives(Engine):
     """Processes on any machines, at `addresses` ('host:port' by rank), each with a tf.train.Server.
 
-    Raises InputError when the own port is taken, or a rank has not come within `seconds`.
+    Raises InputError when the own port is taken, or a rank has not come within `seconds`; they are the limit of
+    the first exchange, too.
     """
 
     def __init__(self, rank, addresses, seconds):
-        self.rank, self.ranks = rank, len(addresses)
+        self.rank, self.ranks, self._seconds = rank, len(addresses), seconds
         self._device = '/job:worker/task:%d' % rank
         self._keys = itertools.count(_LEAVE + 1)
         config = tf.ConfigProto()
@@ -128,31 +136,48 @@ class Collectives(Engine):
     def mean(self, tensors):
         return packed(tensors, lambda vector: self._all_reduce(vector, 'Div', next(self._keys)))
 
+    def meet(self, numbers):
+        timer = threading.Timer(self._seconds, peers.end_process, [
+            '--connect_timeout=%d: all ranks answer, but one does not take part; give each server its own --server_id '
+            'and all of them the same rank table' % self._seconds])
+        timer.daemon = True
+        timer.start()
+        try:
+            with _losses_named():
+                return self._run(lambda: self._broadcast(tf.constant(list(numbers), tf.int64), _MEET)).tolist()
+        finally:
+            timer.cancel()
+
     def broadcast(self, variables):
-        values = packed(variables, self._broadcast)
+        values = packed(variables, lambda vector: self._broadcast(vector, next(self._keys)))
         return tf.group(*[tf.assign(variable, value) for variable, value in zip(variables, values)])
 
     def _all_reduce(self, vector, final_op, key):
         with tf.device(self._device):
             return collective_ops.all_reduce(tf.identity(vector), self.ranks, _GROUP, key, 'Add', final_op)
 
-    def _broadcast(self, vector):
-        how = (vector.shape, vector.dtype, self.ranks, _GROUP, next(self._keys))
+    def _broadcast(self, vector, key):
+        how = (vector.shape, vector.dtype, self.ranks, _GROUP, key)
         with tf.device(self._device):
             if self.rank == 0:
                 return collective_ops.broadcast_send(tf.identity(vector), *how)
             return collective_ops.broadcast_recv(*how)
 
+    def _run(self, make_tensor):
+        """The value of a tensor in a graph and a session of its own."""
+        config = tf.ConfigProto()
+        self.configure(config)
+        with tf.Graph().as_default(), tf.Session(self.target, config=config) as session:
+            return session.run(make_tensor())
+
     @contextlib.contextmanager
     def together(self):
         try:
-            yield
+            with _losses_named():
+                yield
         except OrderlyEnd:
             self._leave()
             raise
-        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-            raise RankLost('another rank is gone (%s); --resume continues from the last checkpoint' %
-                           str(error).splitlines()[0])
         self._leave()
 
     def _leave(self):
@@ -164,17 +189,23 @@ class Collectives(Engine):
         done = threading.Event()
         self._watch.lost = lambda line: done.set()
 
-        def meet():
-            with tf.Graph().as_default():
-                meeting = self._all_reduce(tf.zeros([1]), 'Id', _LEAVE)
-                config = tf.ConfigProto()
-                self.configure(config)
-                with contextlib.suppress(tf.errors.OpError), tf.Session(self.target, config=config) as session:
-                    session.run(meeting)
+        def part():
+            with contextlib.suppress(tf.errors.OpError):
+                self._run(lambda: self._all_reduce(tf.zeros([1]), 'Id', _LEAVE))
             done.set()
-        threading.Thread(target=meet, daemon=True).start()
+        threading.Thread(target=part, daemon=True).start()
         done.wait()
         self._watch.stop()
+
+
+@contextlib.contextmanager
+def _losses_named():
+    """A context that raises RankLost for the errors which a collective has when a rank is gone."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise RankLost('another rank is gone (%s); --resume continues from the last checkpoint' %
+                       str(error).splitlines()[0])
 
 
 class _MeanGradients(tf.train.Optimizer):

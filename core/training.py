@@ -8,7 +8,7 @@ import tensorflow as tf
 from core import (checkpoints, distribution, evaluation, hooks, npu, npu_switches, plan, step,
                   swa)
 from core.clock import Clock
-from core.config import Config
+from core.config import Config, checksums
 from core.errors import InputError
 from core.memory import keep_freed_memory
 from core.npu_options import check_iterations
@@ -105,6 +105,7 @@ def train(recipe, config, cpu_gradients):
         tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.inputs(data, config)
         engine = distribution.connect(config, device, options, recipe.split_strategy)
+        _check_same_flags(config, engine)
         with cpu_gradients() if device == 'cpu' else contextlib.suppress():
             run = _build(recipe, config, device, options, inputs, engine)
         train_op, device_hooks = run.step.train_op, []
@@ -116,6 +117,15 @@ def train(recipe, config, cpu_gradients):
         _prepare(config, options, device)
         with engine.together(), _claimed(config):
             _loop(train_op, run, session_config, device_hooks + _hooks(recipe, run))
+
+
+def _check_same_flags(config, engine):
+    """Raises InputError when a flag is another than on rank 0: the ranks would wait for each other for ever."""
+    own = checksums(config)
+    for (name, number), of_rank_0 in zip(own.items(), engine.meet(own.values())):
+        if number != of_rank_0:
+            raise InputError('--%s=%s: rank 0 has another value; give all ranks the same flags' % (
+                name, getattr(config, name)))
 
 
 def _build(recipe, config, device, options, inputs, engine):

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import exchange
 import toy
-from core import distribution, packing
+from core import distribution, packing, training
 from core.errors import InputError
 from launchers import evaluate
 
@@ -35,9 +35,10 @@ def addresses(ranks):
 class Ranks:
     """A job of `ranks` processes of script(flag...); their output is in directory/log0, error0, log1..."""
 
-    def __init__(self, ranks, directory, script, flags, start=None):
+    def __init__(self, ranks, directory, script, flags, start=None, others=''):
         self._directory = directory
-        shared = dict(os.environ, RANK_SIZE=str(ranks), RANK_ADDRESSES=addresses(ranks), JOB_ID='10087')
+        shared = dict(os.environ, RANK_SIZE=str(ranks), RANK_ADDRESSES=addresses(start or ranks) + others,
+                      JOB_ID='10087')
         self._processes = []
         for rank in range(ranks if start is None else start):
             with open(str(directory / ('log%d' % rank)), 'w') as log, \
@@ -75,8 +76,8 @@ def start(tmp_path):
     """start(ranks, flag...) -> the Ranks of toy.py, with results in tmp_path/RANK."""
     started = []
 
-    def act(ranks, *flags, script='toy.py', number=None):
-        started.append(Ranks(ranks, tmp_path, script, flags or ['--output_path=%s' % tmp_path], number))
+    def act(ranks, *flags, script='toy.py', number=None, others=''):
+        started.append(Ranks(ranks, tmp_path, script, flags or ['--output_path=%s' % tmp_path], number, others))
         return started[-1]
     yield act
     for ranks in started:
@@ -179,7 +180,7 @@ def test_a_loss_that_is_not_a_number_stops_all_ranks_at_the_same_step(start, tmp
 
 
 def test_a_rank_that_never_comes_is_named(start, tmp_path):
-    ranks = start(2, '--output_path=%s' % tmp_path, '--connect_timeout=1', number=1)
+    ranks = start(2, '--output_path=%s' % tmp_path, '--connect_timeout=1', number=1, others=',' + addresses(1))
     assert ranks.statuses() == [2]
     assert re.match(r'--connect_timeout=1: no answer from rank 1 \(127.0.0.1:\d+\)', ranks.last_error(0))
     assert not list(tmp_path.glob('*/ckpt/*'))
@@ -188,7 +189,28 @@ def test_a_rank_that_never_comes_is_named(start, tmp_path):
 def test_ranks_that_are_to_do_different_things_are_refused(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--train_steps=1RANK')
     assert ranks.statuses() == [1, 2]
-    assert ranks.last_error(1) == 'steps is 11 here and 10 on rank 0: give all ranks the same flags and data'
+    assert ranks.last_error(1) == '--train_steps=11: rank 0 has another value; give all ranks the same flags'
+
+
+def test_flags_that_may_differ_between_servers_are_places_and_those_of_rank_0_alone(start, tmp_path):
+    ranks = start(2, '--output_path=%s/RANK' % tmp_path, '--train_steps=10', '--keep_history=RANK', '--server_id=RANK')
+    assert ranks.statuses() == [0, 0]
+
+
+def test_ranks_with_different_data_are_refused():
+    with pytest.raises(InputError, match='train_size is 80 here and 81 on rank 0: give all ranks the same .* data'):
+        training._Start._check_same({'steps': 10, 'train_size': 80}, {'steps': 10, 'train_size': 81})
+
+
+def test_a_rank_that_answers_but_takes_no_part_is_not_waited_for_for_ever(start, tmp_path):
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        other.listen()
+        ranks = start(2, '--output_path=%s' % tmp_path, '--connect_timeout=3', number=1,
+                      others=',127.0.0.1:%d' % other.getsockname()[1])
+        assert ranks.statuses() == [1]
+    assert re.match(r'--connect_timeout=3: all ranks answer, but one does not take part; .*--server_id',
+                    ranks.last_error(0))
 
 
 def test_an_error_of_the_network_in_the_middle_of_a_step_is_one_line():
