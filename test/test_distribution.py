@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import exchange
 import toy
-from core import distribution, packing, training
+from core import config, distribution, packing, training
 from core.errors import InputError
 from launchers import evaluate
 
@@ -211,6 +211,20 @@ def test_a_rank_that_answers_but_takes_no_part_is_not_waited_for_for_ever(start,
         assert ranks.statuses() == [1]
     assert re.match(r'--connect_timeout=3: all ranks answer, but one does not take part; .*--server_id',
                     ranks.last_error(0))
+
+
+def test_the_average_of_the_weights_has_the_statistics_of_all_ranks_data(start, tmp_path, capfd):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--batch_size=4', '--train_epochs=2', '--swa_start_epoch=1')
+    assert ranks.statuses() == [0, 0]
+    saved = tmp_path / '0' / 'ckpt' / 'swa'
+    average = tf.train.NewCheckpointReader(str(saved / 'model.ckpt-20')).get_tensor
+    data = toy.load(config.resolve(toy.RECIPE, {'case': 'performance'}, {})).train.x
+    hidden = data @ average('toy/dense/kernel') + average('toy/dense/bias')
+    np.testing.assert_allclose(average('toy/batch_norm/moving_mean'), hidden.mean(0), rtol=1e-4, atol=1e-5)
+    # All ranks tested the very average that was saved.
+    told = [re.search('(.*) for the average of 2', ranks.log(rank)).group(1)[-6:] for rank in range(2)]
+    assert toy.run('--ckpt_path=%s' % saved, act=evaluate.act) == 0
+    assert 'Top-1: %s' % told[0] in capfd.readouterr().out and told[0] == told[1]
 
 
 def test_an_error_of_the_network_in_the_middle_of_a_step_is_one_line():
