@@ -1,7 +1,7 @@
 """Packing: many tensors exchanged as few vectors, so that a step makes few collectives."""
 import tensorflow as tf
 
-BUCKET_BYTES = 2 ** 22  # measured over loopback: smaller ones cost more, larger ones overlap less with the backward pass
+BUCKET_BYTES = 2 ** 22  # measured on loopback: smaller ones cost more, larger ones overlap less with the backward pass
 
 
 def packed(tensors, exchange):

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -19,6 +20,15 @@ def trainer_of(place):
     log = place / 'output' / '0' / 'train_0.log'
     ready = until(lambda: log.exists() and re.search(r'ready (\d+)\n', log.read_text()))
     return int(ready.group(1))
+
+
+def test_ctrl_c_while_the_trainer_loads_tensorflow_ends_it_at_once():
+    trainer = subprocess.Popen([sys.executable, '-m', 'launchers.train', '-h'], cwd=ROOT, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, universal_newlines=True)
+    with open('/proc/%d/maps' % trainer.pid) as maps:
+        until(lambda: maps.seek(0) == 0 and '_pywrap_tensorflow_internal' in maps.read())
+    trainer.send_signal(signal.SIGINT)
+    assert 'Traceback' not in trainer.communicate(timeout=60)[1] and trainer.returncode == -signal.SIGINT
 
 
 def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
