@@ -43,7 +43,7 @@ def load(path):
             return _servers(json.load(table))
     except OSError as error:
         raise InputError('%s: cannot be read: %s' % (path, error.strerror))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError('%s: not a rank table: %s' % (path, error))
 
 

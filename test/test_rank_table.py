@@ -65,6 +65,7 @@ FIRST, SECOND = ('server_list', 0), ('server_list', 1)
 @pytest.mark.parametrize('table, words', [
     ('{"server_count": "2", ', 'not a rank table: .* line 1 column'),
     ('', 'not a rank table'),
+    ('[' * 10 ** 5, 'not a rank table'),
     ('[]', 'the file has no server_list'),
     ('{}', 'the file has no server_list'),
     (changed('server_count', '3'), 'server_count is 3, but server_list has 2'),
