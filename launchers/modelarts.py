@@ -105,6 +105,9 @@ def _parse(argv):
     own = dict({field.name: field.default for field in OWN_FIELDS}, **given)
     if own['train_url'] is None:
         raise InputError('--train_url: needed: the place that the results are copied to')
+    if os.path.abspath(own['train_url']).startswith(os.path.abspath(own['cache_dir']) + os.sep):
+        raise InputError('--train_url=%s: inside --cache_dir=%s, from where the results are copied; choose another '
+                         'place' % (own['train_url'], own['cache_dir']))
     job = Job(own, flags.parse(arguments), tuple(arguments))
     if 'output_path' in job.given:
         raise InputError('--output_path: is CACHE_DIR/result here; leave it out')
@@ -149,12 +152,18 @@ def _on_this_server(job, plan):
 def _command(job, environ):
     """The launcher's command line."""
     several = str(job.given.get('rank_size') or environ.get('RANK_SIZE') or 1) != '1' or 'rank_table' in job.given
+    if several and job.own['case'] not in ('performance', 'full'):
+        raise InputError('--case=%s: is for one rank; several have --case=performance and --case=full' %
+                         job.own['case'])
     script = 'train_%s.sh' % _SCRIPTS[job.own['case']] % ('8p' if several else '1p')
     arguments = list(job.arguments)
     if job.own['data_url']:
         arguments.append('--data_path=' + job.data)
-    if several and 'rank_table' not in job.given and environ.get('RANK_TABLE_FILE'):
-        arguments.append('--rank_table=' + environ['RANK_TABLE_FILE'])
+    if several and 'rank_table' not in job.given:
+        if environ.get('RANK_TABLE_FILE'):
+            arguments.append('--rank_table=' + environ['RANK_TABLE_FILE'])
+        elif 'rank_size' not in job.given:
+            arguments.append('--rank_size=' + environ['RANK_SIZE'])
     return ['bash', os.path.join(ROOT, 'test', script), '--output_path=' + job.result] + arguments
 
 

@@ -209,10 +209,12 @@ def test_every_case_and_size_has_its_launcher():
             ([], {'RANK_SIZE': '1'}, 'train_full_1p.sh'),
             (['--case', 'dynamic_eval'], {}, 'train_performance_1p_dynamic_eval.sh'),
             (['--rank_size=2'], {}, 'train_full_8p.sh'),
+            ([], {'RANK_SIZE': '4'}, 'train_full_8p.sh'),
             ([], {'RANK_SIZE': '8', 'RANK_TABLE_FILE': '/table'}, 'train_full_8p.sh')):
         command = modelarts._command(modelarts._parse(['--train_url=x'] + flags), environ)
         assert os.path.basename(command[1]) == script
         assert ('--rank_table=/table' in command) == ('RANK_TABLE_FILE' in environ)
+        assert ('--rank_size=4' in command) == (environ == {'RANK_SIZE': '4'})
         assert not any('--case' in word for word in command)
 
 
@@ -229,6 +231,8 @@ def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
     (['--train_url=x', '--data_url=y', '--dataset=z'], '--data_path: is CACHE_DIR/dataset here'),
     (['--train_url=x', '--batchsize=3'], "--batchsize: unknown command line flag 'batchsize'"),
     (['--train_url=x', '--copy_interval=0'], '--copy_interval'),
+    (['--train_url=x', '--case=static_eval', '--rank_size=2'], '--case=static_eval: is for one rank'),
+    (['--train_url=c/result/x', '--cache_dir=c'], '--train_url=c/result/x: inside --cache_dir=c'),
 ])
 def test_bad_flags_are_refused_by_name(capfd, flags, words):
     from launchers import modelarts
