@@ -168,8 +168,8 @@ def test_a_base_port_that_is_in_use_is_refused():
         listener.bind(('127.0.0.1', 0))
         listener.listen(1)
         port = listener.getsockname()[1]
-        with pytest.raises(InputError, match='--base_port=%d: port %d of this machine is in use' % (port - 1, port)):
-            job.plan(asked(base_port=port - 1, rank_size=2), on_npu=False)
+        with pytest.raises(InputError, match='--base_port=%d: port %d of this machine is in use' % (port, port)):
+            job.plan(asked(base_port=port, rank_size=2), on_npu=False)
 
 
 @pytest.mark.parametrize('usable, shares', [
