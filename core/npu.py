@@ -64,10 +64,7 @@ def distributed_optimizer(optimizer, loss_scale, rank_size, is_tailing_optimizat
 
     loss_scale: False (off), True (dynamic) or a number >= 1 (static), as precision.loss_scale()
     parses it. apply_gradients() updates nothing, global_step included, after an overflow.
-    Raises InputError when the environment lacks what an all-reduce reads from it.
     """
-    if rank_size > 1:
-        _check_environment()
     if loss_scale is False and rank_size == 1:
         return optimizer
     from npu_bridge import npu_init
@@ -155,7 +152,8 @@ def _loss_scale_manager(loss_scale):
         incr_ratio=2, decr_ratio=0.5)
 
 
-def _check_environment():
+def check_environment():
+    """Raises InputError when the environment lacks what an all-reduce between NPUs reads from it."""
     for name in ('JOB_ID', 'RANK_SIZE'):
         if not os.environ.get(name):
             raise InputError('{}: not set; an all-reduce between NPUs needs the environment '

@@ -10,7 +10,8 @@ from core.errors import InputError
 
 def check(config):
     """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
-    npu.is_used(config.device)
+    if npu.is_used(config.device) and config.ranks > 1:
+        npu.check_environment()
     if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
         raise InputError('--data_path=%s: no such directory' % config.data_path)
     swa.check(config)

@@ -2,8 +2,10 @@
 import pytest
 import tensorflow as tf
 
-from core import npu
+from core import npu, plan
+from core.config import resolve
 from core.errors import InputError
+from launchers.recipes import RECIPES
 
 
 @pytest.fixture
@@ -70,10 +72,11 @@ def test_a_dynamic_loss_scale_on_many_ranks_also_reduces(npu_calls, eight_ranks)
 
 
 @pytest.mark.parametrize('missing', ['JOB_ID', 'RANK_SIZE'])
-def test_an_all_reduce_without_its_environment_is_refused(eight_ranks, monkeypatch, missing):
+def test_an_all_reduce_without_its_environment_is_refused_before_data_is_read(eight_ranks, monkeypatch, missing):
+    config = resolve(RECIPES['swa'], {}, {'RANK_SIZE': '8'})
     monkeypatch.delenv(missing)
     with pytest.raises(InputError, match=missing + ': not set; an all-reduce between NPUs needs'):
-        npu.distributed_optimizer(tf.train.GradientDescentOptimizer(0.1), False, 8)
+        plan.check(config)
 
 
 def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(npu_calls):
