@@ -163,6 +163,14 @@ def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path):
     assert {step: before[step] for step in shared} == {step: after[0][step] for step in shared}
 
 
+def test_ranks_that_resume_a_finished_run_all_end_well(start, tmp_path):
+    flags = '--output_path=%s' % tmp_path, '--train_steps=3'
+    assert start(2, *flags).statuses() == [0, 0]
+    resumed = start(2, *flags, '--resume')
+    assert resumed.statuses() == [0, 0]
+    assert ['already done 3 steps of 3' in resumed.log(rank) for rank in range(2)] == [True, True]
+
+
 def test_a_signal_to_one_rank_stops_all_after_the_same_step_with_a_checkpoint(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000')
     ranks.signal_at('\nstep 13 ', 1, signal.SIGTERM)
