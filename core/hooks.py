@@ -39,7 +39,7 @@ class StopOnBadLoss(tf.train.SessionRunHook):
     def after_run(self, run_context, run_values):
         if not math.isfinite(run_values.results):
             raise LossIsNotFinite(
-                'Loss is %s at step %d: training stopped; the last checkpoint is from before it. '
+                'Loss is %s at step %d: training stopped; checkpoints from before it are kept. '
                 'Try a smaller --learning_rate' % (run_values.results, self._clock.step))
 
 

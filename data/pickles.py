@@ -12,6 +12,8 @@ import numpy as np
 
 from core.errors import InputError
 
+LEVELS = 5  # of tuples within each other; arrays have 2
+
 
 def load(path):
     """The dict pickled in the file at `path`, its keys as str, its strings of Python 2 as bytes.
@@ -25,22 +27,41 @@ def load(path):
         raise InputError(f'{path}: {error.strerror}')
     try:
         record = _Unpickler(content, encoding='bytes').load()
+        if isinstance(record, dict):
+            return {_text(key): getattr(value, 'array', value) for key, value in record.items()}
     except Exception as error:  # garbage can end in any exception of the interpreter's
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise InputError(f'{path}: truncated, or not a pickle of arrays ({reason:.200})')
-    if not isinstance(record, dict):
-        raise InputError(f'{path}: holds a {type(record).__name__}, not a dict of arrays')
-    return {_text(key): getattr(value, 'array', value) for key, value in record.items()}
+    raise InputError(f'{path}: holds a {type(record).__name__}, not a dict of arrays')
 
 
 class _Unpickler(pickle._Unpickler):
     """An unpickler that knows the names below and no others; the one in C would reserve any memory a file asks for."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module, name):
         try:
             return _STAND_INS[module.replace('numpy._core', 'numpy.core'), name]
         except KeyError:
             raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not allowed')
+
+
+def _shallow(load_tuple):
+    """load_tuple() that refuses deep tuples: to hash one, as the key of a dict, would overflow the stack of C."""
+    def load(unpickler):
+        load_tuple(unpickler)
+        if _is_nested(unpickler.stack[-1], LEVELS):
+            raise pickle.UnpicklingError(f'it has tuples nested more than {LEVELS} deep')
+    return load
+
+
+def _is_nested(value, levels):
+    return isinstance(value, tuple) and (not levels or any(_is_nested(part, levels - 1) for part in value))
+
+
+for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _Unpickler.dispatch[_opcode[0]] = _shallow(_Unpickler.dispatch[_opcode[0]])
 
 
 class _Array:

@@ -178,6 +178,7 @@ def corrupting_dtype():
     (b'cbuiltins\neval\n(U\x03123tR.', 'builtins.eval, which is not allowed'),
     (b'cnumpy\nload\n(U\x011tR.', 'numpy.load, which is not allowed'),
     (b'c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.', 'rot13'),
+    (b'\x80\x02})' + b'\x85' * 200000 + b'K\x01s.', 'nested'),
     (pickle.dumps({'data': np.array([{}, []])}), 'not a number')])
 def test_a_hostile_pickle_is_refused(tmp_path, content, reason):
     message = refusal(cifar.cifar10, write(tmp_path, data_batch_1=content))
