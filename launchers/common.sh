@@ -12,13 +12,8 @@ source "$REPO_ROOT/launchers/ranks.sh"
 # shellcheck source=launchers/figures.sh
 source "$REPO_ROOT/launchers/figures.sh"
 
-# python -m launchers.train, but without the working directory, where another package `core` may lie,
-# and ended by Ctrl-C as by SIGTERM, not in a traceback, until core/hooks.py takes both over
-RUN_TRAINER='import sys
-del sys.path[0]
-import runpy, signal
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-runpy.run_module("launchers.train", alter_sys=True, run_name="__main__")'
+# by its path: -m would look in the working directory first, where another package `core` may lie
+TRAINER=$REPO_ROOT/launchers/train.py
 
 launch_1p() {  # CASE [FLAG...]: one rank, on ASCEND_DEVICE_ID; CASE as the trainer's --case
     check_device
@@ -48,6 +43,7 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE where no flag says how many ra
     SECONDS=0
     train "${flags[@]}"
     seconds=$SECONDS
+    prune_histories
     report_figures "$seconds" "${logs[@]}"
 }
 
@@ -65,7 +61,7 @@ check_device() {
 make_plan() {  # FLAG...
     local answer line
     declare -gA plan=()
-    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" -c "$RUN_TRAINER" "$@" --plan </dev/null) || exit
+    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" "$TRAINER" "$@" --plan </dev/null) || exit
     if [[ $'\n'$answer != *$'\n'run_dir=* ]] || asks_for_plan "$@"; then
         printf '%s\n' "$answer"
         exit
@@ -124,9 +120,6 @@ archive_previous_run() {  # DEVICE: moved, never deleted, but for what a resumed
         archive=$(new_archive "$history/$1-$(date +%Y%m%d-%H%M%S)")
         find "$run_dir/" "${moved[@]}" -exec mv -t "$archive" -- {} +
     fi
-    if [[ -n ${plan[keep_history]} && -d $history ]]; then
-        prune_history "$history" "$1" "${plan[keep_history]}"
-    fi
 }
 
 new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further ones in the same second
@@ -137,6 +130,14 @@ new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further one
         archive=$1-$((++n))
     done
     printf '%s\n' "$archive"
+}
+
+prune_histories() {  # after a run that ended well: one that failed may be a mistake, and its forerunner wanted back
+    local device history=$output_root/history
+    [[ -n ${plan[keep_history]} && -d $history ]] || return 0
+    for device in "${devices[@]}"; do
+        prune_history "$history" "$device" "${plan[keep_history]}"
+    done
 }
 
 prune_history() {  # HISTORY DEVICE N: deletes all but the device's N newest archives, nothing else

@@ -47,7 +47,7 @@ start_rank() {  # I FLAG...
     fi
     set -m  # a process group of its own, which Ctrl-C reaches once: from here, and not ignored
     ASCEND_DEVICE_ID=${devices[i]} RANK_ID=${ranks[i]} "${bind[@]}" \
-        "$PYTHON" -c "$RUN_TRAINER" "$@" >>"${logs[i]}" 2>&1 </dev/null &
+        "$PYTHON" "$TRAINER" "$@" >>"${logs[i]}" 2>&1 </dev/null &
     trainers[i]=$!
     set +m
     [[ -z $signal ]] || kill -s "$signal" "${trainers[i]}" 2>/dev/null || true

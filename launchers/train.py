@@ -1,10 +1,15 @@
 """The trainer: python3 -m launchers.train --network=cspnet --data_path=DIR [--flag=value ...]."""
 import os
+import signal
 import sys
 
-from core import checkpoints, job, npu, plan, training
-from launchers import command
-from nets.layers import fast_cpu_gradients
+if __name__ == '__main__':
+    # Ctrl-C ends it at once, not somewhere in TensorFlow's import, until core/hooks.py saves a checkpoint first.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from launchers import command  # noqa: E402 (the package first: it silences TensorFlow's warnings about names)
+from core import checkpoints, job, npu, plan, training  # noqa: E402
+from nets.layers import fast_cpu_gradients  # noqa: E402
 
 
 def act(recipe, config):

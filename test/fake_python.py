@@ -1,4 +1,4 @@
-"""Stands in for Python and the trainer: `fake_python.py -c RUN_TRAINER ...`.
+"""Stands in for Python and the trainer: `fake_python.py .../launchers/train.py ...`.
 
 It plans from a few flags, and trains by printing the golden log of its network. FAKE_TRAINER says
 what goes wrong, in all ranks or in some (`stop,3:die`: rank 3 dies, the others run until they are
@@ -120,18 +120,19 @@ def train(flags, arguments):
 
 
 def main(arguments):
-    """`-c CODE` is the trainer, or the launcher asking for TensorFlow: yes."""
-    assert arguments[0] == '-c', arguments
-    if 'launchers.train' not in arguments[1]:
+    """`-c CODE` is the launcher asking for TensorFlow: yes."""
+    program, *arguments = arguments
+    if program == '-c':
         return 0
+    assert program.endswith('/launchers/train.py'), program
     if '-h' in arguments:
         print('usage: the flags and their defaults')
         return 0
     flags = {}
-    for argument in arguments[2:]:
+    for argument in arguments:
         name, _, value = argument[2:].partition('=')
         flags[name] = value
-    return plan(flags) if 'plan' in flags else train(flags, arguments[2:])
+    return plan(flags) if 'plan' in flags else train(flags, arguments)
 
 
 sys.exit(main(sys.argv[1:]))

@@ -23,7 +23,8 @@ def trainer_of(place):
 
 
 def test_ctrl_c_while_the_trainer_loads_tensorflow_ends_it_at_once():
-    trainer = subprocess.Popen([sys.executable, '-m', 'launchers.train', '-h'], cwd=ROOT, stdout=subprocess.DEVNULL,
+    trainer = subprocess.Popen([sys.executable, os.path.join(ROOT, 'launchers', 'train.py'), '-h'],
+                               env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, universal_newlines=True)
     with open('/proc/%d/maps' % trainer.pid) as maps:
         until(lambda: maps.seek(0) == 0 and '_pywrap_tensorflow_internal' in maps.read())
@@ -199,6 +200,12 @@ def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(plac
     assert launch(place, '--keep_history=2')[0] == 0
     gone = {'0-20240101-000000', '0-20240101-000000-2'}
     assert {path.name for path in history.iterdir()} == (set(names) | {'0-20220101-000000'}) - gone
+
+
+def test_keep_history_deletes_nothing_when_the_run_fails(place):
+    launch(place)
+    assert launch(place, '--keep_history=0', **fake('die'))[0]
+    assert len(list((place / 'output' / 'history').iterdir())) == 1
 
 
 def test_without_keep_history_every_archive_stays(place):

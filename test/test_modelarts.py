@@ -16,7 +16,7 @@ SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='
                S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
 # A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
 TRAINER = '''#!/bin/sh
-case "$*" in *--plan*) ;; *launchers.train*) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
+case "$*" in *--plan*) ;; *launchers/train.py*) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
 exec "%(python)s" "%(here)s/fake_python.py" "$@"
 '''
 
