@@ -19,6 +19,7 @@ from core.report import say
 _KEPT = 5
 _PREFIX = 'model.ckpt'
 _FACTS = 'run_facts/'
+_SEED = _FACTS + 'seed'
 _BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
            tf.errors.InvalidArgumentError, tf.errors.InternalError)
 
@@ -73,10 +74,10 @@ def newest_whole(directory):
     return None, None
 
 
-def find(path, variables, network):
-    """The checkpoint that --ckpt_path names: itself, by one of its files, or the newest whole one of a directory.
+def find(path):
+    """(path, reader) of what --ckpt_path names: a checkpoint, one of its files, or a directory and so its newest one.
 
-    Raises InputError when there is none, it is damaged, or it does not hold `variables`.
+    Raises InputError when there is none, or it is damaged.
     """
     check_no_pattern('--ckpt_path', path)
     if os.path.isdir(path):
@@ -91,8 +92,12 @@ def find(path, variables, network):
             reader = _read_whole(prefix)
         except _BROKEN as error:
             raise InputError('--ckpt_path=%s: damaged: %s' % (path, str(error).splitlines()[0]))
-    _check_fits(prefix, reader, variables, network)
-    return prefix
+    return prefix, reader
+
+
+def seed(reader, default):
+    """The --seed of the run that wrote a checkpoint; `default` where it does not say."""
+    return int(reader.get_tensor(_SEED)) if reader.has_tensor(_SEED) else default
 
 
 def check_no_pattern(flag, path):
@@ -125,7 +130,7 @@ def claimed(directory, resume):
         yield
 
 
-def _check_fits(path, reader, variables, network):
+def check_fits(path, reader, variables, network):
     """Raises InputError when the checkpoint lacks one of `variables` or has it in another shape or kind."""
     shapes = reader.get_variable_to_shape_map()
     for variable in variables:
@@ -203,7 +208,7 @@ class Checkpoints:
         if not path:
             say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
             return False
-        _check_fits(path, reader, tf.global_variables(), self._network)
+        check_fits(path, reader, tf.global_variables(), self._network)
         _check_facts(path, reader, session)
         self._saver.restore(session, path)
         self._saver.recover_last_checkpoints(

@@ -46,16 +46,18 @@ def build(recipe, config, test_input, engine):
 def evaluate(recipe, config):
     """Means of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
 
-    By this process alone, whatever RANK_SIZE says.
+    By this process alone, whatever RANK_SIZE says, with the seed of the checkpoint's run.
     Raises InputError when there is no such checkpoint, or it is damaged or of another network.
     """
-    config = config._replace(rank=0, ranks=1)
-    options = npu_switches.switch_options(config, config.ranks)
+    options = npu_switches.switch_options(config, 1)
     npu.is_used(config.device)
+    path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
+    # Where a test set is drawn from the data, it is the one that the run has held out.
+    config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))
     with tf.Graph().as_default():
         built = build(recipe, config, recipe.inputs(recipe.load(config), config).test, Engine())
         variables = tf.global_variables()
-        path = checkpoints.find(config.ckpt_path or config.ckpt_dir, variables, config.network)
+        checkpoints.check_fits(path, reader, variables, config.network)
         saver = tf.train.Saver(variables)
         with tf.Session(config=npu.session_config(options, config.device)) as session:
             saver.restore(session, path)

@@ -102,7 +102,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._install = tf.group(*[w.assign(mean) for w, mean in zip(self._weights, self._means)])
         self._batch = tf.placeholder(tf.float32, [])
         self._statistics, self._see_batch = cumulative_averages(self._batch)
-        variables = self._run.step.model_variables
+        variables = self._run.step.model_variables + list(checkpoints.facts().values())
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
                                               self._run.config.network, self._run.engine, variables)
 

@@ -61,7 +61,8 @@ class _Start(tf.train.SessionRunHook):
 
     def _restore(self, session):
         if not (self._config.resume and self._saved.resume(session)) and self._config.ckpt_path:
-            path = checkpoints.find(self._config.ckpt_path, self._step.model_variables, self._config.network)
+            path, reader = checkpoints.find(self._config.ckpt_path)
+            checkpoints.check_fits(path, reader, self._step.model_variables, self._config.network)
             self._weights.restore(session, path)
             say('weights from checkpoint: %s' % path)
 

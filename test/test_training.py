@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import toy
 from core import flags
-from launchers import evaluate
+from launchers import evaluate, recipes
 
 TOY = [sys.executable, os.path.join(os.path.dirname(__file__), 'toy.py')]
 
@@ -275,6 +275,16 @@ def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
     accuracy = float(re.findall('test accuracy (.*) loss', out)[-1])
     assert lines == ['---- Final accuracy ----', 'Top-1: %.4f' % accuracy]
     assert accuracy * toy.TEST == pytest.approx(round(accuracy * toy.TEST), abs=1e-4)
+
+
+@pytest.mark.parametrize('average', [False, True])
+def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, monkeypatch, average):
+    seeds = []
+    monkeypatch.setitem(recipes.RECIPES, 'toy', toy.RECIPE._replace(
+        inputs=lambda data, config: seeds.append(config.seed) or toy.inputs(data, config)))
+    assert train('--seed=7', '--swa_start_epoch=1')[0] == 0
+    path = os.path.join(str(tmp_path), '0', 'ckpt', 'swa' if average else '')
+    assert toy.run('--ckpt_path=' + path, act=evaluate.act) == 0 and seeds == [7, 7]
 
 
 def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
