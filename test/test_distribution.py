@@ -98,20 +98,22 @@ def newest_step(directory):
     return max(int(path.suffixes[-2].split('-')[-1]) for path in (directory / 'ckpt').glob('*.index'))
 
 
-def test_four_ranks_exchange_what_numpy_computes(start, tmp_path):
-    ranks = start(4, str(tmp_path / 'RANK.npz'), script='exchange.py')
-    assert ranks.statuses() == [0] * 4
-    results = [np.load(str(tmp_path / ('%d.npz' % rank))) for rank in range(4)]
+@pytest.mark.parametrize('size', [2, 4])
+def test_ranks_exchange_what_numpy_computes(start, tmp_path, size):
+    ranks = start(size, str(tmp_path / 'RANK.npz'), script='exchange.py')
+    assert ranks.statuses() == [0] * size
+    results = [np.load(str(tmp_path / ('%d.npz' % rank))) for rank in range(size)]
     with tf.Graph().as_default(), tf.Session() as session:
         firsts = []
-        for rank in range(4):
+        for rank in range(size):
             with tf.variable_scope('rank%d' % rank):
                 firsts.append(exchange.variables(rank))
-        gradients = tf.gradients(exchange.loss(*firsts[0][:2], *exchange.batch(4)), firsts[0][:2])
+        gradients = tf.gradients(exchange.loss(*firsts[0][:2], *exchange.batch(size)), firsts[0][:2])
         session.run(tf.global_variables_initializer())
         firsts, gradients = session.run((firsts, gradients))
     for result in results:
-        assert result['sums'].tolist() == [6, 12] and result['means'].tolist() == [1.5, 3]
+        assert result['sums'].tolist() == [sum(range(size)), 2 * sum(range(size))]
+        assert result['means'].tolist() == [np.mean(range(size)), 2 * np.mean(range(size))]
         np.testing.assert_allclose(result['average'], np.mean([first[2] for first in firsts], 0), atol=1e-6)
         for name, place in (('weights', 0), ('bias', 1), ('counter', 3)):
             np.testing.assert_array_equal(result[name], firsts[0][place])
