@@ -119,6 +119,8 @@ def _parse(argv):
 def _run(job, environ):
     command, child_environ = _command(job, environ), _child_environ(environ)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
+    if job.own['data_url']:
+        _make(job)
     planned = subprocess.run(command + ['--plan'], env=child_environ, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, universal_newlines=True)
     if planned.returncode:
@@ -138,6 +140,14 @@ def _run(job, environ):
         return _fail('%s; the results are kept in %s' % (error, ' '.join(job.folders)), status or 1)
     say('results are in %s' % job.own['train_url'])
     return status
+
+
+def _make(job):
+    """Makes the directory for the data set, which the launcher's plan wants to be there before the data is."""
+    try:
+        os.makedirs(job.data, exist_ok=True)
+    except OSError as error:
+        raise InputError('--cache_dir=%s: %s cannot be made: %s' % (job.own['cache_dir'], job.data, error.strerror))
 
 
 def _on_this_server(job, plan):

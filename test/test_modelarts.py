@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+import test_cifar
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 BOOT = os.path.join(os.path.dirname(HERE), 'launchers', 'boot_modelarts.py')
 CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
@@ -49,7 +51,7 @@ def boot(place, *flags, **environment):
     for name, default in (('data_url', 'data'), ('train_url', 'out')):
         if not any(flag.startswith('--' + name) for flag in flags):
             words.append('--%s=%s' % (name, place / default))
-    environment = dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0', **environment)
+    environment = dict(dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0'), **environment)
     return subprocess.Popen([sys.executable, BOOT] + words + list(flags), env=environment, cwd=str(place),
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
@@ -128,13 +130,29 @@ def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
         assert server.facts['key'] not in text and server.facts['secret'] not in text
 
 
+def test_the_real_trainer_trains_on_what_was_copied_in(place):
+    test_cifar.write(place / 'cifar')
+    job = boot(place, '--data_url=%s' % (place / 'cifar'), '--network=cutmix', '--batch_size=2', '--train_steps=2',
+               PYTHON=sys.executable)
+    status, stdout, _ = ended(job)
+    assert status == 0 and 'Final Performance' in stdout
+    results = place / 'out' / '0'
+    assert (results / 'train_0.log').exists() and (results / 'ckpt' / 'model.ckpt-2.index').exists()
+
+
+def test_a_cache_that_cannot_be_made_is_refused_by_name(place):
+    (place / 'cache').write_text('a file')
+    status, _, stderr = ended(boot(place))
+    assert status == 2 and stderr.startswith('--cache_dir=%s: ' % (place / 'cache'))
+
+
 def test_a_wrong_key_is_said_in_one_line_and_nothing_runs(place, server):
     environment = dict(server.environment, AWS_SECRET_ACCESS_KEY='wrong-and-secret')
     status, stdout, stderr = ended(boot(place, '--data_url=s3://bucket/set', '--train_url=s3://bucket/job 2',
                                         **environment))
     assert (status, stdout, stderr.count('\n')) == (2, '', 1)
     assert stderr.startswith('s3://bucket/job 2: SignatureDoesNotMatch') and 'wrong-and' not in stderr
-    assert not (place / 'cache').exists()
+    assert not (place / 'cache' / 'result').exists()
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(place, server):
@@ -268,7 +286,7 @@ class file:
         if dst_url == "obs://bucket/away":
             raise RuntimeError("no answer")
         if src_url.startswith("obs://"):
-            os.makedirs(dst_url)
+            os.makedirs(dst_url, exist_ok=True)
 '''.replace('\\\\n', '\\n')
 
 
