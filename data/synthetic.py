@@ -13,7 +13,8 @@ import tensorflow as tf
 from data.dataset import DataSet, Split
 
 TRAIN, TEST = 2048, 512  # images, unless asked otherwise
-FILES = 400  # of cats and dogs together
+FILES = 400  # of cats and dogs together, at least
+FILES_A_RANK = 200  # when there are many
 
 
 def cifar10(train=TRAIN, test=TEST, seed=0):

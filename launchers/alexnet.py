@@ -31,7 +31,7 @@ def load(config):
         return cats_dogs.cats_dogs(config.data_path, config.seed)
     directory = tempfile.mkdtemp(prefix='cats_dogs-')
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    synthetic.write_cats_dogs(directory)
+    synthetic.write_cats_dogs(directory, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
     return cats_dogs.cats_dogs(directory, config.seed)
 
 

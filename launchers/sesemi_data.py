@@ -94,7 +94,8 @@ def augment(images, seed, flips):
 
 
 def _steps_per_epoch(config):
-    return pipeline.steps_per_epoch(config.labels, config.batch_size, config.ranks)
+    """At least one: labels that are fewer than the images of all ranks repeat within a step."""
+    return max(pipeline.steps_per_epoch(config.labels, config.batch_size) // config.ranks, 1)
 
 
 def _at_least(count, split):

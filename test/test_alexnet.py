@@ -207,6 +207,14 @@ def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, 
         assert run(evaluate, data_path, flag)[:2] == (0, 'test accuracy 100\n')
 
 
+def test_eight_ranks_have_a_batch_each_of_the_built_in_files(monkeypatch):
+    monkeypatch.setattr(synthetic, 'write_cats_dogs', lambda directory, count: [
+        open('%s/%s.%d.jpg' % (directory, kind, n), 'w').close() for n in range(count // 2) for kind in ('cat', 'dog')])
+    config = resolve(RECIPES['alexnet'], {'case': 'performance'}, {'RANK_SIZE': '8'})
+    with tf.Graph().as_default():
+        assert alexnet.inputs(alexnet.load(config), config).train.batches == 1
+
+
 def test_too_many_files_that_are_no_images_end_the_run_by_name(run, files):
     for number in 0, 1, 2:
         (files / ('cat.%d.jpg' % number)).write_bytes(b'no image')

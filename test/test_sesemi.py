@@ -145,6 +145,14 @@ def test_an_epoch_shows_each_labelled_image_six_times_and_others_in_six_poses(la
     assert all((a == b).all() for pair in zip(again, batches[2]) for a, b in zip(*pair))
 
 
+def test_an_epoch_of_fewer_labels_than_the_ranks_take_in_a_step_is_one_step():
+    settled = settle()._replace(ranks=8, rank=7)
+    assert settled.labels < settled.ranks * settled.batch_size
+    with tf.Graph().as_default():
+        data = sesemi_data.Data(numbered(settled.labels), numbered(200), numbered(4))
+        assert sesemi_data.inputs(data, settled).train.batches == 1
+
+
 def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, monkeypatch):
     fitted = []
     monkeypatch.setattr(whitening, 'fit_whitening', lambda images: fitted.append(len(images)) or whitening.Whitening(
