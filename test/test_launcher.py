@@ -139,7 +139,8 @@ def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(place):
     lines = stderr.splitlines()
     assert status == 128 + signal.SIGKILL and 'Final result' not in stdout
     assert lines[0] == 'line 81' and lines[-2] == 'the last words' and len(lines) == 21
-    assert lines[-1] == ('training ended with status 137; the lines above end its log, %s' % log)
+    assert lines[-1] == ('training ended with status 137 (killed, as when memory runs out); the lines above end its '
+                         'log, %s' % log)
     assert list(tree(place / 'output')) == ['0/train_0.log']
 
 

@@ -132,7 +132,8 @@ def test_when_a_rank_fails_the_others_are_stopped_and_its_log_and_status_shown(p
     lines = stderr.splitlines()
     assert status == 128 + signal.SIGKILL and 'Final result' not in stdout
     assert lines[0] == 'line 81' and lines[-2] == 'the last words' and len(lines) == 21
-    assert lines[-1] == ('rank 1 of 3 ended with status 137; the lines above end its log, %s' % log_of(place, 1))
+    assert lines[-1] == ('rank 1 of 3 ended with status 137 (killed, as when memory runs out); the lines above end '
+                         'its log, %s' % log_of(place, 1))
     assert not list((place / 'output').rglob('*_perf*'))
 
 
