@@ -20,6 +20,7 @@ _KEPT = 5
 _PREFIX = 'model.ckpt'
 _FACTS = 'run_facts/'
 _SEED = _FACTS + 'seed'
+_WORDS = ('network', 'task', 'unlabeled')  # facts that are words; a checkpoint has their checksums
 _BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
            tf.errors.InvalidArgumentError, tf.errors.InternalError)
 
@@ -32,8 +33,8 @@ def add_facts(**facts):
 
 def settings(config):
     """Those of the facts that `config` alone tells."""
-    return dict(network=zlib.crc32(config.network.encode()), batch_size=config.batch_size, ranks=config.ranks,
-                seed=config.seed)
+    words = {name: zlib.crc32(str(getattr(config, name)).encode()) for name in _WORDS}
+    return dict(words, batch_size=config.batch_size, ranks=config.ranks, seed=config.seed)
 
 
 def facts():
@@ -145,8 +146,8 @@ def _check_facts(path, reader, session):
     for name, now in session.run(facts()).items():
         then = reader.get_tensor(_FACTS + name)
         if then != now:
-            raise InputError('--resume: the run in %s has %s=%d, this one %d; resume it as it was started' % (
-                path, name, then, now))
+            found = 'another --%s' % name if name in _WORDS else '%s=%d, this one %d' % (name, then, now)
+            raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))
 
 
 def nothing_left(config, step, steps):

@@ -43,6 +43,9 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE where no flag says how many ra
     SECONDS=0
     train "${flags[@]}"
     seconds=$SECONDS
+    if nothing_was_left; then
+        return
+    fi
     prune_histories
     report_figures "$seconds" "${logs[@]}"
 }
@@ -130,6 +133,12 @@ new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further one
         archive=$1-$((++n))
     done
     printf '%s\n' "$archive"
+}
+
+nothing_was_left() {  # where ranks are on several servers, only the trainers know that a resumed run is done
+    local last
+    last=$(tail -n 1 -- "${logs[0]}")
+    [[ $last == '--resume: '*' has already done '* ]] && printf '%s\n' "$last"
 }
 
 prune_histories() {  # after a run that ended well: one that failed may be a mistake, and its forerunner wanted back

@@ -105,6 +105,9 @@ def train(flags, arguments):
         print('\n'.join('line %d' % n for n in range(100)))
         print('the last words', file=sys.stderr)
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == 'done':
+        print('--resume: the run in here has already done 3 steps of 3; raise --train_steps to go on')
+        return
     if fault.startswith('exit'):
         sys.exit(int(fault[4:]))
     if 'LIVE_FD' in os.environ:

@@ -1,5 +1,8 @@
 """Starts the launchers, test/train_*.sh, for tests."""
+import contextlib
 import os
+import random
+import socket
 import subprocess
 import time
 
@@ -49,6 +52,16 @@ def until(fact, seconds=30):
         assert time.time() < deadline, 'it never came true'
         time.sleep(0.02)
     return fact()
+
+
+def free_ports(count):
+    """The first of so many ports in a row that are free now; below those of outgoing connections."""
+    while True:
+        first = random.randrange(15000, 32000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(('', port))
+            return first
 
 
 def is_running(pid):

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from launching import fake, is_running, launch, start, tree, until
+from launching import fake, free_ports, is_running, launch, start, tree, until
 
 CASE = 'CSPNet_ID0840_for_TensorFlow_bs64_%dp_perf'
 PERFORMANCE = {'script': 'train_performance_8p.sh', 'device': None}
@@ -108,15 +108,16 @@ def test_without_taskset_the_ranks_are_not_bound_and_that_is_said(place):
 
 
 def test_a_server_of_several_starts_its_own_ranks_only(place):
-    table = place / 'table.json'
+    table, port = place / 'table.json', free_ports(2)
     table.write_text(json.dumps(TABLE))
-    status, _, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=15000',
+    status, _, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % port,
                                **dict(PERFORMANCE, **fake('3:slow')))
     assert (status, stderr) == (0, '')
     assert sorted(path.name for path in (place / 'output').iterdir()) == ['.lock-3', '.lock-4', '3', '4']
     rank = place_of_rank(place, 3)
     assert (rank['RANK_ID'], rank['RANK_SIZE'], rank['RANK_TABLE_FILE']) == ('3', '4', str(table))
-    assert rank['RANK_ADDRESSES'] == '192.0.2.1:15000,192.0.2.1:15001,192.0.2.2:15000,192.0.2.2:15001'
+    assert rank['RANK_ADDRESSES'] == ','.join(
+        '192.0.2.%d:%d' % (server, port + i) for server in (1, 2) for i in range(2))
     assert float(case_log(place, 4, CASE % 4)['ActualFPS']) == (1250 + 250) / 2 * 4
 
 
@@ -192,6 +193,13 @@ def test_the_previous_run_of_every_device_is_moved_to_the_history(place):
         assert launch(place, '--rank_size=2', **PERFORMANCE)[0] == 0
     archives = sorted(path.name[0] for path in (place / 'output' / 'history').iterdir())
     assert archives == ['0', '1']
+
+
+def test_a_finished_run_of_several_servers_is_no_failure_when_resumed(place):
+    (place / 'table.json').write_text(json.dumps(TABLE))
+    flags = ['--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % free_ports(2), '--resume']
+    status, stdout, stderr = launch(place, *flags, **dict(PERFORMANCE, **fake('done')))
+    assert (status, stderr) == (0, '') and 'already done 3 steps of 3' in stdout.splitlines()[-1]
 
 
 def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):

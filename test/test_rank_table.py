@@ -10,6 +10,7 @@ import pytest
 from core import config, job, rank_table
 from core.errors import InputError
 from launchers.recipes import RECIPES
+from launching import free_ports
 
 TWO_SERVERS = {
     'server_count': '2',
@@ -119,12 +120,12 @@ def test_a_single_rank_is_on_the_device_of_the_environment_and_needs_no_table_an
 
 
 def test_a_given_table_says_how_many_ranks_and_on_what_devices(write):
-    path = write(TWO_SERVERS)
-    plan = job.plan(asked(rank_table=path, base_port=7000), on_npu=False)
+    path, port = write(TWO_SERVERS), free_ports(2)
+    plan = job.plan(asked(rank_table=path, base_port=port), on_npu=False)
     assert (plan.rank_size, plan.ranks, plan.devices) == (3, (0, 1), (5, 2))
     assert (plan.rank_table_file, plan.rank_table) == (path, '')
     with pytest.raises(InputError, match='--rank_size=2: .* has 3 ranks'):
-        job.plan(asked(rank_table=path, rank_size=2, base_port=7000), on_npu=False)
+        job.plan(asked(rank_table=path, rank_size=2, base_port=port), on_npu=False)
 
 
 def test_a_server_is_known_by_its_address_or_by_its_name(write):
@@ -145,9 +146,9 @@ def test_a_server_that_cannot_be_told_is_asked_for(write, server_id, words):
 
 
 def test_ranks_of_several_servers_meet_at_the_ports_from_base_port_on(write):
-    path = write(TWO_SERVERS)
-    plan = job.plan(asked(rank_table=path, base_port=7000), on_npu=False)
-    assert plan.rank_addresses == '127.0.0.1:7000,127.0.0.1:7001,192.0.2.7:7000'
+    path, port = write(TWO_SERVERS), free_ports(2)
+    plan = job.plan(asked(rank_table=path, base_port=port), on_npu=False)
+    assert plan.rank_addresses == '127.0.0.1:%d,127.0.0.1:%d,192.0.2.7:%d' % (port, port + 1, port)
     with pytest.raises(InputError, match='--base_port: needed with several servers'):
         job.plan(asked(rank_table=path), on_npu=False)
     assert job.plan(asked(rank_table=path), on_npu=True).rank_addresses == ''

@@ -167,7 +167,7 @@ def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
     assert steps_saved(tmp_path / '0' / 'ckpt') == [10, 20]
 
 
-@pytest.mark.parametrize('change', ['--batch_size=4', '--seed=7'])
+@pytest.mark.parametrize('change', ['--batch_size=4', '--seed=7', '--task=svhn'])
 def test_resume_refuses_another_sequence_of_batches(train, change):
     train()
     status, _, error = train('--resume', '--train_epochs=9', change)

@@ -63,7 +63,7 @@ def adam(learning_rate, config):
 
 RECIPE = Recipe(
     defaults=dict(train_epochs=3, batch_size=BATCH, learning_rate=1e-2, weight_decay=1e-4, display_step=1,
-                  val_epoch=1),
+                  val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
     load=load, inputs=inputs, model=supervised.classifier(net), learning_rate=constant_learning_rate,
     optimizer=adam, log=lambda config: Log())
