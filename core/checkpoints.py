@@ -9,10 +9,10 @@ import fcntl
 import glob
 import os
 import re
-import zlib
 
 import tensorflow as tf
 
+from core.config import checksum
 from core.errors import InputError
 from core.report import say
 
@@ -33,7 +33,7 @@ def add_facts(**facts):
 
 def settings(config):
     """Those of the facts that `config` alone tells."""
-    words = {name: zlib.crc32(str(getattr(config, name)).encode()) for name in _WORDS}
+    words = {name: checksum(getattr(config, name)) for name in _WORDS}
     return dict(words, batch_size=config.batch_size, ranks=config.ranks, seed=config.seed)
 
 

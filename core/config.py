@@ -202,10 +202,14 @@ def resolve(recipe, given, environ):
     return config
 
 
+def checksum(value):
+    """A whole number below 2 ** 31, as numbers that ranks exchange have to be (core/npu.py)."""
+    return zlib.crc32(repr(value).encode()) >> 1
+
+
 def checksums(config):
-    """{name: whole number below 2 ** 31} of the fields that must have the same values on all ranks."""
-    names = [field.name for field in FIELDS if field.name not in _OF_A_SERVER]
-    return {name: zlib.crc32(repr(getattr(config, name)).encode()) >> 1 for name in names}
+    """{name: checksum} of the fields that must have the same values on all ranks."""
+    return {field.name: checksum(getattr(config, field.name)) for field in FIELDS if field.name not in _OF_A_SERVER}
 
 
 def _check_needs(config, given):

@@ -2,7 +2,7 @@
 import pytest
 import tensorflow as tf
 
-from core import npu, plan
+from core import checkpoints, npu, plan
 from core.config import resolve
 from core.errors import InputError
 from launchers.recipes import RECIPES
@@ -104,6 +104,19 @@ def test_a_broadcast_brings_the_roots_weights_and_counters(npu_calls):
         session.run(synchronise)
         assert session.run(weights).tolist() == [7, 7] and session.run(steps) == 7
     assert npu_calls[0] == ('broadcast', 'weights', 0) and len(npu_calls) == 2
+
+
+@pytest.mark.parametrize('network', RECIPES)
+def test_the_facts_of_every_network_survive_the_broadcast(npu_calls, monkeypatch, network):
+    monkeypatch.setenv('RANK_ID', '0')
+    config = resolve(RECIPES[network], {'network': network, 'case': 'performance', 'seed': 2 ** 31 - 1}, {})
+    with tf.Graph().as_default(), tf.Session() as session:
+        checkpoints.add_facts(**checkpoints.settings(config))
+        as_rank_0 = npu.broadcast(tf.global_variables())
+        session.run(tf.global_variables_initializer())
+        before = session.run(checkpoints.facts())
+        session.run(as_rank_0)
+        assert session.run(checkpoints.facts()) == before
 
 
 def test_dropout_on_an_npu_is_its_own(npu_calls):
