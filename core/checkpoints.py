@@ -1,7 +1,8 @@
 """Checkpoints: saving, and finding, checking and restoring the newest whole one.
 
 A checkpoint holds every global variable: weights, optimizer slots, the step, the means of the epoch so far, the
-loss scale; and the facts of its run, so that nobody resumes it on another sequence of batches.
+loss scale; and the facts of its run, so that nobody resumes it on another sequence of batches. Those of ckpt/swa/
+hold the network's variables and the facts.
 TensorFlow writes the index last, so that a save cut short leaves no checkpoint, only temporary files.
 """
 import contextlib
@@ -88,7 +89,7 @@ def find(path):
     else:
         prefix = re.sub(r'\.(index|meta|data-\d+-of-\d+)$', '', path)
         if not os.path.exists(prefix + '.index'):
-            raise InputError('--ckpt_path=%s: no such checkpoint' % path)
+            raise InputError('--ckpt_path=%s: no such checkpoint; give DIR/%s-STEP or the directory' % (path, _PREFIX))
         try:
             reader = _read_whole(prefix)
         except _BROKEN as error:
@@ -125,20 +126,21 @@ def claimed(directory, resume):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError('%s: another run is writing its checkpoints there' % directory)
+            raise InputError('%s: another run is writing its checkpoints there; wait for it, or choose another '
+                             'directory' % directory)
         if not resume:
             check_unused(directory)
         yield
 
 
 def check_fits(path, reader, variables, network):
-    """Raises InputError when the checkpoint lacks one of `variables` or has it in another shape or kind."""
+    """Raises InputError when the checkpoint lacks one of `variables` or has it in another shape."""
     shapes = reader.get_variable_to_shape_map()
     for variable in variables:
         name = variable.op.name
         if shapes.get(name) != variable.shape.as_list():
-            raise InputError('%s: not a checkpoint of this %s: %s is %s there, %s here' % (
-                path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
+            raise InputError('%s: not a checkpoint of this %s: %s is %s there, %s here; give the flags it was trained '
+                             'with' % (path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
 
 
 def _check_facts(path, reader, session):
@@ -151,7 +153,7 @@ def _check_facts(path, reader, session):
 
 
 def nothing_left(config, step, steps):
-    """The line about a run that has done all of its steps."""
+    """The line about a run that has done all of its steps, which launchers/common.sh knows by these words."""
     return '--resume: the run in %s has already done %d steps of %d; raise --train_%s to go on' % (
         config.ckpt_dir, step, steps, 'steps' if config.train_steps else 'epochs')
 
@@ -171,7 +173,10 @@ def finished(config):
 
 
 class Checkpoints:
-    """The checkpoints of one run in one directory. Rank 0 of `engine` writes and reads them."""
+    """The checkpoints of one run in one directory. Rank 0 of `engine` writes and reads them.
+
+    variables: what they hold; None for all global variables.
+    """
 
     def __init__(self, directory, network, engine, variables=None):
         self._directory, self._network, self._rank = directory, network, engine.rank

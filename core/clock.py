@@ -1,4 +1,4 @@
-"""Clock: which step it is and how long steps take; the first hook of every run."""
+"""Clock: which step it is and how long steps take; of all hooks the first to see a step."""
 import time
 
 import tensorflow as tf
@@ -7,7 +7,7 @@ WARMUP_STEPS = 5
 
 
 class Clock(tf.train.SessionRunHook):
-    """Counts finished steps on the host and times session.run, and nothing else.
+    """Counts finished steps on the host and times them, with the questions that other hooks ask before a step.
 
     global_step fetched beside train_op may be read before or after its update, so it is read once, when
     the session starts, and counted from there. Time between steps (evaluation, checkpoints) is left out.
@@ -58,10 +58,12 @@ class Clock(tf.train.SessionRunHook):
 
     @property
     def at_epoch_end(self):
+        """Whether the last run finished an epoch, or the run."""
         return self.passed(self.steps_per_epoch) or self.at_end
 
     @property
     def at_end(self):
+        """Whether all steps are finished."""
         return self.step >= self.steps
 
     @property

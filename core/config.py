@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Tuple
 
 from core import precision, values
 from core.errors import InputError
+from core.rank_table import MOST_DEVICES
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECIPE = object()
@@ -21,6 +22,7 @@ CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 
 
 class Field(NamedTuple):
+    """A row of the command line."""
     name: str
     kind: values.Kind
     default: Any
@@ -70,7 +72,7 @@ FIELDS = (
           ('DISPLAY_STEP', 'log_steps')),
     Field('val_epoch', _positive, RECIPE, 'epochs between evaluations', ('VAL_EPOCH',)),
     # Hyper-parameters.
-    Field('batch_size', _positive, RECIPE, 'images a step', ('batch',)),
+    Field('batch_size', _positive, RECIPE, 'examples a step, of each rank', ('batch',)),
     Field('learning_rate', _rate, RECIPE, 'initial learning rate', ('LEARNING_RATE', 'base_lr')),
     Field('momentum', values.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
     Field('weight_decay', values.number(least=0), RECIPE,
@@ -106,7 +108,7 @@ FIELDS = (
           needs=('swa_start_epoch',)),
     Field('verbose', values.whole(0, 1), 1, '1 prints when stochastic weight averaging starts and ends, 0 does not',
           needs=('swa_start_epoch',)),
-    # Precision and the NpuOptimizer switches (contract.md section 4); core/npu.py checks them.
+    # Precision and the NpuOptimizer switches (contract.md section 4); core/npu_switches.py checks them.
     Field('loss_scale', precision.loss_scale(), False, 'scale of the loss against float16 underflow'),
     Field('precision_mode', values.text(), None,
           'precision_mode of the NpuOptimizer; unset: the adapter\'s default'),
@@ -127,7 +129,7 @@ FIELDS = (
           'JSON file of the servers, devices and ranks; unset: the first devices of this server'),
     Field('server_id', values.text(), None,
           'which server of --rank_table this is; unset: the one with an address of this machine'),
-    Field('base_port', values.whole(least=1, most=65528), None,
+    Field('base_port', values.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
           'off an NPU, port of a server\'s first rank, the next ones follow; unset: free ports, if all '
           'ranks are on one server'),
     Field('connect_timeout', _positive, 300, 'seconds to wait for the other ranks at the start'),
@@ -139,7 +141,7 @@ FIELDS = (
 # Where this process stands among its peers: from the environment, never from a flag.
 _ENVIRONMENT = ('device_id', 'rank', 'ranks', 'addresses')
 
-# What may differ between the servers of a job: places, and what rank 0 alone acts on.
+# What may differ between the servers of a job: places, what rank 0 alone acts on, and what changes no step.
 _OF_A_SERVER = ('data_path', 'output_path', 'modeldir', 'ckpt_path', 'summary', 'resume', 'keep_history', 'device',
                 'mixlist_file', 'fusion_off_file', 'rank_size', 'rank_table', 'server_id', 'base_port',
                 'connect_timeout', 'print_config', 'plan')
@@ -156,10 +158,12 @@ class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_E
 
     @property
     def ckpt_dir(self):
+        """Directory of the checkpoints."""
         return os.path.abspath(self.modeldir or os.path.join(self.run_dir, 'ckpt'))
 
     @property
     def summary_dir(self):
+        """Directory of the TensorBoard summaries."""
         return os.path.abspath(self.summary or os.path.join(self.run_dir, 'summary'))
 
     @property
@@ -176,8 +180,8 @@ class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_E
 def resolve(recipe, given, environ):
     """The Config of a run: `given` (field -> value) laid over the recipe's and the table's values.
 
-    Raises InputError for a case the network does not have, a hyper-parameter it does not use, data
-    that is missing, or an environment that makes no sense.
+    Raises InputError for a case the network does not have, a hyper-parameter it does not use, flags that exclude or
+    need each other, data that is missing, or an environment that makes no sense.
     """
     settled = {f.name: None if f.default is RECIPE else f.default for f in FIELDS}
     case = given.get('case', settled['case'])
@@ -186,7 +190,7 @@ def resolve(recipe, given, environ):
                          % (case, ', '.join(recipe.cases)))
     for field in FIELDS:
         if field.default is RECIPE and field.name in given and field.name not in recipe.defaults:
-            raise InputError('--%s: this network has no such parameter' % field.name)
+            raise InputError('--%s: this network has no such parameter; -h says which have it' % field.name)
     if 'train_steps' in given and 'train_epochs' in given:
         raise InputError('--train_steps and --train_epochs: give one of them')
     settled.update(recipe.defaults)
@@ -200,6 +204,11 @@ def resolve(recipe, given, environ):
         raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
                          % (config.rank_size, config.ranks))
     return config
+
+
+def field(name):
+    """The Field of that name."""
+    return next(row for row in FIELDS if row.name == name)
 
 
 def checksum(value):
@@ -223,7 +232,7 @@ def _check_needs(config, given):
 
 
 def _placement(environ):
-    names = (('device_id', 'ASCEND_DEVICE_ID', '0', values.whole(0, 7)),
+    names = (('device_id', 'ASCEND_DEVICE_ID', '0', values.whole(0, MOST_DEVICES - 1)),
              ('ranks', 'RANK_SIZE', '1', values.whole(1)),
              ('rank', 'RANK_ID', '0', values.whole(0)))
     placement = {'addresses': tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(',')))}

@@ -50,7 +50,7 @@ class Engine:
         return list(tensors)
 
     def meet(self, numbers):
-        """The whole numbers as rank 0 has them; the first exchange, before there is a graph.
+        """The whole numbers as rank 0 has them; the first exchange, in a graph of its own.
 
         On NPUs nothing is exchanged: HCCL has its own limit to the time that ranks wait for each other.
         """

@@ -9,7 +9,10 @@ from core.distribution import Engine
 
 
 class Evaluation(NamedTuple):
-    """A built test graph. Called with a session it returns {'loss': ..., 'accuracy': ..., ...}."""
+    """A built test graph. Called with a session it returns {'loss': ..., 'accuracy': ..., ...}.
+
+    A call raises InputError when too many files of the test set cannot be decoded.
+    """
     input: Any                     # data.pipeline.Input of (x, y, weight)
     names: List[str]               # of the scores, 'loss' among them
     sums: Any                      # [scores + 1], over the rows of a batch that count, and the number of these rows
@@ -50,7 +53,7 @@ def evaluate(recipe, config):
     Raises InputError when there is no such checkpoint, or it is damaged or of another network.
     """
     options = npu_switches.switch_options(config, 1)
-    npu.is_used(config.device)
+    npu.is_used(config.device)  # loads npu_bridge, where it is installed, before there is a session
     path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
     # Where a test set is drawn from the data, it is the one that the run has held out.
     config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))

@@ -94,7 +94,7 @@ def usage(recipes):
 
 
 def describe(fields, recipes):
-    """Lines about every flag of `fields`: spellings, meaning, default."""
+    """Lines about every flag of `fields`: spellings, meaning, default, and that of each of `recipes` {name: Recipe}."""
     lines = []
     for field in fields:
         names = ', '.join('--' + name for name in (field.name,) + field.aliases)
@@ -110,8 +110,9 @@ def _default(field, recipes):
     if field.default is not config_lib.RECIPE:
         rows.append('unset' if field.default in (None, ()) else str(field.default))
     for name, recipe in recipes.items():
-        if field.name in recipe.defaults:
-            cases = ['%s in a %s run' % (case[field.name], label.replace('_', '-'))
-                     for label, case in recipe.cases.items() if field.name in case]
-            rows.append('%s %s' % (name, ', '.join([str(recipe.defaults[field.name])] + cases)))
+        cases = ['%s in a %s run' % (case[field.name], label.replace('_', '-'))
+                 for label, case in recipe.cases.items() if field.name in case]
+        own = [str(recipe.defaults[field.name])] if field.name in recipe.defaults else []
+        if own or cases:
+            rows.append('%s %s' % (name, ', '.join(own + cases)))
     return '; '.join(rows)

@@ -19,7 +19,10 @@ _CONNECT_SECONDS = 10
 
 
 def make_dirs(url):
-    """Makes the directory, unless it is there, and so shows that one may write there."""
+    """Makes the directory, unless it is there, and so shows that one may write there.
+
+    It, exists() and copy_parallel() raise ConnectionError when the server is away and tf.errors.OpError for the rest.
+    """
     url = _reachable(url)
     if _is_s3(url):
         _names(url)  # on a wrong key MakeDirs fails without a reason

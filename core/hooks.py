@@ -1,4 +1,4 @@
-"""Hooks around a step that every run has."""
+"""Hooks around a step that a run of any network has."""
 import math
 import os
 import shutil

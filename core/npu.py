@@ -102,17 +102,17 @@ def all_reduce(tensor):
     return npu_init.hccl_ops.allreduce(tensor, 'sum', fusion=0)
 
 
-def broadcast(variables, root_rank=0):
-    """An op that gives the variables the values they have on root_rank.
+def broadcast(variables):
+    """An op that gives the variables the values they have on rank 0.
 
-    Whole numbers, which are counts here, travel as int32: not every HCCL knows int64.
+    Whole numbers, all below 2 ** 31 here (config.checksum), travel as int32: not every HCCL knows int64.
     """
     from npu_bridge import npu_init
     assignments = []
     for variable in variables:
         dtype = variable.dtype.base_dtype
         sent = variable if dtype.is_floating else tf.cast(variable, tf.int32)
-        received, = npu_init.hccl_ops.broadcast([sent], root_rank)
+        received, = npu_init.hccl_ops.broadcast([sent], 0)
         assignments.append(tf.assign(variable, tf.cast(received, dtype)))
     return tf.group(*assignments)
 
@@ -128,8 +128,8 @@ def _import_npu_bridge(flag):
     try:
         importlib.import_module('npu_bridge.npu_init')
     except ImportError as error:
-        raise InputError('--device={}: npu_bridge is installed but cannot be imported ({}); source '
-                         "Ascend's set_env.sh or use --device=cpu".format(flag, error)) from error
+        raise InputError('--device=%s: npu_bridge is installed but cannot be imported (%s); source '
+                         "Ascend's set_env.sh or use --device=cpu" % (flag, error)) from error
 
 
 def _written_defaults(options):
@@ -156,5 +156,5 @@ def check_environment():
     """Raises InputError when the environment lacks what an all-reduce between NPUs reads from it."""
     for name in ('JOB_ID', 'RANK_SIZE'):
         if not os.environ.get(name):
-            raise InputError('{}: not set; an all-reduce between NPUs needs the environment '
-                             'variables JOB_ID and RANK_SIZE'.format(name))
+            raise InputError('%s: not set; an all-reduce between NPUs needs the environment variables JOB_ID and '
+                             'RANK_SIZE; test/train_*_8p.sh set them' % name)

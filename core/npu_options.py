@@ -109,12 +109,12 @@ def parse_option(flag, key, text):
     """
     if key not in OPTIONS:
         near = difflib.get_close_matches(key, OPTIONS, n=1)
-        hint = 'did you mean {}?'.format(*near) if near else 'known are ' + ', '.join(OPTIONS)
-        raise InputError('{}: there is no NPU option {}; {}'.format(flag, key, hint))
+        hint = 'did you mean %s?' % near[0] if near else 'known are ' + ', '.join(OPTIONS)
+        raise InputError('%s: there is no NPU option %s; %s' % (flag, key, hint))
     try:
         return OPTIONS[key].kind.parse(text)
     except ValueError as error:
-        raise InputError('{}: {}'.format(flag, error)) from None
+        raise InputError('%s: %s' % (flag, error)) from None
 
 
 def faults(options, rank_size):
@@ -145,15 +145,15 @@ def check_iterations(options, total_steps, checkpoint_steps):
     iterations = options.get('iterations_per_loop', 1)
     for what, steps in (('training steps', total_steps), ('steps a checkpoint', checkpoint_steps)):
         if steps % iterations:
-            raise InputError('--npu_option=iterations_per_loop={}: the {} {} are no multiple of it'
-                             .format(iterations, steps, what))
+            raise InputError('--npu_option=iterations_per_loop=%d: the %d %s are no multiple of it; change one of them'
+                             % (iterations, steps, what))
 
 
 def describe_options():
     """The table for a help text: one line a key, with its default, meaning and values."""
-    return '\n'.join('{} ({}): {}; {}'.format(key, 'unset' if option.default in (None, '')
-                                              else option.default, option.meaning,
-                                              option.kind.allowed)
+    def default(option):
+        return 'unset' if option.default in (None, '') else option.default
+    return '\n'.join('%s (%s): %s; %s' % (key, default(option), option.meaning, option.kind.allowed)
                      for key, option in OPTIONS.items())
 
 

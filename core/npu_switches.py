@@ -15,23 +15,21 @@ class _Set(NamedTuple):
 def switch_options(config, rank_size=1):
     """{key: typed value} of every NpuOptimizer option that the command line sets.
 
-    `config` has the attributes precision_mode, data_dump_step, mixlist_file, fusion_off_file (text
-    or None; empty is None), over_dump, data_dump_flag, profiling, use_mixlist, fusion_off_flag
-    (bool), npu_option (a list of 'key=value') and output_path. The folders that --over_dump,
-    --data_dump_flag and --profiling write to need not be there yet: see output_folders().
+    config: core.config.Config. The folders that --over_dump, --data_dump_flag and --profiling write to need not be
+    there yet: see output_folders().
     Raises InputError naming flag, value and what is allowed.
     """
     _check_switches(config)
     settings = {}
     for flag, key, value in list(_own_settings(config)) + list(_typed_settings(config)):
         if key in settings:
-            raise InputError('{}: {} is already set by {}'.format(flag, key, settings[key].flag))
+            raise InputError('%s: %s is already set by %s' % (flag, key, settings[key].flag))
         settings[key] = _Set(flag, value)
     options = {key: setting.value for key, setting in settings.items()}
     fault = next(faults(options, rank_size), None)
     if fault:
         key, message = fault
-        raise InputError('{}: {}'.format(settings[key].flag, message))
+        raise InputError('%s: %s' % (settings[key].flag, message))
     return options
 
 
@@ -45,8 +43,7 @@ def off_npu_notice(config):
     """One line that says which switches of this run act on an NPU only; None without any."""
     names = ('precision_mode', 'over_dump', 'data_dump_flag', 'data_dump_step', 'profiling',
              'use_mixlist', 'mixlist_file', 'fusion_off_flag', 'fusion_off_file')
-    given = ['--{}={}'.format(name, getattr(config, name))
-             for name in names if getattr(config, name)]
+    given = ['--%s=%s' % (name, getattr(config, name)) for name in names if getattr(config, name)]
     given += ['--npu_option=' + assignment for assignment in config.npu_option]
     return 'These switches act on an NPU only: ' + ' '.join(given) if given else None
 
@@ -55,12 +52,11 @@ def _check_switches(config):
     """Refuses a switch without its file, a file without its switch, and both kinds of dump."""
     for switch, file in (('use_mixlist', 'mixlist_file'), ('fusion_off_flag', 'fusion_off_file')):
         if getattr(config, switch) and not getattr(config, file):
-            raise InputError('--{}=True: needs --{}=FILE'.format(switch, file))
+            raise InputError('--%s=True: needs --%s=FILE' % (switch, file))
     for switch, detail in (('use_mixlist', 'mixlist_file'), ('fusion_off_flag', 'fusion_off_file'),
                            ('data_dump_flag', 'data_dump_step')):
         if getattr(config, detail) and not getattr(config, switch):
-            raise InputError('--{}={}: needs --{}=True'
-                             .format(detail, getattr(config, detail), switch))
+            raise InputError('--%s=%s: needs --%s=True' % (detail, getattr(config, detail), switch))
     if config.over_dump and config.data_dump_flag:
         raise InputError('--over_dump=True: not together with --data_dump_flag=True')
 
@@ -95,7 +91,7 @@ def _typed_settings(config):
                       ('fusion_off_file', 'fusion_switch_file')):
         text = getattr(config, name)
         if text:
-            flag = '--{}={}'.format(name, text)
+            flag = '--%s=%s' % (name, text)
             yield flag, key, parse_option(flag, key, text)
     for assignment in config.npu_option:
         flag = '--npu_option=' + assignment

@@ -60,8 +60,8 @@ def mixlist_file():
 
 def profiling_options():
     """JSON text of what the profiler collects; `output` is a directory that exists."""
-    allowed = ('JSON text with the keys output, {} (on or off), {} and aic_metrics'
-               .format(', '.join(_PROFILING_SWITCHES), ', '.join(_PROFILING_OPERATORS)))
+    allowed = 'JSON text with the keys output, %s (on or off), %s and aic_metrics' % (
+        ', '.join(_PROFILING_SWITCHES), ', '.join(_PROFILING_OPERATORS))
     members = {'output': values.directory(), 'aic_metrics': values.choice(*_AIC_METRICS)}
     members.update((name, values.choice('on', 'off')) for name in _PROFILING_SWITCHES)
     # An empty operator name lets the profiler find the first and the last operator itself.
@@ -85,7 +85,7 @@ def _parse_member(name, kind, text):
     try:
         kind.parse(text)
     except ValueError as error:
-        raise ValueError('"{}" {}'.format(name, error)) from None
+        raise ValueError('"%s" %s' % (name, error)) from None
 
 
 def _load_json(path):

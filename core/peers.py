@@ -55,6 +55,7 @@ class Watch:
                               _name(peer, self._addresses))
 
     def stop(self):
+        """Looks no more, as when the others may end, too."""
         self._stopped.set()
 
 

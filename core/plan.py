@@ -19,12 +19,13 @@ def check(config):
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
     _check_writable('--output_path', config.output_path)
-    _check_writable('--modeldir', config.ckpt_dir)
-    _check_writable('--summary', config.summary_dir)
+    ckpt_flag = '--modeldir' if config.modeldir else '--output_path'
+    _check_writable(ckpt_flag, config.ckpt_dir)
+    _check_writable('--summary' if config.summary else '--output_path', config.summary_dir)
     if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
         raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
                          'another' % config.modeldir)
-    checkpoints.check_no_pattern('--modeldir' if config.modeldir else '--output_path', config.ckpt_dir)
+    checkpoints.check_no_pattern(ckpt_flag, config.ckpt_dir)
     if config.modeldir and not config.resume:
         checkpoints.check_unused(config.ckpt_dir)
     if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
@@ -46,7 +47,7 @@ def _inside(path, directory):
     return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
 
 
-def facts(config):
+def lines(config):
     """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
     check(config)
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,

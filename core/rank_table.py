@@ -14,11 +14,13 @@ LOOPBACK = '127.0.0.1'
 
 
 class Device(NamedTuple):
+    """An entry of a server's `device`."""
     device_id: int
     rank_id: int
 
 
 class Server(NamedTuple):
+    """An entry of `server_list`."""
     server_id: str             # its address
     devices: Tuple[Device, ...]    # by rank_id
 

@@ -1,4 +1,4 @@
-"""Recipe: what makes one network's training, as functions and numbers. One row per network in launchers.RECIPES."""
+"""Recipe: what makes one network's training, as functions and numbers. One row per network in launchers/recipes.py."""
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 # Collection to which a net in training adds (moving average, what this batch has of it), beside UPDATE_OPS.
@@ -31,6 +31,7 @@ def top_1(means):
 
 
 class Recipe(NamedTuple):
+    """One network's training."""
     # Config fields: the published recipe, and per --case what differs from it.
     defaults: Dict[str, Any]
     cases: Dict[str, Dict[str, Any]]

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 
 class Report(NamedTuple):
+    """A run after one of its steps."""
     step: int                      # finished steps
     steps: int                     # length of the run
     epoch: int                     # index, from 0, of the epoch the step belongs to
-    epochs: int
     steps_per_epoch: int
     batch_size: int
     values: Dict[str, float]       # of the last batch: 'loss', 'accuracy', ...
@@ -25,6 +25,7 @@ class Report(NamedTuple):
 
     @property
     def images_per_second(self):
+        """Examples of this rank a second, over the timed steps."""
         return self.batch_size / self.seconds_per_step
 
     @property
@@ -97,7 +98,7 @@ class Reporter(tf.train.SessionRunHook):
         clock, config = self._clock, self._config
         skipped = 0 if config.loss_scale is False else clock.step - int(session.run(self._step.applied))
         return Report(
-            step=clock.step, steps=clock.steps, epoch=clock.epoch, epochs=clock.epochs,
+            step=clock.step, steps=clock.steps, epoch=clock.epoch,
             steps_per_epoch=clock.steps_per_epoch, batch_size=config.batch_size, skipped=skipped,
             seconds=clock.seconds, run_seconds=clock.run_seconds, seconds_per_step=clock.seconds_per_step,
             timed_steps=clock.timed_steps, first_step=clock.first_step,

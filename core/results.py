@@ -8,7 +8,7 @@ import re
 import shutil
 
 _BEING_WRITTEN = re.compile(r'tempstate|_temp_|\.tmp[0-9a-f]{32}$')
-_INDEX = 1                     # in:
+_INDEX = 1                     # the phase of the index files, in:
 _PHASES = (lambda name: not name.endswith('.index') and name != 'checkpoint',
            lambda name: name.endswith('.index'),
            lambda name: name == 'checkpoint')
@@ -30,7 +30,10 @@ class Results:
             self._published.update(_signatures(directory))
 
     def publish(self):
-        """Copies every file that is new or has changed; one that fails (see Storage.send) is copied next time."""
+        """Copies every file that is new or has changed; one that fails is copied next time.
+
+        Raises what Storage.send() raises, and OSError for a full disk here.
+        """
         try:
             for directory, url in self._folders.items():
                 for phase, signatures in enumerate(self._stage(directory)):

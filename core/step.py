@@ -7,6 +7,7 @@ from core import npu
 
 
 class Step(NamedTuple):
+    """The tensors, variables and ops that the hooks and the loop use."""
     train_op: Any                  # one update of the weights; advances `number`
     number: Any                    # int64 variable: finished steps
     applied: Any                   # int64 variable: steps whose gradients were applied (finite under loss scaling)

@@ -107,7 +107,7 @@ def train(recipe, config, cpu_gradients):
         inputs = recipe.inputs(data, config)
         engine = distribution.connect(config, device, options, recipe.split_strategy)
         _check_same_flags(config, engine)
-        with cpu_gradients() if device == 'cpu' else contextlib.suppress():
+        with cpu_gradients() if device == 'cpu' else contextlib.nullcontext():
             run = _build(recipe, config, device, options, inputs, engine)
         train_op, device_hooks = run.step.train_op, []
         if run.clock.steps_per_run > 1:
@@ -121,7 +121,10 @@ def train(recipe, config, cpu_gradients):
 
 
 def _check_same_flags(config, engine):
-    """Raises InputError when a flag is another than on rank 0: the ranks would wait for each other for ever."""
+    """Raises InputError when a flag is another than on rank 0: the ranks would wait for each other for ever.
+
+    On NPUs there is nothing to compare yet (Engine.meet); _Start compares the facts.
+    """
     own = checksums(config)
     for (name, number), of_rank_0 in zip(own.items(), engine.meet(own.values())):
         if number != of_rank_0:
@@ -150,7 +153,7 @@ def _build(recipe, config, device, options, inputs, engine):
 
 def _claimed(config):
     """The context in which rank 0 alone writes checkpoints."""
-    return checkpoints.claimed(config.ckpt_dir, config.resume) if config.rank == 0 else contextlib.suppress()
+    return checkpoints.claimed(config.ckpt_dir, config.resume) if config.rank == 0 else contextlib.nullcontext()
 
 
 def _prepare(config, options, device):
@@ -160,7 +163,7 @@ def _prepare(config, options, device):
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
-            raise InputError('%s: cannot be made: %s' % (directory, error.strerror))
+            raise InputError('%s: cannot be made: %s; choose another --output_path' % (directory, error.strerror))
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
     notice = npu_switches.off_npu_notice(config)

@@ -27,10 +27,10 @@ def _kind(allowed, convert):
 def _limits(least=None, above=None, most=None, below=None):
     """English for the limits that are given, '' for none, and the test of a value."""
     if least is not None and most is not None:
-        words = ' from {} to {}'.format(least, most)
+        words = ' from %s to %s' % (least, most)
     else:
         signs = (('>=', least), ('>', above), ('<=', most), ('<', below))
-        words = ' and'.join(' {} {}'.format(s, limit) for s, limit in signs if limit is not None)
+        words = ' and'.join(' %s %s' % (sign, limit) for sign, limit in signs if limit is not None)
 
     def within(value):
         return ((least is None or value >= least) and (above is None or value > above)

@@ -47,4 +47,3 @@ def _images(path, rows):
         raise InputError(f'{path}: its data must be uint8 rows of {ROW}, not '
                          f'{getattr(rows, "dtype", type(rows).__name__)} of shape {shape}')
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-

@@ -18,7 +18,6 @@ class DataSet(NamedTuple):
     train: Split
     test: Split
     classes: int
-    synthetic: bool = False  # made up on the spot, not read from the user's files
 
 
 def find(path, name, files):

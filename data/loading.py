@@ -19,7 +19,7 @@ class Skipped:
     """The samples of a data set that could not be loaded; more than 1 % of them are too many."""
 
     def __init__(self, files):
-        self.files = files  # names of the whole data set's
+        self.files = files  # names of all files of the data set
         self.names = set()
 
     def report(self, names):

@@ -18,18 +18,13 @@ FILES_A_RANK = 200  # when there are many
 
 
 def cifar10(train=TRAIN, test=TEST, seed=0):
-    """A CIFAR-10-shaped DataSet of `train` and `test` images: uint8 [count, 32, 32, 3]."""
+    """A CIFAR-10-shaped DataSet (SVHN has the same shape) of `train` and `test` images: uint8 [count, 32, 32, 3]."""
     return _images(10, train, test, seed)
 
 
 def cifar100(train=2 * TRAIN, test=TEST, seed=0):
     """A CIFAR-100-shaped DataSet, as cifar10's."""
     return _images(100, train, test, seed)
-
-
-def svhn(train=TRAIN, test=TEST, seed=0):
-    """An SVHN-shaped DataSet, as cifar10's."""
-    return _images(10, train, test, seed)
 
 
 def write_cats_dogs(directory, count=FILES, seed=0):
@@ -49,7 +44,7 @@ def _images(classes, train, test, seed):
     random = np.random.RandomState(seed)
     patterns = np.stack([_pattern(random) for _ in range(classes)])
     return DataSet(_split(patterns, train, random), _split(patterns, test, random),
-                   classes, synthetic=True)
+                   classes)
 
 
 def _pattern(random, size=32, frequencies=3):

@@ -1,8 +1,8 @@
 """Global contrast normalization and ZCA whitening as in SESEMI (arXiv 1906.10343), in NumPy.
 
 Contrast: an image minus its mean, divided by its Euclidean norm, times 55. ZCA: x -> (x - m) W,
-where m and C are the mean and covariance of the normalized training images and
-W = (C + 0.1 I) ** -1/2. As the vendor's; he decomposes in single precision and anew in every run.
+where m and C are the mean and covariance of the normalised training images and
+W = (C + 0.1 I) ** -1/2. The vendor's code decomposes in single precision and anew in every run.
 """
 import contextlib
 import hashlib
@@ -48,7 +48,7 @@ def fit_whitening(images):
 
 
 def whiten(images, whitening):
-    """uint8 images [count, ...], contrast-normalized and whitened, as float32."""
+    """uint8 images [count, ...], contrast-normalised and whitened, as float32."""
     whitened = [(block - whitening.mean) @ whitening.matrix for block in _blocks(images)]
     return np.concatenate(whitened).reshape(images.shape)
 

@@ -22,6 +22,6 @@ def main():
 
 
 if __name__ == '__main__':
-    if importlib.util.find_spec('tensorflow_core') is None:  # TensorFlow 1.15's real package
+    if importlib.util.find_spec('tensorflow_core') is None:  # the package that TensorFlow 1.15 is made of
         os.execvp('bash', ['bash', '-c', FIND_PYTHON, 'bash', ROOT] + sys.argv[1:])
     sys.exit(main())

@@ -10,8 +10,8 @@ from launchers.recipes import RECIPES, recipe_of
 def run(act, argv, environ):
     """act(recipe, config) for the command line `argv`; returns the exit status.
 
-    0 when done, also before; 2 for bad input; 1 for a loss that is not finite, a file system that fails (a log on a
-    full disk) and another rank that is gone; 130 and 143 after Ctrl-C and SIGTERM.
+    0 when done, or when --resume had nothing left to do; 2 for bad input; 1 for a loss that is not finite, a file
+    system that fails (a log on a full disk) and another rank that is gone; 130 and 143 after Ctrl-C and SIGTERM.
     """
     if flags.asks_for_help(argv):
         print(flags.usage(RECIPES))

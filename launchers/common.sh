@@ -135,7 +135,7 @@ new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further one
     printf '%s\n' "$archive"
 }
 
-nothing_was_left() {  # where ranks are on several servers, only the trainers know that a resumed run is done
+nothing_was_left() {  # of ranks on several servers, only the trainers know; the words are core/checkpoints.py's
     local last
     last=$(tail -n 1 -- "${logs[0]}")
     [[ $last == '--resume: '*' has already done '* ]] && printf '%s\n' "$last"

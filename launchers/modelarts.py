@@ -11,15 +11,15 @@ import traceback
 from typing import Any, Dict, NamedTuple, Tuple
 
 from core import flags, secrets, values
-from core.config import FIELDS, ROOT, Field
+from core.config import ROOT, Field, field
 from core.errors import InputError
+from core.rank_table import MOST_DEVICES
 from core.report import say
 from core.results import Results
 from core.storage import Storage, StorageError, files
 
-_CASE = next(field for field in FIELDS if field.name == 'case')
 OWN_FIELDS = (
-    _CASE,
+    field('case'),
     Field('data_url', values.text(), None,
           'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
     Field('train_url', values.text(), None, 'where the results go, and with --resume come from; needed'),
@@ -29,23 +29,25 @@ OWN_FIELDS = (
     Field('copy_wait', values.number(above=0), 2.,
           'seconds before the first of these, and twice as many before each next'),
 )
-_DEVICES = range(8)
 _NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
 _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': 'performance_%s_static_eval',
             'dynamic_eval': 'performance_%s_dynamic_eval'}
 
 
 class Job(NamedTuple):
+    """What the command line asks for."""
     own: Dict[str, Any]            # OWN_FIELDS, defaults filled in
     given: Dict[str, Any]          # the trainer's, as given
     arguments: Tuple[str, ...]     # ... and as typed
 
     @property
     def data(self):
+        """Local directory of the data set."""
         return os.path.join(self.own['cache_dir'], 'dataset')
 
     @property
     def result(self):
+        """Local directory of the results."""
         return os.path.join(self.own['cache_dir'], 'result')
 
     @property
@@ -60,14 +62,14 @@ class Job(NamedTuple):
     def runs(self):
         """{local directory: url} of what an earlier job may have left for --resume."""
         url = self.own['train_url']
-        runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in _DEVICES}
+        runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in range(MOST_DEVICES)}
         return dict(runs, **{local: there for local, there in self.folders.items() if there != url})
 
     @property
     def checkpoints(self):
         """The urls where an earlier job may have left checkpoints."""
         url = self.own['train_url']
-        return [_below(url, 'modeldir')] + [_below(url, '%d/ckpt' % device) for device in _DEVICES]
+        return [_below(url, 'modeldir')] + [_below(url, '%d/ckpt' % device) for device in range(MOST_DEVICES)]
 
 
 def _below(url, name):
@@ -75,7 +77,7 @@ def _below(url, name):
 
 
 def run(argv, environ):
-    """The status of the job: the launcher's, or 2 for bad input and 1 when the storage stays away."""
+    """The status of the job: the launcher's, or 2 for bad input, 130 after Ctrl-C before it, 1 for anything else."""
     if flags.asks_for_help(argv):
         print('usage: python3 launchers/boot_modelarts.py --train_url=URL [--flag=value ...]',
               *flags.describe(OWN_FIELDS, {}), 'and every flag of the trainer: bash test/train_full_1p.sh -h',
@@ -102,7 +104,7 @@ def _fail(line, status):
 def _parse(argv):
     """The Job that the command line asks for. Raises InputError."""
     given, arguments = flags.parse_known(argv, OWN_FIELDS)
-    own = dict({field.name: field.default for field in OWN_FIELDS}, **given)
+    own = dict({own.name: own.default for own in OWN_FIELDS}, **given)
     if own['train_url'] is None:
         raise InputError('--train_url: needed: the place that the results are copied to')
     if os.path.abspath(own['train_url']).startswith(os.path.abspath(own['cache_dir']) + os.sep):

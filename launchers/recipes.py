@@ -1,5 +1,5 @@
 """The systems there are: one row per network, and its keys are what --network may be."""
-from core.config import FIELDS
+from core.config import field
 from core.errors import InputError
 from launchers import alexnet, cspnet, cutmix, sesemi, swa
 
@@ -14,8 +14,7 @@ RECIPES = {
 
 def recipe_of(given):
     """The Recipe that the parsed flags ask for. Raises InputError for a network there is none of."""
-    default = next(field.default for field in FIELDS if field.name == 'network')
-    name = given.get('network', default)
+    name = given.get('network', field('network').default)
     if name not in RECIPES:
         raise InputError('--network=%s: must be one of %s' % (name, ', '.join(RECIPES)))
     return RECIPES[name]

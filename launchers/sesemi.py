@@ -83,7 +83,7 @@ def nesterov(rate, config):
 
 
 def error_lines(means):
-    """The vendor's line, and the error of the images as they are, which his evaluator also knows."""
+    """The vendor's line, and the error of the images as they are, which the vendor's evaluator also knows."""
     return ['classification error rate: %.4f' % (1 - means['accuracy']),
             'plain error rate: %.4f, of one copy an image' % (1 - means['plain_accuracy'])]
 

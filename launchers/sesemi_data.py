@@ -20,6 +20,7 @@ SYNTHETIC_TEST = 128      # images; a test looks at each eight times
 
 
 class Task(NamedTuple):
+    """A data set and how the vendor treats it."""
     load: Callable        # of the user's files
     synthesize: Callable  # their stand-in
     classes: int
@@ -29,7 +30,7 @@ class Task(NamedTuple):
 
 TASKS = {'cifar10': Task(cifar.cifar10, synthetic.cifar10, 10, zca=True, flips=True),
          'cifar100': Task(cifar.cifar100, synthetic.cifar100, 100, zca=True, flips=True),
-         'svhn': Task(svhn.svhn, synthetic.svhn, 10, zca=False, flips=False)}
+         'svhn': Task(svhn.svhn, synthetic.cifar10, 10, zca=False, flips=False)}
 
 
 class Data(NamedTuple):

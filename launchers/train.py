@@ -9,7 +9,7 @@ if __name__ == '__main__':
 
 from launchers import command  # noqa: E402 (the package first: it silences TensorFlow's warnings about names)
 from core import checkpoints, job, npu, plan, training  # noqa: E402
-from nets.layers import fast_cpu_gradients  # noqa: E402
+from nets.cpu_gradients import fast_cpu_gradients  # noqa: E402
 
 
 def act(recipe, config):
@@ -17,18 +17,18 @@ def act(recipe, config):
     if config.print_config:
         print(plan.describe_session(config))
     elif config.plan:
-        print('\n'.join('%s=%s' % item for item in facts(config).items()))
+        print('\n'.join('%s=%s' % item for item in plan_lines(config).items()))
     else:
         training.train(recipe, config, fast_cpu_gradients)
 
 
-def facts(config):
+def plan_lines(config):
     """What the launcher reads, {key: value}: the run as this server's first rank sees it, the ranks."""
     ours = job.plan(config, npu.is_used(config.device))
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
-    return dict(plan.facts(first), finished=finished, **ours.lines())
+    return dict(plan.lines(first), finished=finished, **ours.lines())
 
 
 if __name__ == '__main__':

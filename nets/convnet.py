@@ -2,7 +2,7 @@
 
 Nine convolutions, two poolings; average pooling and a softmax layer, the caller's, make 13 layers.
 Differs from the vendor's: moving averages of batch normalisation have momentum 0.9 and not 0.99,
-so that they are of use after a few steps.
+so that they are of use after a few hundred steps.
 """
 import tensorflow as tf
 

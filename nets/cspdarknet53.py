@@ -32,16 +32,13 @@ STAGES = [Stage(64, 1, 64, 32),
           Stage(512, 8, 256, 256),
           Stage(1024, 4, 512, 512)]
 
-# A performance run is a few hundred steps: averages of momentum 0.99 would lag far behind.
-BN_MOMENTUM = 0.9
-
 
 def cspdarknet53(images, is_training, classes=10):
     """Logits [n, classes] of normalised images [n, 32, 32, 3]; is_training is a Python bool."""
     def conv(x, width, size, strides=1, name=None):
         with tf.variable_scope(name, 'conv'):
             x = conv2d(x, width, size, strides)
-            return mish(batch_norm(x, is_training, BN_MOMENTUM))
+            return mish(batch_norm(x, is_training))
 
     def residual_block(x, stage):
         return x + conv(conv(x, stage.bottleneck, 1), stage.half, 3)

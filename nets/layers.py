@@ -10,7 +10,6 @@ Weight decay is for kernels only: every layer calls its multiplicative weights `
 import tensorflow as tf
 
 from core.recipe import BATCH_STATISTICS
-from nets.cpu_gradients import fast_cpu_gradients  # noqa: F401 (offered to users of the layers)
 
 # He et al. 2015, arXiv 1502.01852.
 HE_NORMAL = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='truncated_normal')
@@ -48,7 +47,8 @@ def batch_norm(x, is_training, momentum=0.9, epsilon=1e-3, name=None):
     is_training is a Python bool. A training call normalises with the batch's statistics and adds
     the updates of the moving averages, average <- momentum * average + (1 - momentum) * batch,
     to tf.GraphKeys.UPDATE_OPS; a test call normalises with the averages. The averaged variance is
-    the unbiased one. Variables and statistics are float32 for float16 x too.
+    the unbiased one. Variables and statistics are float32 for float16 x too. The default momentum
+    serves runs of a few hundred steps, which averages of 0.99 would lag far behind.
     """
     with tf.variable_scope(name, 'batch_norm'):
         gamma = _channel_variable('gamma', x, tf.ones_initializer())

@@ -1,7 +1,8 @@
 """ResNet-20 v1 for 32x32 images (He et al. 2015, arXiv 1512.03385, section 4.2).
 
 As in the vendor's variant, a shortcut between stages is a 1x1 convolution without batch normalisation; the
-paper's pads with zeros. The convolutions have no biases: batch normalisation takes them away again.
+paper's pads with zeros. The convolutions have no biases: batch normalisation takes them away again. Differs
+from the vendor's in the momentum of batch normalisation, as convnet.py does.
 """
 import tensorflow as tf
 
@@ -12,13 +13,12 @@ STAGES = ((16, 1),
           (32, 2),
           (64, 2))
 BLOCKS = 3                     # of two convolutions, in each stage
-BN_MOMENTUM = 0.9
 
 
 def resnet20(images, is_training, classes=10):
     """Logits [n, classes] of normalised images [n, 32, 32, 3]; is_training is a Python bool."""
     def conv(x, channels, strides=1):
-        return batch_norm(conv2d(x, channels, 3, strides), is_training, BN_MOMENTUM)
+        return batch_norm(conv2d(x, channels, 3, strides), is_training)
 
     def block(x, channels, strides):
         residual = conv(tf.nn.relu(conv(x, channels, strides)), channels)

@@ -14,16 +14,16 @@ BLOCKS = 4              # in each group: 6 * 4 + 4 = 28 layers
 
 def wrn(images, is_training, dropout):
     """Features [n, 8, 8, 128] of images [n, 32, 32, 3]; dropout(x) works between a block's convolutions."""
-    def normalized(x):
+    def normalised(x):
         return tf.nn.relu(batch_norm(x, is_training))
 
     def widening(x, width):
-        x = normalized(x)
-        return conv2d(normalized(conv2d(x, width, 3)), width, 3) + conv2d(x, width, 1)
+        x = normalised(x)
+        return conv2d(normalised(conv2d(x, width, 3)), width, 3) + conv2d(x, width, 1)
 
     def residual_block(x, width):
-        y = dropout(conv2d(normalized(x), width, 3))
-        return x + conv2d(normalized(y), width, 3)
+        y = dropout(conv2d(normalised(x), width, 3))
+        return x + conv2d(normalised(y), width, 3)
 
     with tf.variable_scope('wrn', reuse=tf.AUTO_REUSE):
         x = conv2d(images, 16, 3)
@@ -33,4 +33,4 @@ def wrn(images, is_training, dropout):
                 x = tf.nn.max_pool2d(x, 2, 2, 'VALID')
             for _ in range(BLOCKS - 1):
                 x = residual_block(x, width)
-        return normalized(x)
+        return normalised(x)

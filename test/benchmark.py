@@ -18,7 +18,7 @@ import tensorflow as tf  # noqa: E402
 from core import npu, step  # noqa: E402
 from core.distribution import Engine  # noqa: E402
 from launchers import command  # noqa: E402
-from nets.layers import fast_cpu_gradients  # noqa: E402
+from nets.cpu_gradients import fast_cpu_gradients  # noqa: E402
 
 ROUNDS, STEPS = 5, 4
 

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from launching import HERE, place_with
+from launching import HERE, ROOT, place_with
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
 
-FAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fake_npu')
+FAKE = os.path.join(HERE, 'fake_npu')
 
 
 @pytest.fixture

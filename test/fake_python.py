@@ -36,9 +36,7 @@ def plan(flags):
         print(error, file=sys.stderr)
         return 2
     run_dir = os.path.join(os.path.abspath(flags['output_path']), str(ours.devices[0]))
-    lines = dict(network=network, case=flags['case'], case_name=CASE_NAMES[flags['case']],
-                 run_dir=run_dir, ckpt_dir=os.path.join(run_dir, 'ckpt'),
-                 batch_size=BATCH_SIZES[network],
+    lines = dict(network=network, case_name=CASE_NAMES[flags['case']], run_dir=run_dir, batch_size=BATCH_SIZES[network],
                  synthetic='data_path' not in flags, kept='ckpt/summary' if 'resume' in flags else '',
                  keep_history=flags.get('keep_history', ''), finished='', **ours.lines())
     for line in lines.items():

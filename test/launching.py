@@ -20,11 +20,8 @@ def place_with(directory, *python):
 
 def start(place, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
     """Starts a launcher; its output goes to `output` unless a flag says otherwise."""
-    environment = dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID=device,
-                       **dict(environment))
-    for name in ('MODELARTS_MODEL_PATH', 'LIVE_FD'):
-        if name not in dict(environment):
-            environment.pop(name, None)
+    inherited = {name: value for name, value in os.environ.items() if name not in ('MODELARTS_MODEL_PATH', 'LIVE_FD')}
+    environment = dict(inherited, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID=device, **dict(environment))
     if device is None:
         del environment['ASCEND_DEVICE_ID']
     command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (place / 'output')]
@@ -45,7 +42,7 @@ def fake(behaviour):
     return {'environment': {'FAKE_TRAINER': behaviour}}
 
 
-def until(fact, seconds=30):
+def until(fact, seconds=60):
     """Polls until fact() is true; returns it."""
     deadline = time.time() + seconds
     while not fact():

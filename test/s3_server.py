@@ -4,7 +4,6 @@ It makes the bucket `bucket` and prints a line of JSON: port, the one key that o
 the lines `stop` and `start` on standard input, answers each with one, and keeps its contents meanwhile.
 """
 import json
-import socket
 import sys
 import urllib.request
 import warnings
@@ -14,14 +13,10 @@ warnings.simplefilter('ignore')  # boto3 announces the end of Python 3.7
 import boto3  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
+from launching import free_ports  # noqa: E402
+
 HOST = '127.0.0.1'
 EVERYTHING = {'Version': '2012-10-17', 'Statement': [{'Effect': 'Allow', 'Action': '*', 'Resource': '*'}]}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 def start(port):
@@ -44,7 +39,7 @@ def make_user(url):
 
 
 def main():
-    port = free_port()
+    port = free_ports(1)
     server = start(port)
     key, secret = make_user('http://%s:%d' % (HOST, port))
     print(json.dumps({'port': port, 'key': key, 'secret': secret}), flush=True)

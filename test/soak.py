@@ -1,4 +1,6 @@
-"""Repeats train, SIGKILL at random moments, resume on 1 and 2 ranks: bash test/soak.sh MINUTES [trainer flag...].
+"""Repeats train, SIGKILL at random moments, resume on 1 and 2 ranks.
+
+    bash test/soak.sh MINUTES [--kill_seed=N] [trainer flag...]
 
 After every kill each checkpoint that the state file names must load; at the end of every round the last
 loss and every variable must be those of a run that nothing happened to. Half of the kills take all

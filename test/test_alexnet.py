@@ -19,7 +19,7 @@ from nets import alexnet as net
 from nets.layers import HE_NORMAL
 from test_log_reading import figures
 
-REPORT = Report(step=20, steps=480, epoch=0, epochs=2, steps_per_epoch=240, batch_size=100,
+REPORT = Report(step=20, steps=480, epoch=0, steps_per_epoch=240, batch_size=100,
                 values={'loss': 1.9, 'accuracy': .5, 'cross_entropy': .6931472},
                 means={'loss': 1.9, 'accuracy': .587, 'cross_entropy': .7}, learning_rate=1e-3, skipped=0,
                 seconds=62., run_seconds=51.2, seconds_per_step=.12306, first_step=0, timed_steps=15)
@@ -138,7 +138,7 @@ def test_the_kernels_stand_in_6_rows_of_16_on_one_scale():
 
 @pytest.fixture
 def log(capfd):
-    """The lines of a run whose last epoch ends 40 steps after `REPORT`."""
+    """The lines of a run whose second epoch ends 460 steps after `REPORT`."""
     lines = alexnet.RECIPE.log(None)
     lines.step(REPORT)
     lines.step(REPORT._replace(step=21))

@@ -85,7 +85,7 @@ def refusal(load, path):
 def test_every_form_of_pickle_gives_the_same_images(tmp_path, as_pickle):
     data = cifar.cifar10(write(tmp_path, as_pickle))
     assert data.train.x.shape == (12, 32, 32, 3) and data.train.x.dtype == np.uint8
-    assert data.test.x.shape == (5, 32, 32, 3) and data.classes == 10 and not data.synthetic
+    assert data.test.x.shape == (5, 32, 32, 3) and data.classes == 10
     expected = record(3)
     np.testing.assert_array_equal(data.train.y[:3], expected['labels'])
     assert data.train.y.dtype == np.int32

@@ -8,7 +8,7 @@ from core.report import Report
 from launchers import cspnet, recipes
 from test_log_reading import figures
 
-REPORT = Report(step=1000, steps=3910, epoch=1, epochs=5, steps_per_epoch=782, batch_size=64,
+REPORT = Report(step=1000, steps=3910, epoch=1, steps_per_epoch=782, batch_size=64,
                 values={'loss': 1.2345678, 'accuracy': .5}, means={'loss': 2., 'accuracy': .4}, learning_rate=1e-3,
                 skipped=0, seconds=62., run_seconds=51.2, seconds_per_step=.0512)
 

@@ -41,10 +41,10 @@ def test_a_small_net_learns_synthetic_cifar10_in_80_steps():
 
 
 @pytest.mark.parametrize('make, classes', [
-    (synthetic.cifar10, 10), (synthetic.cifar100, 100), (synthetic.svhn, 10)])
+    (synthetic.cifar10, 10), (synthetic.cifar100, 100)])
 def test_synthetic_images_have_the_shape_of_the_real_ones(make, classes):
     data = make(train=300, test=200)
-    assert data.synthetic and data.classes == classes
+    assert data.classes == classes
     for split, count in [(data.train, 300), (data.test, 200)]:
         assert split.x.shape == (count, 32, 32, 3) and split.x.dtype == np.uint8
         assert set(split.y) == set(range(classes)) and split.y.dtype == np.int32
@@ -72,7 +72,7 @@ def test_blobs_are_three_round_clouds_of_deviation_2():
 
 def test_blobs_are_as_many_as_the_vendors_and_the_same_every_time():
     data = blobs.blobs()
-    assert len(data.train.y) == 131072 and data.classes == 3 and not data.synthetic
+    assert len(data.train.y) == 131072 and data.classes == 3
     np.testing.assert_array_equal(data.train.x, blobs.blobs().train.x)
 
 

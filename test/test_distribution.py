@@ -19,17 +19,13 @@ import toy
 from core import config, distribution, packing, training
 from core.errors import InputError
 from launchers import evaluate
-
-HERE = os.path.dirname(os.path.abspath(__file__))
+from launching import HERE, free_ports
 
 
 def addresses(ranks):
     """Free addresses of this machine, joined by commas."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(ranks)]
-        for each in sockets:
-            each.bind(('127.0.0.1', 0))
-        return ','.join('127.0.0.1:%d' % each.getsockname()[1] for each in sockets)
+    first = free_ports(ranks)
+    return ','.join('127.0.0.1:%d' % (first + rank) for rank in range(ranks))
 
 
 class Ranks:

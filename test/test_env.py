@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from test_launcher import ROOT, until
+from launching import ROOT, until
 
 TOOLS = ('bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'flock', 'mkdir', 'readlink', 'realpath',
          'rm', 'sha256sum', 'sleep', 'tail')
@@ -174,7 +174,7 @@ def test_an_interrupted_set_up_is_done_again(machine):
     assert machine.find_python()[:2] == (0, machine.venv_python) and machine.set_ups() == 2
 
 
-def test_two_launchers_at_once_build_one_venv(machine):
+def test_launchers_at_once_build_one_venv(machine):
     machine.add_python(machine.bin / 'python3.7')
     processes = [machine.start() for _ in range(3)]
     assert [process.communicate(timeout=60)[0].strip() for process in processes] == [

@@ -1,4 +1,6 @@
 """The command line: spellings, refusals and the order in which values are laid over each other."""
+import re
+
 import pytest
 
 from core import flags
@@ -81,5 +83,12 @@ def test_the_help_names_every_spelling_and_every_default():
     for field in FIELDS:
         for name in (field.name,) + field.aliases:
             assert '--' + name in text
+    defaults = {line.split('=')[0].split(',')[0]: below for line, below in zip(
+        text.splitlines(), text.splitlines()[2:]) if line.startswith('--')}
+    for network, recipe in RECIPES.items():
+        for values in (recipe.defaults, *recipe.cases.values()):
+            for name, value in values.items():
+                assert re.search(r'\b%s\b[^;]*(?<![\w.])%s(?![\w.])' % (network, re.escape(str(value))),
+                                 defaults['--' + name]), (network, name)
     assert 'cspnet 50, 5 in a performance run' in text
     assert 'dump_mode (output): what data to dump; one of input, output, all' in text.splitlines()

@@ -208,7 +208,7 @@ def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):
     assert stderr.startswith('cannot read images per second from %s' % log_of(place, 1))
 
 
-def test_the_real_trainer_plans_eight_ranks_from_another_directory(real_place):
+def test_the_real_trainer_plans_the_ranks_from_another_directory(real_place):
     status, stdout, stderr = launch(real_place, '--plan', '--rank_size=4', **PERFORMANCE)
     plan = dict(line.split('=', 1) for line in stdout.splitlines())
     assert (status, stderr) == (0, '') and not (real_place / 'output').exists()

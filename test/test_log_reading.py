@@ -6,11 +6,10 @@ import pytest
 
 from core.report import Report
 from launchers.recipes import RECIPES
+from launching import HERE, ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-GOLDEN = os.path.join(ROOT, 'test', 'golden')
+GOLDEN = os.path.join(HERE, 'golden')
 VENDOR_LOGS = os.path.join(os.path.dirname(ROOT), 'shared', 'vendor-logs')
-BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
 
 
 def bash(script, *arguments):
@@ -20,12 +19,13 @@ def bash(script, *arguments):
                           stdout=subprocess.PIPE, universal_newlines=True).stdout
 
 
-def figures(network, log):
+def figures(network, log, batch_size=None):
     """-> (images a second, seconds a step, losses, accuracy) as the network's file reads them."""
+    batch_size = batch_size or RECIPES[network].defaults['batch_size']
     script = 'source "$0/launchers/$1.sh"; "$2" "$3" "$4"'
 
     def read(function):
-        return bash(script, network, 'read_' + function, log, str(BATCH_SIZES[network])).split()
+        return bash(script, network, 'read_' + function, log, str(batch_size)).split()
     return (float(read('fps')[0]), float(read('step_time')[0]),
             [float(loss) for loss in read('losses')], read('accuracy'))
 
@@ -76,7 +76,7 @@ def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
     assert bash('last_states "$1"', str(log)) == left
 
 
-@pytest.mark.parametrize('network', sorted(BATCH_SIZES))
+@pytest.mark.parametrize('network', sorted(RECIPES))
 def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     log = tmp_path / 'log'
     log.write_text('nothing of use\n')
@@ -90,7 +90,7 @@ def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     ('swa', '12/32 [==========>...................] - ')])
 def test_an_epoch_that_is_cut_short_counts_what_it_had(network, start, capfd):
     means = dict(loss=2., accuracy=.5, self_clf_loss=1., super_clf_loss=1.)
-    report = Report(step=11, steps=11, epoch=1, epochs=2, steps_per_epoch=8, batch_size=4, values=means, means=means,
+    report = Report(step=11, steps=11, epoch=1, steps_per_epoch=8, batch_size=4, values=means, means=means,
                     learning_rate=1e-3, skipped=0, seconds=2., run_seconds=1.25, seconds_per_step=.02)
     lines = RECIPES[network].log(None)
     lines.epoch_start(1, 2)

@@ -5,13 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 import test_cifar
+from launching import HERE, until
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 BOOT = os.path.join(os.path.dirname(HERE), 'launchers', 'boot_modelarts.py')
 CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
 SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='aSecret/That+NobodySees',
@@ -60,14 +59,6 @@ def ended(process):
     """-> (status, standard output, standard error)"""
     stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
-
-
-def until(fact, seconds=60):
-    """Polls until fact() is true."""
-    deadline = time.time() + seconds
-    while not fact():
-        assert time.time() < deadline, 'it never came true'
-        time.sleep(.02)
 
 
 def has_line(path, pattern):

@@ -1,4 +1,6 @@
 """What the framework asks of npu_bridge, seen by the recording stand-in in fake_npu/."""
+import sys
+
 import pytest
 import tensorflow as tf
 
@@ -24,7 +26,9 @@ def _trained_weight(optimizer_of):
         return session.run(weight)
 
 
-def test_a_machine_without_npu_bridge_is_a_cpu_and_says_so_when_asked_for_an_npu():
+def test_a_machine_without_npu_bridge_is_a_cpu_and_says_so_when_asked_for_an_npu(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'npu_bridge', None)
+    monkeypatch.setattr(tf.config.experimental, 'list_physical_devices', lambda kind: [])
     assert npu.detect('auto') == npu.detect('cpu') == 'cpu'
     with pytest.raises(InputError, match='--device=npu: the Python package npu_bridge is not ins'):
         npu.detect('npu')
@@ -99,7 +103,7 @@ def test_a_broadcast_brings_the_roots_weights_and_counters(npu_calls):
     with tf.Graph().as_default(), tf.Session() as session:
         weights = tf.get_variable('weights', initializer=[1.0, 2.0])
         steps = tf.get_variable('steps', initializer=tf.constant(3, tf.int64), trainable=False)
-        synchronise = npu.broadcast(tf.global_variables(), root_rank=0)
+        synchronise = npu.broadcast(tf.global_variables())
         session.run(tf.global_variables_initializer())
         session.run(synchronise)
         assert session.run(weights).tolist() == [7, 7] and session.run(steps) == 7

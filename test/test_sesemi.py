@@ -1,7 +1,6 @@
 """SESEMI: its trunks, its two streams and two heads, its log, its evaluation and its bad input."""
 import os
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from data.dataset import Split
 from launchers import command, evaluate, sesemi, sesemi_data, train
 from launchers.recipes import RECIPES
 from nets import layers
+from test_log_reading import figures
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PERFORMANCE = ['--network=sesemi', '--case=performance']
 
 
@@ -165,14 +164,6 @@ def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, mo
     assert len(fitted) == 1 and len(os.listdir(str(tmp_path / 'cache'))) == 1
 
 
-def figures(log):
-    """What launchers/sesemi.sh reads in a log: images a second, seconds a step, last loss, accuracy."""
-    script = ('source launchers/common.sh; source launchers/sesemi.sh; '
-              'read_fps "$1" 4; read_step_time "$1"; read_losses "$1" | tail -n 1; read_accuracy "$1"')
-    return list(map(float, subprocess.run(['bash', '-c', script, 'bash', log], cwd=ROOT, check=True,
-                                          stdout=subprocess.PIPE).stdout.split()))
-
-
 @pytest.fixture(scope='module')
 def run_dir(tmp_path_factory):
     return tmp_path_factory.mktemp('sesemi')
@@ -195,9 +186,9 @@ def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(s
 
     with open(log, 'w') as file:
         file.write(out)
-    fps, seconds, loss, accuracy = figures(log)
-    assert fps == pytest.approx(4 / seconds, rel=1e-3) and accuracy == pytest.approx(1 - float(error[0]))
-    assert ' - loss: %.4f - ' % loss in out.splitlines()[-4]
+    fps, seconds, losses, (accuracy,) = figures('sesemi', log, batch_size=4)
+    assert fps == pytest.approx(4 / seconds, rel=1e-3) and float(accuracy) == pytest.approx(1 - float(error[0]))
+    assert ' - loss: %.4f - ' % losses[-1] in out.splitlines()[-4]
 
     assert command.run(evaluate.act, arguments + ['--ckpt_path=%s/0/ckpt' % run_dir], {}) == 0
     assert 'classification error rate: %s\n' % error[0] in capfd.readouterr().out

@@ -15,7 +15,7 @@ from launchers import command, evaluate, train
 from launchers.recipes import RECIPES
 from test_log_reading import figures
 
-REPORT = Report(step=800, steps=800, epoch=99, epochs=100, steps_per_epoch=8, batch_size=16384,
+REPORT = Report(step=800, steps=800, epoch=99, steps_per_epoch=8, batch_size=16384,
                 values={'loss': .31, 'accuracy': .5}, means={'loss': .30214, 'accuracy': .4}, learning_rate=1e-3,
                 skipped=0, seconds=62., run_seconds=51.2, seconds_per_step=16384 * .6218e-6)
 

@@ -22,10 +22,11 @@ STEPS_PER_EPOCH = TRAIN // BATCH
 
 
 def load(config):
+    del config
     random = np.random.RandomState(0)
     y = np.arange(TRAIN + TEST, dtype=np.int32) % 2
     x = (random.normal(size=[TRAIN + TEST, 32]) + y[:, None]).astype(np.float32)
-    return DataSet(Split(x[:TRAIN], y[:TRAIN]), Split(x[TRAIN:], y[TRAIN:]), 2, config.synthetic)
+    return DataSet(Split(x[:TRAIN], y[:TRAIN]), Split(x[TRAIN:], y[TRAIN:]), 2)
 
 
 def inputs(data, config):

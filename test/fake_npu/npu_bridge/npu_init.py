@@ -67,7 +67,8 @@ class _IterationPerLoop:
         assert isinstance(train_op, tf.Operation)
         calls.append(('create_iteration_per_loop_var', train_op.name))
         self._iterations = tf.get_variable('npu_runconfig/iterations_per_loop', [], tf.int64,
-                                           tf.zeros_initializer(), trainable=False)
+                                           tf.zeros_initializer(), trainable=False,
+                                           collections=[tf.GraphKeys.LOCAL_VARIABLES])
         return tf.group(train_op, name='IterationOp')
 
     def load_iteration_per_loop_var(self, sess, iterations_per_loop=1):
