@@ -51,16 +51,16 @@ def cats_dogs(path, seed):
 def _names(path):
     """For each class the full names of its files, in the order of their numbers."""
     if not os.path.isdir(path):
-        raise InputError(f'--data_path={path}: no such directory')
+        raise InputError('--data_path=%s: no such directory' % path)
     for folder in FOLDERS:
         numbers = _numbers(os.path.join(path, folder))
         if any(numbers.values()):
             break
     for kind in CLASSES:
         if len(numbers[kind]) < 2:
-            raise InputError(f'--data_path={path}: holds {len(numbers[kind])} files {kind}.N.jpg; '
-                             f'at least 2 are needed, there or in train/')
-    return [[os.path.join(path, folder, f'{kind}.{number}.jpg') for number in sorted(numbers[kind])]
+            raise InputError('--data_path=%s: holds %d files %s.N.jpg; at least 2 are needed, there or in train/' % (
+                path, len(numbers[kind]), kind))
+    return [[os.path.join(path, folder, '%s.%d.jpg' % (kind, number)) for number in sorted(numbers[kind])]
             for kind in CLASSES]
 
 

@@ -18,7 +18,7 @@ def cifar10(path):
 
     Images are uint8 [count, 32, 32, 3], labels int32. Raises InputError naming the file at fault.
     """
-    names = [f'data_batch_{number}' for number in range(1, 6)] + ['test_batch']
+    names = ['data_batch_%d' % number for number in range(1, 6)] + ['test_batch']
     folder = find(path, 'cifar-10-batches-py', names)
     *train, test = [_split(os.path.join(folder, name), 'labels', 10) for name in names]
     return DataSet(Split(*map(np.concatenate, zip(*train))), test, classes=10)
@@ -36,7 +36,7 @@ def _split(path, label_key, classes):
     record = pickles.load(path)
     for key in ('data', label_key):
         if key not in record:
-            raise InputError(f'{path}: has no {key!r}')
+            raise InputError('%s: has no %r' % (path, key))
     images = _images(path, record['data'])
     return Split(images, check_labels(path, record[label_key], len(images), classes))
 
@@ -44,6 +44,6 @@ def _split(path, label_key, classes):
 def _images(path, rows):
     shape = getattr(rows, 'shape', ())
     if len(shape) != 2 or shape[0] == 0 or shape[1] != ROW or rows.dtype != np.uint8:
-        raise InputError(f'{path}: its data must be uint8 rows of {ROW}, not '
-                         f'{getattr(rows, "dtype", type(rows).__name__)} of shape {shape}')
+        raise InputError('%s: its data must be uint8 rows of %d, not %s of shape %s' % (
+            path, ROW, getattr(rows, 'dtype', type(rows).__name__), shape))
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))

@@ -29,21 +29,21 @@ def find(path, name, files):
         if any(os.path.isfile(os.path.join(folder, file)) for file in files):
             return folder
     if not os.path.isdir(path):
-        raise InputError(f'--data_path={path}: no such directory')
-    raise InputError(f'--data_path={path}: none of {", ".join(files)} is there, nor in {name}/ '
-                     f'or dataset/{name}/ under it')
+        raise InputError('--data_path=%s: no such directory' % path)
+    raise InputError('--data_path=%s: none of %s is there, nor in %s/ or dataset/%s/ under it' % (
+        path, ', '.join(files), name, name))
 
 
 def check_labels(path, values, count, classes):
     """The labels of `count` samples as int32 [count]; InputError naming the file `path`."""
     labels = np.asarray(values)
     if labels.ndim != 1 or labels.dtype.kind not in 'iu':
-        raise InputError(f'{path}: its labels must be a list of whole numbers')
+        raise InputError('%s: its labels must be a list of whole numbers' % path)
     if len(labels) != count:
-        raise InputError(f'{path}: has {len(labels)} labels for {count} images')
+        raise InputError('%s: has %d labels for %d images' % (path, len(labels), count))
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
-        raise InputError(f'{path}: label {wrong[0]} is out of range 0 to {classes - 1}')
+        raise InputError('%s: label %d is out of range 0 to %d' % (path, wrong[0], classes - 1))
     return labels.astype(np.int32)
 
 
@@ -55,12 +55,12 @@ def labelled_subset(split, classes, labels, seed):
     if labels == len(split.y):
         return split
     if labels < classes or labels % classes:
-        raise InputError(f'--labels={labels}: must be a multiple of the {classes} classes')
+        raise InputError('--labels=%d: must be a multiple of the %d classes' % (labels, classes))
     order = np.random.RandomState(seed).permutation(len(split.y))
     of_class = [order[split.y[order] == label][:labels // classes] for label in range(classes)]
     fewest = min(map(len, of_class))
     if fewest < labels // classes:
-        raise InputError(f'--labels={labels}: too many, a class has only {fewest} of the '
-                         f'{len(split.y)} images; use at most {fewest * classes}')
+        raise InputError('--labels=%d: too many, a class has only %d of the %d images; use at most %d' % (
+            labels, fewest, len(split.y), fewest * classes))
     chosen = np.concatenate(of_class)
     return Split(split.x[chosen], split.y[chosen])

@@ -31,8 +31,8 @@ class Skipped:
     def check(self):
         """Raises InputError when more than 1 % were skipped."""
         if 100 * len(self.names) > len(self.files):
-            raise InputError(f'{min(self.names)}: one of {len(self.names)} files that cannot be '
-                             f'decoded, more than 1 % of {len(self.files)}; mend or remove them')
+            raise InputError('%s: one of %d files that cannot be decoded, more than 1 %% of %d; mend or remove them' % (
+                min(self.names), len(self.names), len(self.files)))
 
 
 def load(places, split, load_one, seed, batch_size, skipped=None):

@@ -24,15 +24,15 @@ def load(path):
         with open(path, 'rb') as file:
             content = io.BytesIO(file.read())
     except OSError as error:
-        raise InputError(f'{path}: {error.strerror}')
+        raise InputError('%s: %s' % (path, error.strerror))
     try:
         record = _Unpickler(content, encoding='bytes').load()
         if isinstance(record, dict):
             return {_text(key): getattr(value, 'array', value) for key, value in record.items()}
     except Exception as error:  # garbage can end in any exception of the interpreter's
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise InputError(f'{path}: truncated, or not a pickle of arrays ({reason:.200})')
-    raise InputError(f'{path}: holds a {type(record).__name__}, not a dict of arrays')
+        raise InputError('%s: truncated, or not a pickle of arrays (%.200s)' % (path, reason))
+    raise InputError('%s: holds a %s, not a dict of arrays' % (path, type(record).__name__))
 
 
 class _Unpickler(pickle._Unpickler):
@@ -44,7 +44,7 @@ class _Unpickler(pickle._Unpickler):
         try:
             return _STAND_INS[module.replace('numpy._core', 'numpy.core'), name]
         except KeyError:
-            raise pickle.UnpicklingError(f'it asks for {module}.{name}, which is not allowed')
+            raise pickle.UnpicklingError('it asks for %s.%s, which is not allowed' % (module, name))
 
 
 def _shallow(load_tuple):
@@ -52,7 +52,7 @@ def _shallow(load_tuple):
     def load(unpickler):
         load_tuple(unpickler)
         if _is_nested(unpickler.stack[-1], LEVELS):
-            raise pickle.UnpicklingError(f'it has tuples nested more than {LEVELS} deep')
+            raise pickle.UnpicklingError('it has tuples nested more than %d deep' % LEVELS)
     return load
 
 
@@ -78,7 +78,7 @@ class _DType:
 
     def __init__(self, name, _align=False, _copy=False):
         if not re.fullmatch('[biuf][1248]', _text(name)):
-            raise pickle.UnpicklingError(f'an array of type {name}, which is not a number')
+            raise pickle.UnpicklingError('an array of type %s, which is not a number' % _text(name))
         self.value = np.dtype(_text(name))
 
     def __setstate__(self, state):
@@ -96,7 +96,7 @@ def _scalar(dtype, data):
 def _encode(text, encoding):
     """_codecs.encode as Python 3 writes bytes in the protocols of Python 2."""
     if encoding not in ('latin1', 'latin-1'):
-        raise pickle.UnpicklingError(f'bytes encoded as {encoding}')
+        raise pickle.UnpicklingError('bytes encoded as %s' % encoding)
     return text.encode('latin1')
 
 

@@ -143,9 +143,9 @@ def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1)
 def steps_per_epoch(count, batch_size, ranks=1):
     """How many whole global batches `count` samples fill; InputError if it is none."""
     if batch_size * ranks > count:
-        on = f' on each of {ranks} ranks' if ranks > 1 else ''
-        raise InputError(f'--batch_size={batch_size}{on}: larger than the data set of {count} '
-                         f'samples; use at most {count // ranks}')
+        on = ' on each of %d ranks' % ranks if ranks > 1 else ''
+        raise InputError('--batch_size=%d%s: larger than the data set of %d samples; use at most %d' % (
+            batch_size, on, count, count // ranks))
     return count // (batch_size * ranks)
 
 

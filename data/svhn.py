@@ -34,11 +34,11 @@ def _split(path):
     arrays = _read(path)
     for name in 'Xy':
         if name not in arrays:
-            raise InputError(f'{path}: has no array {name!r}')
+            raise InputError('%s: has no array %r' % (path, name))
     images = arrays['X']
     if images.shape[:3] != (32, 32, 3) or images.ndim != 4 or not images.size or images.dtype != np.uint8:
-        raise InputError(f'{path}: X must be uint8 of shape (32, 32, 3, count), not '
-                         f'{images.dtype} of {images.shape}')
+        raise InputError('%s: X must be uint8 of shape (32, 32, 3, count), not %s of %s' % (
+            path, images.dtype, images.shape))
     digits = arrays['y'].ravel().astype(np.int64)
     labels = check_labels(path, np.where(digits == 10, 0, digits), images.shape[3], 10)
     return Split(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels)
@@ -50,16 +50,16 @@ def _read(path):
         with open(path, 'rb') as file:
             content = file.read()
     except OSError as error:
-        raise InputError(f'{path}: {error.strerror}')
+        raise InputError('%s: %s' % (path, error.strerror))
     if content.startswith(b'MATLAB 7.3') or b'\x89HDF\r\n\x1a\n' in (content[:8], content[512:520]):
-        raise InputError(f'{path}: is a MATLAB 7.3 file; save it with -v7 or -v6')
+        raise InputError('%s: is a MATLAB 7.3 file; save it with -v7 or -v6' % path)
     if len(content) < HEADER or content[126:128] not in (b'IM', b'MI'):
-        raise InputError(f'{path}: is not a MATLAB 5 file')
+        raise InputError('%s: is not a MATLAB 5 file' % path)
     order = '<' if content[126:128] == b'IM' else '>'
     try:
         return dict(_arrays(memoryview(content)[HEADER:], order))
     except (ValueError, KeyError, IndexError, struct.error, zlib.error) as error:
-        raise InputError(f'{path}: truncated or damaged MATLAB file ({error})')
+        raise InputError('%s: truncated or damaged MATLAB file (%s)' % (path, error))
 
 
 def _arrays(content, order):
@@ -84,7 +84,7 @@ def _elements(content, order):
         if kind >> 16:
             kind, size = kind & 0xffff, kind >> 16
         if start + size > len(content):
-            raise ValueError(f'{start + size - len(content)} bytes are missing')
+            raise ValueError('%d bytes are missing' % (start + size - len(content)))
         yield kind, content[start:start + size]
         content = content[length if kind == COMPRESSED else (length + 7) // 8 * 8:]
 

@@ -36,7 +36,7 @@ def write_cats_dogs(directory, count=FILES, seed=0):
         for number in range(count):
             kind = ('cat', 'dog')[number % 2]
             content = run.run(jpeg, {image: _stripes(kind == 'dog', random)})
-            with open(os.path.join(directory, f'{kind}.{number // 2}.jpg'), 'wb') as file:
+            with open(os.path.join(directory, '%s.%d.jpg' % (kind, number // 2)), 'wb') as file:
                 file.write(content)
 
 

@@ -59,7 +59,7 @@ def cached_whitening(images, folder):
     A damaged file is computed again; it is put in place whole, for runs side by side.
     """
     digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
-    path = os.path.join(folder, f'zca-{SCALE}-{IDENTITY}-{digest}.npz')
+    path = os.path.join(folder, 'zca-%g-%g-%s.npz' % (SCALE, IDENTITY, digest))
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Whitening(arrays['mean'], arrays['matrix'])
@@ -72,7 +72,7 @@ def cached_whitening(images, folder):
 
 def _store(whitening, path):
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    unfinished = f'{path}.{os.getpid()}'
+    unfinished = '%s.%d' % (path, os.getpid())
     with open(unfinished, 'wb') as file:
         np.savez(file, **whitening._asdict())
     os.replace(unfinished, path)
