@@ -1,23 +1,27 @@
 """Reads a pickled dict of NumPy arrays, lists, strings and numbers without trusting it.
 
-Nothing a pickle names is ever imported or called: the few NumPy names that pickled arrays
-mention are answered by stand-ins of our own, so not even NumPy's C code for unpickling sees a
-hostile state. Pickles of Python 2, Python 3 and NumPy 1 and 2 (contract section 1) read alike.
+Nothing a pickle names is ever imported or called: the few names that pickled arrays mention are answered by
+stand-ins of our own, so not even NumPy's C code for unpickling sees a hostile state. Pickles of Python 2, Python 3 and
+NumPy 1 and 2, of every protocol to 5, read alike (contract section 1).
 """
 import io
 import pickle
 import re
+import struct
 
 import numpy as np
 
 from core.errors import InputError
 
-LEVELS = 5  # of tuples within each other; arrays have 2
+PROTOCOL = 5                   # Python 3.7 knows 4; what 5 adds is below
+BYTEARRAY8, READONLY_BUFFER = 0x96, 0x98
+DIGITS = 20                    # of a number written as text; to read many takes longer than anyone waits
 
 
 def load(path):
     """The dict pickled in the file at `path`, its keys as str, its strings of Python 2 as bytes.
 
+    Arrays of numbers and of strings are NumPy's, an array of objects is the list of them.
     Raises InputError naming the file when it is missing, truncated or holds anything else.
     """
     try:
@@ -35,8 +39,34 @@ def load(path):
     raise InputError('%s: holds a %s, not a dict of arrays' % (path, type(record).__name__))
 
 
+class _Array:
+    """Stands for numpy.ndarray."""
+
+    def __setstate__(self, state):
+        _, shape, dtype, is_fortran, data = state
+        self.array = data if dtype.value == object else _frombuffer(data, dtype, shape, 'F' if is_fortran else 'C')
+
+
+class _DType:
+    """Stands for numpy.dtype: numbers, strings and objects."""
+
+    def __init__(self, name, _align=False, _copy=False):
+        if not re.fullmatch('[biuf][1248]|[SU][0-9]{1,9}|O8?', _text(name)):
+            raise pickle.UnpicklingError('an array of type %.20s, which is neither numbers nor strings' % _text(name))
+        self.value = np.dtype(_text(name))
+
+    def __setstate__(self, state):
+        order = _text(state[1])
+        if order not in ('<', '>', '|', '='):  # NumPy 1.18 crashes on others
+            raise pickle.UnpicklingError('an array of byte order %.20r' % order)
+        self.value = self.value.newbyteorder(order)
+
+
 class _Unpickler(pickle._Unpickler):
-    """An unpickler that knows the names below and no others; the one in C would reserve any memory a file asks for."""
+    """An unpickler that knows the names below and no others; the one in C would reserve any memory a file asks for.
+
+    Keys of dicts are strings or numbers: to hash deep or repeated tuples can overflow the stack, or take for ever.
+    """
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
@@ -44,45 +74,76 @@ class _Unpickler(pickle._Unpickler):
         try:
             return _STAND_INS[module.replace('numpy._core', 'numpy.core'), name]
         except KeyError:
-            raise pickle.UnpicklingError('it asks for %s.%s, which is not allowed' % (module, name))
+            raise pickle.UnpicklingError('it asks for %.50s.%.50s, which is not allowed' % (module, name))
+
+    def load_proto(self):
+        protocol = self.read(1)[0]
+        if protocol > PROTOCOL:
+            raise pickle.UnpicklingError('protocol %d' % protocol)
+        self.proto = protocol
+    dispatch[pickle.PROTO[0]] = load_proto
+
+    def load_bytearray8(self):
+        size, = struct.unpack('<Q', self.read(8))
+        self.append(bytearray(self.read(size)))
+    dispatch[BYTEARRAY8] = load_bytearray8
+
+    def load_readonly_buffer(self):
+        """Makes the bytearray on top read-only, which matters to nobody here."""
+    dispatch[READONLY_BUFFER] = load_readonly_buffer
+
+    def load_number(self):
+        line = self._digits()
+        self.append({b'00': False, b'01': True}[line] if line in (b'00', b'01') else int(line.rstrip(b'L')))
+    dispatch[pickle.INT[0]] = dispatch[pickle.LONG[0]] = load_number
+
+    def load_get(self):
+        self.append(self.memo[int(self._digits())])
+    dispatch[pickle.GET[0]] = load_get
+
+    def load_put(self):
+        self.memo[int(self._digits())] = self.stack[-1]
+    dispatch[pickle.PUT[0]] = load_put
+
+    def _digits(self):
+        line = self.readline()[:-1]
+        if len(line) > DIGITS:
+            raise pickle.UnpicklingError('a number of %d digits' % len(line))
+        return line
+
+    def load_setitem(self):
+        self._check_keys(self.stack[-2:-1])
+        super().load_setitem()
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self):
+        self._check_keys(self.stack[::2])
+        super().load_setitems()
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_dict(self):
+        self._check_keys(self.stack[::2])
+        super().load_dict()
+    dispatch[pickle.DICT[0]] = load_dict
+
+    @staticmethod
+    def _check_keys(keys):
+        if not all(isinstance(key, (str, bytes, int)) for key in keys):
+            raise pickle.UnpicklingError('a dict whose keys are neither strings nor numbers')
+
+    def load_build(self):
+        if not isinstance(self.stack[-2], (_Array, _DType)):
+            raise pickle.UnpicklingError('a state of a %s' % type(self.stack[-2]).__name__)
+        super().load_build()
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def refuse_set(self):
+        raise pickle.UnpicklingError('a set')
+    dispatch[pickle.EMPTY_SET[0]] = dispatch[pickle.ADDITEMS[0]] = dispatch[pickle.FROZENSET[0]] = refuse_set
 
 
-def _shallow(load_tuple):
-    """load_tuple() that refuses deep tuples: to hash one, as the key of a dict, would overflow the stack of C."""
-    def load(unpickler):
-        load_tuple(unpickler)
-        if _is_nested(unpickler.stack[-1], LEVELS):
-            raise pickle.UnpicklingError('it has tuples nested more than %d deep' % LEVELS)
-    return load
-
-
-def _is_nested(value, levels):
-    return isinstance(value, tuple) and (not levels or any(_is_nested(part, levels - 1) for part in value))
-
-
-for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
-    _Unpickler.dispatch[_opcode[0]] = _shallow(_Unpickler.dispatch[_opcode[0]])
-
-
-class _Array:
-    """Stands for numpy.ndarray."""
-
-    def __setstate__(self, state):
-        _, shape, dtype, is_fortran, data = state
-        flat = np.frombuffer(data, dtype.value)
-        self.array = flat.reshape(shape, order='F' if is_fortran else 'C')
-
-
-class _DType:
-    """Stands for numpy.dtype; plain numbers only."""
-
-    def __init__(self, name, _align=False, _copy=False):
-        if not re.fullmatch('[biuf][1248]', _text(name)):
-            raise pickle.UnpicklingError('an array of type %s, which is not a number' % _text(name))
-        self.value = np.dtype(_text(name))
-
-    def __setstate__(self, state):
-        self.value = self.value.newbyteorder(_text(state[1]))
+def _frombuffer(data, dtype, shape, order, _axes=None):
+    return np.frombuffer(data, dtype.value).reshape(shape, order=order)
 
 
 def _reconstruct(_subtype, _shape, _typecode):
@@ -96,11 +157,19 @@ def _scalar(dtype, data):
 def _encode(text, encoding):
     """_codecs.encode as Python 3 writes bytes in the protocols of Python 2."""
     if encoding not in ('latin1', 'latin-1'):
-        raise pickle.UnpicklingError('bytes encoded as %s' % encoding)
+        raise pickle.UnpicklingError('bytes encoded as %.20s' % _text(encoding))
     return text.encode('latin1')
 
 
+def _no_bytes():
+    """As Python 3 writes b'' in the protocols of Python 2."""
+    return b''
+
+
 def _text(string):
+    """Of a str, of the bytes of a str of Python 2, or of a number."""
+    if not isinstance(string, (str, bytes, int)):
+        raise pickle.UnpicklingError('a %s in place of a string' % type(string).__name__)
     return string.decode('latin1') if isinstance(string, bytes) else str(string)
 
 
@@ -109,5 +178,8 @@ _STAND_INS = {
     ('numpy', 'dtype'): _DType,
     ('numpy.core.multiarray', '_reconstruct'): _reconstruct,
     ('numpy.core.multiarray', 'scalar'): _scalar,
+    ('numpy.core.numeric', '_frombuffer'): _frombuffer,
     ('_codecs', 'encode'): _encode,
+    ('__builtin__', 'bytes'): _no_bytes,
+    ('builtins', 'bytes'): _no_bytes,
 }

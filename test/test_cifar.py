@@ -1,4 +1,5 @@
 """CIFAR pickles in all the forms that are in the wild, and what is refused (contract section 1)."""
+import base64
 import os
 import pickle
 import struct
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from data import cifar
+from data import cifar, pickles
 
 ROWS = {'data_batch_1': 3, 'data_batch_2': 1, 'data_batch_3': 2, 'data_batch_4': 2,
         'data_batch_5': 4, 'test_batch': 5}
@@ -41,6 +42,17 @@ def numpy2(content):
     written = pickle.dumps(content, protocol=2)
     assert b'numpy.core.multiarray' in written
     return written.replace(b'numpy.core.multiarray', b'numpy._core.multiarray')
+
+
+def string_arrays(content):
+    """As files are written that were subsets of others, by Python 2's protocol."""
+    names = np.array(content['filenames'])
+    return pickle.dumps({**content, 'filenames': names, 'encoded': np.array([b'a', b'bc']), 'batch_label': b'',
+                         'objects': names.astype(object)}, protocol=2)
+
+
+def object_labels(content):
+    return pickle.dumps({**content, 'labels': np.array(content['labels'], object)})
 
 
 def fortran_order(content):
@@ -81,7 +93,7 @@ def refusal(load, path):
 
 
 @pytest.mark.parametrize('as_pickle', [
-    python3, bytes_keys, label_array, numpy_scalars, numpy2, fortran_order, python2])
+    python3, bytes_keys, label_array, numpy_scalars, numpy2, string_arrays, object_labels, fortran_order, python2])
 def test_every_form_of_pickle_gives_the_same_images(tmp_path, as_pickle):
     data = cifar.cifar10(write(tmp_path, as_pickle))
     assert data.train.x.shape == (12, 32, 32, 3) and data.train.x.dtype == np.uint8
@@ -130,6 +142,21 @@ def test_a_truncated_batch_is_refused_by_name(tmp_path, keep):
     assert 'data_batch_2: truncated' in refusal(cifar.cifar10, path)
 
 
+def shared_lists(levels, width):
+    """A list of one list many times, of one list many times...: small in a pickle, endless to walk through."""
+    nested = [1]
+    for _ in range(levels):
+        nested = [nested] * width
+    return nested
+
+
+def shared_tuples(levels, width):
+    """The same of tuples, as the key of a dict, for Python to hash."""
+    steps = b'K\x01\x85q\x00' + b''.join(
+        b'(' + (b'h' + bytes([level])) * width + b'tq' + bytes([level + 1]) for level in range(levels))
+    return b'\x80\x02}' + steps + b'K\x01s.'
+
+
 @pytest.mark.parametrize('changes, fault', [
     (dict(labels=[0, 10, 1]), 'label 10 is out of range 0 to 9'),
     (dict(labels=[0, -1, 1]), 'label -1 is out of range'),
@@ -137,6 +164,8 @@ def test_a_truncated_batch_is_refused_by_name(tmp_path, keep):
     (dict(labels=[0.5, 1, 2]), 'whole numbers'),
     (dict(labels=['a', 'b', 'c']), 'whole numbers'),
     (dict(labels=[[1], [2, 3], 4]), 'whole numbers'),
+    (dict(labels=shared_lists(6, 200)), 'whole numbers'),
+    (dict(labels=7), 'whole numbers'),
     (dict(data=np.zeros([3, 3071], np.uint8)), 'uint8 rows of 3072, not uint8 of shape (3, 3071)'),
     (dict(data=np.zeros([3, 3072], np.float32)), 'not float32'),
     (dict(data=np.zeros([0, 3072], np.uint8), labels=[]), 'shape (0, 3072)'),
@@ -178,11 +207,30 @@ def corrupting_dtype():
     (b'cbuiltins\neval\n(U\x03123tR.', 'builtins.eval, which is not allowed'),
     (b'cnumpy\nload\n(U\x011tR.', 'numpy.load, which is not allowed'),
     (b'c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.', 'rot13'),
-    (b'\x80\x02})' + b'\x85' * 200000 + b'K\x01s.', 'nested'),
-    (pickle.dumps({'data': np.array([{}, []])}), 'not a number')])
+    (b'\x80\x02})' + b'\x85' * 200000 + b'K\x01s.', 'keys are neither strings nor numbers'),
+    (shared_tuples(6, 3000), 'keys are neither strings nor numbers'),
+    (b'\x80\x02}U\x04datacnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03X\x02\x00\x00\x00\xc3\xa9tbs.', 'byte order'),
+    (b'cnumpy\ndtype\n}(U\x01aK\x01ub.', 'a state of a type'),
+    (b'}U\x01aI' + b'9' * 10 ** 6 + b'\ns.', 'a number of 1000000 digits'),
+    (pickle.dumps({'data': {1, 2}}), 'builtins.set, which is not allowed'),
+    (pickle.dumps({'data': {1, 2}}, protocol=4), 'a set'),
+    (pickle.dumps({'data': np.zeros(2, 'u1,i4')}), 'neither numbers nor strings'),
+    (pickle.dumps({'data': np.array([{}, []]), 'labels': []}), 'not list')],
+    ids=lambda value: value if isinstance(value, str) else 'file')
 def test_a_hostile_pickle_is_refused(tmp_path, content, reason):
     message = refusal(cifar.cifar10, write(tmp_path, data_batch_1=content))
     assert 'data_batch_1: ' in message and reason in message
+
+
+def test_the_newest_protocol_is_read(tmp_path):
+    """Written by Python 3.11 and NumPy 2.4: zeros of shape [1, 3] (writable), [7], the read-only bytes of `ab`."""
+    (tmp_path / 'file').write_bytes(base64.b64decode(
+        'gAWVqwAAAAAAAAB9lCiMBGRhdGGUjBNudW1weS5fY29yZS5udW1lcmljlIwLX2Zyb21idWZmZXKUk5QolgMAAAAAAAAAAAAAlIwFbnVtcHmU'
+        'jAVkdHlwZZSTlIwCdTGUiYiHlFKUKEsDjAF8lE5OTkr/////Sv////9LAHSUYksBSwOGlIwBQ5R0lFKUjAZsYWJlbHOUXZRLB2GMAnJvlGgE'
+        'KEMCYWKUaAtLAoWUaA90lFKUdS4='))
+    read = pickles.load(str(tmp_path / 'file'))
+    assert read['data'].tolist() == [[0, 0, 0]] and read['data'].dtype == np.uint8
+    assert read['labels'] == [7] and read['ro'].tolist() == [97, 98]
 
 
 def test_a_pickle_that_runs_a_command_is_refused_and_does_not_run_it(tmp_path):
