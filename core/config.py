@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECIPE = object()
 SYNTHETIC = 'synthetic'
 NO_DATA = 'none'                    # data_path of a system that makes its own
+MOST_STEPS = 2 ** 31 - 1            # what ranks on NPUs can tell each other (core/npu.py)
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 
 
@@ -62,9 +63,9 @@ FIELDS = (
     Field('device', values.choice('auto', 'npu', 'cpu'), 'auto',
           'auto: an NPU where npu_bridge is installed, else what TensorFlow finds'),
     # How long, how often.
-    Field('train_epochs', _positive, RECIPE, 'epochs to train',
+    Field('train_epochs', values.whole(1, 10 ** 6), RECIPE, 'epochs to train',
           ('max_epoch', 'epochs', 'epoch')),
-    Field('train_steps', _positive, None, 'steps to train, in place of --train_epochs',
+    Field('train_steps', values.whole(1, MOST_STEPS), None, 'steps to train, in place of --train_epochs',
           ('max_step',)),
     Field('save_interval', _positive, 1, 'epochs between checkpoints'),
     Field('display_step', _positive, RECIPE,
@@ -132,7 +133,7 @@ FIELDS = (
     Field('base_port', values.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
           'off an NPU, port of a server\'s first rank, the next ones follow; unset: free ports, if all '
           'ranks are on one server'),
-    Field('connect_timeout', _positive, 300, 'seconds to wait for the other ranks at the start'),
+    Field('connect_timeout', values.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start'),
     # Questions instead of a run.
     Field('print_config', values.boolean(), False, 'print the ConfigProto and exit'),
     Field('plan', values.boolean(), False, 'check everything, print what the run would be, and exit'),

@@ -1,7 +1,6 @@
 """Hooks around a step that a run of any network has."""
 import math
 import os
-import shutil
 import signal
 import sys
 import time
@@ -9,6 +8,8 @@ import time
 import tensorflow as tf
 
 from core.distribution import OrderlyEnd
+
+COLUMNS = 80                   # of a terminal that does not tell
 
 
 class LossIsNotFinite(OrderlyEnd):
@@ -69,10 +70,15 @@ class StopOnSignal(tf.train.SessionRunHook):
     def after_run(self, run_context, run_values):
         if run_values.results > 0 and not self._clock.at_end:
             self._save(run_context.session)
-            self.end(run_context.session)
+            self._restore_handlers()
             raise Interrupted(self._received or signal.SIGTERM, self._clock.step)
 
     def end(self, session):
+        self._restore_handlers()
+        if self._received:  # after the last step: all is saved and said
+            raise Interrupted(self._received, self._clock.step)
+
+    def _restore_handlers(self):
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
 
@@ -99,8 +105,15 @@ class LiveLine(tf.train.SessionRunHook):
         line = 'epoch %d/%d  step %d/%d  %.1f images/s  loss %.4f  %d:%02d:%02d left' % (
             clock.epoch + 1, clock.epochs, clock.step, clock.steps,
             self._batch_size / clock.seconds_per_step, loss, left // 3600, left // 60 % 60, left % 60)
-        self._stream.write('\x1b[2K%s\r' % line[:shutil.get_terminal_size().columns - 1])
+        self._stream.write('\x1b[2K%s\r' % line[:self._columns() - 1])
         self._stream.flush()
+
+    def _columns(self):
+        """Of the terminal behind the stream, which need not be standard output."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or COLUMNS
+        except (OSError, ValueError):
+            return COLUMNS
 
     def end(self, session):
         self._stream.write('\x1b[2K')

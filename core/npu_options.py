@@ -140,10 +140,10 @@ def faults(options, rank_size):
         yield 'mstune_mode', 'needs RANK_SIZE > 1'
 
 
-def check_iterations(options, total_steps, checkpoint_steps):
-    """InputError unless both step counts are multiples of iterations_per_loop."""
+def check_iterations(options, counts):
+    """Raises InputError unless the step counts {what: steps} are multiples of iterations_per_loop."""
     iterations = options.get('iterations_per_loop', 1)
-    for what, steps in (('training steps', total_steps), ('steps a checkpoint', checkpoint_steps)):
+    for what, steps in counts.items():
         if steps % iterations:
             raise InputError('--npu_option=iterations_per_loop=%d: the %d %s are no multiple of it; change one of them'
                              % (iterations, steps, what))

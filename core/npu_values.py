@@ -70,7 +70,7 @@ def profiling_options():
     def parse(text):
         try:
             options = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             options = None
         if not (isinstance(options, dict) and options and set(options) <= set(members)
                 and all(isinstance(value, str) for value in options.values())):
@@ -93,5 +93,5 @@ def _load_json(path):
     try:
         with open(path, encoding='utf-8') as file:
             return json.load(file)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -3,9 +3,10 @@ import os
 
 from google.protobuf import text_format
 
-from core import checkpoints, npu, npu_switches, swa
+from core import checkpoints, npu, npu_switches, swa, values
 from core.config import NO_DATA, SYNTHETIC
 from core.errors import InputError
+from core.npu_options import check_iterations
 
 
 def check(config):
@@ -16,18 +17,26 @@ def check(config):
         raise InputError('--data_path=%s: no such directory' % config.data_path)
     swa.check(config)
     options = npu_switches.switch_options(config, config.ranks)
+    if config.train_steps:
+        check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
-    _check_writable('--output_path', config.output_path)
+    _check_writable('--output_path', config.run_dir)
     ckpt_flag = '--modeldir' if config.modeldir else '--output_path'
     _check_writable(ckpt_flag, config.ckpt_dir)
     _check_writable('--summary' if config.summary else '--output_path', config.summary_dir)
+    for folder in npu_switches.output_folders(options):
+        _check_writable('--output_path', folder)
     if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
         raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
                          'another' % config.modeldir)
     checkpoints.check_no_pattern(ckpt_flag, config.ckpt_dir)
     if config.modeldir and not config.resume:
         checkpoints.check_unused(config.ckpt_dir)
+    for what in ('data_path', 'mixlist_file', 'fusion_off_file', 'rank_table'):
+        if _inside(getattr(config, what) or '', config.run_dir):
+            raise InputError('--%s=%s: inside the results, which this run moves away; copy it elsewhere first' % (
+                what, getattr(config, what)))
     if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
         raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
                          '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
@@ -63,6 +72,10 @@ def describe_session(config):
 def _check_writable(flag, path):
     """Raises InputError unless directory `path` can be written to or made; makes nothing."""
     existing = os.path.abspath(path)
+    try:
+        values.text().parse(existing)  # as far as the working directory is part of it
+    except ValueError as error:
+        raise InputError('%s=%a: %s' % (flag, existing, error))
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):

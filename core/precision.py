@@ -3,12 +3,14 @@ import tensorflow as tf
 
 from core import values
 
+LARGEST = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
+
 
 def loss_scale():
-    """The kind of --loss_scale: False (off), True (dynamic) or a number >= 1 (static)."""
-    allowed = 'False, True (dynamic) or a number >= 1 (static)'
+    """The kind of --loss_scale: False (off), True (dynamic) or a number from 1 to LARGEST (static)."""
+    allowed = 'False, True (dynamic) or a number from 1 to %d (static)' % LARGEST
     words = {'false': False, 'true': True}
-    scale = values.number(least=1)
+    scale = values.number(least=1, most=LARGEST)
 
     def parse(text):
         try:

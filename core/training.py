@@ -8,7 +8,7 @@ import tensorflow as tf
 from core import (checkpoints, distribution, evaluation, hooks, npu, npu_switches, plan, step,
                   swa)
 from core.clock import Clock
-from core.config import Config, checksums
+from core.config import MOST_STEPS, Config, checksums
 from core.errors import InputError
 from core.memory import keep_freed_memory
 from core.npu_options import check_iterations
@@ -31,7 +31,7 @@ class _Start(tf.train.SessionRunHook):
 
     def __init__(self, run, saved):
         self._config, self._saved, self._step, self._engine = run.config, saved, run.step, run.engine
-        self._input, self._steps = run.inputs.train, run.clock.steps
+        self._input, self._steps, self._steps_per_run = run.inputs.train, run.clock.steps, run.clock.steps_per_run
 
     def begin(self):
         self._weights = tf.train.Saver(self._step.model_variables)
@@ -49,6 +49,9 @@ class _Start(tf.train.SessionRunHook):
         done = int(session.run(self._step.number))
         if done >= self._steps:
             raise hooks.NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
+        if (self._steps - done) % self._steps_per_run:
+            raise InputError('--npu_option=iterations_per_loop=%d: the %d steps that are left are no multiple of it' % (
+                self._steps_per_run, self._steps - done))
         self._input.initialize(session, done)
 
     @staticmethod
@@ -117,7 +120,7 @@ def train(recipe, config, cpu_gradients):
         engine.configure(session_config)
         _prepare(config, options, device)
         with engine.together(), _claimed(config):
-            _loop(train_op, run, session_config, device_hooks + _hooks(recipe, run))
+            _loop(train_op, run, session_config, _hooks(recipe, run) + device_hooks)
 
 
 def _check_same_flags(config, engine):
@@ -136,7 +139,10 @@ def _build(recipe, config, device, options, inputs, engine):
     """The Run: its training and its test graph."""
     steps_per_epoch = inputs.train.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
-    check_iterations(options, steps, config.save_interval * steps_per_epoch)
+    if steps > MOST_STEPS:
+        raise InputError('--train_epochs=%d: these are %d steps, more than %d' % (
+            config.train_epochs, steps, MOST_STEPS))
+    check_iterations(options, {'training steps': steps, 'steps a checkpoint': config.save_interval * steps_per_epoch})
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     built = step.build(recipe, config, device, engine, inputs.train.batch, steps, steps_per_epoch)
     tested = evaluation.build(recipe, config, inputs.test, engine)
@@ -190,8 +196,9 @@ def _hooks(recipe, run):
         saved.save(session, clock.step)
     return ([_Start(run, saved), clock, hooks.StopOnBadLoss(clock, built.loss), reporter]
             + method_hooks
-            + [_Save(clock, save, config.save_interval), hooks.StopOnSignal(clock, built, save)]
-            + ([hooks.LiveLine(clock, built.loss, config.batch_size * config.ranks, live)] if live else []))
+            + [_Save(clock, save, config.save_interval)]
+            + ([hooks.LiveLine(clock, built.loss, config.batch_size * config.ranks, live)] if live else [])
+            + [hooks.StopOnSignal(clock, built, save)])
 
 
 def _loop(train_op, run, session_config, run_hooks):

@@ -29,7 +29,7 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE where no flag says how many ra
     local ranks devices cores output_root logs seconds flags=("--case=$2" "${@:3}")
     export RANK_SIZE=$1 RANK_ID=0 JOB_ID=${JOB_ID:-10087}
     find_python
-    export PYTHONPATH=$REPO_ROOT${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+    export PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
     make_plan "${flags[@]}"
     read_plan
     if [[ -n ${plan[finished]} ]]; then
@@ -95,13 +95,21 @@ read_plan() {
 }
 
 lock_devices() {  # the trainers inherit the locks, and so keep them even if the launcher is killed
-    local device lock
+    local device
     mkdir -p -- "$output_root"
     for device in "${devices[@]}"; do
-        exec {lock}>>"$output_root/.lock-$device"
-        flock -n "$lock" || die 1 "ASCEND_DEVICE_ID=$device is in use: another run writes to \
+        lock "$output_root/.lock-$device" "ASCEND_DEVICE_ID=$device is in use: another run writes to \
 $output_root/$device; wait for it, or choose another device or --output_path"
+        [[ ${plan[npu]} != True ]] || lock "${TMPDIR:-/tmp}/ascend-device-$device.lock" \
+            "ASCEND_DEVICE_ID=$device is in use: another run trains on this NPU; wait for it, or choose another device"
     done
+}
+
+lock() {  # FILE MESSAGE: the end with the message when another process has it; other users may lock it, too
+    local descriptor
+    [[ -e $1 ]] || (umask 0 && : >>"$1")
+    exec {descriptor}<"$1"
+    flock -n "$descriptor" || die 1 "$2"
 }
 
 archive_previous_runs() {
@@ -151,7 +159,7 @@ prune_histories() {  # after a run that ended well: one that failed may be a mis
 
 prune_history() {  # HISTORY DEVICE N: deletes all but the device's N newest archives, nothing else
     local name
-    find "$1" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended \
+    find "$1/" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended \
         -regex ".*/$2-[0-9]{8}-[0-9]{6}(-[0-9]+)?" -printf '%f\n' |
         sort -rV | tail -n +"$(($3 + 1))" | while IFS= read -r name; do
         rm -rf -- "${1:?}/${name:?}"

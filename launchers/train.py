@@ -4,6 +4,7 @@ import signal
 import sys
 
 if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
     # Ctrl-C ends it at once, not somewhere in TensorFlow's import, until core/hooks.py saves a checkpoint first.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -24,11 +25,12 @@ def act(recipe, config):
 
 def plan_lines(config):
     """What the launcher reads, {key: value}: the run as this server's first rank sees it, the ranks."""
-    ours = job.plan(config, npu.is_used(config.device))
+    on_npu = npu.is_used(config.device)
+    ours = job.plan(config, on_npu)
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
-    return dict(plan.lines(first), finished=finished, **ours.lines())
+    return dict(plan.lines(first), finished=finished, npu=on_npu, **ours.lines())
 
 
 if __name__ == '__main__':

@@ -80,16 +80,17 @@ def mish(x):
     """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise.
 
     With e = exp(x), tanh(softplus(x)) = (e^2 + 2e) / (e^2 + 2e + 2): one exponential serves value
-    and gradient. Has no second derivative.
+    and gradient. Half precision is computed in float32 and rounded once. Has no second derivative.
     """
-    # Beyond the limit the quotient rounds to 1; e^2 stays finite.
-    e = tf.exp(tf.minimum(x, 5.0 if x.dtype == tf.float16 else 20.0))
+    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+    e = tf.exp(tf.minimum(wide, 20.))  # beyond 20 the quotient rounds to 1; e^2 stays finite
     n = e * (e + 2)
     gate = n / (n + 2)
 
     def gradient(dy):
-        return dy * (gate + x * (1 - gate * gate) * (e / (1 + e)))
-    return x * gate, gradient
+        slope = gate + wide * (2 / (n + 2)) * (1 + gate) * (e / (1 + e))  # 2 / (n + 2) is 1 - gate, not cancelled
+        return dy * tf.cast(slope, x.dtype)
+    return tf.cast(wide * gate, x.dtype), gradient
 
 
 def global_average_pool(x):

@@ -24,7 +24,7 @@ CASE_NAMES = {'performance': 'perf', 'full': 'acc',
 def plan(flags):
     """Prints the plan as the trainer does, or refuses a flag that it does not know."""
     known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'plan',
-             'rank_size', 'rank_table', 'server_id', 'base_port')
+             'rank_size', 'rank_table', 'server_id', 'base_port', 'device')
     for name in flags:
         if name not in known:
             print('unknown flag --%s' % name, file=sys.stderr)
@@ -38,7 +38,8 @@ def plan(flags):
     run_dir = os.path.join(os.path.abspath(flags['output_path']), str(ours.devices[0]))
     lines = dict(network=network, case_name=CASE_NAMES[flags['case']], run_dir=run_dir, batch_size=BATCH_SIZES[network],
                  synthetic='data_path' not in flags, kept='ckpt/summary' if 'resume' in flags else '',
-                 keep_history=flags.get('keep_history', ''), finished='', **ours.lines())
+                 keep_history=flags.get('keep_history', ''), finished='', npu=flags.get('device') == 'npu',
+                 **ours.lines())
     for line in lines.items():
         print('%s=%s' % line)
     return 0

@@ -10,10 +10,15 @@ add_packages() {  # DIR REQUIREMENTS
 }
 
 find_python
+arguments=()
+for argument; do  # files are named from where the user is
+    [[ ! $argument =~ ^[^-/].*[.]py(::|$) ]] || argument=$PWD/$argument
+    arguments+=("$argument")
+done
 cd -- "$REPO_ROOT"
 packages=$REPO_ROOT/.test-packages
 export S3_SERVER_PACKAGES=$REPO_ROOT/.test-packages-s3
 add_packages "$packages" requirements-test.txt
 add_packages "$S3_SERVER_PACKAGES" test/s3_server.txt
 export PYTHONPATH=$packages${PYTHONPATH:+:$PYTHONPATH} PATH=$packages/bin:$PATH
-exec "$PYTHON" -m pytest --override-ini testpaths=test --override-ini timeout=240 "$@"
+exec "$PYTHON" -m pytest --override-ini testpaths=test --override-ini timeout=240 "${arguments[@]}"

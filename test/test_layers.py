@@ -28,7 +28,7 @@ def test_mish_and_its_gradient_agree_with_the_definition(sess):
     x, y, slope = sess.run([x, y, tf.gradients(y, x)[0]])
     expected, expected_slope = mish_by_definition(x.astype(np.float64))
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-30)
-    np.testing.assert_allclose(slope, expected_slope, rtol=1e-6, atol=2e-6)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-6, atol=1e-6)
 
 
 def test_mish_in_half_precision_is_right_to_its_last_digits(sess):
@@ -36,8 +36,9 @@ def test_mish_in_half_precision_is_right_to_its_last_digits(sess):
     y = layers.mish(x)
     x, y, slope = sess.run([x, y, tf.gradients(y, x)[0]])
     expected, expected_slope = mish_by_definition(x.astype(np.float64))
-    np.testing.assert_allclose(y, expected, rtol=2e-3, atol=5e-4)
-    np.testing.assert_allclose(slope, expected_slope, atol=5e-3)
+    half_ulp = dict(rtol=2 ** -11 + 1e-6, atol=2 ** -25)
+    np.testing.assert_allclose(y, expected, **half_ulp)
+    np.testing.assert_allclose(slope, expected_slope, **half_ulp)
 
 
 def test_mish_and_its_gradient_take_one_exponential(sess):

@@ -213,12 +213,12 @@ def test_a_wrong_profiling_option_is_named(folder, profile, message):
 
 def test_steps_must_be_multiples_of_the_iterations_per_loop():
     options = {'iterations_per_loop': 10}
-    check_iterations(options, total_steps=100, checkpoint_steps=50)
-    check_iterations({}, total_steps=7, checkpoint_steps=3)
+    check_iterations(options, {'training steps': 100, 'steps a checkpoint': 50})
+    check_iterations({}, {'training steps': 7, 'steps a checkpoint': 3})
     with pytest.raises(InputError, match='iterations_per_loop=10: the 105 training steps are no '):
-        check_iterations(options, total_steps=105, checkpoint_steps=50)
+        check_iterations(options, {'training steps': 105, 'steps a checkpoint': 50})
     with pytest.raises(InputError, match='the 25 steps a checkpoint are no multiple'):
-        check_iterations(options, total_steps=100, checkpoint_steps=25)
+        check_iterations(options, {'training steps': 100, 'steps a checkpoint': 25})
 
 
 def _parameters(config):

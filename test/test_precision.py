@@ -23,7 +23,7 @@ def test_the_flag_is_off_dynamic_or_a_number():
 def test_any_other_loss_scale_is_refused(text):
     with pytest.raises(ValueError) as refusal:
         precision.loss_scale().parse(text)
-    assert str(refusal.value) == 'must be False, True (dynamic) or a number >= 1 (static)'
+    assert str(refusal.value) == 'must be False, True (dynamic) or a number from 1 to 4294967296 (static)'
 
 
 def _train(name, scale, slopes):

@@ -117,6 +117,45 @@ def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbe
     assert losses(log + rest) == losses(undisturbed(saved + 15))
 
 
+def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(train, monkeypatch, tmp_path):
+    class Log(toy.Log):
+        def epoch(self, report):
+            os.kill(os.getpid(), signal.SIGTERM)  # as in the middle of the last evaluation
+            super().epoch(report)
+    monkeypatch.setitem(recipes.RECIPES, 'toy', toy.RECIPE._replace(log=lambda config: Log()))
+    status, out, error = train('--train_epochs=1')
+    assert (status, error.splitlines()[-1]) == (143, 'SIGTERM: stopped after step 10')
+    assert 'test accuracy' in out and steps_saved(tmp_path / '0' / 'ckpt') == [10]
+
+
+def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_path):
+    (tmp_path / '0').mkdir()
+    for name in ('data', 'ops.json', 'fusion.cfg'):
+        (tmp_path / '0' / name).write_text('{"white-list": {}}')
+    inside = tmp_path / '0' / 'data'
+    inside.unlink()
+    inside.mkdir()
+    for flags in (['--data_path=%s' % inside],
+                  ['--mixlist_file=%s/0/ops.json' % tmp_path, '--use_mixlist=True', '--precision_mode=allow_mix_precision'],
+                  ['--fusion_off_file=%s/0/fusion.cfg' % tmp_path, '--fusion_off_flag=True']):
+        status, _, error = train('--plan', *flags)
+        assert status == 2 and error == '%s: inside the results, which this run moves away; copy it elsewhere first\n' % (
+            flags[0])
+
+
+def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
+    (tmp_path / 'data_dump').write_text('a file in its place')
+    status, _, error = train('--plan', '--data_dump_flag=True')
+    assert status == 2 and '%s: cannot be written' % (tmp_path / 'data_dump') in error
+
+
+def test_a_working_directory_that_is_no_line_of_text_is_refused(train, tmp_path, monkeypatch):
+    (tmp_path / 'two\nlines').mkdir()
+    monkeypatch.chdir(str(tmp_path / 'two\nlines'))
+    status, _, error = train('--plan', '--output_path=out')
+    assert status == 2 and 'must be one line of UTF-8 text' in error and error.count('\n') == 1
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(train, tmp_path):
     status, out, error = train('--learning_rate=1e30', '--train_epochs=5')
     step = max(losses(out)) + 1 if losses(out) else 1
