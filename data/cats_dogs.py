@@ -1,12 +1,13 @@
 """Cats and dogs: Kaggle's "Dogs vs. Cats" JPEG files, read as AlexNet reads images (NIPS 2012).
 
 Files are `cat.N.jpg` and `dog.N.jpg` of any size, as Kaggle ships them or as the vendor's crops
-of 227x227. An image counts as scaled to a shortest side of 256; only the window that becomes the
+of 227x227, whose N is nine digits of the photograph and one of the crop. An image counts as scaled to a shortest side of 256; only the window that becomes the
 227x227 crop is decoded, its borders rounded to whole pixels of the file. A 227x227 image is its
 own crop. Section 4.1 of the paper: random crops, mirror images, PCA colour noise; ten crops in
 tests. Differs: the mean and the colour statistics are the published ones of ImageNet, not this
 set's, and the mean is one colour instead of an image.
 """
+import itertools
 import os
 import re
 
@@ -20,7 +21,9 @@ from data.seeds import split_seed
 CLASSES = ('cat', 'dog')
 FOLDERS = ('', 'train', 'data_preprocessed/train', 'data/data_preprocessed/train')
 HELD_OUT, HELD_OUT_PART = 1000, 0.04  # whichever is less
+CROP_DIGITS = 10  # of the number of a vendor's crop
 
+END_OF_IMAGE = b'\xff\xd9'  # the marker in a JPEG file
 CROP, SHORTEST = 227, 256
 MEAN = (123.68, 116.78, 103.94)  # of ImageNet's RGB values
 # Principal components of ImageNet's RGB values in 0..1: eigenvalues, eigenvectors as columns.
@@ -32,47 +35,57 @@ NOISE = 0.1  # sigma of the random multiples of the components
 def cats_dogs(path, seed):
     """The DataSet of the JPEG files in or under `path`; x holds their names, cat is 0, dog 1.
 
-    The test part is drawn by `seed`: 1,000 files, or 4 % of a smaller set, of both classes.
+    The test part is drawn by `seed`: 1,000 files, or 4 % of a smaller set, of both classes; the crops of a
+    photograph stay together.
     No file is opened. Raises InputError when either class is missing.
     """
-    names = _names(path)
-    total = sum(map(len, names))
-    held_out = min(HELD_OUT, HELD_OUT_PART * total)
+    photos = _photos(path)
+    total = sum(len(crops) for of_class in photos for crops in of_class)
+    held_out = min(HELD_OUT, HELD_OUT_PART * total) / total
     random = np.random.RandomState(seed)
     train, test = [], []
-    for files in names:
-        shuffled = random.permutation(files)
-        count = max(1, int(round(held_out * len(files) / total)))
-        test.append(shuffled[:count])
-        train.append(shuffled[count:])
+    for of_class in photos:
+        shuffled = [of_class[place] for place in random.permutation(len(of_class))]
+        count = max(1, int(round(held_out * len(of_class))))
+        test.append(list(itertools.chain(*shuffled[:count])))
+        train.append(list(itertools.chain(*shuffled[count:])))
     return DataSet(_split(train), _split(test), classes=len(CLASSES))
 
 
-def _names(path):
-    """For each class the full names of its files, in the order of their numbers."""
+def _photos(path):
+    """For each class its photographs in the order of their numbers, each the full names of its files."""
     if not os.path.isdir(path):
         raise InputError('--data_path=%s: no such directory' % path)
     for folder in FOLDERS:
         numbers = _numbers(os.path.join(path, folder))
         if any(numbers.values()):
             break
-    for kind in CLASSES:
-        if len(numbers[kind]) < 2:
-            raise InputError('--data_path=%s: holds %d files %s.N.jpg; at least 2 are needed, there or in train/' % (
-                path, len(numbers[kind]), kind))
-    return [[os.path.join(path, folder, '%s.%d.jpg' % (kind, number)) for number in sorted(numbers[kind])]
-            for kind in CLASSES]
+    photos = [_by_photo(numbers[kind], os.path.join(path, folder, kind)) for kind in CLASSES]
+    for kind, of_class in zip(CLASSES, photos):
+        if len(of_class) < 2:
+            raise InputError('--data_path=%s: holds %d photographs %s.N.jpg; at least 2 are needed, there or in train/'
+                             % (path, len(of_class), kind))
+    return photos
 
 
 def _numbers(folder):
-    """For each class the numbers N of the files in `folder`, if there is one."""
+    """For each class the numbers N, as they are written, of the files in `folder`, if there is one."""
     numbers = {kind: [] for kind in CLASSES}
     if os.path.isdir(folder):
         for entry in os.scandir(folder):
-            match = re.fullmatch(r'(cat|dog)\.(0|[1-9][0-9]*)\.jpg', entry.name)
+            match = re.fullmatch(r'(cat|dog)\.([0-9]+)\.jpg', entry.name)
             if match:
-                numbers[match[1]].append(int(match[2]))
+                numbers[match[1]].append(match[2])
     return numbers
+
+
+def _by_photo(numbers, prefix):
+    """Lists of the files `prefix`.N.jpg that show one photograph."""
+    photos = {}
+    for number in sorted(numbers, key=lambda number: (int(number), number)):
+        photo = number[:-1] if len(number) == CROP_DIGITS else number
+        photos.setdefault(photo, []).append('%s.%s.jpg' % (prefix, number))
+    return list(photos.values())
 
 
 def _split(names):
@@ -122,8 +135,14 @@ def load_ten_crops(name, y, seed):
 
 
 def _geometry(content):
-    """(height, width) of a JPEG image and the side of the window that becomes the crop."""
-    size = tf.image.extract_jpeg_shape(content)[:2]
+    """(height, width) of a JPEG image and the side of the window that becomes the crop.
+
+    A file that does not end as such an image does is decoded as a whole for it: the window alone may lie before
+    the place where the image was cut off.
+    """
+    size = tf.cond(tf.equal(tf.strings.substr(content, -2, 2), END_OF_IMAGE),
+                   lambda: tf.image.extract_jpeg_shape(content)[:2],
+                   lambda: tf.shape(tf.image.decode_jpeg(content))[:2])
     shortest = tf.cast(tf.reduce_min(size), tf.float64)
     window = tf.cast(tf.maximum(tf.round(shortest * CROP / SHORTEST), 1), tf.int32)
     return size, tf.where(tf.reduce_all(tf.equal(size, CROP)), CROP, window)

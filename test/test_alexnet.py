@@ -245,7 +245,7 @@ def test_one_class_only_is_refused_before_anything_is_written(run, files, tmp_pa
     for file in files.glob('dog.*'):
         file.unlink()
     status, _, error = run(train, '--data_path=%s' % files)
-    assert status == 2 and 'holds 0 files dog.N.jpg' in error and not (tmp_path / 'out').exists()
+    assert status == 2 and 'holds 0 photographs dog.N.jpg' in error and not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('flag', ['--keep_prob=0', '--keep_prob=1.5', '--ten_crop=perhaps', '--batch_size=400'])

@@ -66,7 +66,7 @@ def test_the_seed_decides_what_is_held_out(tmp_path):
 
 
 def test_of_a_large_set_a_thousand_are_held_out(monkeypatch, tmp_path):
-    numbers = {'cat': range(30000), 'dog': range(30000)}
+    numbers = {'cat': list(map(str, range(30000))), 'dog': list(map(str, range(30000)))}
     monkeypatch.setattr(cats_dogs, '_numbers', lambda folder: numbers)
     data = cats_dogs.cats_dogs(str(tmp_path), seed=1)
     assert len(data.test.y) == 1000 and len(data.train.y) == 59000
@@ -82,7 +82,7 @@ def test_files_are_found_in_or_under_the_directory(tmp_path, inside):
 
 
 @pytest.mark.parametrize('cats, dogs, fault', [
-    (0, 0, '0 files cat.N.jpg'), (4, 0, '0 files dog.N.jpg'), (0, 4, '0 files cat.N.jpg')])
+    (0, 0, '0 photographs cat.N.jpg'), (4, 0, '0 photographs dog.N.jpg'), (1, 4, '1 photographs cat.N.jpg')])
 def test_a_directory_without_both_classes_is_refused(tmp_path, cats, dogs, fault):
     with pytest.raises(InputError, match=f'--data_path={tmp_path}: holds {fault}'):
         cats_dogs.cats_dogs(touch(tmp_path, cats, dogs), seed=1)
@@ -91,6 +91,30 @@ def test_a_directory_without_both_classes_is_refused(tmp_path, cats, dogs, fault
 def test_a_missing_directory_is_refused(tmp_path):
     with pytest.raises(InputError, match='no such directory'):
         cats_dogs.cats_dogs(str(tmp_path / 'absent'), seed=1)
+
+
+def test_the_vendors_crops_are_read_and_those_of_a_photograph_held_out_together(tmp_path):
+    for kind in cats_dogs.CLASSES:
+        for photo in range(10):
+            for crop in range(10):
+                (tmp_path / ('%s.%09d%d.jpg' % (kind, photo, crop))).write_bytes(b'')
+    data = cats_dogs.cats_dogs(str(tmp_path), seed=1)
+    photos = [{os.path.basename(name)[:len('cat.000000000')] for name in split.x} for split in (data.train, data.test)]
+    assert [len(found) for found in photos] == [18, 2] and not photos[0] & photos[1]
+    assert len(data.train.x) == 180 and all(os.path.isfile(name) for name in data.train.x)
+
+
+@pytest.mark.parametrize('load_one', [cats_dogs.load_training, cats_dogs.load_test, cats_dogs.load_ten_crops])
+def test_a_file_that_is_cut_off_is_never_decoded_and_one_with_more_at_its_end_is(images, tmp_path, load_one):
+    with open(os.path.join(images, 'cat.0.jpg'), 'rb') as file:
+        whole = file.read()
+    path = tmp_path / 'changed.jpg'
+    for seed in range(8):
+        path.write_bytes(whole[:len(whole) * 97 // 100])
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            load(load_one, str(path), (seed, 2))
+    path.write_bytes(whole + b'more')
+    assert np.isfinite(load(load_one, str(path))).all()
 
 
 def smooth(height, width):
