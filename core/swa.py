@@ -100,11 +100,15 @@ class _Averaging(tf.train.SessionRunHook):
     def begin(self):
         self._take = self._taking()
         self._install = tf.group(*[w.assign(mean) for w, mean in zip(self._weights, self._means)])
+        # One run for all variables: each set of feeds and fetches is a graph to optimise of its own.
+        variables = self._run.step.model_variables
+        self._last_iterate = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
+        self._go_back = tf.group(*[v.assign(value) for v, value in zip(variables, self._last_iterate)])
         self._batch = tf.placeholder(tf.float32, [])
         self._statistics, self._see_batch = cumulative_averages(self._batch)
-        variables = self._run.step.model_variables + list(checkpoints.facts().values())
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
-                                              self._run.config.network, self._run.engine, variables)
+                                              self._run.config.network, self._run.engine,
+                                              variables + list(checkpoints.facts().values()))
 
     def _taking(self):
         """The op by which the weights enter the mean."""
@@ -144,8 +148,7 @@ class _Averaging(tf.train.SessionRunHook):
         say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d' % (
             self._reporter.report.evaluation['accuracy'], average['accuracy'], max(count, 1)))
         self._run.listener.average(average)
-        for variable, value in zip(variables, last_iterate):
-            variable.load(value, session)
+        session.run(self._go_back, dict(zip(self._last_iterate, last_iterate)))
 
     def _renew_statistics(self, session):
         train = self._run.inputs.train

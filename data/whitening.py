@@ -7,8 +7,6 @@ W = (C + 0.1 I) ** -1/2. The vendor's code decomposes in single precision and an
 import contextlib
 import hashlib
 import os
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -60,14 +58,25 @@ def cached_whitening(images, folder):
     """
     digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
     path = os.path.join(folder, 'zca-%g-%g-%s.npz' % (SCALE, IDENTITY, digest))
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Whitening(arrays['mean'], arrays['matrix'])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        whitening = fit_whitening(images)
+    whitening = _load(path, images[0].size)
+    if whitening:
+        return whitening
+    whitening = fit_whitening(images)
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
         _store(whitening, path)
     return whitening
+
+
+def _load(path, features):
+    """The Whitening in a file; None if it is not there or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            whitening = Whitening(arrays['mean'], arrays['matrix'])
+    except Exception:  # damage can end in any exception of zipfile and NumPy
+        return None
+    sound = [array.shape for array in whitening] == [(features,), (features, features)] and all(
+        array.dtype == np.float32 and np.isfinite(array).all() for array in whitening)
+    return whitening if sound else None
 
 
 def _store(whitening, path):

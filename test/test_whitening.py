@@ -1,5 +1,6 @@
 """Contrast normalization and ZCA whitening against their definitions."""
 import glob
+import io
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from data import whitening
 
 IMAGES = np.random.RandomState(0).randint(0, 256, [40, 4, 4, 3]).astype(np.uint8)
+FEATURES = 4 * 4 * 3
 
 
 def test_contrast_normalization_gives_mean_0_and_norm_55():
@@ -47,10 +49,21 @@ def test_the_cache_is_used_for_the_same_images_only(tmp_path, monkeypatch):
     assert fits and not np.allclose(other.matrix, first.matrix)
 
 
+def written(save, *arrays, **named):
+    """The bytes of the file that np.save or np.savez makes."""
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize('damage', [
     lambda content: b'', lambda content: content[:len(content) // 2],
     lambda content: content[:3000] + bytes([content[3000] ^ 1]) + content[3001:],
-    lambda content: b'junk'], ids=['empty', 'truncated', 'bit flipped', 'junk'])
+    lambda content: b'junk', lambda content: written(np.save, np.zeros(3)),
+    lambda content: written(np.savez, mean=np.zeros(3, np.float32), matrix=np.eye(3, dtype=np.float32)),
+    lambda content: written(np.savez, mean=np.zeros(FEATURES, np.float32),
+                            matrix=np.full([FEATURES, FEATURES], np.nan, np.float32))],
+    ids=['empty', 'truncated', 'bit flipped', 'junk', 'an array', 'of another size', 'not numbers'])
 def test_a_damaged_cache_is_computed_again(tmp_path, damage):
     first = whitening.cached_whitening(IMAGES, str(tmp_path))
     path, = glob.glob(str(tmp_path / '*'))
