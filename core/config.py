@@ -2,7 +2,7 @@
 
 `FIELDS` is the one table of the command line (contract.md sections 1 and 2): name, kind, default, meaning and
 the vendors' other spellings. Values are laid over each other as
-    the table < the recipe's defaults < its values for this --case < what the user gave.
+    the table < the recipe's defaults < its values for this --case < those on synthetic data < what the user gave.
 A default of `RECIPE` marks a hyper-parameter: only a network whose recipe declares it accepts the flag.
 """
 import collections
@@ -17,6 +17,7 @@ from core.rank_table import MOST_DEVICES
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RECIPE = object()
 SYNTHETIC = 'synthetic'
+_BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 NO_DATA = 'none'                    # data_path of a system that makes its own
 MOST_STEPS = 2 ** 31 - 1            # what ranks on NPUs can tell each other (core/npu.py)
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
@@ -175,7 +176,7 @@ class Config(collections.namedtuple('Config', [f.name for f in FIELDS] + list(_E
     @property
     def synthetic(self):
         """Whether the built-in data set is trained on."""
-        return self.data_path in (None, SYNTHETIC)
+        return self.data_path in _BUILT_IN
 
 
 def resolve(recipe, given, environ):
@@ -196,6 +197,8 @@ def resolve(recipe, given, environ):
         raise InputError('--train_steps and --train_epochs: give one of them')
     settled.update(recipe.defaults)
     settled.update(recipe.cases[case])
+    if given.get('data_path', settled['data_path']) in _BUILT_IN:
+        settled.update(recipe.on_synthetic)
     settled.update(given)
     config = Config(**settled, **_placement(environ))
     _check_needs(config, given)

@@ -58,7 +58,7 @@ def evaluate(recipe, config):
     # Where a test set is drawn from the data, it is the one that the run has held out.
     config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))
     with tf.Graph().as_default():
-        built = build(recipe, config, recipe.inputs(recipe.load(config), config).test, Engine())
+        built = build(recipe, config, recipe.test_input(recipe.load(config), config), Engine())
         variables = tf.global_variables()
         checkpoints.check_fits(path, reader, variables, config.network)
         saver = tf.train.Saver(variables)

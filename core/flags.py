@@ -112,6 +112,8 @@ def _default(field, recipes):
     for name, recipe in recipes.items():
         cases = ['%s in a %s run' % (case[field.name], label.replace('_', '-'))
                  for label, case in recipe.cases.items() if field.name in case]
+        if field.name in recipe.on_synthetic:
+            cases.append('%s on synthetic data' % recipe.on_synthetic[field.name])
         own = [str(recipe.defaults[field.name])] if field.name in recipe.defaults else []
         if own or cases:
             rows.append('%s %s' % (name, ', '.join(own + cases)))

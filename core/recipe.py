@@ -12,13 +12,6 @@ class Outputs(NamedTuple):
     scores: Dict[str, Any]         # name -> [batch] float32, averaged over batches and epochs; has 'accuracy'
 
 
-class Inputs(NamedTuple):
-    """Where batches come from (data.pipeline.Input each)."""
-    train: Any
-    test: Any
-    train_size: int                # examples in the training set
-
-
 def no_hooks(run):
     """The hooks of a recipe that needs none of its own."""
     del run
@@ -37,8 +30,10 @@ class Recipe(NamedTuple):
     cases: Dict[str, Dict[str, Any]]
     # load(config) -> data set
     load: Callable
-    # inputs(data set, config) -> Inputs
-    inputs: Callable
+    # train_input(data set, config) -> data.pipeline.Input of batches without end; made in training only
+    train_input: Callable
+    # test_input(data set, config) -> data.pipeline.Input of one pass; a batch ends with its rows' weights
+    test_input: Callable
     # model(batch, is_training, config, dropout) -> Outputs; dropout(x, rate) drops while training
     model: Callable
     # learning_rate(config, step, steps) -> scalar tensor; `step` counts from 0, `steps` is the run's length
@@ -49,6 +44,8 @@ class Recipe(NamedTuple):
     log: Callable
     # hooks(run) -> SessionRunHooks of this network alone; run: core.training.Run
     hooks: Callable[..., List] = no_hooks
+    # Config fields that differ, whatever the case, on built-in data, so that a rehearsal is short
+    on_synthetic: Dict[str, Any] = {}
     # percents of all gradient bytes that each all-reduce between NPUs takes, last layers first; (): the adapter's
     split_strategy: Sequence[int] = ()
     # evaluation_lines(means) -> what launchers.evaluate prints

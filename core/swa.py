@@ -151,7 +151,7 @@ class _Averaging(tf.train.SessionRunHook):
         session.run(self._go_back, dict(zip(self._last_iterate, last_iterate)))
 
     def _renew_statistics(self, session):
-        train = self._run.inputs.train
+        train = self._run.train_input
         self._say('reinitializing batch normalization layers', self._run.clock.epoch)
         self._say('running forward pass to adjust batch normalization', self._run.clock.epoch)
         train.initialize(session)

@@ -20,7 +20,7 @@ class Run(NamedTuple):
     config: Config
     clock: Clock
     step: step.Step
-    inputs: Any                    # recipe.Inputs
+    train_input: Any               # data.pipeline.Input
     evaluate: Callable             # evaluate(session) -> {'loss': ..., ...}; every rank calls it
     listener: Any                  # the recipe's log lines
     engine: distribution.Engine
@@ -31,7 +31,7 @@ class _Start(tf.train.SessionRunHook):
 
     def __init__(self, run, saved):
         self._config, self._saved, self._step, self._engine = run.config, saved, run.step, run.engine
-        self._input, self._steps, self._steps_per_run = run.inputs.train, run.clock.steps, run.clock.steps_per_run
+        self._input, self._steps, self._steps_per_run = run.train_input, run.clock.steps, run.clock.steps_per_run
 
     def begin(self):
         self._weights = tf.train.Saver(self._step.model_variables)
@@ -107,11 +107,11 @@ def train(recipe, config, cpu_gradients):
     with tf.Graph().as_default():
         # Only noise is to differ between ranks: initial weights are those of rank 0.
         tf.set_random_seed(config.seed + config.rank)
-        inputs = recipe.inputs(data, config)
+        inputs = recipe.train_input(data, config), recipe.test_input(data, config)
         engine = distribution.connect(config, device, options, recipe.split_strategy)
         _check_same_flags(config, engine)
         with cpu_gradients() if device == 'cpu' else contextlib.nullcontext():
-            run = _build(recipe, config, device, options, inputs, engine)
+            run = _build(recipe, config, device, options, *inputs, engine)
         train_op, device_hooks = run.step.train_op, []
         if run.clock.steps_per_run > 1:
             train_op, load = npu.loop_on_device(train_op, run.clock.steps_per_run)
@@ -135,18 +135,18 @@ def _check_same_flags(config, engine):
                 name, getattr(config, name)))
 
 
-def _build(recipe, config, device, options, inputs, engine):
+def _build(recipe, config, device, options, train_input, test_input, engine):
     """The Run: its training and its test graph."""
-    steps_per_epoch = inputs.train.batches
+    steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
     if steps > MOST_STEPS:
         raise InputError('--train_epochs=%d: these are %d steps, more than %d' % (
             config.train_epochs, steps, MOST_STEPS))
     check_iterations(options, {'training steps': steps, 'steps a checkpoint': config.save_interval * steps_per_epoch})
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
-    built = step.build(recipe, config, device, engine, inputs.train.batch, steps, steps_per_epoch)
-    tested = evaluation.build(recipe, config, inputs.test, engine)
-    checkpoints.add_facts(**checkpoints.settings(config), train_size=inputs.train_size,
+    built = step.build(recipe, config, device, engine, train_input.batch, steps, steps_per_epoch)
+    tested = evaluation.build(recipe, config, test_input, engine)
+    checkpoints.add_facts(**checkpoints.settings(config), train_size=train_input.size,
                           steps_per_epoch=steps_per_epoch)
     per_run = options.get('iterations_per_loop', 1) if device == 'npu' else 1
     clock = Clock(built.number, steps, steps_per_epoch, per_run)
@@ -154,7 +154,7 @@ def _build(recipe, config, device, options, inputs, engine):
     def evaluate(session):
         session.run(built.synchronise)
         return tested(session)
-    return Run(config, clock, built, inputs, evaluate, recipe.log(config), engine)
+    return Run(config, clock, built, train_input, evaluate, recipe.log(config), engine)
 
 
 def _claimed(config):

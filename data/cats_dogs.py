@@ -1,11 +1,12 @@
 """Cats and dogs: Kaggle's "Dogs vs. Cats" JPEG files, read as AlexNet reads images (NIPS 2012).
 
 Files are `cat.N.jpg` and `dog.N.jpg` of any size, as Kaggle ships them or as the vendor's crops
-of 227x227, whose N is nine digits of the photograph and one of the crop. An image counts as scaled to a shortest side of 256; only the window that becomes the
-227x227 crop is decoded, its borders rounded to whole pixels of the file. A 227x227 image is its
-own crop. Section 4.1 of the paper: random crops, mirror images, PCA colour noise; ten crops in
-tests. Differs: the mean and the colour statistics are the published ones of ImageNet, not this
-set's, and the mean is one colour instead of an image.
+of 227x227, whose N is nine digits of the photograph and one of the crop. An image counts as
+scaled to a shortest side of 256; only the window that becomes the 227x227 crop is decoded, its
+borders rounded to whole pixels of the file. A 227x227 image is its own crop. Section 4.1 of the
+paper: random crops, mirror images, PCA colour noise; ten crops in tests. Differs: the mean and the
+colour statistics are the published ones of ImageNet, not this set's, and the mean is one colour
+instead of an image.
 """
 import itertools
 import os

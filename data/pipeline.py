@@ -32,6 +32,7 @@ class Stream(NamedTuple):
     feed: dict      # placeholder -> array
     starts: tuple   # placeholders of the step to begin with
     batches: int    # of one pass over the data
+    size: int       # samples of the data
     skipped: Skipped = None    # counts the samples that cannot be loaded; None: there are none
 
 
@@ -42,6 +43,7 @@ class Input(NamedTuple):
     feed: dict
     starts: tuple
     batches: int    # of one pass over the data: the steps of an epoch
+    size: int       # samples of the data
     skipped: Skipped = None
 
     def initialize(self, session, first_step=0):
@@ -72,7 +74,7 @@ def zip_streams(*streams):
     feed = {key: array for stream in streams for key, array in stream.feed.items()}
     starts = sum((stream.starts for stream in streams), ())
     dataset = tf.data.Dataset.zip(tuple(stream.dataset for stream in streams))
-    return Stream(dataset, feed, starts, streams[0].batches)
+    return Stream(dataset, feed, starts, streams[0].batches, streams[0].size)
 
 
 def training_stream(split, batch_size, seed, transform=None, load_one=None, skipped=None,
@@ -89,7 +91,7 @@ def training_stream(split, batch_size, seed, transform=None, load_one=None, skip
                                tries=TRIES if skipped else 1)
         samples, feed = load(places, split, load_one, seed, batch_size, skipped)
         dataset = _transform(samples, transform, seed, batch_size)
-    return Stream(dataset, feed, (start,), batches, skipped)
+    return Stream(dataset, feed, (start,), batches, len(split.y), skipped)
 
 
 def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
@@ -114,7 +116,7 @@ def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
             lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None]))
         samples, feed = load(places, split, load_one, 0, batch_size, skipped)
         dataset = _transform(samples, transform, 0, batch_size, weigh)
-    return Stream(dataset, feed, (), batches, skipped)
+    return Stream(dataset, feed, (), batches, count, skipped)
 
 
 def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1):

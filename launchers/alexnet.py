@@ -7,15 +7,17 @@ import atexit
 import os
 import shutil
 import tempfile
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from core import plateau
-from core.recipe import Inputs, Recipe
+from core.recipe import Recipe
 from core.report import Listener, say
 from data import cats_dogs, pipeline, synthetic
 from data.cutmix import cutmix
+from data.dataset import Split
 from data.loading import Skipped
 from launchers import supervised
 from nets.alexnet import alexnet, first_kernels
@@ -25,28 +27,39 @@ PROGRESS_STEPS = 20
 ROWS, COLUMNS, ENLARGED = 6, 16, 4   # of the picture of the kernels
 
 
+class Files(NamedTuple):
+    """The names and classes of the JPEG files, and those that turn out to be none."""
+    train: Split
+    test: Split
+    skipped: Skipped
+
+
 def load(config):
-    """The names and classes of the JPEG files; synthetic ones are written to a directory that goes with the process."""
-    if not config.synthetic:
-        return cats_dogs.cats_dogs(config.data_path, config.seed)
-    directory = tempfile.mkdtemp(prefix='cats_dogs-')
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    synthetic.write_cats_dogs(directory, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
-    return cats_dogs.cats_dogs(directory, config.seed)
+    """The Files of --data_path; synthetic ones are written to a directory that goes with the process."""
+    path = config.data_path
+    if config.synthetic:
+        path = tempfile.mkdtemp(prefix='cats_dogs-')
+        atexit.register(shutil.rmtree, path, ignore_errors=True)
+        synthetic.write_cats_dogs(path, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
+    train, test, _ = cats_dogs.cats_dogs(path, config.seed)
+    return Files(train, test, Skipped(np.append(train.x, test.x)))
 
 
-def inputs(data, config):
-    """Random crops for training, mixed by --cutmix_alpha; for tests the centre, or with --ten_crop all ten."""
+def train_input(files, config):
+    """Random crops, mixed by --cutmix_alpha."""
     def mix(images, y, seed):
-        return cutmix(images, tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
-    where = dict(rank=config.rank, ranks=config.ranks, skipped=Skipped(np.append(data.train.x, data.test.x)))
-    load_test, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
-    test_batch_size = min(max(config.batch_size // crops, 1), len(data.test.y))
-    return Inputs(
-        pipeline.train_input(data.train, config.batch_size, config.seed, transform=mix,
-                             load_one=cats_dogs.load_training, **where),
-        pipeline.test_input(data.test, test_batch_size, load_one=load_test, **where),
-        len(data.train.y))
+        return cutmix(images, tf.one_hot(y, len(cats_dogs.CLASSES)), seed, config.cutmix_alpha)
+    return pipeline.train_input(files.train, config.batch_size, config.seed, transform=mix,
+                                load_one=cats_dogs.load_training, skipped=files.skipped,
+                                rank=config.rank, ranks=config.ranks)
+
+
+def test_input(files, config):
+    """The crop in the centre, or with --ten_crop all ten."""
+    load_one, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
+    batch_size = min(max(config.batch_size // crops, 1), len(files.test.y))
+    return pipeline.test_input(files.test, batch_size, load_one=load_one, skipped=files.skipped,
+                               rank=config.rank, ranks=config.ranks)
 
 
 def model(batch, is_training, config, dropout):
@@ -124,7 +137,7 @@ class CountSkipped(tf.train.SessionRunHook):
     """
 
     def __init__(self, run):
-        self._clock, self._engine, self._skipped = run.clock, run.engine, run.inputs.train.skipped
+        self._clock, self._engine, self._skipped = run.clock, run.engine, run.train_input.skipped
         self._ever = tf.get_variable('skipped_files', [len(self._skipped.files)], initializer=tf.zeros_initializer(),
                                      trainable=False)
 
@@ -154,7 +167,8 @@ RECIPE = Recipe(
                   keep_prob=0.5, ten_crop=False, cutmix_alpha=0., display_step=1, val_epoch=1),
     cases=dict(full={}, performance=dict(train_epochs=10, save_interval=5)),
     load=load,
-    inputs=inputs,
+    train_input=train_input,
+    test_input=test_input,
     model=model,
     learning_rate=learning_rate,
     optimizer=supervised.momentum,

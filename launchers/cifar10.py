@@ -1,7 +1,6 @@
 """CIFAR-10 for the networks that classify it: from --data_path to batches, with CutMix where it is switched on."""
 import tensorflow as tf
 
-from core.recipe import Inputs
 from data import cifar, pipeline, synthetic
 from data.cutmix import cutmix
 from data.transforms import normalize
@@ -12,17 +11,18 @@ def load(config):
     return synthetic.cifar10() if config.synthetic else cifar.cifar10(config.data_path)
 
 
-def inputs(data, config):
-    """Normalised batches; the training ones mixed by --cutmix_alpha, those of a static test all full."""
+def train_input(data, config):
+    """Normalised batches, mixed by --cutmix_alpha."""
+    def prepare(x, y, seed):
+        return cutmix(normalize(x), tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
+    return pipeline.train_input(data.train, config.batch_size, config.seed, transform=prepare,
+                                rank=config.rank, ranks=config.ranks)
+
+
+def test_input(data, config):
+    """Normalised batches, with --eval_static all of them full."""
     def prepare(x, y, seed):
         del seed
         return normalize(x), y
-
-    def prepare_and_mix(x, y, seed):
-        return cutmix(normalize(x), tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
-    where = dict(rank=config.rank, ranks=config.ranks)
-    return Inputs(
-        pipeline.train_input(data.train, config.batch_size, config.seed, transform=prepare_and_mix, **where),
-        pipeline.test_input(data.test, config.batch_size, transform=prepare,
-                            drop_remainder=config.eval_static, **where),
-        len(data.train.y))
+    return pipeline.test_input(data.test, config.batch_size, transform=prepare, drop_remainder=config.eval_static,
+                               rank=config.rank, ranks=config.ranks)

@@ -12,7 +12,7 @@ from core.recipe import Outputs, Recipe
 from core.report import say
 from data.transforms import POSES
 from launchers.keras_lines import KerasLog, progress
-from launchers.sesemi_data import TASKS, inputs, load
+from launchers.sesemi_data import TASKS, load, test_input, train_input
 from nets import layers
 from nets.convnet import convnet
 from nets.nin import nin
@@ -32,15 +32,16 @@ def model(batch, is_training, config, dropout):
 
 
 def _two_heads(labelled, unlabelled, config, dropout):
-    (images, classes), (posed, poses) = labelled, unlabelled
+    (images, labels), (posed, poses) = labelled, unlabelled
     head_rate, trunk_rate = DROPOUT.get((config.trunk, config.task), OTHER_DROPOUT)
     features = _features(tf.concat([images, posed], 0), config, True,
                          lambda x: dropout(x, trunk_rate) if trunk_rate else x)
     of_images, of_posed = tf.split(features, 2)
     logits = _head(dropout(of_images, head_rate), TASKS[config.task].classes, 'super_clf')
-    super_clf_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
+    super_clf_loss = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(labels), logits=logits)
     self_clf_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=poses, logits=_head(of_posed, POSES, 'self_clf'))
+    classes = tf.argmax(labels, 1, output_type=tf.int32)
     return self_clf_loss + super_clf_loss, dict(accuracy=_correct(logits, classes),
                                                 self_clf_loss=self_clf_loss,
                                                 super_clf_loss=super_clf_loss)
@@ -124,10 +125,12 @@ class Announce(tf.train.SessionRunHook):
 RECIPE = Recipe(
     defaults=dict(trunk='convnet', task='cifar10', labels=1000, unlabeled='all', train_epochs=300,
                   batch_size=16, learning_rate=0.05, lr_decay_power=0.5, momentum=0.9,
-                  weight_decay=5e-4, display_step=50, val_epoch=300),
-    cases=dict(full={}, performance=dict(train_epochs=3, labels=100)),
+                  weight_decay=5e-4, cutmix_alpha=0., display_step=50, val_epoch=300),
+    cases=dict(full={}, performance=dict(train_epochs=3, labels=2000)),
+    on_synthetic=dict(labels=100),
     load=load,
-    inputs=inputs,
+    train_input=train_input,
+    test_input=test_input,
     model=model,
     learning_rate=learning_rate,
     optimizer=nesterov,

@@ -9,9 +9,10 @@ import os
 from typing import Callable, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
-from core.recipe import Inputs
 from data import cifar, pipeline, svhn, synthetic, whitening
+from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
 from data.seeds import split_seed
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
@@ -34,57 +35,63 @@ TASKS = {'cifar10': Task(cifar.cifar10, synthetic.cifar10, 10, zca=True, flips=T
 
 
 class Data(NamedTuple):
-    """Normalised float32 images."""
-    labelled: Split
-    unlabelled: Split
+    """uint8 images and what makes normalised float32 images of them."""
+    train: Split
     test: Split
+    normalize: Callable
 
 
 def load(config):
-    """The Data of --task. Raises InputError naming the file at fault, or --labels."""
+    """The Data of --task. Raises InputError naming the file at fault."""
     task = TASKS[config.task]
     data = (task.synthesize(test=SYNTHETIC_TEST) if config.synthetic
             else task.load(config.data_path))
-    labelled = labelled_subset(data.train, task.classes, config.labels, config.seed)
-    _steps_per_epoch(config)
     normalize = whitening.normalize_contrast
     if task.zca:
         cache = os.path.join(config.output_path, 'cache')
         normalize = functools.partial(
             whitening.whiten, whitening=whitening.cached_whitening(data.train.x, cache))
-    unlabelled = labelled if config.unlabeled == 'labeled' else data.train
-    return Data(*[Split(normalize(x), y) for x, y in (labelled, unlabelled, data.test)])
+    return Data(data.train, data.test, normalize)
 
 
-def inputs(data, config):
-    """Training batches ((images, classes), (images, poses)); test batches (copies, classes, weight).
+def train_input(data, config):
+    """Batches ((images, labels), (images, poses)). Raises InputError naming --labels.
 
+    Labels are distributions [batch, classes]; --cutmix_alpha mixes them and their images.
     6 * batch_size labelled images meet batch_size others in six poses each. An epoch of
     labels // batch_size steps shows a labelled image six times on average.
     """
-    flips = TASKS[config.task].flips
-    place = dict(rank=config.rank, ranks=config.ranks)
+    task, place = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
+    labelled = labelled_subset(data.train, task.classes, config.labels, config.seed)
+    steps = _steps_per_epoch(config)
+    labelled = Split(data.normalize(labelled.x), labelled.y)
+    unlabelled = labelled if config.unlabeled == 'labeled' else Split(data.normalize(data.train.x), data.train.y)
 
     def label(images, y, seed):
-        return augment(images, seed, flips), y
+        augment_seed, cutmix_seed = split_seed(seed, 2)
+        images = augment(images, augment_seed, task.flips)
+        return cutmix(images, tf.one_hot(y, task.classes), cutmix_seed, config.cutmix_alpha)
 
     def pose(images, y, seed):
         del y
         posed, poses = six_poses(images)
         return augment(posed, seed, flips=False), poses
 
-    def copy(images, y, seed):
-        return copies_for_test(images, seed, flips), y
-
     together = POSES * config.batch_size
-    train = pipeline.zip_streams(
-        pipeline.training_stream(_at_least(together * config.ranks, data.labelled), together,
+    stream = pipeline.zip_streams(
+        pipeline.training_stream(_at_least(together * config.ranks, labelled), together,
                                  config.seed, transform=label, **place),
-        pipeline.training_stream(data.unlabelled, config.batch_size, config.seed + 1,
+        pipeline.training_stream(unlabelled, config.batch_size, config.seed + 1,
                                  transform=pose, **place))
-    return Inputs(pipeline.as_input(train._replace(batches=_steps_per_epoch(config))),
-                  pipeline.test_input(data.test, config.batch_size, transform=copy, **place),
-                  config.labels)
+    return pipeline.as_input(stream._replace(batches=steps, size=config.labels))
+
+
+def test_input(data, config):
+    """Batches (copies of images, classes, weights)."""
+    def copy(images, y, seed):
+        return copies_for_test(images, seed, TASKS[config.task].flips), y
+    return pipeline.test_input(Split(data.normalize(data.test.x), data.test.y), config.batch_size, transform=copy,
+                               rank=config.rank, ranks=config.ranks)
 
 
 def augment(images, seed, flips):

@@ -3,7 +3,7 @@
 The method is core/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
 """
 from core.config import NO_DATA
-from core.recipe import Inputs, Recipe, constant_learning_rate
+from core.recipe import Recipe, constant_learning_rate
 from core.report import say
 from data import pipeline
 from data.blobs import blobs
@@ -19,12 +19,14 @@ def load(config):
     return blobs()
 
 
-def inputs(data, config):
+def train_input(data, config):
     """Batches of points as they are."""
-    where = dict(rank=config.rank, ranks=config.ranks)
-    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed, **where),
-                  pipeline.test_input(data.test, config.batch_size, **where),
-                  len(data.train.y))
+    return pipeline.train_input(data.train, config.batch_size, config.seed, rank=config.rank, ranks=config.ranks)
+
+
+def test_input(data, config):
+    """Batches of points as they are."""
+    return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
 
 
 class Log(KerasLog):
@@ -50,7 +52,8 @@ RECIPE = Recipe(
                   swa_start_epoch=0.75, swa_schedule='cyclic', swa_lr=1e-3, swa_lr2=3e-3, swa_freq=3),
     cases=dict(full={}, performance={}),
     load=load,
-    inputs=inputs,
+    train_input=train_input,
+    test_input=test_input,
     model=supervised.classifier(supervised.without_dropout(mlp)),
     learning_rate=constant_learning_rate,
     optimizer=supervised.momentum,

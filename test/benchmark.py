@@ -29,11 +29,11 @@ class Trainer:
     def __init__(self, recipe, config, gradients):
         with tf.Graph().as_default() as graph, gradients():
             tf.set_random_seed(config.seed)
-            inputs = recipe.inputs(recipe.load(config), config)
-            self._step = step.build(recipe, config, 'cpu', Engine(), inputs.train.batch, 1000, inputs.train.batches)
+            train_input = recipe.train_input(recipe.load(config), config)
+            self._step = step.build(recipe, config, 'cpu', Engine(), train_input.batch, 1000, train_input.batches)
             self._session = tf.Session(graph=graph, config=npu.session_config({}, 'cpu'))
             self._session.run(tf.global_variables_initializer())
-            inputs.train.initialize(self._session)
+            train_input.initialize(self._session)
             self.gradient_bytes = sum(v.shape.num_elements() * v.dtype.base_dtype.size
                                       for v in tf.trainable_variables())
         self.seconds_per_step(2)
@@ -48,7 +48,7 @@ class Trainer:
 def act(recipe, config):
     """Prints milliseconds a step and images a second, both ways."""
     trainers = {'this framework': Trainer(recipe, config, fast_cpu_gradients),
-                "TensorFlow's own gradient": Trainer(recipe, config, contextlib.suppress)}
+                "TensorFlow's own gradient": Trainer(recipe, config, contextlib.nullcontext)}
     times = {name: [] for name in trainers}
     for _ in range(ROUNDS):
         for name, trainer in trainers.items():

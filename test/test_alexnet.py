@@ -212,7 +212,7 @@ def test_eight_ranks_have_a_batch_each_of_the_built_in_files(monkeypatch):
         open('%s/%s.%d.jpg' % (directory, kind, n), 'w').close() for n in range(count // 2) for kind in ('cat', 'dog')])
     config = resolve(RECIPES['alexnet'], {'case': 'performance'}, {'RANK_SIZE': '8'})
     with tf.Graph().as_default():
-        assert alexnet.inputs(alexnet.load(config), config).train.batches == 1
+        assert alexnet.train_input(alexnet.load(config), config).batches == 1
 
 
 def test_too_many_files_that_are_no_images_end_the_run_by_name(run, files):
@@ -228,7 +228,7 @@ def test_skipped_files_are_counted_over_the_ranks_and_across_a_resumption(capfd)
     skipped.names.add(files[3])
     with tf.Graph().as_default(), tf.Session() as session:
         hook = alexnet.CountSkipped(SimpleNamespace(
-            clock=SimpleNamespace(at_epoch_end=True), inputs=SimpleNamespace(train=SimpleNamespace(skipped=skipped)),
+            clock=SimpleNamespace(at_epoch_end=True), train_input=SimpleNamespace(skipped=skipped),
             engine=SimpleNamespace(sum=lambda tensors: [tensor + others for tensor in tensors])))
         hook.begin()
         restored, = tf.global_variables()

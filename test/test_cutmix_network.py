@@ -28,11 +28,11 @@ def small_data():
 def batches_of(config):
     """(training batch, weights of the test batches) that the recipe's network gets of small_data."""
     with tf.Graph().as_default(), tf.Session() as sess:
-        inputs = cifar10.inputs(small_data(), config)
-        inputs.train.initialize(sess)
-        inputs.test.initialize(sess)
-        weights = [sess.run(inputs.test.batch[-1]).tolist() for _ in range(inputs.test.batches)]
-        return sess.run(inputs.train.batch), weights
+        train, test = cifar10.train_input(small_data(), config), cifar10.test_input(small_data(), config)
+        train.initialize(sess)
+        test.initialize(sess)
+        weights = [sess.run(test.batch[-1]).tolist() for _ in range(test.batches)]
+        return sess.run(train.batch), weights
 
 
 def config_of(network, **given):

@@ -25,7 +25,7 @@ def test_a_vendor_spelling_sets_its_field(spelling, field, value):
 
 @pytest.mark.parametrize('argv, words', [
     (['--momentun=0.9'], '--momentun: unknown'),
-    (['--train_epochs=abc'], '--train_epochs=abc: must be a whole number >= 1'),
+    (['--train_epochs=abc'], '--train_epochs=abc: must be a whole number from 1 to'),
     (['--batch_size=0'], '--batch_size=0: must be'),
     (['--learning_rate=nan'], '--learning_rate=nan: must be a number > 0'),
     (['--resume=maybe'], '--resume=maybe: must be True or False'),
@@ -86,7 +86,7 @@ def test_the_help_names_every_spelling_and_every_default():
     defaults = {line.split('=')[0].split(',')[0]: below for line, below in zip(
         text.splitlines(), text.splitlines()[2:]) if line.startswith('--')}
     for network, recipe in RECIPES.items():
-        for values in (recipe.defaults, *recipe.cases.values()):
+        for values in (recipe.defaults, *recipe.cases.values(), recipe.on_synthetic):
             for name, value in values.items():
                 assert re.search(r'\b%s\b[^;]*(?<![\w.])%s(?![\w.])' % (network, re.escape(str(value))),
                                  defaults['--' + name]), (network, name)

@@ -28,8 +28,9 @@ def identity(x, *_):
 
 def build_model(settled, dropout=identity):
     """The Outputs for two images a head, as a training step sees them."""
-    images, labels = tf.zeros([2, 32, 32, 3]), tf.zeros([2], tf.int32)
-    return sesemi.model(((images, labels), (images, labels)), True, settled, dropout)
+    images, classes = tf.zeros([2, 32, 32, 3]), sesemi_data.TASKS[settled.task].classes
+    labelled, posed = (images, tf.zeros([2, classes])), (images, tf.zeros([2], tf.int32))
+    return sesemi.model((labelled, posed), True, settled, dropout)
 
 
 def count(variables):
@@ -128,9 +129,10 @@ def numbered(count):
 def test_an_epoch_shows_each_labelled_image_six_times_and_others_in_six_poses(labels, monkeypatch):
     monkeypatch.setattr(sesemi_data, 'augment', lambda images, seed, flips: images)
     settled = settle('--labels=%d' % labels, '--batch_size=4')
-    data = sesemi_data.Data(numbered(labels), numbered(200), numbered(4))
+    data = sesemi_data.Data(numbered(200), numbered(4), identity)
+    monkeypatch.setattr(sesemi_data, 'labelled_subset', lambda *_: numbered(labels))
     with tf.Graph().as_default(), tf.Session() as sess:
-        train_input = sesemi_data.inputs(data, settled).train
+        train_input = sesemi_data.train_input(data, settled)
         train_input.initialize(sess)
         batches = [sess.run(train_input.batch) for _ in range(train_input.batches)]
         train_input.initialize(sess, 2)
@@ -148,8 +150,8 @@ def test_an_epoch_of_fewer_labels_than_the_ranks_take_in_a_step_is_one_step():
     settled = settle()._replace(ranks=8, rank=7)
     assert settled.labels < settled.ranks * settled.batch_size
     with tf.Graph().as_default():
-        data = sesemi_data.Data(numbered(settled.labels), numbered(200), numbered(4))
-        assert sesemi_data.inputs(data, settled).train.batches == 1
+        data = sesemi_data.Data(numbered(200), numbered(4), identity)
+        assert sesemi_data.train_input(data, settled).batches == 1
 
 
 def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, monkeypatch):
@@ -158,10 +160,42 @@ def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, mo
         np.zeros(3072, np.float32), np.eye(3072, dtype=np.float32)))
     settled = settle('--output_path=%s' % tmp_path)
     data = sesemi_data.load(settled)
-    assert [len(split.y) for split in data[:2]] == [100, fitted[0]]
-    assert np.bincount(data.labelled.y).tolist() == [10] * 10
-    assert sesemi_data.load(settled._replace(unlabeled='labeled')).unlabelled.y.tolist() == data.labelled.y.tolist()
+    assert fitted == [len(data.train.y)]
+    assert sesemi_data.load(settled).train.x.shape == data.train.x.shape
     assert len(fitted) == 1 and len(os.listdir(str(tmp_path / 'cache'))) == 1
+
+
+def streams_of(settled, monkeypatch):
+    """The Splits that the two heads' images are drawn from."""
+    splits, real = [], sesemi_data.pipeline.training_stream
+    monkeypatch.setattr(sesemi_data.pipeline, 'training_stream',
+                        lambda split, *args, **named: splits.append(split) or real(split, *args, **named))
+    with tf.Graph().as_default():
+        sesemi_data.train_input(sesemi_data.load(settled), settled)
+    monkeypatch.undo()
+    return splits
+
+
+def test_the_labelled_part_is_stratified_and_the_other_head_sees_all_unless_told_otherwise(monkeypatch):
+    labelled, unlabelled = streams_of(settle('--task=svhn'), monkeypatch)
+    assert np.bincount(labelled.y).tolist() == [10] * 10 and len(unlabelled.y) == 2048
+    labelled, unlabelled = streams_of(settle('--task=svhn', '--unlabeled=labeled'), monkeypatch)
+    assert unlabelled.y.tolist() == labelled.y.tolist()
+
+
+def test_cutmix_mixes_the_labelled_images_and_their_labels(monkeypatch):
+    monkeypatch.setattr(sesemi_data, 'augment', lambda images, seed, flips: images)
+    monkeypatch.setattr(sesemi_data, 'labelled_subset', lambda *_: numbered(48))
+    settled = settle('--labels=48', '--batch_size=4', '--cutmix_alpha=1')
+    with tf.Graph().as_default(), tf.Session() as sess:
+        train_input = sesemi_data.train_input(sesemi_data.Data(numbered(200), numbered(4), identity), settled)
+        train_input.initialize(sess)
+        (images, labels), (_, poses) = sess.run(train_input.batch)
+    mixed = images.reshape(len(images), -1).std(axis=1) > 0
+    assert mixed.any() and labels.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    # An image that has something of another class has a part of its label.
+    assert ((labels > 0).sum(axis=1) > 1)[~mixed].sum() == 0 and ((labels > 0).sum(axis=1) > 1)[mixed].any()
+    assert poses.tolist() == list(range(6)) * 4
 
 
 @pytest.fixture(scope='module')

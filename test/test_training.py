@@ -135,12 +135,13 @@ def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_p
     inside = tmp_path / '0' / 'data'
     inside.unlink()
     inside.mkdir()
-    for flags in (['--data_path=%s' % inside],
-                  ['--mixlist_file=%s/0/ops.json' % tmp_path, '--use_mixlist=True', '--precision_mode=allow_mix_precision'],
-                  ['--fusion_off_file=%s/0/fusion.cfg' % tmp_path, '--fusion_off_flag=True']):
-        status, _, error = train('--plan', *flags)
-        assert status == 2 and error == '%s: inside the results, which this run moves away; copy it elsewhere first\n' % (
-            flags[0])
+    mixed = '--precision_mode=allow_mix_precision'
+    for flag, *others in (['--data_path=%s' % inside],
+                          ['--mixlist_file=%s/0/ops.json' % tmp_path, '--use_mixlist=True', mixed],
+                          ['--fusion_off_file=%s/0/fusion.cfg' % tmp_path, '--fusion_off_flag=True']):
+        status, _, error = train('--plan', flag, *others)
+        assert status == 2
+        assert error == flag + ': inside the results, which this run moves away; copy it elsewhere first\n'
 
 
 def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
@@ -324,7 +325,7 @@ def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
 def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, monkeypatch, average):
     seeds = []
     monkeypatch.setitem(recipes.RECIPES, 'toy', toy.RECIPE._replace(
-        inputs=lambda data, config: seeds.append(config.seed) or toy.inputs(data, config)))
+        test_input=lambda data, config: seeds.append(config.seed) or toy.test_input(data, config)))
     assert train('--seed=7', '--swa_start_epoch=1')[0] == 0
     path = os.path.join(str(tmp_path), '0', 'ckpt', 'swa' if average else '')
     assert toy.run('--ckpt_path=' + path, act=evaluate.act) == 0 and seeds == [7, 7]

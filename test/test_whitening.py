@@ -61,8 +61,7 @@ def written(save, *arrays, **named):
     lambda content: content[:3000] + bytes([content[3000] ^ 1]) + content[3001:],
     lambda content: b'junk', lambda content: written(np.save, np.zeros(3)),
     lambda content: written(np.savez, mean=np.zeros(3, np.float32), matrix=np.eye(3, dtype=np.float32)),
-    lambda content: written(np.savez, mean=np.zeros(FEATURES, np.float32),
-                            matrix=np.full([FEATURES, FEATURES], np.nan, np.float32))],
+    lambda content: written(np.savez, mean=np.zeros(FEATURES, 'f4'), matrix=np.full([FEATURES] * 2, np.nan, 'f4'))],
     ids=['empty', 'truncated', 'bit flipped', 'junk', 'an array', 'of another size', 'not numbers'])
 def test_a_damaged_cache_is_computed_again(tmp_path, damage):
     first = whitening.cached_whitening(IMAGES, str(tmp_path))

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from core.recipe import Inputs, Recipe, constant_learning_rate  # noqa: E402
+from core.recipe import Recipe, constant_learning_rate  # noqa: E402
 from core.report import Listener, say  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402
@@ -29,10 +29,12 @@ def load(config):
     return DataSet(Split(x[:TRAIN], y[:TRAIN]), Split(x[TRAIN:], y[TRAIN:]), 2)
 
 
-def inputs(data, config):
-    place = dict(rank=config.rank, ranks=config.ranks)
-    return Inputs(pipeline.train_input(data.train, config.batch_size, config.seed, **place),
-                  pipeline.test_input(data.test, config.batch_size, **place), len(data.train.y))
+def train_input(data, config):
+    return pipeline.train_input(data.train, config.batch_size, config.seed, rank=config.rank, ranks=config.ranks)
+
+
+def test_input(data, config):
+    return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
 
 
 def net(x, is_training, dropout):
@@ -66,8 +68,8 @@ RECIPE = Recipe(
     defaults=dict(train_epochs=3, batch_size=BATCH, learning_rate=1e-2, weight_decay=1e-4, display_step=1,
                   val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
-    load=load, inputs=inputs, model=supervised.classifier(net), learning_rate=constant_learning_rate,
-    optimizer=adam, log=lambda config: Log())
+    load=load, train_input=train_input, test_input=test_input, model=supervised.classifier(net),
+    learning_rate=constant_learning_rate, optimizer=adam, log=lambda config: Log())
 
 recipes.RECIPES['toy'] = RECIPE
 recipes.RECIPES['plain'] = RECIPE._replace(
