@@ -105,9 +105,9 @@ $output_root/$device; wait for it, or choose another device or --output_path"
     done
 }
 
-lock() {  # FILE MESSAGE: the end with the message when another process has it; other users may lock it, too
+lock() {  # FILE MESSAGE: ends with the message when another process has it; to read it is enough, as other users may
     local descriptor
-    [[ -e $1 ]] || (umask 0 && : >>"$1")
+    [[ -e $1 ]] || : >>"$1"
     exec {descriptor}<"$1"
     flock -n "$descriptor" || die 1 "$2"
 }

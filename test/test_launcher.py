@@ -235,6 +235,18 @@ def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_kil
     assert launch(place)[0] == 0
 
 
+def test_an_npu_in_use_is_refused_whatever_the_output_path(place, tmp_path):
+    environment = dict(TMPDIR=str(tmp_path))
+    first = start(place, '--device=npu', environment=dict(environment, FAKE_TRAINER='stop'))
+    trainer = trainer_of(place)
+    elsewhere = '--output_path=%s' % (place / 'elsewhere')
+    status, stdout, stderr = launch(place, '--device=npu', elsewhere, environment=environment)
+    assert (status, stdout) == (1, '') and stderr.startswith('ASCEND_DEVICE_ID=0 is in use: another run trains on')
+    assert launch(place, elsewhere, environment=environment)[0] == 0
+    os.kill(trainer, signal.SIGTERM)
+    assert first.wait() == 143
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_lets_the_trainer_save_and_leaves_no_process_behind(place, number):
     launcher = start(place, **fake('stop'))
