@@ -13,19 +13,39 @@ def check(config):
     """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
     if npu.is_used(config.device) and config.ranks > 1:
         npu.check_environment()
-    if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
-        raise InputError('--data_path=%s: no such directory' % config.data_path)
     swa.check(config)
     options = npu_switches.switch_options(config, config.ranks)
     if config.train_steps:
         check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
+    _check_inputs(config)
+    _check_outputs(config, npu_switches.output_folders(options))
+    return options
+
+
+def _check_inputs(config):
+    """Raises InputError for files that are not there, or not any more once this run has moved the last one's results."""
+    data_path = None if config.data_path in (SYNTHETIC, NO_DATA) else config.data_path
+    if data_path and not os.path.isdir(data_path):
+        raise InputError('--data_path=%s: no such directory' % data_path)
+    for flag, path in (('data_path', data_path), ('mixlist_file', config.mixlist_file),
+                       ('fusion_off_file', config.fusion_off_file), ('rank_table', config.rank_table)):
+        if path and _inside(path, config.run_dir):
+            raise InputError('--%s=%s: inside the results, which this run moves away; copy it elsewhere first' % (
+                flag, path))
+    if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
+        raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
+                         '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
+
+
+def _check_outputs(config, folders):
+    """Raises InputError for directories, the `folders` of the NPU switches among them, that results cannot go to."""
     _check_writable('--output_path', config.run_dir)
     ckpt_flag = '--modeldir' if config.modeldir else '--output_path'
     _check_writable(ckpt_flag, config.ckpt_dir)
     _check_writable('--summary' if config.summary else '--output_path', config.summary_dir)
-    for folder in npu_switches.output_folders(options):
+    for folder in folders:
         _check_writable('--output_path', folder)
     if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
         raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
@@ -33,14 +53,6 @@ def check(config):
     checkpoints.check_no_pattern(ckpt_flag, config.ckpt_dir)
     if config.modeldir and not config.resume:
         checkpoints.check_unused(config.ckpt_dir)
-    for what in ('data_path', 'mixlist_file', 'fusion_off_file', 'rank_table'):
-        if _inside(getattr(config, what) or '', config.run_dir):
-            raise InputError('--%s=%s: inside the results, which this run moves away; copy it elsewhere first' % (
-                what, getattr(config, what)))
-    if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
-        raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
-                         '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
-    return options
 
 
 def _kept(config):
