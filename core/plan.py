@@ -25,7 +25,7 @@ def check(config):
 
 
 def _check_inputs(config):
-    """Raises InputError for files that are not there, or not any more once this run has moved the last one's results."""
+    """Raises InputError for files that are not there, or will not be when the last run's results have been moved."""
     data_path = None if config.data_path in (SYNTHETIC, NO_DATA) else config.data_path
     if data_path and not os.path.isdir(data_path):
         raise InputError('--data_path=%s: no such directory' % data_path)
