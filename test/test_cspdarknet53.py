@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets import layers
+from nets.cpu_gradients import fast_cpu_gradients
 from nets.cspdarknet53 import cspdarknet53
 
 # Without Grappler a network of this depth starts in a fraction of the time.
@@ -66,7 +66,7 @@ def test_learns_colours_and_tests_a_single_image_as_in_a_batch():
     with tf.Graph().as_default():
         tf.set_random_seed(1)
         images = tf.constant(batch, tf.float32)
-        with layers.fast_cpu_gradients():
+        with fast_cpu_gradients():
             logits = cspdarknet53(images, True, classes=4)
         loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
         optimizer = tf.train.MomentumOptimizer(1e-2, 0.9)

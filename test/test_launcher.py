@@ -333,19 +333,6 @@ def test_the_real_trainer_plans_what_the_launcher_reads(real_place):
     assert int(plan['batch_size']) > 0
 
 
-def test_a_resumed_run_keeps_its_checkpoints_wherever_they_are(real_place):
-    run_dir = real_place / 'output' / '0'
-
-    def kept(*flags):
-        return re.search('^kept=(.*)$', launch(real_place, '--plan', '--resume', *flags)[1], re.M).group(1)
-    assert kept() == 'ckpt/summary'
-    assert kept('--modeldir=%s' % (run_dir / 'my models' / 'a')) == 'my models/summary'
-    run_dir.mkdir(parents=True)
-    (run_dir / 'ckpt').symlink_to(real_place / 'a large disk')
-    assert kept() == 'ckpt/summary'
-    assert kept('--modeldir=%s' % real_place, '--SUMMARY=%s' % (run_dir / 'board')) == 'board'
-
-
 def test_checkpoints_among_the_results_themselves_are_refused(real_place):
     status, _, stderr = launch(real_place, '--modeldir=%s' % (real_place / 'output' / '0'))
     assert status == 2 and stderr.startswith('--modeldir=') and 'use a directory in it' in stderr

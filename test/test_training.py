@@ -128,6 +128,19 @@ def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(tr
     assert 'test accuracy' in out and steps_saved(tmp_path / '0' / 'ckpt') == [10]
 
 
+def test_a_resumed_run_keeps_its_checkpoints_wherever_they_are(train, tmp_path):
+    run_dir = tmp_path / '0'
+
+    def kept(*flags):
+        return re.search('^kept=(.*)$', train('--plan', '--resume', *flags)[1], re.M).group(1)
+    assert kept() == 'ckpt/summary'
+    assert kept('--modeldir=%s' % (run_dir / 'my models' / 'a')) == 'my models/summary'
+    run_dir.mkdir()
+    (run_dir / 'ckpt').symlink_to(tmp_path / 'a large disk')
+    assert kept() == 'ckpt/summary'
+    assert kept('--modeldir=%s' % tmp_path, '--SUMMARY=%s' % (run_dir / 'board')) == 'board'
+
+
 def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_path):
     (tmp_path / '0').mkdir()
     for name in ('data', 'ops.json', 'fusion.cfg'):
@@ -201,8 +214,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, tmp_path,
 
 def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
     train()
-    status, _, error = train('--network=cspnet', '--resume', '--train_epochs=9')
-    assert status == 2 and 'not a checkpoint of this cspnet' in error.splitlines()[-1]
+    status, _, error = train('--network=plain', '--resume', '--train_epochs=9')
+    assert status == 2 and 'not a checkpoint of this plain' in error.splitlines()[-1]
     assert steps_saved(tmp_path / '0' / 'ckpt') == [10, 20]
 
 
@@ -334,8 +347,8 @@ def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, mo
 def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
     train()
     path = str(tmp_path / '0' / 'ckpt' / 'model.ckpt-20')
-    assert toy.run('--network=cspnet', '--ckpt_path=' + path, act=evaluate.act) == 2
-    assert 'not a checkpoint of this cspnet' in capfd.readouterr().err.splitlines()[-1]
+    assert toy.run('--network=plain', '--ckpt_path=' + path, act=evaluate.act) == 2
+    assert 'not a checkpoint of this plain' in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_a_switch_for_npus_only_is_named_in_the_log(train, monkeypatch):
