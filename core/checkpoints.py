@@ -49,6 +49,11 @@ def paths(directory):
     return sorted((path[:-len('.index')] for path in found), key=_step, reverse=True)
 
 
+def newest_step(directory):
+    """The step of the newest checkpoint of `directory`, whole or not; -1 without one."""
+    return max(map(_step, paths(directory)), default=-1)
+
+
 def _step(path):
     """The step in a checkpoint's name; -1 for a name that has none."""
     number = path.rpartition('-')[2]

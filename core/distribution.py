@@ -8,6 +8,7 @@ All ranks build the same graph and run the same ops in the same order: a collect
 """
 import contextlib
 import itertools
+import os
 import threading
 
 import tensorflow as tf
@@ -112,6 +113,7 @@ class Collectives(Engine):
         self._keys = itertools.count(_LEAVE + 1)
         config = tf.ConfigProto()
         self.configure(config)
+        _keep_off_proxies(addresses)
         try:
             self._server = tf.train.Server({'worker': list(addresses)}, 'worker', rank, config=config)
         except tf.errors.OpError as error:
@@ -196,6 +198,12 @@ class Collectives(Engine):
         threading.Thread(target=part, daemon=True).start()
         done.wait()
         self._watch.stop()
+
+
+def _keep_off_proxies(addresses):
+    """gRPC would ask http_proxy for the way to a rank, even on this machine."""
+    hosts = sorted({address.rpartition(':')[0] for address in addresses})
+    os.environ['no_proxy'] = ','.join(hosts + list(filter(None, [os.environ.get('no_proxy')])))
 
 
 @contextlib.contextmanager

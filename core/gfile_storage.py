@@ -5,8 +5,10 @@ success, when in truth the key is wrong or the server is away. Only listing and 
 directory is listed first, and what was copied is measured. Names with & cannot be listed.
 """
 import concurrent.futures
+import contextlib
+import http.client
 import os
-import socket
+import ssl
 import urllib.parse
 
 import tensorflow as tf
@@ -70,17 +72,30 @@ def _reachable(url):
 
     TensorFlow's own S3 client would try to connect for 25 seconds in every call before it gives up.
     """
+    given = url
     if url.startswith('obs://'):
         url = 's3' + url[len('obs'):]
+    if _is_s3(url) and not url[len('s3://'):].partition('/')[2]:
+        raise InputError('%s: is a whole bucket; name a folder in it' % given)
     endpoint = os.environ.get('S3_ENDPOINT')
     if _is_s3(url) and endpoint:
         port = 80 if os.environ.get('S3_USE_HTTPS') in ('0', 'false') else 443
         server = urllib.parse.urlsplit('//' + endpoint.split('://')[-1])
         try:
-            socket.create_connection((server.hostname, server.port or port), _CONNECT_SECONDS).close()
+            _ask(server.hostname, server.port or port, is_secret=port == 443)
         except OSError as error:
             raise ConnectionError('S3_ENDPOINT=%s cannot be reached: %s' % (endpoint, error))
     return url
+
+
+def _ask(host, port, is_secret):
+    """Returns when the server has answered, whatever; OSError when it does not in time."""
+    connection = (http.client.HTTPSConnection(host, port, timeout=_CONNECT_SECONDS,
+                                              context=ssl._create_unverified_context())
+                  if is_secret else http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS))
+    with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException):
+        connection.request('HEAD', '/')
+        connection.getresponse()
 
 
 def _names(url):

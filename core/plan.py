@@ -9,8 +9,11 @@ from core.errors import InputError
 from core.npu_options import check_iterations
 
 
-def check(config):
-    """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device."""
+def check(config, devices=()):
+    """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device.
+
+    devices: of all ranks of this server, for the launcher, which moves the results of each away.
+    """
     if npu.is_used(config.device) and config.ranks > 1:
         npu.check_environment()
     swa.check(config)
@@ -19,22 +22,27 @@ def check(config):
         check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
-    _check_inputs(config)
+    moved = [config._replace(device_id=device).run_dir for device in devices or [config.device_id]]
+    _check_inputs(config, moved)
     _check_outputs(config, npu_switches.output_folders(options))
+    for flag, path in (('modeldir', config.modeldir), ('summary', config.summary)):
+        if path and _is_inside(path, set(moved) - {config.run_dir}):
+            raise InputError('--%s=%s: inside the results of another rank, which the next run moves away; choose '
+                             'another directory' % (flag, path))
     return options
 
 
-def _check_inputs(config):
+def _check_inputs(config, moved):
     """Raises InputError for files that are not there, or will not be when the last run's results have been moved."""
     data_path = None if config.data_path in (SYNTHETIC, NO_DATA) else config.data_path
     if data_path and not os.path.isdir(data_path):
         raise InputError('--data_path=%s: no such directory' % data_path)
     for flag, path in (('data_path', data_path), ('mixlist_file', config.mixlist_file),
                        ('fusion_off_file', config.fusion_off_file), ('rank_table', config.rank_table)):
-        if path and _inside(path, config.run_dir):
+        if path and _is_inside(path, moved):
             raise InputError('--%s=%s: inside the results, which this run moves away; copy it elsewhere first' % (
                 flag, path))
-    if config.ckpt_path and not config.resume and _inside(config.ckpt_path, config.run_dir):
+    if config.ckpt_path and not config.resume and _is_inside(config.ckpt_path, moved):
         raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
                          '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
 
@@ -64,13 +72,14 @@ def _kept(config):
     return sorted(names - {os.pardir})
 
 
-def _inside(path, directory):
-    return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
+def _is_inside(path, directories):
+    places = tuple(os.path.join(os.path.realpath(directory), '') for directory in directories)
+    return os.path.join(os.path.realpath(path), '').startswith(places)
 
 
-def lines(config):
+def lines(config, devices):
     """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
-    check(config)
+    check(config, devices)
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
                 batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history)

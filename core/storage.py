@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.report import say
 
 _FOR_GOOD = re.compile(r'InvalidAccessKeyId|SignatureDoesNotMatch|Access ?Denied|Forbidden|Permission denied'
-                       r'|NoSuchBucket|NotFound|No such file|No space left', re.I)
+                       r'|NoSuchBucket|NotFound|No such file|No space left|not implemented', re.I)
 
 
 class StorageError(Exception):

@@ -37,15 +37,19 @@ class _Start(tf.train.SessionRunHook):
         self._weights = tf.train.Saver(self._step.model_variables)
         steps = tf.get_variable('steps', initializer=tf.constant(self._steps, tf.int64), trainable=False,
                                 collections=[tf.GraphKeys.LOCAL_VARIABLES])
-        self._plan = dict(checkpoints.facts(), steps=steps)
-        self._as_rank_0 = self._engine.broadcast(tf.global_variables() + [steps])
+        flags = tf.get_variable('flags', initializer=tf.constant(list(checksums(self._config).values()), tf.int64),
+                                trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])
+        self._plan = dict(checkpoints.facts(), steps=steps), flags
+        self._as_rank_0 = self._engine.broadcast(tf.global_variables() + [steps, flags])
 
     def after_create_session(self, session, coord):
-        planned = session.run(self._plan)
+        planned, flags = session.run(self._plan)
         if self._engine.rank == 0:
             self._restore(session)
         session.run(self._as_rank_0)
-        self._check_same(planned, session.run(self._plan))
+        shared, flags_of_rank_0 = session.run(self._plan)
+        _check_same_flags(self._config, flags, flags_of_rank_0)
+        self._check_same(planned, shared)
         done = int(session.run(self._step.number))
         if done >= self._steps:
             raise hooks.NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
@@ -109,7 +113,8 @@ def train(recipe, config, cpu_gradients):
         tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.train_input(data, config), recipe.test_input(data, config)
         engine = distribution.connect(config, device, options, recipe.split_strategy)
-        _check_same_flags(config, engine)
+        flags = checksums(config).values()
+        _check_same_flags(config, flags, engine.meet(flags))
         with cpu_gradients() if device == 'cpu' else contextlib.nullcontext():
             run = _build(recipe, config, device, options, *inputs, engine)
         train_op, device_hooks = run.step.train_op, []
@@ -123,14 +128,13 @@ def train(recipe, config, cpu_gradients):
             _loop(train_op, run, session_config, _hooks(recipe, run) + device_hooks)
 
 
-def _check_same_flags(config, engine):
-    """Raises InputError when a flag is another than on rank 0: the ranks would wait for each other for ever.
+def _check_same_flags(config, own, shared):
+    """Raises InputError when a flag's checksum is another than on rank 0: the ranks would wait for each other for ever.
 
-    On NPUs there is nothing to compare yet (Engine.meet); _Start compares the facts.
+    Asked before there is a graph, and on NPUs, which cannot meet before (Engine.meet), when the weights are sent.
     """
-    own = checksums(config)
-    for (name, number), of_rank_0 in zip(own.items(), engine.meet(own.values())):
-        if number != of_rank_0:
+    for name, here, on_rank_0 in zip(checksums(config), own, shared):
+        if here != on_rank_0:
             raise InputError('--%s=%s: rank 0 has another value; give all ranks the same flags' % (
                 name, getattr(config, name)))
 
@@ -142,7 +146,11 @@ def _build(recipe, config, device, options, train_input, test_input, engine):
     if steps > MOST_STEPS:
         raise InputError('--train_epochs=%d: these are %d steps, more than %d' % (
             config.train_epochs, steps, MOST_STEPS))
-    check_iterations(options, {'training steps': steps, 'steps a checkpoint': config.save_interval * steps_per_epoch})
+    # Lines, evaluations, averages and checkpoints come at the ends of epochs, which no loop may pass over.
+    counts = {'training steps': steps}
+    if steps > steps_per_epoch:
+        counts['steps an epoch'] = steps_per_epoch
+    check_iterations(options, counts)
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     built = step.build(recipe, config, device, engine, train_input.batch, steps, steps_per_epoch)
     tested = evaluation.build(recipe, config, test_input, engine)

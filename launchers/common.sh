@@ -70,6 +70,7 @@ make_plan() {  # FLAG...
         exit
     fi
     while IFS= read -r line; do
+        [[ $line == ?*=* ]] || continue  # something that a package printed
         plan["${line%%=*}"]=${line#*=}
     done <<<"$answer"
 }

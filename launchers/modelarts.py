@@ -3,6 +3,7 @@
     --data_url  -> CACHE_DIR/dataset -> launcher -> CACHE_DIR/result -> --train_url, every few minutes and at the end
 """
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import traceback
 from typing import Any, Dict, NamedTuple, Tuple
 
-from core import flags, secrets, values
+from core import checkpoints, flags, secrets, values
 from core.config import ROOT, Field, field
 from core.errors import InputError
 from core.rank_table import MOST_DEVICES
@@ -29,6 +30,7 @@ OWN_FIELDS = (
     Field('copy_wait', values.number(above=0), 2.,
           'seconds before the first of these, and twice as many before each next'),
 )
+_DEVICES = range(MOST_DEVICES)
 _NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
 _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': 'performance_%s_static_eval',
             'dynamic_eval': 'performance_%s_dynamic_eval'}
@@ -62,14 +64,14 @@ class Job(NamedTuple):
     def runs(self):
         """{local directory: url} of what an earlier job may have left for --resume."""
         url = self.own['train_url']
-        runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in range(MOST_DEVICES)}
+        runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in _DEVICES}
         return dict(runs, **{local: there for local, there in self.folders.items() if there != url})
 
     @property
     def checkpoints(self):
         """The urls where an earlier job may have left checkpoints."""
         url = self.own['train_url']
-        return [_below(url, 'modeldir')] + [_below(url, '%d/ckpt' % device) for device in range(MOST_DEVICES)]
+        return [_below(url, 'modeldir')] + [_below(url, '%d/ckpt' % device) for device in _DEVICES]
 
 
 def _below(url, name):
@@ -107,7 +109,7 @@ def _parse(argv):
     own = dict({own.name: own.default for own in OWN_FIELDS}, **given)
     if own['train_url'] is None:
         raise InputError('--train_url: needed: the place that the results are copied to')
-    if os.path.abspath(own['train_url']).startswith(os.path.abspath(own['cache_dir']) + os.sep):
+    if os.path.abspath(re.sub('^file://', '', own['train_url'])).startswith(os.path.abspath(own['cache_dir']) + os.sep):
         raise InputError('--train_url=%s: inside --cache_dir=%s, from where the results are copied; choose another '
                          'place' % (own['train_url'], own['cache_dir']))
     job = Job(own, flags.parse(arguments), tuple(arguments))
@@ -127,11 +129,12 @@ def _run(job, environ):
                              stderr=subprocess.PIPE, universal_newlines=True)
     if planned.returncode:
         return _fail(planned.stderr.rstrip('\n'), planned.returncode)
-    job = _on_this_server(job, planned.stdout)
+    plan = dict(line.split('=', 1) for line in planned.stdout.splitlines() if '=' in line)
+    job = _on_this_server(job, plan)
     storage = Storage(files(), job.own['copy_retries'], job.own['copy_wait'])
     results = Results(storage, job.folders, os.path.join(job.own['cache_dir'], 'outgoing'))
     storage.make_dirs(job.own['train_url'])
-    _bring_back(job, storage, results)
+    _bring_back(job, storage, results, os.path.basename(plan.get('run_dir', '')))
     if job.own['data_url']:
         say('copying %s to %s' % (job.own['data_url'], job.data))
         storage.fetch(job.own['data_url'], job.data)
@@ -154,10 +157,10 @@ def _make(job):
 
 def _on_this_server(job, plan):
     """The job as it is here: servers have devices of the same names, so all but rank 0's get a place of their own."""
-    ranks = [line.split('=')[1].split() for line in plan.splitlines() if line.startswith('ranks=')]
-    if not ranks or '0' in ranks[0]:
+    ranks = plan.get('ranks', '0').split()
+    if '0' in ranks:
         return job
-    place = _below(job.own['train_url'], 'from-rank-' + ranks[0][0])
+    place = _below(job.own['train_url'], 'from-rank-' + ranks[0])
     return job._replace(own=dict(job.own, train_url=place))
 
 
@@ -186,19 +189,36 @@ def _child_environ(environ):
     return dict({'PYTHON': sys.executable}, **kept)
 
 
-def _bring_back(job, storage, results):
-    """With --resume the runs found under --train_url; without it none may be there."""
+def _bring_back(job, storage, results, device):
+    """With --resume the runs found under --train_url, for `device` to go on with; without it none may be there."""
     if job.given.get('resume'):
         for directory, url in job.runs.items():
             if storage.exists(url):
                 say('bringing back %s' % url)
                 storage.fetch(url, directory)
         results.adopt()
+        _hand_over(job.result, device)
         return
     for url in job.checkpoints:
         if storage.exists(url):
             raise InputError('%s: holds the checkpoints of an earlier job; add --resume to continue it, or choose '
                              'another --train_url' % url)
+
+
+def _hand_over(result, device):
+    """Gives `device` the newest checkpoints and their summaries, where the platform has given the job another one."""
+    newest = {name: checkpoints.newest_step(os.path.join(result, name, 'ckpt')) for name in map(str, _DEVICES)}
+    last = max(newest, key=newest.get)
+    if newest[last] <= newest.get(device, -1):
+        return
+    say('the checkpoints of device %s go to device %s' % (last, device))
+    for name in 'ckpt', 'summary':
+        old, new = (os.path.join(result, number, name) for number in (last, device))
+        for folder, _, found in os.walk(old):
+            target = os.path.join(new, os.path.relpath(folder, old))
+            os.makedirs(target, exist_ok=True)
+            for file in found:
+                os.replace(os.path.join(folder, file), os.path.join(target, file))
 
 
 def _launch(command, environ, results, interval):

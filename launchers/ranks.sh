@@ -105,7 +105,7 @@ stop_others() {  # a rank that waits for a dead one cannot answer TERM
 report_failure() {
     local who=training how="status $status" log=${logs[failed]} end='the lines above end its log,'
     ((status != 137)) || how+=' (killed, as when memory runs out)'
-    [[ -s $log ]] || end='it has left nothing in its log (is the disk full?),'
+    [[ -s $log || -n $signal ]] || end='it has left nothing in its log (is the disk full?),'
     ((${#ranks[@]} == 1)) || who="rank ${ranks[failed]} of $RANK_SIZE"
     last_states "$log" | tail -n 20 >&2
     die "$status" "$who ended with $how; $end $log"

@@ -30,7 +30,7 @@ def plan_lines(config):
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
-    return dict(plan.lines(first), finished=finished, npu=on_npu, **ours.lines())
+    return dict(plan.lines(first, ours.devices), finished=finished, npu=on_npu, **ours.lines())
 
 
 if __name__ == '__main__':

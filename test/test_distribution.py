@@ -265,6 +265,12 @@ def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
             np.testing.assert_array_equal(twice, once * 2)
 
 
+def test_ranks_meet_whatever_proxy_there_is(start, tmp_path, monkeypatch):
+    for name in ('http_proxy', 'https_proxy', 'no_proxy'):
+        monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    assert start(2, '--output_path=%s' % tmp_path, '--train_steps=1').statuses() == [0, 0]
+
+
 def test_npus_exchange_through_npu_bridge(npu_calls, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv('RANK_SIZE', '2')
     monkeypatch.setenv('RANK_ID', '0')

@@ -211,6 +211,19 @@ def test_an_interrupted_job_is_brought_back_and_resumed(place):
     assert old.read_text() == 'of the first job' != (place / 'out' / '0' / 'train_0.log').read_text()
 
 
+def test_a_job_that_gets_another_device_goes_on_with_the_newest_checkpoints(place):
+    for device, step in ((0, 10), (5, 20)):
+        for name in ('ckpt/model.ckpt-%d.index' % step, 'ckpt/swa/model.ckpt-%d.index' % step, 'summary/events'):
+            (place / 'out' / str(device) / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / 'out' / str(device) / name).write_text('of device %d' % device)
+    status, stdout, _ = ended(boot(place, '--resume', ASCEND_DEVICE_ID='3'))
+    assert status == 0 and 'the checkpoints of device 5 go to device 3' in stdout
+    there = contents(place / 'out' / '3')
+    for name in ('ckpt/model.ckpt-20.index', 'ckpt/swa/model.ckpt-20.index', 'summary/events'):
+        assert there[name] == 'of device 5'
+    assert contents(place / 'out' / '0')['ckpt/model.ckpt-10.index'] == 'of device 0'
+
+
 def test_every_case_and_size_has_its_launcher():
     from launchers import modelarts
     for flags, environ, script in (
@@ -230,8 +243,8 @@ def test_every_case_and_size_has_its_launcher():
 def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
     from launchers import modelarts
     job = modelarts._parse(['--train_url=s3://b/out/'])
-    assert modelarts._on_this_server(job, 'network=swa\nranks=0 1\n') == job
-    assert modelarts._on_this_server(job, 'ranks=8 9\n').folders == {'/cache/result': 's3://b/out/from-rank-8'}
+    assert modelarts._on_this_server(job, {'ranks': '0 1'}) == job
+    assert modelarts._on_this_server(job, {'ranks': '8 9'}).folders == {'/cache/result': 's3://b/out/from-rank-8'}
 
 
 @pytest.mark.parametrize('flags, words', [
@@ -242,6 +255,7 @@ def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
     (['--train_url=x', '--copy_interval=0'], '--copy_interval'),
     (['--train_url=x', '--case=static_eval', '--rank_size=2'], '--case=static_eval: is for one rank'),
     (['--train_url=c/result/x', '--cache_dir=c'], '--train_url=c/result/x: inside --cache_dir=c'),
+    (['--train_url=file:///c/result/x', '--cache_dir=/c'], '--train_url=file:///c/result/x: inside --cache_dir=/c'),
 ])
 def test_bad_flags_are_refused_by_name(capfd, flags, words):
     from launchers import modelarts

@@ -1,6 +1,7 @@
 """What is copied out of a job, in which order, and what happens when storage fails."""
 import os
 import shutil
+import socket
 
 import pytest
 import tensorflow as tf
@@ -9,6 +10,29 @@ from core import gfile_storage, secrets
 from core.errors import InputError
 from core.results import Results
 from core.storage import Storage, StorageError
+
+
+def test_a_server_that_accepts_but_never_answers_is_away(monkeypatch):
+    with socket.socket() as silent:
+        silent.bind(('127.0.0.1', 0))
+        silent.listen(5)
+        monkeypatch.setenv('S3_ENDPOINT', '127.0.0.1:%d' % silent.getsockname()[1])
+        monkeypatch.setattr(gfile_storage, '_CONNECT_SECONDS', .2)
+        for https in '0', '1':
+            monkeypatch.setenv('S3_USE_HTTPS', https)
+            with pytest.raises(ConnectionError, match='S3_ENDPOINT=.* cannot be reached: .*timed out'):
+                gfile_storage.exists('s3://bucket/folder')
+
+
+@pytest.mark.parametrize('url', ['s3://bucket', 'obs://bucket/'])
+def test_a_whole_bucket_is_refused_at_once(url):
+    with pytest.raises(InputError, match='%s: is a whole bucket; name a folder in it' % url):
+        Storage(gfile_storage, retries=9, first_wait=60).make_dirs(url)
+
+
+def test_a_file_system_that_there_is_none_of_is_refused_at_once():
+    with pytest.raises(InputError, match='foo://x: .*not implemented'):
+        Storage(gfile_storage, retries=9, first_wait=60).make_dirs('foo://x')
 
 
 class Recorder:

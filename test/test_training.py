@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import toy
+from core import rank_table
 from launchers import evaluate, recipes
 
 TOY = [sys.executable, os.path.join(os.path.dirname(__file__), 'toy.py')]
@@ -155,6 +156,15 @@ def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_p
         status, _, error = train('--plan', flag, *others)
         assert status == 2
         assert error == flag + ': inside the results, which this run moves away; copy it elsewhere first\n'
+
+
+def test_results_of_every_rank_are_moved_away(train, tmp_path):
+    (tmp_path / '1').mkdir()
+    (tmp_path / '1' / 'table').write_text(rank_table.text(rank_table.of_this_server([0, 1])))
+    for flag in '--rank_table=%s/1/table' % tmp_path, '--modeldir=%s/1/mine' % tmp_path, '--ckpt_path=%s/1' % tmp_path:
+        status, _, error = train('--plan', '--rank_size=2', flag)
+        assert status == 2 and error.startswith(flag + ': inside the results')
+    assert train('--plan', '--modeldir=%s/1/mine' % tmp_path)[0] == 0
 
 
 def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
