@@ -106,7 +106,7 @@ def _fail(line, status):
 def _parse(argv):
     """The Job that the command line asks for. Raises InputError."""
     given, arguments = flags.parse_known(argv, OWN_FIELDS)
-    own = dict({own.name: own.default for own in OWN_FIELDS}, **given)
+    own = dict({row.name: row.default for row in OWN_FIELDS}, **given)
     if own['train_url'] is None:
         raise InputError('--train_url: needed: the place that the results are copied to')
     if os.path.abspath(re.sub('^file://', '', own['train_url'])).startswith(os.path.abspath(own['cache_dir']) + os.sep):
