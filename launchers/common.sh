@@ -96,21 +96,20 @@ read_plan() {
 }
 
 lock_devices() {  # the trainers inherit the locks, and so keep them even if the launcher is killed
-    local device
+    local device lock npu_lock
     mkdir -p -- "$output_root"
     for device in "${devices[@]}"; do
-        lock "$output_root/.lock-$device" "ASCEND_DEVICE_ID=$device is in use: another run writes to \
+        exec {lock}>>"$output_root/.lock-$device"
+        flock -n "$lock" || die 1 "ASCEND_DEVICE_ID=$device is in use: another run writes to \
 $output_root/$device; wait for it, or choose another device or --output_path"
-        [[ ${plan[npu]} != True ]] || lock "${TMPDIR:-/tmp}/ascend-device-$device.lock" \
-            "ASCEND_DEVICE_ID=$device is in use: another run trains on this NPU; wait for it, or choose another device"
+        if [[ ${plan[npu]} == True ]]; then
+            npu_lock=${TMPDIR:-/tmp}/ascend-device-$device.lock
+            [[ -e $npu_lock ]] || : >>"$npu_lock"
+            exec {lock}<"$npu_lock"  # which may be another user's
+            flock -n "$lock" || die 1 "ASCEND_DEVICE_ID=$device is in use: another run trains on this NPU; wait for \
+it, or choose another device"
+        fi
     done
-}
-
-lock() {  # FILE MESSAGE: ends with the message when another process has it; to read it is enough, as other users may
-    local descriptor
-    [[ -e $1 ]] || : >>"$1"
-    exec {descriptor}<"$1"
-    flock -n "$descriptor" || die 1 "$2"
 }
 
 archive_previous_runs() {
