@@ -51,7 +51,7 @@ def paths(directory):
 
 def newest_step(directory):
     """The step of the newest checkpoint of `directory`, whole or not; -1 without one."""
-    return max(map(_step, paths(directory)), default=-1)
+    return next(map(_step, paths(directory)), -1)
 
 
 def _step(path):

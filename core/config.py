@@ -19,7 +19,7 @@ RECIPE = object()
 SYNTHETIC = 'synthetic'
 _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 NO_DATA = 'none'                    # data_path of a system that makes its own
-MOST_STEPS = 2 ** 31 - 1            # what ranks on NPUs can tell each other (core/npu.py)
+MOST = 2 ** 31 - 1                  # of steps and the like: what ranks on NPUs can tell each other (core/npu.py)
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 
 
@@ -37,7 +37,7 @@ class Field(NamedTuple):
 _positive = values.whole(least=1)
 _count = values.whole(least=0)
 _rate = values.number(above=0)
-_seed = values.whole(least=0, most=2 ** 31 - 1)
+_seed = values.whole(least=0, most=MOST)
 
 FIELDS = (
     # What to run, on what, and where the results go.
@@ -66,7 +66,7 @@ FIELDS = (
     # How long, how often.
     Field('train_epochs', values.whole(1, 10 ** 6), RECIPE, 'epochs to train',
           ('max_epoch', 'epochs', 'epoch')),
-    Field('train_steps', values.whole(1, MOST_STEPS), None, 'steps to train, in place of --train_epochs',
+    Field('train_steps', values.whole(1, MOST), None, 'steps to train, in place of --train_epochs',
           ('max_step',)),
     Field('save_interval', _positive, 1, 'epochs between checkpoints'),
     Field('display_step', _positive, RECIPE,
@@ -216,8 +216,8 @@ def field(name):
 
 
 def checksum(value):
-    """A whole number below 2 ** 31, as numbers that ranks exchange have to be (core/npu.py)."""
-    return zlib.crc32(repr(value).encode()) >> 1
+    """A whole number from 0 to MOST."""
+    return zlib.crc32(repr(value).encode()) & MOST
 
 
 def checksums(config):

@@ -79,19 +79,19 @@ def _reachable(url):
         raise InputError('%s: is a whole bucket; name a folder in it' % given)
     endpoint = os.environ.get('S3_ENDPOINT')
     if _is_s3(url) and endpoint:
-        port = 80 if os.environ.get('S3_USE_HTTPS') in ('0', 'false') else 443
+        is_secret = os.environ.get('S3_USE_HTTPS') not in ('0', 'false')
         server = urllib.parse.urlsplit('//' + endpoint.split('://')[-1])
         try:
-            _ask(server.hostname, server.port or port, is_secret=port == 443)
+            _ask(server.hostname, server.port, is_secret)
         except OSError as error:
             raise ConnectionError('S3_ENDPOINT=%s cannot be reached: %s' % (endpoint, error))
     return url
 
 
 def _ask(host, port, is_secret):
-    """Returns when the server has answered, whatever; OSError when it does not in time."""
+    """Returns when the server has answered, whatever; OSError when it does not in time. Port None: the usual one."""
     connection = (http.client.HTTPSConnection(host, port, timeout=_CONNECT_SECONDS,
-                                              context=ssl._create_unverified_context())
+                                              context=ssl.SSLContext(ssl.PROTOCOL_TLS))
                   if is_secret else http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS))
     with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException):
         connection.request('HEAD', '/')

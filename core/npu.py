@@ -105,7 +105,7 @@ def all_reduce(tensor):
 def broadcast(variables):
     """An op that gives the variables the values they have on rank 0.
 
-    Whole numbers, all below 2 ** 31 here (config.checksum), travel as int32: not every HCCL knows int64.
+    Whole numbers, at most config.MOST here, travel as int32: not every HCCL knows int64.
     """
     from npu_bridge import npu_init
     assignments = []

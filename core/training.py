@@ -8,7 +8,7 @@ import tensorflow as tf
 from core import (checkpoints, distribution, evaluation, hooks, npu, npu_switches, plan, step,
                   swa)
 from core.clock import Clock
-from core.config import MOST_STEPS, Config, checksums
+from core.config import MOST, Config, checksums
 from core.errors import InputError
 from core.memory import keep_freed_memory
 from core.npu_options import check_iterations
@@ -143,9 +143,9 @@ def _build(recipe, config, device, options, train_input, test_input, engine):
     """The Run: its training and its test graph."""
     steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
-    if steps > MOST_STEPS:
+    if steps > MOST:
         raise InputError('--train_epochs=%d: these are %d steps, more than %d' % (
-            config.train_epochs, steps, MOST_STEPS))
+            config.train_epochs, steps, MOST))
     # Lines, evaluations, averages and checkpoints come at the ends of epochs, which no loop may pass over.
     counts = {'training steps': steps}
     if steps > steps_per_epoch:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from data.dataset import DataSet, Split
+from data.dataset import DataSet, Split, check_directory
 from data.seeds import split_seed
 
 CLASSES = ('cat', 'dog')
@@ -55,8 +55,7 @@ def cats_dogs(path, seed):
 
 def _photos(path):
     """For each class its photographs in the order of their numbers, each the full names of its files."""
-    if not os.path.isdir(path):
-        raise InputError('--data_path=%s: no such directory' % path)
+    check_directory(path)
     for folder in FOLDERS:
         numbers = _numbers(os.path.join(path, folder))
         if any(numbers.values()):

@@ -20,6 +20,12 @@ class DataSet(NamedTuple):
     classes: int
 
 
+def check_directory(path):
+    """Raises InputError when --data_path is no directory."""
+    if not os.path.isdir(path):
+        raise InputError('--data_path=%s: no such directory' % path)
+
+
 def find(path, name, files):
     """The directory that holds `files`: `path` itself, or `name` or dataset/`name` under it.
 
@@ -28,8 +34,7 @@ def find(path, name, files):
     for folder in (path, os.path.join(path, name), os.path.join(path, 'dataset', name)):
         if any(os.path.isfile(os.path.join(folder, file)) for file in files):
             return folder
-    if not os.path.isdir(path):
-        raise InputError('--data_path=%s: no such directory' % path)
+    check_directory(path)
     raise InputError('--data_path=%s: none of %s is there, nor in %s/ or dataset/%s/ under it' % (
         path, ', '.join(files), name, name))
 

@@ -209,7 +209,7 @@ def _hand_over(result, device):
     """Gives `device` the newest checkpoints and their summaries, where the platform has given the job another one."""
     newest = {name: checkpoints.newest_step(os.path.join(result, name, 'ckpt')) for name in map(str, _DEVICES)}
     last = max(newest, key=newest.get)
-    if newest[last] <= newest.get(device, -1):
+    if newest[last] <= newest.get(device, newest[last]):  # a plan that is no run's names no device
         return
     say('the checkpoints of device %s go to device %s' % (last, device))
     for name in 'ckpt', 'summary':
