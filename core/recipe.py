@@ -1,4 +1,7 @@
-"""Recipe: what makes one network's training, as functions and numbers. One row per network in launchers/recipes.py."""
+"""Recipe: what makes one network's training, as functions and numbers.
+
+One row per network in launchers/networks/registry.py.
+"""
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 # Collection to which a net in training adds (moving average, what this batch has of it), beside UPDATE_OPS.

@@ -6,7 +6,7 @@ epoch's permutation, so that shapes, order and resumption stay what they were wi
 import tensorflow as tf
 
 from core.errors import InputError
-from core.report import say
+from core.log import say
 from data.seeds import SAMPLE, seed_of
 
 # AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently.

@@ -1,10 +1,13 @@
 """What the Python entries share: from the command line to a recipe and a Config, and from errors to a status."""
 import sys
 
-from core import config as config_lib
-from core import distribution, flags, hooks
 from core.errors import InputError
-from launchers.recipes import RECIPES, recipe_of
+from core.npu.options import describe_options
+from core.ranks import communicator
+from core.settings import config as config_lib
+from core.settings import flags
+from core.training import hooks
+from launchers.networks.registry import RECIPES, recipe_of
 
 
 def run(act, argv, environ):
@@ -14,7 +17,7 @@ def run(act, argv, environ):
     system that fails (a log on a full disk) and another rank that is gone; 130 and 143 after Ctrl-C and SIGTERM.
     """
     if flags.asks_for_help(argv):
-        print(flags.usage(RECIPES))
+        print(flags.usage(RECIPES, describe_options()))
         return 0
     try:
         given = flags.parse(argv)
@@ -26,7 +29,7 @@ def run(act, argv, environ):
         return 0
     except InputError as error:
         return _fail(error, 2)
-    except (hooks.LossIsNotFinite, distribution.RankLost, OSError) as error:
+    except (hooks.LossIsNotFinite, communicator.RankLost, OSError) as error:
         return _fail(error, 1)
     except hooks.Interrupted as error:
         return _fail(error, 128 + error.signum)

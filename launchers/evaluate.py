@@ -2,7 +2,7 @@
 import os
 import sys
 
-from core import evaluation
+from core.training import evaluation
 from launchers import command
 
 

@@ -5,32 +5,35 @@ import sys
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
-    # Ctrl-C ends it at once, not somewhere in TensorFlow's import, until core/hooks.py saves a checkpoint first.
+    # Ctrl-C ends it at once, not somewhere in TensorFlow's import, until core/training/hooks.py saves first.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from launchers import command  # noqa: E402 (the package first: it silences TensorFlow's warnings about names)
-from core import checkpoints, job, npu, plan, training  # noqa: E402
-from nets.cpu_gradients import fast_cpu_gradients  # noqa: E402
+# The package first: it silences TensorFlow's warnings about names.
+from launchers import command  # noqa: E402
+from core.host.gradients import fast_cpu_gradients  # noqa: E402
+from core.npu import bridge  # noqa: E402
+from core.ranks import placement  # noqa: E402
+from core.training import checkpoints, loop, preflight  # noqa: E402
 
 
 def act(recipe, config):
     """Trains, or answers --plan or --print_config."""
     if config.print_config:
-        print(plan.describe_session(config))
+        print(preflight.describe_session(config))
     elif config.plan:
         print('\n'.join('%s=%s' % item for item in plan_lines(config).items()))
     else:
-        training.train(recipe, config, fast_cpu_gradients)
+        loop.train(recipe, config, fast_cpu_gradients)
 
 
 def plan_lines(config):
     """What the launcher reads, {key: value}: the run as this server's first rank sees it, the ranks."""
-    on_npu = npu.is_used(config.device)
-    ours = job.plan(config, on_npu)
+    on_npu = bridge.is_used(config.device)
+    ours = placement.plan(config, on_npu)
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
-    return dict(plan.lines(first, ours.devices), finished=finished, npu=on_npu, **ours.lines())
+    return dict(preflight.lines(first, ours.devices), finished=finished, npu=on_npu, **ours.lines())
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
     .venv/bin/python test/benchmark.py [--network=cspnet] [any flag of the trainer]
 
 Both graphs stand in one process and take turns, so that a busy machine slows both; the median of each counts.
-The last line has the bytes of the gradients, which ranks exchange in every step (test/scaling.py).
+The last line has the bytes of the gradients, which ranks exchange in every step (docs/scaling.py).
 """
 import contextlib
 import os
@@ -15,10 +15,11 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import tensorflow as tf  # noqa: E402
 
-from core import npu, step  # noqa: E402
-from core.distribution import Engine  # noqa: E402
+from core.host.gradients import fast_cpu_gradients  # noqa: E402
+from core.npu import bridge  # noqa: E402
+from core.ranks.communicator import Engine  # noqa: E402
+from core.training import step  # noqa: E402
 from launchers import command  # noqa: E402
-from nets.cpu_gradients import fast_cpu_gradients  # noqa: E402
 
 ROUNDS, STEPS = 5, 4
 
@@ -31,7 +32,7 @@ class Trainer:
             tf.set_random_seed(config.seed)
             train_input = recipe.train_input(recipe.load(config), config)
             self._step = step.build(recipe, config, 'cpu', Engine(), train_input.batch, 1000, train_input.batches)
-            self._session = tf.Session(graph=graph, config=npu.session_config({}, 'cpu'))
+            self._session = tf.Session(graph=graph, config=bridge.session_config({}, 'cpu'))
             self._session.run(tf.global_variables_initializer())
             train_input.initialize(self._session)
             self.gradient_bytes = sum(v.shape.num_elements() * v.dtype.base_dtype.size

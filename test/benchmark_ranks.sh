@@ -3,8 +3,8 @@
 # the ideal gain that is: bash test/benchmark_ranks.sh [RANKS [trainer flag...]].
 set -euo pipefail
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
-# shellcheck source=launchers/env.sh
-source "$here/../launchers/env.sh"
+# shellcheck source=launchers/shell/python.sh
+source "$here/../launchers/shell/python.sh"
 
 images_per_second() {  # RANKS FLAG...: the launcher gives each rank an even share of the cores
     local bind

@@ -3,18 +3,13 @@ import os
 import sys
 
 import pytest
-
-from launching import HERE, ROOT, place_with
-
-sys.path.insert(0, ROOT)
-
-FAKE = os.path.join(HERE, 'fake_npu')
+from launching import FAKES, HELPERS, place_with
 
 
 @pytest.fixture
 def npu_calls(monkeypatch):
     """The calls that reach npu_bridge, on a machine that has it and one rank."""
-    monkeypatch.syspath_prepend(FAKE)
+    monkeypatch.syspath_prepend(FAKES)
     monkeypatch.setenv('RANK_SIZE', '1')
     import npu_bridge
     yield npu_bridge.calls
@@ -25,7 +20,7 @@ def npu_calls(monkeypatch):
 @pytest.fixture
 def place(tmp_path):
     """A directory with a Python that is fake_python.py."""
-    return place_with(tmp_path, sys.executable, os.path.join(HERE, 'fake_python.py'))
+    return place_with(tmp_path, sys.executable, os.path.join(HELPERS, 'fake_python.py'))
 
 
 @pytest.fixture

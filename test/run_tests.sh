@@ -2,7 +2,7 @@
 # Sets up what the tests need and runs them: bash test/run_tests.sh [pytest arguments].
 # The test packages lie beside the Python that is tested, which itself stays as it is.
 set -euo pipefail
-source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/env.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/shell/python.sh"
 
 add_packages() {  # DIR REQUIREMENTS
     set_up "$1" "$PYTHON $(sha256sum <"$2")" \
@@ -19,6 +19,6 @@ cd -- "$REPO_ROOT"
 packages=$REPO_ROOT/.test-packages
 export S3_SERVER_PACKAGES=$REPO_ROOT/.test-packages-s3
 add_packages "$packages" requirements-test.txt
-add_packages "$S3_SERVER_PACKAGES" test/s3_server.txt
+add_packages "$S3_SERVER_PACKAGES" test/helpers/s3_server.txt
 export PYTHONPATH=$packages${PYTHONPATH:+:$PYTHONPATH} PATH=$packages/bin:$PATH
-exec "$PYTHON" -m pytest --override-ini testpaths=test --override-ini timeout=240 "${arguments[@]}"
+exec "$PYTHON" -m pytest "${arguments[@]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains, kills and resumes for some minutes: bash test/soak.sh MINUTES [--kill_seed=N] [trainer flag...].
 set -euo pipefail
-source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/env.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/shell/python.sh"
 find_python
 export PYTHON
 exec "$PYTHON" "$REPO_ROOT/test/soak.py" "$@"

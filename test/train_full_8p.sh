@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # A full training on 8 devices, or on --rank_size=N of them; -h tells its flags.
-source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/common.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/shell/launch.sh"
 launch_8p full "$@"

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
 # CutMix's speed, its test set without the last partial batch; -h tells the flags.
-source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/common.sh"
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/shell/launch.sh"
 launch_1p static_eval --network=cutmix "$@"

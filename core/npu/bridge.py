@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from core.errors import InputError
-from core.npu_options import OPTIONS
+from core.npu.options import OPTIONS
 
 
 def is_used(flag):

@@ -2,7 +2,7 @@
 import json
 import re
 
-from core import values
+from core.settings import kinds
 
 _MIXLIST_FORM = ('{"black-list": {"to-add": [], "to-remove": []}, '
                  '"white-list": {"to-add": [], "to-remove": []}}')
@@ -25,7 +25,7 @@ def dump_steps():
         if len(sets) > 100 or not all(map(rises, sets)):
             raise ValueError('must be ' + allowed)
         return text
-    return values.Kind(allowed, parse)
+    return kinds.Kind(allowed, parse)
 
 
 def memory_size():
@@ -36,7 +36,7 @@ def memory_size():
         if not re.fullmatch(r'[1-9][0-9]*( *\* *[1-9][0-9]*)*', text):
             raise ValueError('must be ' + allowed)
         return text
-    return values.Kind(allowed, parse)
+    return kinds.Kind(allowed, parse)
 
 
 def mixlist_file():
@@ -49,23 +49,23 @@ def mixlist_file():
                         for names in change.values()))
 
     def parse(path):
-        values.file_path().parse(path)
+        kinds.file_path().parse(path)
         lists = _load_json(path)
         if not (isinstance(lists, dict) and lists and set(lists) <= {'black-list', 'white-list'}
                 and all(map(is_change, lists.values()))):
             raise ValueError('must be ' + allowed)
         return path
-    return values.Kind(allowed, parse)
+    return kinds.Kind(allowed, parse)
 
 
 def profiling_options():
     """JSON text of what the profiler collects; `output` is a directory that exists."""
     allowed = 'JSON text with the keys output, %s (on or off), %s and aic_metrics' % (
         ', '.join(_PROFILING_SWITCHES), ', '.join(_PROFILING_OPERATORS))
-    members = {'output': values.directory(), 'aic_metrics': values.choice(*_AIC_METRICS)}
-    members.update((name, values.choice('on', 'off')) for name in _PROFILING_SWITCHES)
+    members = {'output': kinds.directory(), 'aic_metrics': kinds.choice(*_AIC_METRICS)}
+    members.update((name, kinds.choice('on', 'off')) for name in _PROFILING_SWITCHES)
     # An empty operator name lets the profiler find the first and the last operator itself.
-    members.update((name, values.Kind('text', str)) for name in _PROFILING_OPERATORS)
+    members.update((name, kinds.Kind('text', str)) for name in _PROFILING_OPERATORS)
 
     def parse(text):
         try:
@@ -78,7 +78,7 @@ def profiling_options():
         for name in sorted(options):
             _parse_member(name, members[name], options[name])
         return text
-    return values.Kind(allowed, parse)
+    return kinds.Kind(allowed, parse)
 
 
 def _parse_member(name, kind, text):

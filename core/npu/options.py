@@ -7,19 +7,20 @@ Options are a plain dict {key: typed value} of what was set; what nobody set is 
 import difflib
 from typing import NamedTuple, Union
 
-from core import npu_values, values
 from core.errors import InputError
+from core.npu import option_kinds
+from core.settings import kinds
 
 
 class Option(NamedTuple):
     """One key of custom_op.parameter_map."""
     field: str                           # of the proto's oneof: 'b', 'i' or 's'
     default: Union[bool, int, str, None]  # the adapter's own; None: it has none
-    kind: values.Kind
+    kind: kinds.Kind
     meaning: str
 
 
-_boolean, _choice, _text, _whole = values.boolean(), values.choice, values.text(), values.whole
+_boolean, _choice, _text, _whole = kinds.boolean(), kinds.choice, kinds.text(), kinds.whole
 
 OPTIONS = {
     'use_off_line': Option('b', True, _boolean, 'train on the NPU'),
@@ -34,21 +35,21 @@ OPTIONS = {
         'allow_mix_precision', 'cube_fp16in_fp32out'), 'precision of the operators'),
     'precision_mode_v2': Option('s', None, _choice(
         'fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16'), 'precision, newer names'),
-    'modify_mixlist': Option('s', None, npu_values.mixlist_file(),
+    'modify_mixlist': Option('s', None, option_kinds.mixlist_file(),
                              'operators moved between the mixed precision lists'),
     'enable_dump': Option('b', False, _boolean, 'dump the data of operators'),
     'enable_dump_debug': Option('b', False, _boolean, 'detect and dump overflows'),
-    'dump_path': Option('s', '', values.directory(), 'where dumps are written'),
-    'dump_step': Option('s', '', npu_values.dump_steps(), 'steps to dump; all when not set'),
+    'dump_path': Option('s', '', kinds.directory(), 'where dumps are written'),
+    'dump_step': Option('s', '', option_kinds.dump_steps(), 'steps to dump; all when not set'),
     'dump_mode': Option('s', 'output', _choice('input', 'output', 'all'), 'what data to dump'),
     'dump_debug_mode': Option('s', 'all', _choice('aicore_overflow', 'atomic_overflow', 'all'),
                               'which overflows to detect'),
     'profiling_mode': Option('b', False, _boolean, 'profile the run'),
-    'profiling_options': Option('s', '', npu_values.profiling_options(), 'what to profile'),
+    'profiling_options': Option('s', '', option_kinds.profiling_options(), 'what to profile'),
     'op_select_implmode': Option('s', 'high_performance', _choice(
         'high_precision', 'high_performance'), 'which implementation of operators'),
     'optypelist_for_implmode': Option('s', '', _text, 'operator types op_select_implmode is for'),
-    'fusion_switch_file': Option('s', '', values.file_path(), 'which fusions are off'),
+    'fusion_switch_file': Option('s', '', kinds.file_path(), 'which fusions are off'),
     'hcom_parallel': Option('b', False, _boolean, 'all-reduce during the backward pass'),
     'hcom_multi_mode': Option('b', False, _boolean, 'several HCCL communicators'),
     'is_tailing_optimization': Option('b', False, _boolean, 'overlap the last all-reduce'),
@@ -66,15 +67,15 @@ OPTIONS = {
                               'use of the L2 buffer'),
     'session_device_id': Option('i', None, _whole(0), 'NPU of this session'),
     'local_rank_id': Option('i', None, _whole(0, 7), 'rank within the server'),
-    'graph_memory_max_size': Option('s', None, npu_values.memory_size(), 'bytes for graphs'),
-    'variable_memory_max_size': Option('s', None, npu_values.memory_size(), 'bytes for variables'),
+    'graph_memory_max_size': Option('s', None, option_kinds.memory_size(), 'bytes for graphs'),
+    'variable_memory_max_size': Option('s', None, option_kinds.memory_size(), 'bytes for variables'),
     'stream_max_parallel_num': Option('s', None, _text, 'parallel streams of each engine'),
     'op_debug_level': Option('i', 0, _whole(0), 'debug files of compiled operators'),
     'enable_exception_dump': Option('i', 0, _whole(0), 'dump the operator that failed'),
     'enable_small_channel': Option('i', 0, _whole(0), 'optimise few input channels'),
     'auto_tune_mode': Option('s', '', _text, 'tune operators'),
     'mstune_mode': Option('s', '', _choice('1', '2', '3', '4'), 'tune the model'),
-    'work_path': Option('s', '', values.directory(), 'where tuning works'),
+    'work_path': Option('s', '', kinds.directory(), 'where tuning works'),
     'op_compiler_cache_mode': Option('s', '', _text, 'cache of compiled operators'),
     'op_compiler_cache_dir': Option('s', '', _text, 'where that cache is'),
     'debug_dir': Option('s', '', _text, 'where debug files are written'),

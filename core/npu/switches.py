@@ -4,7 +4,7 @@ import os
 from typing import NamedTuple
 
 from core.errors import InputError
-from core.npu_options import faults, parse_option
+from core.npu.options import faults, parse_option
 
 
 class _Set(NamedTuple):

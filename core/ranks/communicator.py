@@ -14,9 +14,11 @@ import threading
 import tensorflow as tf
 from tensorflow.python.ops import collective_ops
 
-from core import npu, peers, precision
 from core.errors import InputError
-from core.packing import packed
+from core.host.loss_scale import scaled_optimizer
+from core.npu import bridge
+from core.ranks import peers
+from core.ranks.buckets import packed
 
 _GROUP = 1  # the one group of collectives: all ranks
 _MEET, _LEAVE = 1, 2  # the keys of the first and the last collective; the graph's own follow them
@@ -40,7 +42,7 @@ class Engine:
 
     def optimizer(self, optimizer, loss_scale):
         """`optimizer` with a loss scale and with gradients that are their mean over the ranks."""
-        return precision.scaled_optimizer(optimizer, loss_scale)
+        return scaled_optimizer(optimizer, loss_scale)
 
     def sum(self, tensors):
         """The sums over the ranks of tensors with static shapes, a list."""
@@ -85,19 +87,19 @@ class Hccl(Engine):
         self.rank, self.ranks = rank, ranks
         self._is_tailing_optimization = is_tailing_optimization
         if ranks > 1 and split:
-            npu.split_gradients(list(split))
+            bridge.split_gradients(list(split))
 
     def optimizer(self, optimizer, loss_scale):
-        return npu.distributed_optimizer(optimizer, loss_scale, self.ranks, self._is_tailing_optimization)
+        return bridge.distributed_optimizer(optimizer, loss_scale, self.ranks, self._is_tailing_optimization)
 
     def sum(self, tensors):
-        return packed(tensors, npu.all_reduce) if self.ranks > 1 else list(tensors)
+        return packed(tensors, bridge.all_reduce) if self.ranks > 1 else list(tensors)
 
     def mean(self, tensors):
         return [total / self.ranks for total in self.sum(tensors)] if self.ranks > 1 else list(tensors)
 
     def broadcast(self, variables):
-        return npu.broadcast(variables) if self.ranks > 1 else tf.no_op()
+        return bridge.broadcast(variables) if self.ranks > 1 else tf.no_op()
 
 
 class Collectives(Engine):
@@ -130,7 +132,7 @@ class Collectives(Engine):
 
     def optimizer(self, optimizer, loss_scale):
         # The scale is around the mean: all ranks see, and skip, the same gradients.
-        return precision.scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
+        return scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
 
     def sum(self, tensors):
         return packed(tensors, lambda vector: self._all_reduce(vector, 'Id', next(self._keys)))

@@ -5,8 +5,9 @@ import random
 import socket
 from typing import NamedTuple, Tuple
 
-from core import rank_table
 from core.errors import InputError
+from core.ranks import rank_table
+from core.settings.config import MOST_DEVICES
 
 
 class Job(NamedTuple):
@@ -48,9 +49,9 @@ def _servers(config):
     if config.rank_table:
         return rank_table.load(config.rank_table)
     size = config.rank_size or config.ranks
-    if size > rank_table.MOST_DEVICES:
+    if size > MOST_DEVICES:
         raise InputError('--rank_size=%d: a server has %d devices; several servers need --rank_table=FILE' % (
-            size, rank_table.MOST_DEVICES))
+            size, MOST_DEVICES))
     return (rank_table.of_this_server(range(size) if size > 1 else [config.device_id]),)
 
 
@@ -106,11 +107,11 @@ def _given_ports(base_port, count):
     for port in range(base_port, base_port + count):
         if not _can_bind('0.0.0.0', port):
             raise InputError('--base_port=%d: port %d of this machine is in use' % (base_port, port))
-    return range(base_port, base_port + rank_table.MOST_DEVICES)
+    return range(base_port, base_port + MOST_DEVICES)
 
 
 def _free_ports():
     """Ports below those that Linux gives to outgoing connections, which could take one before its rank does."""
     candidates = random.SystemRandom().sample(range(15000, 32768), 1000)
     free = (port for port in candidates if _can_bind('0.0.0.0', port))
-    return list(itertools.islice(free, rank_table.MOST_DEVICES))
+    return list(itertools.islice(free, MOST_DEVICES))

@@ -6,10 +6,10 @@ import collections
 import json
 from typing import NamedTuple, Tuple
 
-from core import values
 from core.errors import InputError
+from core.settings import kinds
+from core.settings.config import MOST_DEVICES
 
-MOST_DEVICES = 8               # of a server
 LOOPBACK = '127.0.0.1'
 
 
@@ -54,7 +54,7 @@ def _servers(table):
     servers = tuple(map(_server, _entries(table, 'server_list', 'the file')))
     if _member(table, 'status', 'the file') != 'completed':
         raise ValueError('status is %s, not completed' % table['status'])
-    if _number(table, 'server_count', values.whole(), 'the file') != len(servers):
+    if _number(table, 'server_count', kinds.whole(), 'the file') != len(servers):
         raise ValueError('server_count is %s, but server_list has %d' % (table['server_count'], len(servers)))
     _refuse_twice('server_id', [server.server_id for server in servers], 'server_list')
     ranks = [device.rank_id for server in servers for device in server.devices]
@@ -69,8 +69,8 @@ def _servers(table):
 def _server(entry):
     server_id = _member(entry, 'server_id', 'an entry of server_list')
     place = 'server %s' % server_id
-    devices = [Device(_number(device, 'device_id', values.whole(0, MOST_DEVICES - 1), place),
-                      _number(device, 'rank_id', values.whole(0), place))
+    devices = [Device(_number(device, 'device_id', kinds.whole(0, MOST_DEVICES - 1), place),
+                      _number(device, 'rank_id', kinds.whole(0), place))
                for device in _entries(entry, 'device', place)]
     _refuse_twice('device_id', [device.device_id for device in devices], place)
     return Server(str(server_id), tuple(sorted(devices, key=lambda device: device.rank_id)))

@@ -1,8 +1,9 @@
 """Report: what is known at one step, told to listeners: the vendor's log lines and TensorBoard."""
-import os
 from typing import Dict, NamedTuple, Optional
 
 import tensorflow as tf
+
+from core.log import say
 
 
 class Report(NamedTuple):
@@ -127,11 +128,6 @@ class Summaries(Listener):
 
     def end(self, report):
         self._writer.close()
-
-
-def say(line):
-    """Prints one line of the log at once; on a terminal it takes the place of the live line."""
-    print(('\x1b[2K' if os.isatty(1) else '') + line, flush=True)
 
 
 class SkippedSteps(Listener):

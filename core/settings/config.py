@@ -10,23 +10,23 @@ import os
 import zlib
 from typing import Any, NamedTuple, Tuple
 
-from core import precision, values
 from core.errors import InputError
-from core.rank_table import MOST_DEVICES
+from core.settings import kinds
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RECIPE = object()
 SYNTHETIC = 'synthetic'
 _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 NO_DATA = 'none'                    # data_path of a system that makes its own
-MOST = 2 ** 31 - 1                  # of steps and the like: what ranks on NPUs can tell each other (core/npu.py)
+MOST = 2 ** 31 - 1                  # of steps and the like: what ranks on NPUs can tell each other (core/npu/bridge.py)
+MOST_DEVICES = 8                    # of a server
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 
 
 class Field(NamedTuple):
     """A row of the command line."""
     name: str
-    kind: values.Kind
+    kind: kinds.Kind
     default: Any
     meaning: str
     aliases: Tuple[str, ...] = ()
@@ -34,39 +34,39 @@ class Field(NamedTuple):
     needs: Tuple[str, ...] = ()    # a field and its values (any, if none) without which this one has no effect
 
 
-_positive = values.whole(least=1)
-_count = values.whole(least=0)
-_rate = values.number(above=0)
-_seed = values.whole(least=0, most=MOST)
+_positive = kinds.whole(least=1)
+_count = kinds.whole(least=0)
+_rate = kinds.number(above=0)
+_seed = kinds.whole(least=0, most=MOST)
 
 FIELDS = (
     # What to run, on what, and where the results go.
-    Field('network', values.text(), 'cspnet', 'the system to train'),
-    Field('case', values.choice(*CASES), 'full',
+    Field('network', kinds.text(), 'cspnet', 'the system to train'),
+    Field('case', kinds.choice(*CASES), 'full',
           'full: the published recipe; performance and *_eval: a short run that measures speed'),
-    Field('data_path', values.text(), None,
+    Field('data_path', kinds.text(), None,
           'directory of the data set, or the word synthetic; a performance run without it uses '
           'built-in synthetic data', ('data_dir', 'dataset')),
-    Field('output_path', values.text(), os.path.join(ROOT, 'output'),
+    Field('output_path', kinds.text(), os.path.join(ROOT, 'output'),
           'results go to OUTPUT_PATH/$ASCEND_DEVICE_ID', ('result',)),
-    Field('modeldir', values.text(), None,
+    Field('modeldir', kinds.text(), None,
           'directory of the checkpoints; unset: ckpt in the results'),
-    Field('ckpt_path', values.text(), None,
+    Field('ckpt_path', kinds.text(), None,
           'checkpoint (a file, or the newest of a directory) whose weights are the starting point; '
           'for launchers.evaluate the one to evaluate'),
-    Field('summary', values.text(), None,
+    Field('summary', kinds.text(), None,
           'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',)),
-    Field('resume', values.boolean(), False,
+    Field('resume', kinds.boolean(), False,
           'continue the previous run from its newest whole checkpoint'),
     Field('keep_history', _count, None,
           'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all'),
     Field('seed', _seed, 1, 'fixes initial weights, shuffling and every other random draw'),
-    Field('device', values.choice('auto', 'npu', 'cpu'), 'auto',
+    Field('device', kinds.choice('auto', 'npu', 'cpu'), 'auto',
           'auto: an NPU where npu_bridge is installed, else what TensorFlow finds'),
     # How long, how often.
-    Field('train_epochs', values.whole(1, 10 ** 6), RECIPE, 'epochs to train',
+    Field('train_epochs', kinds.whole(1, 10 ** 6), RECIPE, 'epochs to train',
           ('max_epoch', 'epochs', 'epoch')),
-    Field('train_steps', values.whole(1, MOST), None, 'steps to train, in place of --train_epochs',
+    Field('train_steps', kinds.whole(1, MOST), None, 'steps to train, in place of --train_epochs',
           ('max_step',)),
     Field('save_interval', _positive, 1, 'epochs between checkpoints'),
     Field('display_step', _positive, RECIPE,
@@ -76,31 +76,31 @@ FIELDS = (
     # Hyper-parameters.
     Field('batch_size', _positive, RECIPE, 'examples a step, of each rank', ('batch',)),
     Field('learning_rate', _rate, RECIPE, 'initial learning rate', ('LEARNING_RATE', 'base_lr')),
-    Field('momentum', values.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
-    Field('weight_decay', values.number(least=0), RECIPE,
+    Field('momentum', kinds.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
+    Field('weight_decay', kinds.number(least=0), RECIPE,
           'weight of the L2 penalty on the weights', ('LAMBDA',)),
-    Field('lr_decay_power', values.number(least=0), RECIPE,
+    Field('lr_decay_power', kinds.number(least=0), RECIPE,
           'learning_rate * (1 - t / T) ** lr_decay_power is the learning rate of step t of T'),
-    # AlexNet (launchers/alexnet.py).
-    Field('keep_prob', values.number(above=0, most=1), RECIPE,
+    # AlexNet (launchers/networks/alexnet.py).
+    Field('keep_prob', kinds.number(above=0, most=1), RECIPE,
           'part of the fully-connected units that dropout leaves in training'),
-    Field('ten_crop', values.boolean(), RECIPE,
+    Field('ten_crop', kinds.boolean(), RECIPE,
           'test on the mean over ten crops of an image, not on its centre alone'),
-    # Semi-supervised learning (launchers/sesemi.py).
-    Field('trunk', values.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
-    Field('task', values.choice('cifar10', 'cifar100', 'svhn'), RECIPE, 'the data set that data_path holds'),
+    # Semi-supervised learning (launchers/networks/sesemi.py).
+    Field('trunk', kinds.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
+    Field('task', kinds.choice('cifar10', 'cifar100', 'svhn'), RECIPE, 'the data set that data_path holds'),
     Field('labels', _positive, RECIPE, 'images that are used with their label, as many of each class'),
-    Field('unlabeled', values.choice('all', 'labeled'), RECIPE,
+    Field('unlabeled', kinds.choice('all', 'labeled'), RECIPE,
           'images of the self-supervised head: the whole training set or its labelled part'),
     # CutMix (data/cutmix.py), for the networks that classify images.
-    Field('cutmix_alpha', values.number(least=0), RECIPE,
+    Field('cutmix_alpha', kinds.number(least=0), RECIPE,
           'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),
-    Field('eval_static', values.boolean(), RECIPE, 'leave the last partial batch of the test set out'),
-    # Stochastic weight averaging (core/swa.py), for any network.
-    Field('swa_start_epoch', values.either(_positive, values.number(above=0, below=1)), None,
+    Field('eval_static', kinds.boolean(), RECIPE, 'leave the last partial batch of the test set out'),
+    # Stochastic weight averaging (core/training/swa.py), for any network.
+    Field('swa_start_epoch', kinds.either(_positive, kinds.number(above=0, below=1)), None,
           'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '
           'last epoch it does; unset: no averaging'),
-    Field('swa_schedule', values.choice('manual', 'constant', 'cyclic'), 'manual',
+    Field('swa_schedule', kinds.choice('manual', 'constant', 'cyclic'), 'manual',
           'learning rate from then on: the network\'s own, swa_lr, or in each cycle from swa_lr2 down to swa_lr',
           ('lr_schedule',), needs=('swa_start_epoch',)),
     Field('swa_lr', _rate, None, 'learning rate of the averaging, in a cycle the last one',
@@ -108,36 +108,36 @@ FIELDS = (
     Field('swa_lr2', _rate, None, 'learning rate with which a cycle starts', needs=('swa_schedule', 'cyclic')),
     Field('swa_freq', _positive, 1, 'epochs of a cycle, at whose end the weights enter the average',
           needs=('swa_start_epoch',)),
-    Field('verbose', values.whole(0, 1), 1, '1 prints when stochastic weight averaging starts and ends, 0 does not',
+    Field('verbose', kinds.whole(0, 1), 1, '1 prints when stochastic weight averaging starts and ends, 0 does not',
           needs=('swa_start_epoch',)),
-    # Precision and the NpuOptimizer switches (contract.md section 4); core/npu_switches.py checks them.
-    Field('loss_scale', precision.loss_scale(), False, 'scale of the loss against float16 underflow'),
-    Field('precision_mode', values.text(), None,
+    # Precision and the NpuOptimizer switches (contract.md section 4); core/npu/switches.py checks them.
+    Field('loss_scale', kinds.loss_scale(), False, 'scale of the loss against float16 underflow'),
+    Field('precision_mode', kinds.text(), None,
           'precision_mode of the NpuOptimizer; unset: the adapter\'s default'),
-    Field('over_dump', values.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump'),
-    Field('data_dump_flag', values.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump'),
-    Field('data_dump_step', values.text(), None, 'steps to dump, as in 0|5|10-20; unset: all'),
-    Field('profiling', values.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling'),
-    Field('use_mixlist', values.boolean(), False, 'apply --mixlist_file'),
-    Field('mixlist_file', values.text(), None, 'JSON file of operator types for mixed precision'),
-    Field('fusion_off_flag', values.boolean(), False, 'apply --fusion_off_file'),
-    Field('fusion_off_file', values.text(), None, 'file of the fusion switches'),
-    Field('npu_option', values.text(), (),
+    Field('over_dump', kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump'),
+    Field('data_dump_flag', kinds.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump'),
+    Field('data_dump_step', kinds.text(), None, 'steps to dump, as in 0|5|10-20; unset: all'),
+    Field('profiling', kinds.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling'),
+    Field('use_mixlist', kinds.boolean(), False, 'apply --mixlist_file'),
+    Field('mixlist_file', kinds.text(), None, 'JSON file of operator types for mixed precision'),
+    Field('fusion_off_flag', kinds.boolean(), False, 'apply --fusion_off_file'),
+    Field('fusion_off_file', kinds.text(), None, 'file of the fusion switches'),
+    Field('npu_option', kinds.text(), (),
           'KEY=VALUE, any other NpuOptimizer option; may be given several times', repeated=True),
     # Several ranks (contract section 5); the 8p launchers start them, one process each.
-    Field('rank_size', values.whole(least=1), None,
+    Field('rank_size', kinds.whole(least=1), None,
           'number of ranks; unset: as many as --rank_table has, else what the launcher is named after'),
-    Field('rank_table', values.file_path(), None,
+    Field('rank_table', kinds.file_path(), None,
           'JSON file of the servers, devices and ranks; unset: the first devices of this server'),
-    Field('server_id', values.text(), None,
+    Field('server_id', kinds.text(), None,
           'which server of --rank_table this is; unset: the one with an address of this machine'),
-    Field('base_port', values.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
+    Field('base_port', kinds.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
           'off an NPU, port of a server\'s first rank, the next ones follow; unset: free ports, if all '
           'ranks are on one server'),
-    Field('connect_timeout', values.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start'),
+    Field('connect_timeout', kinds.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start'),
     # Questions instead of a run.
-    Field('print_config', values.boolean(), False, 'print the ConfigProto and exit'),
-    Field('plan', values.boolean(), False, 'check everything, print what the run would be, and exit'),
+    Field('print_config', kinds.boolean(), False, 'print the ConfigProto and exit'),
+    Field('plan', kinds.boolean(), False, 'check everything, print what the run would be, and exit'),
 )
 
 # Where this process stands among its peers: from the environment, never from a flag.
@@ -236,9 +236,9 @@ def _check_needs(config, given):
 
 
 def _placement(environ):
-    names = (('device_id', 'ASCEND_DEVICE_ID', '0', values.whole(0, MOST_DEVICES - 1)),
-             ('ranks', 'RANK_SIZE', '1', values.whole(1)),
-             ('rank', 'RANK_ID', '0', values.whole(0)))
+    names = (('device_id', 'ASCEND_DEVICE_ID', '0', kinds.whole(0, MOST_DEVICES - 1)),
+             ('ranks', 'RANK_SIZE', '1', kinds.whole(1)),
+             ('rank', 'RANK_ID', '0', kinds.whole(0)))
     placement = {'addresses': tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(',')))}
     for name, variable, default, kind in names:
         text = environ.get(variable) or default

@@ -5,16 +5,15 @@ flags (--alsologtostderr, ...) are refused like any other unknown word.
 """
 from absl import flags as absl_flags
 
-from core import config as config_lib
-from core import values
 from core.errors import InputError
-from core.npu_options import describe_options
+from core.settings import config as config_lib
+from core.settings import kinds
 
 _HELP = ('-h', '--h', '-help', '--help')
 
 
 class _Parser(absl_flags.ArgumentParser):
-    """Puts a values.Kind where absl expects a parser."""
+    """Puts a kinds.Kind where absl expects a parser."""
 
     def __init__(self, kind):
         super().__init__()
@@ -27,7 +26,7 @@ def _define(fields):
         flag = absl_flags.MultiFlag if field.repeated else absl_flags.Flag
         for name in (field.name,) + field.aliases:
             flags[name] = flag(_Parser(field.kind), None, name, None, field.meaning,
-                               boolean=field.kind.allowed == values.boolean().allowed)
+                               boolean=field.kind.allowed == kinds.boolean().allowed)
     return flags
 
 
@@ -85,11 +84,14 @@ def _one_line(error):
     return text[len('flag '):] if text.startswith('flag --') else text
 
 
-def usage(recipes):
-    """The text of -h: every flag and NPU option with its meaning and default, for `recipes` {name: Recipe}."""
+def usage(recipes, options):
+    """The text of -h: every flag and NPU option with its meaning and default, for `recipes` {name: Recipe}.
+
+    options: the text about the NPU options.
+    """
     head = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
             'networks: ' + ', '.join(recipes), '']
-    options = ['', 'what --npu_option=KEY=VALUE takes, KEY (default): meaning; values', describe_options()]
+    options = ['', 'what --npu_option=KEY=VALUE takes, KEY (default): meaning; values', options]
     return '\n'.join(head + describe(config_lib.FIELDS, recipes) + options)
 
 

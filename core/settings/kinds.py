@@ -7,6 +7,8 @@ import os
 import re
 from typing import Callable, NamedTuple
 
+_LARGEST_SCALE = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
+
 
 class Kind(NamedTuple):
     """What a value may look like: parse(text) returns it or raises ValueError('must ...')."""
@@ -103,3 +105,17 @@ def directory():
         usable = os.path.isdir(given) and os.access(given, os.R_OK | os.W_OK | os.X_OK)
         return given if usable else None
     return _kind('a directory that exists and can be read and written', convert)
+
+
+def loss_scale():
+    """The kind of --loss_scale: False (off), True (dynamic) or a number from 1 to _LARGEST_SCALE (static)."""
+    allowed = 'False, True (dynamic) or a number from 1 to %d (static)' % _LARGEST_SCALE
+    words = {'false': False, 'true': True}
+    scale = number(least=1, most=_LARGEST_SCALE)
+
+    def parse(text):
+        try:
+            return words[text.lower()] if text.lower() in words else scale.parse(text)
+        except ValueError:
+            raise ValueError('must be ' + allowed) from None
+    return Kind(allowed, parse)

@@ -13,9 +13,9 @@ import re
 
 import tensorflow as tf
 
-from core.config import checksum
 from core.errors import InputError
-from core.report import say
+from core.log import say
+from core.settings.config import checksum
 
 _KEPT = 5
 _PREFIX = 'model.ckpt'
@@ -158,7 +158,7 @@ def _check_facts(path, reader, session):
 
 
 def nothing_left(config, step, steps):
-    """The line about a run that has done all of its steps, which launchers/common.sh knows by these words."""
+    """The line about a run that has done all of its steps, which launchers/shell/launch.sh knows by these words."""
     return '--resume: the run in %s has already done %d steps of %d; raise --train_%s to go on' % (
         config.ckpt_dir, step, steps, 'steps' if config.train_steps else 'epochs')
 

@@ -4,8 +4,9 @@ from typing import Any, List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from core import checkpoints, npu, npu_switches, step
-from core.distribution import Engine
+from core.npu import bridge, switches
+from core.ranks.communicator import Engine
+from core.training import checkpoints, step
 
 
 class Evaluation(NamedTuple):
@@ -52,8 +53,8 @@ def evaluate(recipe, config):
     By this process alone, whatever RANK_SIZE says, with the seed of the checkpoint's run.
     Raises InputError when there is no such checkpoint, or it is damaged or of another network.
     """
-    options = npu_switches.switch_options(config, 1)
-    npu.is_used(config.device)  # loads npu_bridge, where it is installed, before there is a session
+    options = switches.switch_options(config, 1)
+    bridge.is_used(config.device)  # loads npu_bridge, where it is installed, before there is a session
     path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
     # Where a test set is drawn from the data, it is the one that the run has held out.
     config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))
@@ -62,6 +63,6 @@ def evaluate(recipe, config):
         variables = tf.global_variables()
         checkpoints.check_fits(path, reader, variables, config.network)
         saver = tf.train.Saver(variables)
-        with tf.Session(config=npu.session_config(options, config.device)) as session:
+        with tf.Session(config=bridge.session_config(options, config.device)) as session:
             saver.restore(session, path)
             return built(session)

@@ -7,7 +7,7 @@ import time
 
 import tensorflow as tf
 
-from core.distribution import OrderlyEnd
+from core.ranks.communicator import OrderlyEnd
 
 COLUMNS = 80                   # of a terminal that does not tell
 

@@ -5,14 +5,16 @@ from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 
-from core import (checkpoints, distribution, evaluation, hooks, npu, npu_switches, plan, step,
-                  swa)
-from core.clock import Clock
-from core.config import MOST, Config, checksums
 from core.errors import InputError
-from core.memory import keep_freed_memory
-from core.npu_options import check_iterations
-from core.report import Reporter, SkippedSteps, Summaries, say
+from core.host.memory import keep_freed_memory
+from core.log import say
+from core.npu import bridge, switches
+from core.npu.options import check_iterations
+from core.ranks import communicator
+from core.reporting.report import Reporter, SkippedSteps, Summaries
+from core.settings.config import MOST, Config, checksums
+from core.training import checkpoints, evaluation, hooks, preflight, step, swa
+from core.training.clock import Clock
 
 
 class Run(NamedTuple):
@@ -23,7 +25,7 @@ class Run(NamedTuple):
     train_input: Any               # data.pipeline.Input
     evaluate: Callable             # evaluate(session) -> {'loss': ..., ...}; every rank calls it
     listener: Any                  # the recipe's log lines
-    engine: distribution.Engine
+    engine: communicator.Engine
 
 
 class _Start(tf.train.SessionRunHook):
@@ -101,27 +103,27 @@ def train(recipe, config, cpu_gradients):
 
     cpu_gradients: context manager under which the training graph is built on a CPU.
     Raises InputError for bad input, hooks.LossIsNotFinite, hooks.Interrupted, hooks.NothingLeft and
-    distribution.RankLost.
+    communicator.RankLost.
     """
-    options = plan.check(config)
+    options = preflight.check(config)
     data = recipe.load(config)
-    device = npu.detect(config.device)
+    device = bridge.detect(config.device)
     if device == 'cpu':
         keep_freed_memory()
     with tf.Graph().as_default():
         # Only noise is to differ between ranks: initial weights are those of rank 0.
         tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.train_input(data, config), recipe.test_input(data, config)
-        engine = distribution.connect(config, device, options, recipe.split_strategy)
+        engine = communicator.connect(config, device, options, recipe.split_strategy)
         flags = checksums(config).values()
         _check_same_flags(config, flags, engine.meet(flags))
         with cpu_gradients() if device == 'cpu' else contextlib.nullcontext():
             run = _build(recipe, config, device, options, *inputs, engine)
         train_op, device_hooks = run.step.train_op, []
         if run.clock.steps_per_run > 1:
-            train_op, load = npu.loop_on_device(train_op, run.clock.steps_per_run)
+            train_op, load = bridge.loop_on_device(train_op, run.clock.steps_per_run)
             device_hooks = [_AfterStart(load)]
-        session_config = npu.session_config(options, config.device)
+        session_config = bridge.session_config(options, config.device)
         engine.configure(session_config)
         _prepare(config, options, device)
         with engine.together(), _claimed(config):
@@ -173,14 +175,14 @@ def _claimed(config):
 def _prepare(config, options, device):
     """Makes the directories and says what a reader of the log should know."""
     results = [config.run_dir] + ([config.ckpt_dir, config.summary_dir] if config.rank == 0 else [])
-    for directory in results + npu_switches.output_folders(options):
+    for directory in results + switches.output_folders(options):
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise InputError('%s: cannot be made: %s; choose another --output_path' % (directory, error.strerror))
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
-    notice = npu_switches.off_npu_notice(config)
+    notice = switches.off_npu_notice(config)
     if notice and device != 'npu':
         say(notice)
 

@@ -3,10 +3,12 @@ import os
 
 from google.protobuf import text_format
 
-from core import checkpoints, npu, npu_switches, swa, values
-from core.config import NO_DATA, SYNTHETIC
 from core.errors import InputError
-from core.npu_options import check_iterations
+from core.npu import bridge, switches
+from core.npu.options import check_iterations
+from core.settings import kinds
+from core.settings.config import NO_DATA, SYNTHETIC
+from core.training import checkpoints, swa
 
 
 def check(config, devices=()):
@@ -14,17 +16,17 @@ def check(config, devices=()):
 
     devices: of all ranks of this server, for the launcher, which moves the results of each away.
     """
-    if npu.is_used(config.device) and config.ranks > 1:
-        npu.check_environment()
+    if bridge.is_used(config.device) and config.ranks > 1:
+        bridge.check_environment()
     swa.check(config)
-    options = npu_switches.switch_options(config, config.ranks)
+    options = switches.switch_options(config, config.ranks)
     if config.train_steps:
         check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
     moved = [config._replace(device_id=device).run_dir for device in devices or [config.device_id]]
     _check_inputs(config, moved)
-    _check_outputs(config, npu_switches.output_folders(options))
+    _check_outputs(config, switches.output_folders(options))
     for flag, path in (('modeldir', config.modeldir), ('summary', config.summary)):
         if path and _is_inside(path, set(moved) - {config.run_dir}):
             raise InputError('--%s=%s: inside the results of another rank, which the next run moves away; choose '
@@ -87,14 +89,14 @@ def lines(config, devices):
 
 def describe_session(config):
     """The text of the ConfigProto that the run's session would get (--print_config)."""
-    return text_format.MessageToString(npu.session_config(check(config), config.device))
+    return text_format.MessageToString(bridge.session_config(check(config), config.device))
 
 
 def _check_writable(flag, path):
     """Raises InputError unless directory `path` can be written to or made; makes nothing."""
     existing = os.path.abspath(path)
     try:
-        values.text().parse(existing)  # as far as the working directory is part of it
+        kinds.text().parse(existing)  # as far as the working directory is part of it
     except ValueError as error:
         raise InputError('%s=%a: %s' % (flag, existing, error))
     while not os.path.exists(existing):

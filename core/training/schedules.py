@@ -5,7 +5,7 @@ the mean of the nine epochs between for the latter. The state is in variables, s
 """
 import tensorflow as tf
 
-from core.report import say
+from core.log import say
 
 EPOCHS = 10
 LEAST_RISE = 0.02

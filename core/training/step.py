@@ -3,7 +3,7 @@ from typing import Any, Dict, List, NamedTuple
 
 import tensorflow as tf
 
-from core import npu
+from core.npu import bridge
 
 
 class Step(NamedTuple):
@@ -81,7 +81,7 @@ def stateless_dropout(config, device, number):
 
     def dropout(x, rate):
         if device == 'npu':
-            return npu.dropout(x, 1 - rate)
+            return bridge.dropout(x, 1 - rate)
         places.append(x)
         seed = tf.stack([tf.cast(draw, tf.int32), tf.constant(config.seed ^ (len(places) << 24), tf.int32)])
         kept = tf.random.stateless_uniform(tf.shape(x), seed) >= rate

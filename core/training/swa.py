@@ -15,10 +15,10 @@ import os
 
 import tensorflow as tf
 
-from core import checkpoints
 from core.errors import InputError
+from core.log import say
 from core.recipe import BATCH_STATISTICS
-from core.report import say
+from core.training import checkpoints
 
 
 def check(config):

@@ -11,23 +11,25 @@ import threading
 import traceback
 from typing import Any, Dict, NamedTuple, Tuple
 
-from core import checkpoints, flags, secrets, values
-from core.config import ROOT, Field, field
 from core.errors import InputError
-from core.rank_table import MOST_DEVICES
-from core.report import say
-from core.results import Results
-from core.storage import Storage, StorageError, files
+from core.log import say
+from core.settings.config import MOST_DEVICES
+from core.settings import flags, kinds
+from core.settings.config import ROOT, Field, field
+from core.training import checkpoints
+from launchers.modelarts import redaction
+from launchers.modelarts.storage import Storage, StorageError, files
+from launchers.modelarts.upload import Results
 
 OWN_FIELDS = (
     field('case'),
-    Field('data_url', values.text(), None,
+    Field('data_url', kinds.text(), None,
           'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
-    Field('train_url', values.text(), None, 'where the results go, and with --resume come from; needed'),
-    Field('cache_dir', values.text(), '/cache', 'local directory for the data set and the results'),
-    Field('copy_interval', values.number(above=0), 180., 'seconds between two copies of the results'),
-    Field('copy_retries', values.whole(least=0), 6, 'how often a copy is tried again when the server is away'),
-    Field('copy_wait', values.number(above=0), 2.,
+    Field('train_url', kinds.text(), None, 'where the results go, and with --resume come from; needed'),
+    Field('cache_dir', kinds.text(), '/cache', 'local directory for the data set and the results'),
+    Field('copy_interval', kinds.number(above=0), 180., 'seconds between two copies of the results'),
+    Field('copy_retries', kinds.whole(least=0), 6, 'how often a copy is tried again when the server is away'),
+    Field('copy_wait', kinds.number(above=0), 2.,
           'seconds before the first of these, and twice as many before each next'),
 )
 _DEVICES = range(MOST_DEVICES)
@@ -184,7 +186,7 @@ def _command(job, environ):
 
 def _child_environ(environ):
     """The launcher's environment: it copies nothing and so needs no keys."""
-    hidden = secrets.variables(environ)
+    hidden = redaction.variables(environ)
     kept = {name: value for name, value in environ.items() if name not in hidden}
     return dict({'PYTHON': sys.executable}, **kept)
 

@@ -6,7 +6,7 @@ import re
 import time
 
 from core.errors import InputError
-from core.report import say
+from core.log import say
 
 _FOR_GOOD = re.compile(r'InvalidAccessKeyId|SignatureDoesNotMatch|Access ?Denied|Forbidden|Permission denied'
                        r'|NoSuchBucket|NotFound|No such file|No space left|not implemented', re.I)
@@ -72,5 +72,5 @@ def files():
         import moxing
         return moxing.file
     except ImportError:
-        from core import gfile_storage
+        from launchers.modelarts import gfile_storage
         return gfile_storage

@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from core import plateau
+from core.log import say
 from core.recipe import Recipe
-from core.report import Listener, say
+from core.reporting.report import Listener
+from core.training import schedules
 from data import cats_dogs, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import Split
 from data.loading import Skipped
-from launchers import supervised
+from launchers.networks import classification
 from nets.alexnet import alexnet, first_kernels
 
 CROPS = 10                    # of an image with --ten_crop
@@ -69,7 +70,7 @@ def model(batch, is_training, config, dropout):
         logits = alexnet(tf.reshape(images, [-1] + images.shape[-3:].as_list()),
                          lambda x: dropout(x, 1 - config.keep_prob))
         return logits if images.shape.ndims == 4 else _mean_over_crops(logits)
-    outputs = supervised.classifier(net)(batch, is_training, config, dropout)
+    outputs = classification.classifier(net)(batch, is_training, config, dropout)
     return outputs._replace(scores=dict(outputs.scores, cross_entropy=outputs.losses))
 
 
@@ -159,7 +160,7 @@ class CountSkipped(tf.train.SessionRunHook):
 
 def learning_rate(config, step, steps):
     """Recipe.learning_rate: times the number of ranks, as the vendor's, and a tenth at each plateau."""
-    return config.ranks * plateau.learning_rate(config, step, steps)
+    return config.ranks * schedules.learning_rate(config, step, steps)
 
 
 RECIPE = Recipe(
@@ -171,8 +172,8 @@ RECIPE = Recipe(
     test_input=test_input,
     model=model,
     learning_rate=learning_rate,
-    optimizer=supervised.momentum,
+    optimizer=classification.momentum,
     log=lambda config: Log(),
-    hooks=lambda run: [plateau.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
+    hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
     evaluation_lines=lambda means: [_accuracy_line('test', means)],
     split_strategy=(60, 19, 21))

@@ -2,9 +2,10 @@
 
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
 """
+from core.log import say
 from core.recipe import Recipe, constant_learning_rate
-from core.report import Listener, say
-from launchers import cifar10, supervised
+from core.reporting.report import Listener
+from launchers.networks import cifar10, classification
 from nets.cspdarknet53 import cspdarknet53
 
 
@@ -39,7 +40,7 @@ RECIPE = Recipe(
     load=cifar10.load,
     train_input=cifar10.train_input,
     test_input=cifar10.test_input,
-    model=supervised.classifier(supervised.without_dropout(cspdarknet53)),
+    model=classification.classifier(classification.without_dropout(cspdarknet53)),
     learning_rate=constant_learning_rate,
-    optimizer=supervised.momentum,
+    optimizer=classification.momentum,
     log=lambda config: Log())

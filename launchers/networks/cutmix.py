@@ -4,10 +4,10 @@ Inputs are normalised per channel; the vendor's are divided by 255. Otherwise th
 """
 import tensorflow as tf
 
+from core.log import say
 from core.recipe import Recipe, constant_learning_rate
-from core.report import say
-from launchers import cifar10, supervised
-from launchers.keras_lines import KerasLog, summary
+from launchers.networks import cifar10, classification
+from launchers.networks.keras_log import KerasLog, summary
 from nets import layers
 from nets.resnet import resnet20
 
@@ -59,7 +59,7 @@ RECIPE = Recipe(
     load=cifar10.load,
     train_input=cifar10.train_input,
     test_input=cifar10.test_input,
-    model=supervised.classifier(supervised.without_dropout(resnet20), penalty),
+    model=classification.classifier(classification.without_dropout(resnet20), penalty),
     learning_rate=constant_learning_rate,
     optimizer=adam,
     log=lambda config: Log(),

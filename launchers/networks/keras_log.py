@@ -5,7 +5,8 @@ five digits, and is the mean over all timed steps of the run so far.
 """
 import time
 
-from core.report import Listener, say
+from core.log import say
+from core.reporting.report import Listener
 
 _WIDTH = 30
 

@@ -1,7 +1,7 @@
 """The systems there are: one row per network, and its keys are what --network may be."""
-from core.config import field
 from core.errors import InputError
-from launchers import alexnet, cspnet, cutmix, sesemi, swa
+from core.settings.config import field
+from launchers.networks import alexnet, cspnet, cutmix, sesemi, swa
 
 RECIPES = {
     'cspnet': cspnet.RECIPE,

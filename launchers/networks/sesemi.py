@@ -8,11 +8,11 @@ while the averages that tests use are of both.
 """
 import tensorflow as tf
 
+from core.log import say
 from core.recipe import Outputs, Recipe
-from core.report import say
 from data.transforms import POSES
-from launchers.keras_lines import KerasLog, progress
-from launchers.sesemi_data import TASKS, load, test_input, train_input
+from launchers.networks.keras_log import KerasLog, progress
+from launchers.networks.sesemi_data import TASKS, load, test_input, train_input
 from nets import layers
 from nets.convnet import convnet
 from nets.nin import nin

@@ -1,4 +1,4 @@
-"""SESEMI's data: a labelled and an unlabelled stream of images side by side (launchers/sesemi.py).
+"""SESEMI's data: a labelled and an unlabelled stream of images side by side (launchers/networks/sesemi.py).
 
 Differences from the vendor's: the six poses of an image have a shift and a noise of their own, where
 there they share them; and the unlabelled images come from the whole training set, as in the paper, for
@@ -15,7 +15,8 @@ from data import cifar, pipeline, svhn, synthetic, whitening
 from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
 from data.seeds import split_seed
-from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
+from data.transforms import (POSES, add_noise, copies_for_test, flip, shift,
+                             six_poses)
 
 SYNTHETIC_TEST = 128      # images; a test looks at each eight times
 

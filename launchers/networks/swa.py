@@ -1,14 +1,14 @@
 """SWA: stochastic weight averaging of a small network on Gaussian blobs (contract.md sections 1 and 3).
 
-The method is core/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
+The method is core/training/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
 """
-from core.config import NO_DATA
+from core.log import say
 from core.recipe import Recipe, constant_learning_rate
-from core.report import say
+from core.settings.config import NO_DATA
 from data import pipeline
 from data.blobs import blobs
-from launchers import supervised
-from launchers.keras_lines import KerasLog, progress
+from launchers.networks import classification
+from launchers.networks.keras_log import KerasLog, progress
 from nets.mlp import mlp
 
 
@@ -41,7 +41,7 @@ class Log(KerasLog):
 
 
 def test_line(means):
-    """The line about the test points, which launchers/swa.sh reads."""
+    """The line about the test points, which launchers/networks/swa.sh reads."""
     return 'Test accuracy: %.4f' % means['accuracy']
 
 
@@ -54,8 +54,8 @@ RECIPE = Recipe(
     load=load,
     train_input=train_input,
     test_input=test_input,
-    model=supervised.classifier(supervised.without_dropout(mlp)),
+    model=classification.classifier(classification.without_dropout(mlp)),
     learning_rate=constant_learning_rate,
-    optimizer=supervised.momentum,
+    optimizer=classification.momentum,
     log=lambda config: Log(),
     evaluation_lines=lambda means: [test_line(means)])

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # From a finished run's log to its figures: the losses' file, the case log, the Final block.
-# launchers/<network>.sh says where a network's log has them. Functions only.
+# launchers/networks/<network>.sh says where a network's log has them. Functions only.
 #
 # The vendors' launchers mix units; here ActualFPS is images a second and TrainingTime is
 # milliseconds a step, for every network.
@@ -52,8 +52,8 @@ report_figures() {  # SECONDS LOG...: of the run that the array plan describes, 
     # shellcheck disable=SC2154  # plan is common.sh's
     local seconds=$1 log=$2 logs=("${@:2}") batch_size=${plan[batch_size]} run_dir=${plan[run_dir]}
     local case_name fps step_time accuracy losses loss
-    # shellcheck source=launchers/cspnet.sh
-    source "$REPO_ROOT/launchers/${plan[network]}.sh"
+    # shellcheck source=launchers/networks/cspnet.sh
+    source "$REPO_ROOT/launchers/networks/${plan[network]}.sh"
     case_name=$(vendor_name)_bs${batch_size}_${RANK_SIZE}p_${plan[case_name]}
     read_figures
     printf '%s\n' "$losses" >"$run_dir/${case_name}_loss.txt"

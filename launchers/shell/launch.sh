@@ -5,12 +5,12 @@
 # them all and say what it would do, before anything is touched. Its lines fill the array plan. One
 # rank or many, the way is the same: ranks, devices, cores and logs have an entry for each of them.
 
-# shellcheck source=launchers/env.sh
-source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/env.sh"
-# shellcheck source=launchers/ranks.sh
-source "$REPO_ROOT/launchers/ranks.sh"
-# shellcheck source=launchers/figures.sh
-source "$REPO_ROOT/launchers/figures.sh"
+# shellcheck source=launchers/shell/python.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/python.sh"
+# shellcheck source=launchers/shell/ranks.sh
+source "$REPO_ROOT/launchers/shell/ranks.sh"
+# shellcheck source=launchers/shell/figures.sh
+source "$REPO_ROOT/launchers/shell/figures.sh"
 
 # by its path: -m would look in the working directory first, where another package `core` may lie
 TRAINER=$REPO_ROOT/launchers/train.py
@@ -143,7 +143,7 @@ new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further one
     printf '%s\n' "$archive"
 }
 
-nothing_was_left() {  # of ranks on several servers, only the trainers know; the words are core/checkpoints.py's
+nothing_was_left() {  # of ranks on several servers, only the trainers know; the words are core/training/checkpoints.py's
     local last
     last=$(tail -n 1 -- "${logs[0]}")
     [[ $last == '--resume: '*' has already done '* ]] && printf '%s\n' "$last"
@@ -166,7 +166,7 @@ prune_history() {  # HISTORY DEVICE N: deletes all but the device's N newest arc
     done
 }
 
-share_rank_table() {  # HCCL and core/distribution.py read these
+share_rank_table() {  # HCCL and core/ranks/communicator.py read these
     if [[ -n ${plan[rank_table]} ]]; then
         plan[rank_table_file]=$output_root/${devices[0]}/rank_table.json
         printf '%s\n' "${plan[rank_table]}" >"${plan[rank_table_file]}"

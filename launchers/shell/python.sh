@@ -5,7 +5,7 @@
 # TensorFlow 1.15 is installed already (an Ascend image); .venv, built from requirements.txt on
 # first use. A .venv needs Python 3.7: TensorFlow 1.15 has no wheels for a later one.
 
-REPO_ROOT=$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")
+REPO_ROOT=$(dirname -- "$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")")
 
 die() {  # STATUS MESSAGE: one line on stderr, and the end
     printf '%s\n' "$2" >&2

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import tensorflow as tf
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from core import distribution, packing  # noqa: E402
+from core.ranks import buckets  # noqa: E402
+from core.ranks import communicator  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 4, 3, 2
 
@@ -68,10 +69,10 @@ def session_config(engine):
 
 
 def main(path):
-    packing.BUCKET_BYTES = 20  # the weights alone, the scalars together
+    buckets.BUCKET_BYTES = 20  # the weights alone, the scalars together
     config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']),
                              addresses=os.environ['RANK_ADDRESSES'].split(','), connect_timeout=60)
-    np.savez(path, **exchange(distribution.connect(config, 'cpu', {}, ())))
+    np.savez(path, **exchange(communicator.connect(config, 'cpu', {}, ())))
 
 
 if __name__ == '__main__':

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
-from core import job  # noqa: E402
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
 from core.errors import InputError  # noqa: E402
+from core.ranks import placement  # noqa: E402
 
 BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
 CASE_NAMES = {'performance': 'perf', 'full': 'acc',
@@ -49,7 +49,7 @@ def plan_ranks(flags):
     """The real Job, off an NPU."""
     def number(name):
         return int(flags[name]) if name in flags else None
-    return job.plan(SimpleNamespace(
+    return placement.plan(SimpleNamespace(
         ranks=int(os.environ['RANK_SIZE']), device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)),
         rank_size=number('rank_size'), base_port=number('base_port'),
         rank_table=flags.get('rank_table'), server_id=flags.get('server_id')), on_npu=False)
@@ -111,7 +111,7 @@ def train(flags, arguments):
         sys.exit(int(fault[4:]))
     if 'LIVE_FD' in os.environ:
         os.write(int(os.environ['LIVE_FD']), b'the live line\n')
-    with open(os.path.join(HERE, 'golden', flags.get('network', 'cspnet') + '.log')) as log:
+    with open(os.path.join(ROOT, 'test', 'golden', flags.get('network', 'cspnet') + '.log')) as log:
         for line in log:
             if not (fault == 'no FPS' and 'FPS' in line):
                 sys.stdout.write(line)

@@ -6,8 +6,10 @@ import socket
 import subprocess
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HERE = os.path.join(ROOT, 'test')
+HELPERS = os.path.join(HERE, 'helpers')
+FAKES = os.path.join(HERE, 'fakes')
 
 
 def place_with(directory, *python):

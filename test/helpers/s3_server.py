@@ -1,4 +1,4 @@
-"""An S3 server on the loopback, in a process that has moto (test/s3_server.txt).
+"""An S3 server on the loopback, in a process that has moto (test/helpers/s3_server.txt).
 
 It makes the bucket `bucket` and prints a line of JSON: port, the one key that opens it, and its secret. Then it obeys
 the lines `stop` and `start` on standard input, answers each with one, and keeps its contents meanwhile.
@@ -11,9 +11,8 @@ import warnings
 warnings.simplefilter('ignore')  # boto3 announces the end of Python 3.7
 
 import boto3  # noqa: E402
-from moto.server import ThreadedMotoServer  # noqa: E402
-
 from launching import free_ports  # noqa: E402
+from moto.server import ThreadedMotoServer  # noqa: E402
 
 HOST = '127.0.0.1'
 EVERYTHING = {'Version': '2012-10-17', 'Statement': [{'Effect': 'Allow', 'Action': '*', 'Resource': '*'}]}

@@ -1,4 +1,4 @@
-"""A network small enough to train in a second, for the tests of the trainer: `python test/toy.py --flag=value ...`.
+"""A network that trains in a second, for the tests of the trainer: `python test/helpers/toy.py --flag=value ...`.
 
 32 features, two classes, batch normalisation and dropout, so that everything a checkpoint must hold is there.
 """
@@ -8,13 +8,16 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from core.log import say  # noqa: E402
 from core.recipe import Recipe, constant_learning_rate  # noqa: E402
-from core.report import Listener, say  # noqa: E402
+from core.reporting.report import Listener  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402
-from launchers import command, recipes, supervised, train  # noqa: E402
+from launchers import command, train  # noqa: E402
+from launchers.networks import classification  # noqa: E402
+from launchers.networks import registry as recipes  # noqa: E402
 from nets import layers  # noqa: E402
 
 TRAIN, TEST, BATCH = 80, 21, 8
@@ -68,12 +71,12 @@ RECIPE = Recipe(
     defaults=dict(train_epochs=3, batch_size=BATCH, learning_rate=1e-2, weight_decay=1e-4, display_step=1,
                   val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
-    load=load, train_input=train_input, test_input=test_input, model=supervised.classifier(net),
+    load=load, train_input=train_input, test_input=test_input, model=classification.classifier(net),
     learning_rate=constant_learning_rate, optimizer=adam, log=lambda config: Log())
 
 recipes.RECIPES['toy'] = RECIPE
 recipes.RECIPES['plain'] = RECIPE._replace(
-    model=supervised.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9))
+    model=classification.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9))
 
 
 def run(*flags, act=train.act, **environ):

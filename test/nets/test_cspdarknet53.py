@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.cpu_gradients import fast_cpu_gradients
+from core.host.gradients import fast_cpu_gradients
 from nets.cspdarknet53 import cspdarknet53
 
 # Without Grappler a network of this depth starts in a fraction of the time.

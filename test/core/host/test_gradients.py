@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nets.cpu_gradients import fast_cpu_gradients
+from core.host.gradients import fast_cpu_gradients
 
 SIZES = [(12, 13), (7, 4), (1, 3), (2, 2), (1, 1)]
 

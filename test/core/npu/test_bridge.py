@@ -4,10 +4,11 @@ import sys
 import pytest
 import tensorflow as tf
 
-from core import checkpoints, npu, plan
-from core.config import resolve
 from core.errors import InputError
-from launchers.recipes import RECIPES
+from core.npu import bridge
+from core.settings.config import resolve
+from core.training import checkpoints, preflight
+from launchers.networks.registry import RECIPES
 
 
 @pytest.fixture
@@ -29,14 +30,14 @@ def _trained_weight(optimizer_of):
 def test_a_machine_without_npu_bridge_is_a_cpu_and_says_so_when_asked_for_an_npu(monkeypatch):
     monkeypatch.setitem(sys.modules, 'npu_bridge', None)
     monkeypatch.setattr(tf.config.experimental, 'list_physical_devices', lambda kind: [])
-    assert npu.detect('auto') == npu.detect('cpu') == 'cpu'
+    assert bridge.detect('auto') == bridge.detect('cpu') == 'cpu'
     with pytest.raises(InputError, match='--device=npu: the Python package npu_bridge is not ins'):
-        npu.detect('npu')
+        bridge.detect('npu')
 
 
 def test_a_machine_with_npu_bridge_is_an_npu_unless_the_cpu_is_asked_for(npu_calls):
-    assert npu.detect('auto') == npu.detect('npu') == 'npu'
-    assert npu.detect('cpu') == 'cpu'
+    assert bridge.detect('auto') == bridge.detect('npu') == 'npu'
+    assert bridge.detect('cpu') == 'cpu'
 
 
 def test_an_npu_bridge_that_does_not_load_is_an_error_not_a_run_on_the_cpu(tmp_path, monkeypatch):
@@ -44,30 +45,30 @@ def test_an_npu_bridge_that_does_not_load_is_an_error_not_a_run_on_the_cpu(tmp_p
     (tmp_path / 'npu_bridge' / '__init__.py').write_text('import libascend_of_nowhere')
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError, match='--device=auto: npu_bridge is installed but cannot be '):
-        npu.detect('auto')
+        bridge.detect('auto')
 
 
 def test_one_rank_without_a_loss_scale_keeps_its_optimizer(npu_calls):
     optimizer = tf.train.GradientDescentOptimizer(0.1)
-    assert npu.distributed_optimizer(optimizer, False, 1) is optimizer
+    assert bridge.distributed_optimizer(optimizer, False, 1) is optimizer
     assert npu_calls == []
 
 
 def test_many_ranks_without_a_loss_scale_reduce_each_gradient(npu_calls, eight_ranks):
-    weight = _trained_weight(lambda opt: npu.distributed_optimizer(opt, False, 8))
+    weight = _trained_weight(lambda opt: bridge.distributed_optimizer(opt, False, 8))
     assert weight == pytest.approx(0.8)
     assert npu_calls == [('NPUDistributedOptimizer', 'GradientDescentOptimizer'), ('allreduce', 'sum')]
 
 
 def test_a_static_loss_scale_on_one_rank_is_not_distributed(npu_calls):
-    weight = _trained_weight(lambda opt: npu.distributed_optimizer(opt, 128.0, 1))
+    weight = _trained_weight(lambda opt: bridge.distributed_optimizer(opt, 128.0, 1))
     assert weight == pytest.approx(0.8)
     assert npu_calls == [('FixedLossScaleManager', 128.0),
                          ('NPUOptimizer', 'GradientDescentOptimizer', False, True, False)]
 
 
 def test_a_dynamic_loss_scale_on_many_ranks_also_reduces(npu_calls, eight_ranks):
-    weight = _trained_weight(lambda opt: npu.distributed_optimizer(
+    weight = _trained_weight(lambda opt: bridge.distributed_optimizer(
         opt, True, 8, is_tailing_optimization=True))
     assert weight == pytest.approx(0.8)
     assert npu_calls == [('ExponentialUpdateLossScaleManager', 2 ** 32, 1000, 2, 2, 0.5),
@@ -80,13 +81,13 @@ def test_an_all_reduce_without_its_environment_is_refused_before_data_is_read(ei
     config = resolve(RECIPES['swa'], {}, {'RANK_SIZE': '8'})
     monkeypatch.delenv(missing)
     with pytest.raises(InputError, match=missing + ': not set; an all-reduce between NPUs needs'):
-        plan.check(config)
+        preflight.check(config)
 
 
 def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(npu_calls):
     with tf.Graph().as_default():
         counter = tf.get_variable('counter', initializer=0)
-        train_op, load = npu.loop_on_device(tf.assign_add(counter, 1).op, 10)
+        train_op, load = bridge.loop_on_device(tf.assign_add(counter, 1).op, 10)
         init = tf.global_variables_initializer()
         tf.get_default_graph().finalize()
         with tf.Session() as session:
@@ -103,7 +104,7 @@ def test_a_broadcast_brings_the_roots_weights_and_counters(npu_calls):
     with tf.Graph().as_default(), tf.Session() as session:
         weights = tf.get_variable('weights', initializer=[1.0, 2.0])
         steps = tf.get_variable('steps', initializer=tf.constant(3, tf.int64), trainable=False)
-        synchronise = npu.broadcast(tf.global_variables())
+        synchronise = bridge.broadcast(tf.global_variables())
         session.run(tf.global_variables_initializer())
         session.run(synchronise)
         assert session.run(weights).tolist() == [7, 7] and session.run(steps) == 7
@@ -116,7 +117,7 @@ def test_the_facts_of_every_network_survive_the_broadcast(npu_calls, monkeypatch
     config = resolve(RECIPES[network], {'network': network, 'case': 'performance', 'seed': 2 ** 31 - 1}, {})
     with tf.Graph().as_default(), tf.Session() as session:
         checkpoints.add_facts(**checkpoints.settings(config))
-        as_rank_0 = npu.broadcast(tf.global_variables())
+        as_rank_0 = bridge.broadcast(tf.global_variables())
         session.run(tf.global_variables_initializer())
         before = session.run(checkpoints.facts())
         session.run(as_rank_0)
@@ -125,11 +126,11 @@ def test_the_facts_of_every_network_survive_the_broadcast(npu_calls, monkeypatch
 
 def test_dropout_on_an_npu_is_its_own(npu_calls):
     with tf.Graph().as_default(), tf.Session() as session:
-        kept = session.run(npu.dropout(tf.ones([1000]), 0.5))
+        kept = session.run(bridge.dropout(tf.ones([1000]), 0.5))
     assert set(kept) == {0, 2}
     assert npu_calls == [('dropout', 0.5)]
 
 
 def test_gradients_are_split_by_percent_of_their_size(npu_calls):
-    npu.split_gradients([60, 19, 21])
+    bridge.split_gradients([60, 19, 21])
     assert npu_calls == [('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group')]

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from google.protobuf import text_format
 
-from core import npu, npu_switches
 from core.errors import InputError
-from core.npu_options import OPTIONS, check_iterations, describe_options
+from core.npu import bridge, switches
+from core.npu.options import OPTIONS, check_iterations, describe_options
 
 MIXED = '--precision_mode=allow_mix_precision'
 LISTS = {'black-list': {'to-add': ['MatMul'], 'to-remove': []}, 'white-list': {'to-add': []}}
@@ -39,7 +39,7 @@ def _config(*flags):
 
 
 def _options(*flags, rank_size=1):
-    return npu_switches.switch_options(_config(*flags), rank_size)
+    return switches.switch_options(_config(*flags), rank_size)
 
 
 def _npu(assignments):
@@ -77,8 +77,8 @@ def test_profiling_collects_everything_into_its_folder():
 
 def test_the_folders_to_create_are_those_of_dumps_and_profiles():
     options = _options('--data_dump_flag=True', '--profiling=True')
-    assert npu_switches.output_folders(options) == ['/results/data_dump', '/results/profiling']
-    assert npu_switches.output_folders({}) == []
+    assert switches.output_folders(options) == ['/results/data_dump', '/results/profiling']
+    assert switches.output_folders({}) == []
 
 
 @pytest.mark.parametrize('flags, message', [
@@ -230,7 +230,7 @@ def _parameters(config):
 
 @pytest.mark.parametrize('flag', ['auto', 'npu', 'cpu'])
 def test_the_session_of_every_device_holds_the_npu_optimizer(flag):
-    config = npu.session_config({'dump_step': '0|5'}, flag)
+    config = bridge.session_config({'dump_step': '0|5'}, flag)
     assert _parameters(config) == {'use_off_line': ('b', True), 'dump_step': ('s', b'0|5'),
                                    'precision_mode': ('s', b'allow_fp32_to_fp16')}
     rewrites = config.graph_options.rewrite_options
@@ -244,7 +244,7 @@ def test_the_session_of_every_device_holds_the_npu_optimizer(flag):
     ('enable_exception_dump', '1', 'i', 1), ('dynamic_input', '1', 'b', True)])
 def test_a_value_lands_in_the_field_that_the_adapter_reads(key, text, field, value):
     options = {key: OPTIONS[key].kind.parse(text)}
-    assert _parameters(npu.session_config(options, 'cpu'))[key] == (field, value)
+    assert _parameters(bridge.session_config(options, 'cpu'))[key] == (field, value)
 
 
 def test_each_default_of_the_table_has_the_type_of_its_field():
@@ -258,12 +258,12 @@ def test_each_default_of_the_table_has_the_type_of_its_field():
     ({'graph_run_mode': 0, 'precision_mode': 'force_fp32'}, ('s', b'force_fp32')),
     ({'precision_mode_v2': 'fp16'}, None)])
 def test_the_default_precision_follows_the_other_options(options, precision):
-    assert _parameters(npu.session_config(options, 'cpu')).get('precision_mode') == precision
+    assert _parameters(bridge.session_config(options, 'cpu')).get('precision_mode') == precision
 
 
 def test_the_printed_config_is_sorted_whatever_the_order_of_the_flags():
-    one = npu.session_config({'job': 'a', 'deterministic': 1, 'debug_dir': 'd'}, 'npu')
-    other = npu.session_config({'debug_dir': 'd', 'deterministic': 1, 'job': 'a'}, 'npu')
+    one = bridge.session_config({'job': 'a', 'deterministic': 1, 'debug_dir': 'd'}, 'npu')
+    other = bridge.session_config({'debug_dir': 'd', 'deterministic': 1, 'job': 'a'}, 'npu')
     text = text_format.MessageToString(one)
     assert text == text_format.MessageToString(other) == str(one)
     keys = [line.split('"')[1] for line in text.splitlines() if 'key:' in line]
@@ -278,7 +278,7 @@ def test_the_help_describes_every_option_with_its_default():
 
 def test_the_notice_names_the_switches_that_need_an_npu():
     config = _config('--over_dump=True', '--precision_mode=force_fp16', *_npu('deterministic=1'))
-    assert npu_switches.off_npu_notice(config) == (
+    assert switches.off_npu_notice(config) == (
         'These switches act on an NPU only: --precision_mode=force_fp16 --over_dump=True '
         '--npu_option=deterministic=1')
-    assert npu_switches.off_npu_notice(_config()) is None
+    assert switches.off_npu_notice(_config()) is None

@@ -10,16 +10,18 @@ import socket
 import subprocess
 import sys
 
+import exchange
 import numpy as np
 import pytest
 import tensorflow as tf
-
-import exchange
 import toy
-from core import config, distribution, packing, training
+from launching import HELPERS, free_ports
+
 from core.errors import InputError
+from core.ranks import buckets, communicator
+from core.settings import config
+from core.training import loop
 from launchers import evaluate
-from launching import HERE, free_ports
 
 
 def addresses(ranks):
@@ -40,7 +42,8 @@ class Ranks:
             with open(str(directory / ('log%d' % rank)), 'w') as log, \
                     open(str(directory / ('error%d' % rank)), 'w') as error:
                 self._processes.append(subprocess.Popen(
-                    [sys.executable, os.path.join(HERE, script)] + [flag.replace('RANK', str(rank)) for flag in flags],
+                    [sys.executable, os.path.join(HELPERS, script),
+                     *[flag.replace('RANK', str(rank)) for flag in flags]],
                     env=dict(shared, RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank)), stdout=log, stderr=error))
 
     def log(self, rank):
@@ -205,7 +208,7 @@ def test_flags_that_may_differ_between_servers_are_places_and_those_of_rank_0_al
 
 def test_ranks_with_different_data_are_refused():
     with pytest.raises(InputError, match='train_size is 80 here and 81 on rank 0: give all ranks the same .* data'):
-        training._Start._check_same({'steps': 10, 'train_size': 80}, {'steps': 10, 'train_size': 81})
+        loop._Start._check_same({'steps': 10, 'train_size': 80}, {'steps': 10, 'train_size': 81})
 
 
 def test_a_rank_that_answers_but_takes_no_part_is_not_waited_for_for_ever(start, tmp_path):
@@ -234,8 +237,8 @@ def test_the_average_of_the_weights_has_the_statistics_of_all_ranks_data(start, 
 
 
 def test_an_error_of_the_network_in_the_middle_of_a_step_is_one_line():
-    engine = distribution.Collectives(0, addresses(1).split(','), 0)
-    with pytest.raises(distribution.RankLost, match='another rank is gone .Socket closed.; --resume continues'):
+    engine = communicator.Collectives(0, addresses(1).split(','), 0)
+    with pytest.raises(communicator.RankLost, match='another rank is gone .Socket closed.; --resume continues'):
         with engine.together():
             raise tf.errors.UnavailableError(None, None, 'Socket closed')
 
@@ -252,15 +255,15 @@ def test_a_port_that_is_taken_is_named():
         taken.listen()
         address = '127.0.0.1:%d' % taken.getsockname()[1]
         with pytest.raises(InputError, match='rank 0 cannot listen on %s .*--base_port' % address):
-            distribution.Collectives(0, [address, '127.0.0.1:1'], 0)
+            communicator.Collectives(0, [address, '127.0.0.1:1'], 0)
 
 
 def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
-    monkeypatch.setattr(packing, 'BUCKET_BYTES', 40)
+    monkeypatch.setattr(buckets, 'BUCKET_BYTES', 40)
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = [tf.fill([2, 3], 1.), tf.constant(2, tf.int64), tf.fill([4], 3.), tf.fill([20], 4.), tf.zeros([])]
-        assert packing.buckets(tensors) == [[0, 2], [1], [3], [4]]
-        doubled = session.run(packing.packed(tensors, lambda vector: vector * 2))
+        assert buckets.buckets(tensors) == [[0, 2], [1], [3], [4]]
+        doubled = session.run(buckets.packed(tensors, lambda vector: vector * 2))
         for once, twice in zip(session.run(tensors), doubled):
             np.testing.assert_array_equal(twice, once * 2)
 

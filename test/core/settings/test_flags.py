@@ -3,10 +3,10 @@ import re
 
 import pytest
 
-from core import flags
-from core.config import FIELDS, RECIPE, resolve
 from core.errors import InputError
-from launchers.recipes import RECIPES, recipe_of
+from core.settings import flags
+from core.settings.config import FIELDS, RECIPE, resolve
+from launchers.networks.registry import RECIPES, recipe_of
 
 
 @pytest.mark.parametrize('spelling, field, value', [
@@ -79,7 +79,7 @@ def test_every_hyper_parameter_belongs_to_a_recipe_and_every_recipe_value_to_a_f
 
 
 def test_the_help_names_every_spelling_and_every_default():
-    text = flags.usage(RECIPES)
+    text = flags.usage(RECIPES, "")
     for field in FIELDS:
         for name in (field.name,) + field.aliases:
             assert '--' + name in text

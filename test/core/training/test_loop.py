@@ -9,12 +9,14 @@ import sys
 
 import pytest
 import tensorflow as tf
-
 import toy
-from core import rank_table
-from launchers import evaluate, recipes
+from launching import HELPERS
 
-TOY = [sys.executable, os.path.join(os.path.dirname(__file__), 'toy.py')]
+from core.ranks import rank_table
+from launchers import evaluate
+from launchers.networks import registry as recipes
+
+TOY = [sys.executable, os.path.join(HELPERS, 'toy.py')]
 
 
 def losses(log):

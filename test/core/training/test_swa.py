@@ -5,15 +5,15 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-
 import toy
-from core import swa
-from core.config import resolve
-from core.recipe import BATCH_STATISTICS
-from core.report import Report
-from launchers import command, evaluate, train
-from launchers.recipes import RECIPES
 from test_log_reading import figures
+
+from core.recipe import BATCH_STATISTICS
+from core.reporting.report import Report
+from core.settings.config import resolve
+from core.training import swa
+from launchers import command, evaluate, train
+from launchers.networks.registry import RECIPES
 
 REPORT = Report(step=800, steps=800, epoch=99, steps_per_epoch=8, batch_size=16384,
                 values={'loss': .31, 'accuracy': .5}, means={'loss': .30214, 'accuracy': .4}, learning_rate=1e-3,

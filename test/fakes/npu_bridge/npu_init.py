@@ -3,7 +3,6 @@ import os
 from types import SimpleNamespace
 
 import tensorflow as tf
-
 from npu_bridge import calls
 
 VALUE_ON_ROOT = 7  # what every broadcast brings to another rank

@@ -7,11 +7,10 @@ import subprocess
 import sys
 
 import pytest
-
 import test_cifar
-from launching import HERE, until
+from launching import HELPERS, ROOT, until
 
-BOOT = os.path.join(os.path.dirname(HERE), 'launchers', 'boot_modelarts.py')
+BOOT = os.path.join(ROOT, 'launchers', 'boot_modelarts.py')
 CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
 SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='aSecret/That+NobodySees',
                S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
@@ -28,7 +27,7 @@ def place(tmp_path):
     place = tmp_path / 'a place'
     place.mkdir()
     trainer = place / 'python'
-    trainer.write_text(TRAINER % dict(place=place, python=sys.executable, here=HERE))
+    trainer.write_text(TRAINER % dict(place=place, python=sys.executable, here=HELPERS))
     trainer.chmod(0o755)
     for name, content in CONTENTS.items():
         (place / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
@@ -87,9 +86,9 @@ class Server:
 
     def copy(self, source, target):
         """Copies with the right key, in a process of its own: TensorFlow takes its key from the environment once."""
-        code = 'import sys; from core import gfile_storage; gfile_storage.copy_parallel(*sys.argv[1:])'
+        code = 'import sys; from launchers.modelarts import gfile_storage; gfile_storage.copy_parallel(*sys.argv[1:])'
         subprocess.run([sys.executable, '-c', code, str(source), str(target)], check=True,
-                       cwd=os.path.dirname(HERE), env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', **self.environment))
+                       cwd=ROOT, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', **self.environment))
 
 
 @pytest.fixture(scope='module')
@@ -98,7 +97,7 @@ def server():
     if not packages:
         pytest.skip('there is no S3 server: test/run_tests.sh installs one')
     process = subprocess.Popen(
-        [sys.executable, os.path.join(HERE, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),
+        [sys.executable, os.path.join(HELPERS, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
     yield Server(process)
     process.stdin.close()
@@ -225,7 +224,7 @@ def test_a_job_that_gets_another_device_goes_on_with_the_newest_checkpoints(plac
 
 
 def test_every_case_and_size_has_its_launcher():
-    from launchers import modelarts
+    from launchers.modelarts import job as modelarts
     for flags, environ, script in (
             (['--case=performance'], {}, 'train_performance_1p.sh'),
             ([], {'RANK_SIZE': '1'}, 'train_full_1p.sh'),
@@ -241,7 +240,7 @@ def test_every_case_and_size_has_its_launcher():
 
 
 def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
-    from launchers import modelarts
+    from launchers.modelarts import job as modelarts
     job = modelarts._parse(['--train_url=s3://b/out/'])
     assert modelarts._on_this_server(job, {'ranks': '0 1'}) == job
     assert modelarts._on_this_server(job, {'ranks': '8 9'}).folders == {'/cache/result': 's3://b/out/from-rank-8'}
@@ -258,14 +257,14 @@ def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
     (['--train_url=file:///c/result/x', '--cache_dir=/c'], '--train_url=file:///c/result/x: inside --cache_dir=/c'),
 ])
 def test_bad_flags_are_refused_by_name(capfd, flags, words):
-    from launchers import modelarts
+    from launchers.modelarts import job as modelarts
     assert modelarts.run(flags, {}) == 2
     error = capfd.readouterr().err
     assert error.startswith(words) and error.count('\n') == 1
 
 
 def test_help_names_every_flag_of_its_own(capfd):
-    from launchers import modelarts
+    from launchers.modelarts import job as modelarts
     assert modelarts.run(['-h'], {}) == 0
     usage = capfd.readouterr().out
     assert all('--' + field.name in usage for field in modelarts.OWN_FIELDS)

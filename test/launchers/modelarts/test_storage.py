@@ -6,10 +6,10 @@ import socket
 import pytest
 import tensorflow as tf
 
-from core import gfile_storage, secrets
 from core.errors import InputError
-from core.results import Results
-from core.storage import Storage, StorageError
+from launchers.modelarts import gfile_storage, redaction
+from launchers.modelarts.storage import Storage, StorageError
+from launchers.modelarts.upload import Results
 
 
 def test_a_server_that_accepts_but_never_answers_is_away(monkeypatch):
@@ -220,7 +220,7 @@ def test_a_data_set_that_is_not_there_is_refused_by_name(tmp_path):
 
 
 def test_secrets_are_cut_out_as_they_are_and_as_in_a_url():
-    scrub = secrets.scrubber({'AWS_ACCESS_KEY_ID': 'AKIAEXAMPLE', 'AWS_SECRET_ACCESS_KEY': 'ab/cd+ef', 'A_TOKEN': 'x',
-                              'TOKENIZERS_PARALLELISM': 'false', 'HOME': '/root', 'SECRET_EMPTY': ''})
+    scrub = redaction.scrubber({'AWS_ACCESS_KEY_ID': 'AKIAEXAMPLE', 'AWS_SECRET_ACCESS_KEY': 'ab/cd+ef', 'A_TOKEN': 'x',
+                                'TOKENIZERS_PARALLELISM': 'false', 'HOME': '/root', 'SECRET_EMPTY': ''})
     assert scrub(b'AKIAEXAMPLE ab/cd+ef x ?key=ab%2Fcd%2Bef false /root') == b'*** *** x ?key=*** false /root'
     assert scrub(b'ab/cd+efg') == b'***g'

@@ -6,18 +6,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_log_reading import figures
 
-from core import plateau
-from core.config import resolve
 from core.errors import InputError
-from core.report import Report
+from core.reporting.report import Report
+from core.settings.config import resolve
+from core.training import schedules
 from data import synthetic
 from data.loading import Skipped
-from launchers import alexnet, command, evaluate, train
-from launchers.recipes import RECIPES
+from launchers import command, evaluate, train
+from launchers.networks import alexnet
+from launchers.networks.registry import RECIPES
 from nets import alexnet as net
 from nets.layers import HE_NORMAL
-from test_log_reading import figures
 
 REPORT = Report(step=20, steps=480, epoch=0, steps_per_epoch=240, batch_size=100,
                 values={'loss': 1.9, 'accuracy': .5, 'cross_entropy': .6931472},
@@ -105,8 +106,8 @@ def rates(accuracies):
     """The learning rate after each of the epochs with these training accuracies."""
     clock = SimpleNamespace(steps_per_epoch=1, passed=lambda interval: True)
     with tf.Graph().as_default(), tf.Session() as sess:
-        rate = plateau.learning_rate(SimpleNamespace(learning_rate=1.), None, None)
-        hook = plateau.FallOnPlateau(SimpleNamespace(
+        rate = schedules.learning_rate(SimpleNamespace(learning_rate=1.), None, None)
+        hook = schedules.FallOnPlateau(SimpleNamespace(
             clock=clock, step=SimpleNamespace(means={'accuracy': tf.constant(0.)})))
         hook.begin()
         sess.run(tf.global_variables_initializer())

@@ -2,11 +2,12 @@
 import re
 
 import pytest
-
-from core.config import resolve
-from core.report import Report
-from launchers import cspnet, recipes
 from test_log_reading import figures
+
+from core.reporting.report import Report
+from core.settings.config import resolve
+from launchers.networks import cspnet
+from launchers.networks import registry as recipes
 
 REPORT = Report(step=1000, steps=3910, epoch=1, steps_per_epoch=782, batch_size=64,
                 values={'loss': 1.2345678, 'accuracy': .5}, means={'loss': 2., 'accuracy': .4}, learning_rate=1e-3,

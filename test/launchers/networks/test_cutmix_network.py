@@ -4,14 +4,15 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from core.config import resolve
-from core.report import Report
-from data.dataset import DataSet, Split
-from launchers import cifar10, command, cutmix, evaluate, train
-from launchers.recipes import RECIPES
-from nets.resnet import resnet20
 from test_log_reading import figures
+
+from core.reporting.report import Report
+from core.settings.config import resolve
+from data.dataset import DataSet, Split
+from launchers import command, evaluate, train
+from launchers.networks import cifar10, cutmix
+from launchers.networks.registry import RECIPES
+from nets.resnet import resnet20
 
 REPORT = Report(step=50, steps=120, epoch=0, steps_per_epoch=60, batch_size=32,
                 values={'loss': 2., 'accuracy': .5}, means={'loss': 1.98764, 'accuracy': .321}, learning_rate=1e-3,

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from launching import ROOT
 
 NET = '''
 import tensorflow as tf
@@ -20,7 +20,9 @@ def tiny(images, is_training):
 
 RECIPE = '''
 from core.recipe import Recipe, constant_learning_rate
-from launchers import cifar10, cspnet, supervised
+from launchers.networks import cifar10
+from launchers.networks import cspnet
+from launchers.networks import classification
 from nets.tiny import tiny
 
 RECIPE = Recipe(
@@ -30,9 +32,9 @@ RECIPE = Recipe(
     load=cifar10.load,
     train_input=cifar10.train_input,
     test_input=cifar10.test_input,
-    model=supervised.classifier(supervised.without_dropout(tiny)),
+    model=classification.classifier(classification.without_dropout(tiny)),
     learning_rate=constant_learning_rate,
-    optimizer=supervised.momentum,
+    optimizer=classification.momentum,
     log=cspnet.RECIPE.log)
 '''
 
@@ -42,13 +44,13 @@ def test_a_network_is_added_by_a_net_a_recipe_a_row_and_a_shell_file(tmp_path):
     for name in ('core', 'data', 'launchers', 'nets', 'test'):
         shutil.copytree(os.path.join(ROOT, name), str(tree / name))
     (tree / 'nets' / 'tiny.py').write_text(NET)
-    (tree / 'launchers' / 'tiny.py').write_text(RECIPE)
-    recipes = tree / 'launchers' / 'recipes.py'
+    (tree / 'launchers' / 'networks' / 'tiny.py').write_text(RECIPE)
+    recipes = tree / 'launchers' / 'networks' / 'registry.py'
     recipes.write_text(recipes.read_text()
                        .replace('import alexnet', 'import tiny, alexnet')
                        .replace('RECIPES = {', "RECIPES = {\n    'tiny': tiny.RECIPE,"))
-    shell = (tree / 'launchers' / 'cspnet.sh').read_text()
-    (tree / 'launchers' / 'tiny.sh').write_text(shell.replace('CSPNet_ID0840_for_TensorFlow', 'Tiny'))
+    shell = (tree / 'launchers' / 'networks' / 'cspnet.sh').read_text()
+    (tree / 'launchers' / 'networks' / 'tiny.sh').write_text(shell.replace('CSPNet_ID0840_for_TensorFlow', 'Tiny'))
 
     run = subprocess.run(
         ['bash', str(tree / 'test' / 'train_performance_1p.sh'), '--network=tiny'], cwd=str(tmp_path),

@@ -5,15 +5,16 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_log_reading import figures
 
-from core import config, flags
 from core.errors import InputError
+from core.settings import config, flags
 from data import whitening
 from data.dataset import Split
-from launchers import command, evaluate, sesemi, sesemi_data, train
-from launchers.recipes import RECIPES
+from launchers import command, evaluate, train
+from launchers.networks import sesemi, sesemi_data
+from launchers.networks.registry import RECIPES
 from nets import layers
-from test_log_reading import figures
 
 PERFORMANCE = ['--network=sesemi', '--case=performance']
 

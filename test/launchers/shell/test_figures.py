@@ -1,12 +1,12 @@
-"""launchers/<network>.sh reads the right figures out of our logs and the vendors' own."""
+"""launchers/networks/<network>.sh reads the right figures out of our logs and the vendors' own."""
 import os
 import subprocess
 
 import pytest
-
-from core.report import Report
-from launchers.recipes import RECIPES
 from launching import HERE, ROOT
+
+from core.reporting.report import Report
+from launchers.networks.registry import RECIPES
 
 GOLDEN = os.path.join(HERE, 'golden')
 VENDOR_LOGS = os.path.join(os.path.dirname(ROOT), 'shared', 'vendor-logs')
@@ -14,7 +14,7 @@ VENDOR_LOGS = os.path.join(os.path.dirname(ROOT), 'shared', 'vendor-logs')
 
 def bash(script, *arguments):
     """Runs a script on top of the launchers' library; returns its standard output."""
-    script = 'set -euo pipefail; source "$0/launchers/common.sh"; ' + script
+    script = 'set -euo pipefail; source "$0/launchers/shell/launch.sh"; ' + script
     return subprocess.run(['bash', '-c', script, ROOT] + list(arguments), check=True,
                           stdout=subprocess.PIPE, universal_newlines=True).stdout
 
@@ -22,7 +22,7 @@ def bash(script, *arguments):
 def figures(network, log, batch_size=None):
     """-> (images a second, seconds a step, losses, accuracy) as the network's file reads them."""
     batch_size = batch_size or RECIPES[network].defaults['batch_size']
-    script = 'source "$0/launchers/$1.sh"; "$2" "$3" "$4"'
+    script = 'source "$0/launchers/networks/$1.sh"; "$2" "$3" "$4"'
 
     def read(function):
         return bash(script, network, 'read_' + function, log, str(batch_size)).split()
@@ -80,7 +80,7 @@ def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
 def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     log = tmp_path / 'log'
     log.write_text('nothing of use\n')
-    read_all = ('source "$0/launchers/$1.sh"; '
+    read_all = ('source "$0/launchers/networks/$1.sh"; '
                 'for f in fps step_time losses accuracy; do "read_$f" "$2" 16; done')
     assert bash(read_all, network, str(log)).strip() == ''
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import pytest
-
 from launching import HERE, ROOT, fake, is_running, launch, start, tree, until
 
 CSPNET = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf'
@@ -173,7 +172,7 @@ def test_a_previous_run_is_moved_to_the_history(place):
 
 
 def test_runs_of_the_same_second_do_not_share_an_archive(place):
-    script = ('source "$0/launchers/common.sh"; new_archive "$1/0-20240101-000000"; '
+    script = ('source "$0/launchers/shell/launch.sh"; new_archive "$1/0-20240101-000000"; '
               'new_archive "$1/0-20240101-000000"; new_archive "$1/0-20240101-000000"')
     names = subprocess.check_output(['bash', '-c', script, ROOT, str(place)]).decode().split()
     assert [os.path.basename(name) for name in names] == [

@@ -1,4 +1,4 @@
-"""launchers/env.sh finds a Python, or builds one, on machines made of stubs.
+"""launchers/shell/python.sh finds a Python, or builds one, on machines made of stubs.
 
 A stub Python tells its version, has TensorFlow or not, and makes venvs that hold a copy of itself.
 The PATH of each machine has the stubs and the few tools that env.sh needs, nothing of this machine.
@@ -10,7 +10,6 @@ import signal
 import subprocess
 
 import pytest
-
 from launching import ROOT, until
 
 TOOLS = ('bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'flock', 'mkdir', 'readlink', 'realpath',

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core import precision
+from core.host import loss_scale as precision
+from core.settings import kinds
 
 OPTIMIZERS = {
     'sgd': lambda: tf.train.GradientDescentOptimizer(0.1),
@@ -14,7 +15,7 @@ OPTIMIZERS = {
 
 
 def test_the_flag_is_off_dynamic_or_a_number():
-    parse = precision.loss_scale().parse
+    parse = kinds.loss_scale().parse
     assert parse('True') is True and parse('false') is False
     assert parse('128') == 128 and parse('1') is not True
 
@@ -22,7 +23,7 @@ def test_the_flag_is_off_dynamic_or_a_number():
 @pytest.mark.parametrize('text', ['0.5', 'inf', 'on', ''])
 def test_any_other_loss_scale_is_refused(text):
     with pytest.raises(ValueError) as refusal:
-        precision.loss_scale().parse(text)
+        kinds.loss_scale().parse(text)
     assert str(refusal.value) == 'must be False, True (dynamic) or a number from 1 to 4294967296 (static)'
 
 
