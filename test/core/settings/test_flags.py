@@ -4,6 +4,7 @@ import re
 import pytest
 
 from core.errors import InputError
+from core.npu.options import describe_options
 from core.settings import flags
 from core.settings.config import FIELDS, RECIPE, resolve
 from launchers.networks.registry import RECIPES, recipe_of
@@ -79,7 +80,7 @@ def test_every_hyper_parameter_belongs_to_a_recipe_and_every_recipe_value_to_a_f
 
 
 def test_the_help_names_every_spelling_and_every_default():
-    text = flags.usage(RECIPES, "")
+    text = flags.usage(RECIPES, describe_options())
     for field in FIELDS:
         for name in (field.name,) + field.aliases:
             assert '--' + name in text
