@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toy
-from test_log_reading import figures
+from log_reading import figures
 
 from core.recipe import BATCH_STATISTICS
 from core.reporting.report import Report

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-import test_cifar
+import cifar_pickles
 from launching import HELPERS, ROOT, until
 
 BOOT = os.path.join(ROOT, 'launchers', 'boot_modelarts.py')
@@ -121,7 +121,7 @@ def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
 
 
 def test_the_real_trainer_trains_on_what_was_copied_in(place):
-    test_cifar.write(place / 'cifar')
+    cifar_pickles.write(place / 'cifar')
     job = boot(place, '--data_url=%s' % (place / 'cifar'), '--network=cutmix', '--batch_size=2', '--train_steps=2',
                PYTHON=sys.executable)
     status, stdout, _ = ended(job)

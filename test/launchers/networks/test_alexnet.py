@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_log_reading import figures
+from log_reading import figures
 
 from core.errors import InputError
 from core.reporting.report import Report

@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from test_log_reading import figures
+from log_reading import figures
 
 from core.reporting.report import Report
 from core.settings.config import resolve

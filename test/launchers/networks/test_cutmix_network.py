@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_log_reading import figures
+from log_reading import figures
 
 from core.reporting.report import Report
 from core.settings.config import resolve

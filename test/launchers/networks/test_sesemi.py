@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_log_reading import figures
+from log_reading import figures
 
 from core.errors import InputError
 from core.settings import config, flags

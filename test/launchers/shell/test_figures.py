@@ -4,30 +4,13 @@ import subprocess
 
 import pytest
 from launching import HERE, ROOT
+from log_reading import bash, figures
 
 from core.reporting.report import Report
 from launchers.networks.registry import RECIPES
 
 GOLDEN = os.path.join(HERE, 'golden')
 VENDOR_LOGS = os.path.join(os.path.dirname(ROOT), 'shared', 'vendor-logs')
-
-
-def bash(script, *arguments):
-    """Runs a script on top of the launchers' library; returns its standard output."""
-    script = 'set -euo pipefail; source "$0/launchers/shell/launch.sh"; ' + script
-    return subprocess.run(['bash', '-c', script, ROOT] + list(arguments), check=True,
-                          stdout=subprocess.PIPE, universal_newlines=True).stdout
-
-
-def figures(network, log, batch_size=None):
-    """-> (images a second, seconds a step, losses, accuracy) as the network's file reads them."""
-    batch_size = batch_size or RECIPES[network].defaults['batch_size']
-    script = 'source "$0/launchers/networks/$1.sh"; "$2" "$3" "$4"'
-
-    def read(function):
-        return bash(script, network, 'read_' + function, log, str(batch_size)).split()
-    return (float(read('fps')[0]), float(read('step_time')[0]),
-            [float(loss) for loss in read('losses')], read('accuracy'))
 
 
 @pytest.mark.parametrize('network, fps, step_time, losses, accuracy', [
@@ -76,7 +59,7 @@ def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
     assert bash('last_states "$1"', str(log)) == left
 
 
-@pytest.mark.parametrize('network', sorted(RECIPES))
+@pytest.mark.parametrize('network', ['alexnet', 'cspnet', 'cutmix', 'sesemi', 'swa'])
 def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     log = tmp_path / 'log'
     log.write_text('nothing of use\n')

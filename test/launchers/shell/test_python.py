@@ -1,7 +1,7 @@
 """launchers/shell/python.sh finds a Python, or builds one, on machines made of stubs.
 
 A stub Python tells its version, has TensorFlow or not, and makes venvs that hold a copy of itself.
-The PATH of each machine has the stubs and the few tools that env.sh needs, nothing of this machine.
+The PATH of each machine has the stubs and the few tools that python.sh needs, nothing of this machine.
 """
 import glob
 import os
@@ -36,14 +36,14 @@ fi
 
 
 class Machine:
-    """A home directory, a PATH and a repository with nothing but env.sh and requirements.txt."""
+    """A home directory, a PATH and a repository with nothing but python.sh and requirements.txt."""
 
     def __init__(self, root):
         self.bin, self.home, self.repo = root / 'bin', root / 'home', root / 'a repo'
         self.calls = root / 'calls'
-        for directory in (self.bin, self.home, self.repo / 'launchers'):
+        for directory in (self.bin, self.home, self.repo / 'launchers' / 'shell'):
             directory.mkdir(parents=True)
-        shutil.copy(os.path.join(ROOT, 'launchers', 'env.sh'), str(self.repo / 'launchers'))
+        shutil.copy(os.path.join(ROOT, 'launchers', 'shell', 'python.sh'), str(self.repo / 'launchers' / 'shell'))
         (self.repo / 'requirements.txt').write_text('tensorflow==1.15.0\n')
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
@@ -63,7 +63,7 @@ class Machine:
         environment = dict({'PATH': str(self.bin), 'HOME': str(self.home)}, **environment)
         script = 'set -euo pipefail; source "$0"; find_python; echo "$PYTHON"'
         return subprocess.Popen(
-            [shutil.which('bash'), '-c', script, str(self.repo / 'launchers' / 'env.sh')],
+            [shutil.which('bash'), '-c', script, str(self.repo / 'launchers' / 'shell' / 'python.sh')],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             universal_newlines=True, cwd=str(self.home), preexec_fn=os.setsid)
 
