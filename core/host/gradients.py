@@ -1,8 +1,8 @@
 """The gradients of a convolution, as forward convolutions and matrix products, and of LRN for CPUs.
 
 TensorFlow 1.15's stock CPU wheel runs Conv2DBackpropInput many times slower than a forward
-convolution of the same size: seven tenths of a CSPNet training step. The results are those of
-TensorFlow's own gradient up to rounding, and the same from run to run.
+convolution of the same size: seven tenths of a training step of a network of small convolutions.
+The results are those of TensorFlow's own gradient up to rounding, and the same from run to run.
 
 Along each image axis, input position h meets kernel tap u at output position i where
 h = stride * i + u - before.

@@ -1,7 +1,7 @@
 """Keeps the memory that a step frees for the next one, on a CPU with the GNU C library.
 
 TensorFlow's CPU allocator hands every large tensor back to the system, which then has to fill the next
-step's with zeros, page by page: a sixth of an AlexNet step on two cores.
+step's with zeros, page by page: a sixth of a step on photographs on two cores.
 """
 import ctypes
 

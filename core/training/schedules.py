@@ -1,4 +1,4 @@
-"""A learning rate that falls by ten when training accuracy stalls, as the AlexNet vendor's.
+"""A learning rate that falls by ten when training accuracy stalls.
 
 Every ten epochs the accuracy of the last one is compared with that of ten epochs before; the vendor takes
 the mean of the nine epochs between for the latter. The state is in variables, so that a checkpoint holds it.

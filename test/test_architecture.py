@@ -1,0 +1,168 @@
+"""The rules of docs/architecture.md, read out of its picture and held against every import of the product."""
+import ast
+import os
+import re
+
+import pytest
+from launching import ROOT
+
+ROOMS_OF = ('core', 'data', 'launchers', 'nets')
+WITHOUT_TENSORFLOW = ('core/settings', 'core/recipe', 'core/errors', 'core/log')
+METHODS = {'swa': 'core/training/swa.py', 'cutmix': None}   # networks that are methods too, and the method's own file
+FRAMEWORK_NETS = ('layers', '__init__')                     # files of nets/ that are no network
+
+
+def picture():
+    """The lines of the picture in docs/architecture.md from top to bottom, each a list of rooms."""
+    with open(os.path.join(ROOT, 'docs', 'architecture.md'), encoding='utf-8') as page:
+        block = page.read().split('## Rooms')[1].split('```')[1]
+    lines = [re.match(r'[a-z_/]+(, [a-z_/]+)*', line) for line in block.splitlines()]
+    return [line.group().split(', ') for line in lines if line]
+
+
+LINES = picture()
+HEIGHT = {room: -number for number, rooms in enumerate(LINES) for room in rooms}
+
+
+def product():
+    """The product's Python files, relative to the repository."""
+    return sorted(os.path.relpath(os.path.join(folder, name), ROOT)
+                  for top in ROOMS_OF for folder, _, names in os.walk(os.path.join(ROOT, top))
+                  for name in names if name.endswith('.py'))
+
+
+def read(path):
+    with open(os.path.join(ROOT, path), encoding='utf-8') as file:
+        return file.read()
+
+
+FILES = product()
+TREES = {path: ast.parse(read(path)) for path in FILES}
+
+
+def imported_names(tree):
+    """The dotted name of every import, inside functions too; `from a import b` is a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, 'relative imports hide the room'
+            yield from ('%s.%s' % (node.module, alias.name) for alias in node.names)
+
+
+def file_of(name):
+    """The product's file that a dotted name is in, or None."""
+    parts = name.split('.')
+    for end in range(len(parts), 0, -1):
+        path = os.path.join(*parts[:end])
+        for file in (path + '.py', os.path.join(path, '__init__.py')):
+            if file in TREES:
+                return file
+    return None
+
+
+def imports(path):
+    """The product's files that a file imports, itself left out."""
+    found = {file_of(name) for name in imported_names(TREES[path])} - {None, path}
+    return sorted(file for file in found if ast.dump(TREES[file]) != ast.dump(ast.parse('')))
+
+
+def room_of(path):
+    """The innermost room of the picture that a file is in, or None."""
+    stem = path[:-len('.py')]
+    rooms = [room for room in HEIGHT if (stem + '/').startswith(room + '/')]
+    return max(rooms, key=len, default=None)
+
+
+def test_the_picture_shows_every_room_and_nothing_else():
+    shown = {room for room in HEIGHT if os.path.exists(os.path.join(ROOT, room + '.py'))
+             or os.path.exists(os.path.join(ROOT, room, '__init__.py'))}
+    assert shown == set(HEIGHT), 'docs/architecture.md draws rooms that are not there'
+    homeless = [path for path in FILES if not room_of(path) and TREES[path].body]
+    assert homeless == [], 'docs/architecture.md draws no room for these files'
+
+
+def against_the_arrows():
+    for path in FILES:
+        room = room_of(path)
+        for other in imports(path):
+            its_room = room_of(other)
+            if its_room != room and not HEIGHT[its_room] < HEIGHT[room]:
+                yield '%s imports %s, but docs/architecture.md draws %s no lower than %s' % (
+                    path, other, its_room, room)
+
+
+def test_imports_run_down_the_picture():
+    assert list(against_the_arrows()) == []
+
+
+def test_an_import_against_the_arrows_is_found():
+    TREES['nets/upward.py'] = ast.parse('from launchers.networks import registry')
+    FILES.append('nets/upward.py')
+    try:
+        assert [line.split(', but')[0] for line in against_the_arrows()] == [
+            'nets/upward.py imports launchers/networks/registry.py']
+    finally:
+        FILES.remove('nets/upward.py')
+        del TREES['nets/upward.py']
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    done, circles = set(), []
+
+    def visit(path, way):
+        if path in way:
+            circles.append(' -> '.join(way[way.index(path):] + (path,)))
+        elif path not in done:
+            for other in imports(path):
+                visit(other, way + (path,))
+            done.add(path)
+    for path in FILES:
+        visit(path, ())
+    assert circles == []
+
+
+def networks():
+    """The names of networks: files of launchers/networks/ that have a RECIPE, and files of nets/."""
+    recipes = [os.path.basename(path)[:-3] for path in FILES
+               if path.startswith('launchers/networks/') and re.search('^RECIPE = ', read(path), re.M)]
+    nets = [os.path.basename(path)[:-3] for path in FILES if path.startswith('nets/')]
+    return sorted((set(recipes) | set(nets)) - set(FRAMEWORK_NETS))
+
+
+def words(path):
+    """What a file of core/ says; of core/settings the code alone, for its strings are words that users type."""
+    if not path.startswith('core/settings/'):
+        return read(path)
+    return ' '.join(str(value) for node in ast.walk(TREES[path]) if not isinstance(node, ast.Str)
+                    for value in vars(node).values() if isinstance(value, str))
+
+
+@pytest.mark.parametrize('network', networks())
+def test_core_names_no_network(network):
+    named = []
+    for path in (path for path in FILES if path.startswith('core/')):
+        if network in METHODS:
+            strings = [node.s for node in ast.walk(TREES[path]) if isinstance(node, ast.Str)]
+            found = network in strings and path != METHODS[network] and not path.startswith('core/settings/')
+        else:
+            found = re.search(r'(?<![a-z])%s(?![a-z])' % network, words(path), re.I)
+        named += [path] * bool(found)
+    assert named == [], 'core knows no network: move what these files say of %s to its recipe' % network
+
+
+def test_all_networks_are_looked_for():
+    assert set(networks()) >= {'alexnet', 'cspnet', 'cutmix', 'sesemi', 'swa', 'resnet', 'cspdarknet53'}
+
+
+def test_flags_end_at_the_settings():
+    touch = [path for path in FILES if not path.startswith('core/settings/')
+             and (any(name.split('.')[0] == 'absl' for name in imported_names(TREES[path]))
+                  or re.search(r'\bFLAGS\b|\btf\.(app|flags)\b|\bcompat\.v1\.(app|flags)\b', read(path)))]
+    assert touch == [], 'everyone but core/settings gets a Config'
+
+
+def test_what_lies_under_all_rooms_imports_no_tensorflow():
+    heavy = [path for path in FILES if room_of(path) in WITHOUT_TENSORFLOW
+             and any(name.split('.')[0] == 'tensorflow' for name in imported_names(TREES[path]))]
+    assert heavy == []
