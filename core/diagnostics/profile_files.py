@@ -1,0 +1,171 @@
+"""A profile as the Ascend profiler exports it: PROF_.../mindstudio_profiler_output/ with csv files and a timeline.
+
+The columns and events are those of msprof's export (July 2026), so that its viewers and scripts open what a CPU or
+GPU measured; what such a device cannot know is N/A.
+"""
+import csv
+import json
+import os
+import random
+import string
+import time
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence
+
+OUTPUT = 'mindstudio_profiler_output'
+UNKNOWN = 'N/A'
+_PIPE_UTILIZATION = (
+    'aicore_time(us)', 'total_cycles', 'vec_time(us)', 'vec_ratio', 'mac_time(us)', 'mac_ratio', 'scalar_time(us)',
+    'scalar_ratio', 'mte1_time(us)', 'mte1_ratio', 'mte2_time(us)', 'mte2_ratio', 'mte3_time(us)', 'mte3_ratio',
+    'icache_miss_rate', 'memory_bound')
+OP_SUMMARY = (
+    'Device_id', 'Model ID', 'Task ID', 'Stream ID', 'Op Name', 'OP Type', 'OP State', 'Task Type',
+    'Task Start Time(us)', 'Task Duration(us)', 'Task Wait Time(us)', 'Block Num', 'Mix Block Num', 'HF32 Eligible',
+    'Input Shapes', 'Input Data Types', 'Input Formats', 'Output Shapes', 'Output Data Types', 'Output Formats',
+    'Context ID') + _PIPE_UTILIZATION
+OP_STATISTIC = ('Device_id', 'OP Type', 'Core Type', 'Count', 'Total Time(us)', 'Min Time(us)', 'Avg Time(us)',
+                'Max Time(us)', 'Ratio(%)')
+STEP_TRACE = ('Device_id', 'Iteration ID', 'FP Start(us)', 'BP End(us)', 'Iteration End(us)', 'Iteration Time(us)',
+              'FP to BP Time(us)', 'Iteration Refresh(us)', 'Data Aug Bound(us)', 'Model ID')
+_CORE = 'AI_CPU'               # of the profiler's task types the one that runs on a CPU
+_MODEL_ID = 1
+
+
+class Operator(NamedTuple):
+    """One run of one operator. Times are microseconds since 1970."""
+    name: str
+    op_type: str
+    start: float
+    duration: float
+    stream: int                    # thread that ran it
+    inputs: Sequence[Any] = ()     # (shape, data type) of each
+    outputs: Sequence[Any] = ()
+
+
+class Iteration(NamedTuple):
+    """One training step. Times are microseconds since 1970."""
+    number: int                    # of the step
+    get_next_start: float          # the step begins to wait for its batch
+    get_next_end: float
+    forward_start: float
+    backward_start: float
+    backward_end: float
+    end: float
+
+    @property
+    def split(self) -> Dict[str, float]:
+        """{part: microseconds}: waiting for the input, forward pass, backward pass, update of the weights."""
+        return {'input waiting': self.get_next_end - self.get_next_start,
+                'forward': self.backward_start - self.forward_start,
+                'backward': self.backward_end - self.backward_start,
+                'update': self.end - self.backward_end}
+
+
+def new_directory(folder: str) -> str:
+    """Makes PROF_{6 digits}_{time}_{8 letters}/mindstudio_profiler_output below `folder`; returns its path."""
+    now = time.time()
+    draw = random.SystemRandom()
+    name = 'PROF_%06d_%s%03d_%s' % (
+        draw.randrange(10 ** 6), time.strftime('%Y%m%d%H%M%S', time.localtime(now)), now % 1 * 1000,
+        ''.join(draw.choice(string.ascii_uppercase) for _ in range(8)))
+    path = os.path.join(folder, name, OUTPUT)
+    os.makedirs(path)
+    return path
+
+
+def write(directory: str, operators: Iterable[Operator], iterations: Iterable[Iteration], device_id: int) -> None:
+    """Writes op_summary, op_statistic and step_trace as csv, and the timeline as JSON, into `directory`."""
+    operators = sorted(operators, key=lambda op: op.start)
+    iterations = list(iterations)
+    stamp = time.strftime('%Y%m%d%H%M%S')
+    for name, columns, rows in (
+            ('op_summary', OP_SUMMARY, _summary_rows(operators, device_id)),
+            ('op_statistic', OP_STATISTIC, _statistic_rows(operators, device_id)),
+            ('step_trace', STEP_TRACE, _step_rows(iterations, device_id))):
+        with open(os.path.join(directory, '%s_%s.csv' % (name, stamp)), 'w', newline='') as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(rows)
+    with open(os.path.join(directory, 'msprof_%s.json' % stamp), 'w') as file:
+        json.dump(_timeline(operators, iterations), file)
+
+
+def by_type(operators: Iterable[Operator]) -> Dict[str, List[float]]:
+    """{operator type: durations}, the type of the largest total time first."""
+    durations: Dict[str, List[float]] = {}
+    for operator in operators:
+        durations.setdefault(operator.op_type, []).append(operator.duration)
+    return dict(sorted(durations.items(), key=lambda item: -sum(item[1])))
+
+
+def _summary_rows(operators, device_id):
+    previous_end = None
+    for task, op in enumerate(operators):
+        wait = 0. if previous_end is None else max(0., op.start - previous_end)
+        previous_end = op.start + op.duration
+        yield [device_id, _MODEL_ID, task, op.stream, op.name, op.op_type, 'static', _CORE,
+               '%.3f\t' % op.start, '%.3f' % op.duration, '%.3f' % wait, UNKNOWN, UNKNOWN, UNKNOWN,
+               *_described(op.inputs), *_described(op.outputs), UNKNOWN, *[UNKNOWN] * len(_PIPE_UTILIZATION)]
+
+
+def _described(tensors):
+    """The cells of shapes, data types and formats; the profiler quotes the shapes."""
+    if not tensors:
+        return [UNKNOWN] * 3
+    shapes = ';'.join(','.join(map(str, shape)) for shape, _ in tensors)
+    return ['"%s"' % shapes, ';'.join(kind for _, kind in tensors), ';'.join('ND' for _ in tensors)]
+
+
+def _statistic_rows(operators, device_id):
+    total = sum(op.duration for op in operators) or 1.
+    for op_type, durations in by_type(operators).items():
+        spent = sum(durations)
+        yield [device_id, op_type, _CORE, len(durations), '%.3f' % spent, '%.3f' % min(durations),
+               '%.3f' % (spent / len(durations)), '%.3f' % max(durations), '%.3f' % (100 * spent / total)]
+
+
+def _step_rows(iterations, device_id):
+    previous_end = None
+    for one in iterations:
+        waited = UNKNOWN if previous_end is None else '%.3f' % max(0., one.forward_start - previous_end)
+        previous_end = one.end
+        yield [device_id, one.number, *('%.3f\t' % at for at in (one.forward_start, one.backward_end, one.end)),
+               '%.3f' % (one.end - one.get_next_start), '%.3f' % (one.backward_end - one.forward_start),
+               '%.3f' % (one.end - one.backward_end), waited, _MODEL_ID]
+
+
+def _timeline(operators, iterations):
+    """The events of msprof_*.json: a process of operators by thread, and one of steps."""
+    hardware, steps = 1, 2
+    events = [_metadata('process_name', hardware, 0, 'Ascend Hardware'),
+              _metadata('process_name', steps, 0, 'Step Trace'),
+              _metadata('thread_name', steps, 0, 'Step Trace(Model ID:%d)' % _MODEL_ID)]
+    events += [_metadata('thread_name', hardware, stream, 'Stream %d' % stream)
+               for stream in sorted({op.stream for op in operators})]
+    for task, op in enumerate(operators):
+        events.append(_event(op.name, hardware, op.stream, op.start, op.duration, {
+            'Model Id': _MODEL_ID, 'Task Type': _CORE, 'Physic Stream Id': op.stream, 'Task Id': task,
+            'Batch Id': 0, 'Subtask Id': UNKNOWN}))
+    for one in iterations:
+        n = one.number
+        times = {'Iteration ID': n, 'FP Start': one.forward_start, 'BP End': one.backward_end,
+                 'Iteration End': one.end}
+        events += [
+            _event('Iteration %d' % n, steps, 0, one.get_next_start, one.end - one.get_next_start,
+                   dict(times, **{'Iteration Time(us)': one.end - one.get_next_start})),
+            _event('FP_BP Time %d' % n, steps, 0, one.forward_start, one.backward_end - one.forward_start,
+                   dict(times, **{'FP_BP Time(us)': one.backward_end - one.forward_start})),
+            _event('Iteration Refresh %d' % n, steps, 0, one.backward_end, one.end - one.backward_end,
+                   dict(times, **{'Iteration Refresh(us)': one.end - one.backward_end})),
+            _event('GetNext', steps, 0, one.get_next_start, one.get_next_end - one.get_next_start,
+                   {'GetNext Start': one.get_next_start, 'GetNext End': one.get_next_end,
+                    'GetNext Time(us)': one.get_next_end - one.get_next_start})]
+    return events
+
+
+def _metadata(kind, process, thread, name):
+    return {'name': kind, 'pid': process, 'tid': thread, 'args': {'name': name}, 'ph': 'M'}
+
+
+def _event(name, process, thread, start, duration, arguments):
+    return {'name': name, 'pid': process, 'tid': thread, 'ts': '%.3f' % start, 'dur': duration, 'args': arguments,
+            'ph': 'X'}
