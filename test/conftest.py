@@ -1,4 +1,4 @@
-"""Puts the repository on sys.path: test/ is no package, so as not to hide the standard library's."""
+"""Fixtures of all tests. test/ is no package, so as not to hide the standard library's `test`; see setup.cfg."""
 import os
 import sys
 

@@ -93,8 +93,8 @@ class Server:
 
 @pytest.fixture(scope='module')
 def server():
-    packages = os.environ.get('S3_SERVER_PACKAGES')
-    if not packages:
+    packages = os.path.join(ROOT, '.test-packages-s3')
+    if not os.path.exists(os.path.join(packages, '.complete')):
         pytest.skip('there is no S3 server: test/run_tests.sh installs one')
     process = subprocess.Popen(
         [sys.executable, os.path.join(HELPERS, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),

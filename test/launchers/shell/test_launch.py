@@ -3,7 +3,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -355,15 +354,3 @@ def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_place):
 def test_the_real_trainer_answers_help_with_its_flags(real_place):
     status, stdout, _ = launch(real_place, '-h')
     assert status == 0 and '--batch_size' in stdout and not (real_place / 'output').exists()
-
-
-def test_bash_is_shellcheck_clean():
-    shellcheck = shutil.which('shellcheck')
-    if shellcheck is None:
-        pytest.skip('shellcheck is not installed: test/run_tests.sh installs it')
-    files = ['.ci/run'] + ['%s/%s' % (folder, name) for folder in ('launchers', 'test')
-                           for name in os.listdir(os.path.join(ROOT, folder))
-                           if name.endswith('.sh')]
-    found = subprocess.run([shellcheck] + files, cwd=ROOT, stdout=subprocess.PIPE,
-                           universal_newlines=True)
-    assert (found.returncode, found.stdout) == (0, '')
