@@ -1,6 +1,6 @@
 """What N devices would reach, from the time of a step on one and the bytes of its gradients:
 
-    python3 test/scaling.py STEP_SECONDS BATCH_SIZE GRADIENT_BYTES [--gigabits=100] [--segments=2]
+    python3 docs/scaling.py STEP_SECONDS BATCH_SIZE GRADIENT_BYTES [--gigabits=100] [--segments=2]
 
 A ring all-reduce sends 2 (N - 1) / N times the gradients through each link, and for each segment of them 2 (N - 1)
 messages, one after the other. `at least` waits for it after the step; `at most` hides as much of it as two thirds of
