@@ -1,27 +1,30 @@
 # shellcheck shell=bash
-# From a finished run's log to its figures: the losses' file, the case log, the Final block.
-# launchers/networks/<network>.sh says where a network's log has them. Functions only.
+# From the log of a finished run to its figures: the case log, the file of losses and the Final block.
+# launchers/networks/<network>.sh says where the log of a network has each figure. The globals PLAN and LOGS are
+# explained in launch.sh. read_figures sets the global FIGURES:
+#   FIGURES      fps (images a second, all ranks together), step_time (seconds), accuracy (empty without one),
+#                losses (one a line), loss (the last of them)
 #
-# The vendors' launchers mix units; here ActualFPS is images a second and TrainingTime is
-# milliseconds a step, for every network.
+# The launchers of the vendors mix units. Here ActualFPS is images a second and TrainingTime is milliseconds a
+# step, whatever the network.
 
-awk() {  # with the decimal point and the bytes of a log as they are, whatever the user's locale
+awk() {  # reads a decimal point and any byte, whatever the locale of the user
     LC_ALL=C command awk "$@"
 }
 
-last_states() {  # LOG: its lines as a terminal leaves them, after progress bars redrew themselves
+last_states() {  # LOG: its lines as a terminal shows them after progress bars were redrawn
     awk '{ sub(/[\r\010]+$/, ""); sub(/^.*[\r\010]/, ""); print }' "$1"
 }
 
-fields() {  # LOG REGEX N: field N of every matching line
+fields() {  # LOG REGEX N: field N of every line that matches
     last_states "$1" | awk -v regex="$2" -v n="$3" '$0 ~ regex { print $n }'
 }
 
-last_field() {  # LOG REGEX N: field N of the last matching line, empty without one
+last_field() {  # LOG REGEX N: field N of the last line that matches; empty when none does
     fields "$@" | tail -n 1
 }
 
-keras_seconds() {  # DURATION: 6us/sample, 53.18ms/step or 6s/step in seconds
+keras_seconds() {  # DURATION, such as 6us/sample, 53.18ms/step or 6s/step: the same in seconds
     awk -v duration="$1" 'BEGIN {
         scale["us"] = 1e-6; scale["ms"] = 1e-3; scale["s"] = 1
         unit = duration
@@ -31,15 +34,15 @@ keras_seconds() {  # DURATION: 6us/sample, 53.18ms/step or 6s/step in seconds
     }'
 }
 
-product() {  # A B
+product() {  # A B: empty when one of them is
     awk -v a="$1" -v b="$2" 'BEGIN { if (a != "" && b != "") printf "%.8g\n", a * b }'
 }
 
-quotient() {  # A B: empty where it is not defined
+quotient() {  # A B: empty when it is not defined
     awk -v a="$1" -v b="$2" 'BEGIN { if (a != "" && b > 0) printf "%.8g\n", a / b }'
 }
 
-mean() {  # NUMBER...: a single one as it is
+mean() {  # NUMBER...: a single number is printed unchanged
     awk 'BEGIN {
         if (ARGC == 2) { print ARGV[1]; exit }
         for (i = 1; i < ARGC; i++) sum += ARGV[i]
@@ -47,76 +50,77 @@ mean() {  # NUMBER...: a single one as it is
     }' "$@"
 }
 
-report_figures() {  # SECONDS LOG...: of the run that the array plan describes, a log for each rank
-    # the functions below see these names, as bash's do their caller's
-    # shellcheck disable=SC2154  # plan is common.sh's
-    local seconds=$1 log=$2 logs=("${@:2}") batch_size=${plan[batch_size]} run_dir=${plan[run_dir]}
-    local case_name fps step_time accuracy losses loss
+report_figures() {  # SECONDS, of the whole training
+    local case_name
     # shellcheck source=launchers/networks/cspnet.sh
-    source "$REPO_ROOT/launchers/networks/${plan[network]}.sh"
-    case_name=$(vendor_name)_bs${batch_size}_${RANK_SIZE}p_${plan[case_name]}
+    source "$REPO_ROOT/launchers/networks/${PLAN[network]}.sh"
+    case_name=$(vendor_name)_bs${PLAN[batch_size]}_${RANK_SIZE}p_${PLAN[case_name]}
     read_figures
-    printf '%s\n' "$losses" >"$run_dir/${case_name}_loss.txt"
-    print_case_log >"$run_dir/$case_name.log"
+    printf '%s\n' "${FIGURES[losses]}" >"${PLAN[run_dir]}/${case_name}_loss.txt"
+    print_case_log "$case_name" "$1" >"${PLAN[run_dir]}/$case_name.log"
     print_npu_notice
-    print_final_block
+    print_final_block "$1"
 }
 
-read_figures() {  # speed from every rank, the rest from the first one
+read_figures() {  # the speed comes from the log of every rank on this server, the rest from the first log
+    local fps losses
+    declare -gA FIGURES=()
     fps=$(read_mean 'images per second' read_fps)
-    step_time=$(read_mean 'the time of a step' read_step_time)
-    # the sum over the ranks, those of other servers taken to be as fast as these
+    FIGURES[step_time]=$(read_mean 'the time of a step' read_step_time)
+    # The sum over all ranks; the ranks of other servers count as fast as those of this server.
     ((RANK_SIZE == 1)) || fps=$(product "$fps" "$RANK_SIZE")
-    accuracy=$(read_accuracy "$log")
-    losses=$(read_losses "$log")
-    loss=${losses##*$'\n'}
-    require_number 'the loss' "$loss"
+    losses=$(read_losses "${LOGS[0]}")
+    FIGURES[fps]=$fps
+    FIGURES[accuracy]=$(read_accuracy "${LOGS[0]}")
+    FIGURES[losses]=$losses
+    FIGURES[loss]=${losses##*$'\n'}
+    require_number 'the loss' "${FIGURES[loss]}" "${LOGS[0]}"
 }
 
-read_mean() {  # NAME READ: the mean of what READ finds in the ranks' logs
+read_mean() {  # NAME READER: the mean over the logs of what READER finds in each
     local log value values=()
-    for log in "${logs[@]}"; do
-        value=$("$2" "$log" "$batch_size")
-        require_number "$1" "$value"
+    for log in "${LOGS[@]}"; do
+        value=$("$2" "$log" "${PLAN[batch_size]}")
+        require_number "$1" "$value" "$log"
         values+=("$value")
     done
     mean "${values[@]}"
 }
 
-require_number() {  # NAME VALUE
+require_number() {  # NAME VALUE LOG
     [[ $2 =~ ^[0-9]+([.][0-9]+)?(e[-+]?[0-9]+)?$ ]] ||
-        die 1 "cannot read $1 from $log: found '$2', so there is no case log"
+        die 1 "cannot read $1 from $3: found '$2', so there is no case log"
 }
 
-print_case_log() {
+print_case_log() {  # CASE_NAME SECONDS
     cat <<CASE
 Network = $(vendor_name)
 RankSize = $RANK_SIZE
-BatchSize = $batch_size
+BatchSize = ${PLAN[batch_size]}
 DeviceType = $(uname -m)
-CaseName = $case_name
-ActualFPS = $fps
-TrainingTime = $(product "$step_time" 1000)
-TrainAccuracy = ${accuracy:-None}
-ActualLoss = $loss
-E2ETrainingTime = $seconds
+CaseName = $1
+ActualFPS = ${FIGURES[fps]}
+TrainingTime = $(product "${FIGURES[step_time]}" 1000)
+TrainAccuracy = ${FIGURES[accuracy]:-None}
+ActualLoss = ${FIGURES[loss]}
+E2ETrainingTime = $2
 CASE
 }
 
-print_final_block() {
+print_final_block() {  # SECONDS
     cat <<FINAL
 ------------------ Final result ------------------
-Final Performance images/sec : $fps
-Final Performance sec/step : $step_time
-E2E Training Duration sec : $seconds
-Final Train Accuracy : ${accuracy:-None}
+Final Performance images/sec : ${FIGURES[fps]}
+Final Performance sec/step : ${FIGURES[step_time]}
+E2E Training Duration sec : $1
+Final Train Accuracy : ${FIGURES[accuracy]:-None}
 FINAL
 }
 
 print_npu_notice() {
     local kind=ERROR text
     text="your task haven't used Ascend NPU, please check your npu Migration."
-    if grep -q 'The model has been compiled on the Ascend AI processor' "$log"; then
+    if grep -q 'The model has been compiled on the Ascend AI processor' "${LOGS[0]}"; then
         kind=INFO
         text='your task have used Ascend NPU, please check your result.'
     fi

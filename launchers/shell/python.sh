@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Finds, or builds, the Python with TensorFlow 1.15 that runs everything here. Functions only.
+# Finds the Python that has TensorFlow 1.15, or sets one up. Sourcing this file only defines functions.
 #
-# find_python sets PYTHON to the first of: the PYTHON that is given; python3 or python3.7 where
-# TensorFlow 1.15 is installed already (an Ascend image); .venv, built from requirements.txt on
-# first use. A .venv needs Python 3.7: TensorFlow 1.15 has no wheels for a later one.
+# find_python sets PYTHON to the first of these: the PYTHON of the environment; python3 or python3.7 where
+# TensorFlow 1.15 is installed already, as in Ascend images; the Python of .venv, which is made from
+# requirements.txt on first use. .venv needs Python 3.7, because TensorFlow 1.15 has no wheels for a later one.
 
 REPO_ROOT=$(dirname -- "$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")")
 
-die() {  # STATUS MESSAGE: one line on stderr, and the end
+die() {  # STATUS MESSAGE: prints the line to standard error and exits
     printf '%s\n' "$2" >&2
     exit "$1"
 }
@@ -36,7 +36,7 @@ source_ascend_environment() {
     for package in ascend-toolkit nnae tfplugin; do
         for install_root in /usr/local/Ascend "${HOME:-}/Ascend"; do
             if [[ -f $install_root/$package/set_env.sh ]]; then
-                set +eu  # the vendor's scripts read unset variables
+                set +eu  # the scripts of the vendor read unset variables
                 # shellcheck source=/dev/null
                 source "$install_root/$package/set_env.sh" >&2
                 set -eu
@@ -46,7 +46,8 @@ source_ascend_environment() {
     done
 }
 
-has_tensorflow() {  # PYTHON: looking for the package is cheap, importing it is the proof
+# Looks for the package first, because that is fast; only the import proves that TensorFlow works.
+has_tensorflow() {  # PYTHON
     "$1" -c '
 import sys
 del sys.path[0]
@@ -63,14 +64,15 @@ build_venv() {  # VENV
     key=$(sha256sum <"$REPO_ROOT/requirements.txt")
     if is_set_up "$1" "$key"; then
         "$1/bin/python" -c '' &>/dev/null && return
-        rm -f -- "$1/.complete"  # the Python it was built from is gone
+        rm -f -- "$1/.complete"  # the Python that the venv was made from is gone
     fi
     base=$(find_python37) || die 1 "no Python 3.7 found: install it (pyenv install 3.7, or your \
 system's python3.7 and python3.7-venv), or set PYTHON to a Python with TensorFlow 1.15"
     set_up "$1" "$key" fill_venv "$1" "$base"
 }
 
-fill_venv() {  # VENV BASE_PYTHON; a pip older than 19.3 knows no wheel of TensorFlow's packages
+# pip is upgraded first, because a pip older than 19.3 finds no wheels for some packages of TensorFlow.
+fill_venv() {  # VENV BASE_PYTHON
     "$2" -m venv "$1" &&
         "$1/bin/python" -m pip install --quiet --upgrade pip &&
         "$1/bin/python" -m pip install --quiet --requirement "$REPO_ROOT/requirements.txt"
@@ -80,14 +82,15 @@ is_set_up() {  # DIR KEY
     [[ -f $1/.complete && $(<"$1/.complete") == "$2" ]]
 }
 
-set_up() {  # DIR KEY COMMAND...: COMMAND fills DIR, once for each KEY, in one process at a time
+# Runs COMMAND, which fills DIR, once for each KEY. Other processes that want DIR wait.
+set_up() {  # DIR KEY COMMAND...
     local dir=$1 key=$2
     shift 2
     is_set_up "$dir" "$key" && return
     printf 'setting up %s: once, a minute or two\n' "$dir" >&2
     (
         flock 9
-        is_set_up "$dir" "$key" && exit  # by the process that was waited for
+        is_set_up "$dir" "$key" && exit  # another process has done it in the meantime
         rm -rf -- "${dir:?}"
         "$@" >"$dir.log" 2>&1 || {
             tail -n 10 -- "$dir.log" >&2
@@ -97,7 +100,8 @@ set_up() {  # DIR KEY COMMAND...: COMMAND fills DIR, once for each KEY, in one p
     ) 9>"$dir.lock"
 }
 
-find_python37() {  # prints the first Python 3.7 that makes venvs: a pyenv shim may not even run
+# Each candidate is tried, because a shim of pyenv may be there and not run.
+find_python37() {  # prints the first Python 3.7 that can make venvs; status 1 without one
     local candidate
     while IFS= read -r candidate; do
         if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 7))' \

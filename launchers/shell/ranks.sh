@@ -1,112 +1,119 @@
 # shellcheck shell=bash
-# The ranks of this server: one trainer process each, started, watched and ended together.
-# Functions only. The arrays ranks, devices, cores and logs are launch()'s.
+# The ranks of this server: one trainer process for each, started, watched and ended together. The globals RANKS,
+# DEVICES, CORES and LOGS are explained in launch.sh. While the trainers run, this file has globals of its own:
+#   PIDS           index of the rank in RANKS -> process id, of the trainers that still run
+#   SIGNAL         the signal that the launcher received and passed on; empty before that
+#   FAILED         index of the first rank that failed; empty while none has
+#   FAILED_STATUS  the exit status of that rank
+#   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
 # shellcheck disable=SC2154
 
-STOP_SECONDS=${STOP_SECONDS:-5}  # after one rank failed, until the others are killed
-SAVE_SECONDS=${SAVE_SECONDS:-60}  # after a signal: rank 0 may be saving when the others have ended
+STOP_SECONDS=${STOP_SECONDS:-5}  # the other ranks have so long to end after one rank failed
+SAVE_SECONDS=${SAVE_SECONDS:-60}  # after a signal they have longer, because rank 0 may still save a checkpoint
 
-train() {  # FLAG...: returns when every rank has ended well, else exits as the first failure did
-    local trainers=() signal='' failed='' status=0 timer='' screen=''
-    trap 'forward TERM' TERM HUP
-    trap 'forward INT' INT
+train() {  # FLAG...: returns when every rank ended well; otherwise exits with the status of the first failure
+    local screen=''
+    declare -ga PIDS=()
+    SIGNAL='' FAILED='' FAILED_STATUS=0 TIMER=''
+    trap 'pass_on TERM' TERM HUP
+    trap 'pass_on INT' INT
     start_ranks "$@"
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
-        # ModelArts keeps what a job prints as its own log. The trainer writes to our file, which
-        # alone is surely whole when the figures are read, and tail shows it: no pipe that could
-        # break the training or hide its status.
-        tail -n +1 -s 0.2 -f --pid="${trainers[0]}" -- "${logs[0]}" &
+        # ModelArts keeps what a job prints as the log of the job. The trainer writes to its file as always,
+        # because a pipe could break and would hide the trainer's status; tail copies the file to the screen.
+        tail -n +1 -s 0.2 -f --pid="${PIDS[0]}" -- "${LOGS[0]}" &
         screen=$!
     fi
-    await_ranks 2>/dev/null  # without bash's own words on killed processes
+    await_ranks 2>/dev/null  # bash would print a line for every killed process
     trap - TERM HUP INT
     [[ -z $screen ]] || wait "$screen" || true
-    [[ -z $failed ]] || report_failure
+    [[ -z $FAILED ]] || report_failure
 }
 
 start_ranks() {  # FLAG...
     local i
-    if ((${#cores[@]})) && ! type -P taskset >/dev/null; then
+    if ((${#CORES[@]})) && ! type -P taskset >/dev/null; then
         printf 'taskset is not installed: the ranks are not bound to cores of their own\n' >&2
-        cores=()
+        CORES=()
     fi
-    for i in "${!ranks[@]}"; do
+    for i in "${!RANKS[@]}"; do
         start_rank "$i" "$@"
     done
 }
 
-start_rank() {  # I FLAG...
+start_rank() {  # INDEX FLAG...
     local i=$1 bind=()
     shift
-    : >"${logs[i]}"  # made here, not by the trainer's process: tail may be faster
-    [[ -z ${cores[i]:-} ]] || bind=(taskset -c "${cores[i]}")
+    : >"${LOGS[i]}"  # made before the trainer starts, because tail may open the file earlier than the trainer
+    [[ -z ${CORES[i]:-} ]] || bind=(taskset -c "${CORES[i]}")
     unset LIVE_FD
     if ((i == 0)) && [[ -t 1 ]]; then
         exec 3>&1
         export LIVE_FD=3
     fi
-    set -m  # a process group of its own, which Ctrl-C reaches once: from here, and not ignored
-    ASCEND_DEVICE_ID=${devices[i]} RANK_ID=${ranks[i]} "${bind[@]}" \
-        "$PYTHON" "$TRAINER" "$@" >>"${logs[i]}" 2>&1 </dev/null &
-    trainers[i]=$!
+    set -m  # gives the trainer a process group of its own, so that Ctrl-C reaches it once, through pass_on
+    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} "${bind[@]}" \
+        "$PYTHON" "$TRAINER" "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
+    PIDS[i]=$!
     set +m
-    [[ -z $signal ]] || kill -s "$signal" "${trainers[i]}" 2>/dev/null || true
+    # A signal that came while this trainer was being started has not reached it.
+    [[ -z $SIGNAL ]] || kill -s "$SIGNAL" "${PIDS[i]}" 2>/dev/null || true
 }
 
-forward() {  # SIGNAL
-    signal=$1
+pass_on() {  # SIGNAL
+    SIGNAL=$1
     signal_ranks "$1"
 }
 
-signal_ranks() {  # SIGNAL: to the ranks that still run; KILL to what they started, too
+signal_ranks() {  # SIGNAL: to the trainers that still run; KILL goes to the processes that they started, too
     local pid group=''
     [[ $1 != KILL ]] || group=-
-    for pid in "${trainers[@]}"; do
+    for pid in "${PIDS[@]}"; do
         kill -s "$1" -- "$group$pid" 2>/dev/null || true
     done
 }
 
 await_ranks() {
     local i
-    while ((${#trainers[@]})); do
-        wait -n || true  # until some child has ended, or a signal was forwarded
-        for i in "${!trainers[@]}"; do
-            kill -0 "${trainers[i]}" || collect "$i"
+    while ((${#PIDS[@]})); do
+        wait -n || true  # returns when a child has ended and when a signal was passed on
+        for i in "${!PIDS[@]}"; do
+            kill -0 "${PIDS[i]}" || collect "$i"
         done
-        if [[ -n $timer ]] && ! kill -0 "$timer"; then
+        if [[ -n $TIMER ]] && ! kill -0 "$TIMER"; then
             signal_ranks KILL
         fi
     done
-    [[ -z $timer ]] || kill "$timer" || true
+    [[ -z $TIMER ]] || kill "$TIMER" || true
 }
 
-collect() {  # I: of a rank that has ended
-    local pid=${trainers[$1]} ended=0
+collect() {  # INDEX of a rank whose trainer has ended
+    local pid=${PIDS[$1]} ended=0
     wait "$pid" || ended=$?
-    unset "trainers[$1]"
-    kill -KILL -- "-$pid" || true  # processes that it may have left behind
-    if ((ended != 0)) && [[ -z $failed ]]; then
-        failed=$1
-        status=$ended
+    unset "PIDS[$1]"
+    kill -KILL -- "-$pid" || true  # processes that the trainer may have left behind
+    if ((ended != 0)) && [[ -z $FAILED ]]; then
+        FAILED=$1
+        FAILED_STATUS=$ended
         stop_others
     fi
 }
 
-stop_others() {  # a rank that waits for a dead one cannot answer TERM
+stop_others() {  # a rank that waits for a dead rank cannot react to TERM, so the timer ends in KILL
     local seconds=$SAVE_SECONDS
-    if [[ -z $signal ]]; then
+    if [[ -z $SIGNAL ]]; then
         seconds=$STOP_SECONDS
         signal_ranks TERM
     fi
     sleep "$seconds" &
-    timer=$!
+    TIMER=$!
 }
 
 report_failure() {
-    local who=training how="status $status" log=${logs[failed]} end='the lines above end its log,'
-    ((status != 137)) || how+=' (killed, as when memory runs out)'
-    [[ -s $log || -n $signal ]] || end='it has left nothing in its log (is the disk full?),'
-    ((${#ranks[@]} == 1)) || who="rank ${ranks[failed]} of $RANK_SIZE"
+    local who=training how="status $FAILED_STATUS" log=${LOGS[FAILED]} end='the lines above end its log,'
+    ((FAILED_STATUS != 137)) || how+=' (killed, as when memory runs out)'
+    [[ -s $log || -n $SIGNAL ]] || end='it has left nothing in its log (is the disk full?),'
+    ((${#RANKS[@]} == 1)) || who="rank ${RANKS[FAILED]} of $RANK_SIZE"
     last_states "$log" | tail -n 20 >&2
-    die "$status" "$who ended with $how; $end $log"
+    die "$FAILED_STATUS" "$who ended with $how; $end $log"
 }
