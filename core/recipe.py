@@ -1,10 +1,7 @@
-"""Recipe: what makes one network's training, as functions and numbers.
+"""Recipe: what makes one network's training, as functions and numbers; launchers/networks/ holds one for each."""
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-One row per network in launchers/networks/registry.py.
-"""
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
-
-# Collection to which a net in training adds (moving average, what this batch has of it), beside UPDATE_OPS.
+# Collection to which batch norm in training adds pairs (moving average, the statistic of this batch).
 BATCH_STATISTICS = 'batch_statistics'
 
 
@@ -15,22 +12,24 @@ class Outputs(NamedTuple):
     scores: Dict[str, Any]         # name -> [batch] float32, averaged over batches and epochs; has 'accuracy'
 
 
-def no_hooks(run):
-    """The hooks of a recipe that needs none of its own."""
+def no_hooks(run: Any) -> List[Any]:
+    """Recipe.hooks of a network that needs none of its own."""
     del run
     return []
 
 
-def top_1(means):
-    """The lines launchers.evaluate prints for a network that is judged by its accuracy."""
+def top_1(means: Dict[str, float]) -> List[str]:
+    """Recipe.evaluation_lines of a network that is judged by its accuracy."""
     return ['---- Final accuracy ----', 'Top-1: %.4f' % means['accuracy']]
 
 
 class Recipe(NamedTuple):
-    """One network's training."""
-    # Config fields: the published recipe, and per --case what differs from it.
+    """One network's training. Its functions read a parameter as config.NAME, and hyper-parameters must be in `defaults`.
+
+    launchers/networks/registry.py refuses a recipe that reads a hyper-parameter which its defaults lack.
+    """
+    # Config fields: the published recipe, which a full run follows
     defaults: Dict[str, Any]
-    cases: Dict[str, Dict[str, Any]]
     # load(config) -> data set
     load: Callable
     # train_input(data set, config) -> data.pipeline.Input of batches without end; made in training only
@@ -39,23 +38,19 @@ class Recipe(NamedTuple):
     test_input: Callable
     # model(batch, is_training, config, dropout) -> Outputs; dropout(x, rate) drops while training
     model: Callable
-    # learning_rate(config, step, steps) -> scalar tensor; `step` counts from 0, `steps` is the run's length
+    # learning_rate(config, step, steps) -> scalar, of core/training/schedules.py
     learning_rate: Callable
-    # optimizer(learning_rate, config) -> tf.train.Optimizer
+    # optimizer(learning_rate, config) -> tf.train.Optimizer, of core/training/optimizers.py
     optimizer: Callable
-    # log(config) -> core.report.Listener that prints the vendor's lines
-    log: Callable
-    # hooks(run) -> SessionRunHooks of this network alone; run: core.training.Run
+    # log() -> core.reporting.report.Listener that prints the vendor's lines; None: core/reporting/neutral_log.py
+    log: Optional[Callable] = None
+    # for each --case there is, the Config fields that differ from the defaults
+    cases: Dict[str, Dict[str, Any]] = {'full': {}, 'performance': {}}
+    # hooks(run) -> SessionRunHooks of this network alone; run: core.training.loop.Run
     hooks: Callable[..., List] = no_hooks
     # Config fields that differ, whatever the case, on built-in data, so that a rehearsal is short
     on_synthetic: Dict[str, Any] = {}
     # percents of all gradient bytes that each all-reduce between NPUs takes, last layers first; (): the adapter's
     split_strategy: Sequence[int] = ()
-    # evaluation_lines(means) -> what launchers.evaluate prints
-    evaluation_lines: Callable = top_1
-
-
-def constant_learning_rate(config, step, steps):
-    """The learning rate of a recipe without a schedule."""
-    del step, steps
-    return config.learning_rate
+    # evaluation_lines(means of a test, by name) -> the lines that launchers.evaluate prints
+    evaluation_lines: Callable[[Dict[str, float]], List[str]] = top_1

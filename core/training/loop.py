@@ -11,6 +11,7 @@ from core.log import say
 from core.npu import bridge, switches
 from core.npu.options import check_iterations
 from core.ranks import communicator
+from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Reporter, SkippedSteps, Summaries
 from core.settings.config import MOST, Config, checksums
 from core.training import checkpoints, evaluation, hooks, preflight, step, swa
@@ -164,7 +165,7 @@ def _build(recipe, config, device, options, train_input, test_input, engine):
     def evaluate(session):
         session.run(built.synchronise)
         return tested(session)
-    return Run(config, clock, built, train_input, evaluate, recipe.log(config), engine)
+    return Run(config, clock, built, train_input, evaluate, (recipe.log or NeutralLog)(), engine)
 
 
 def _claimed(config):

@@ -1,4 +1,4 @@
-"""AlexNet on cats and dogs (contract.md sections 1 and 3).
+"""AlexNet on cats and dogs (docs/vendor-contract.md sections 1 and 3).
 
 The vendor's `step:` is kept: it counts from 0 in every epoch. `progress` is the part of the epoch that is
 done, with a line at its end too; the loss there is the cross-entropy of one batch, as the vendor's.
@@ -15,7 +15,7 @@ import tensorflow as tf
 from core.log import say
 from core.recipe import Recipe
 from core.reporting.report import Listener
-from core.training import schedules
+from core.training import optimizers, schedules
 from data import cats_dogs, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import Split
@@ -160,7 +160,7 @@ class CountSkipped(tf.train.SessionRunHook):
 
 def learning_rate(config, step, steps):
     """Recipe.learning_rate: times the number of ranks, as the vendor's, and a tenth at each plateau."""
-    return config.ranks * schedules.learning_rate(config, step, steps)
+    return config.ranks * schedules.plateau(config, step, steps)
 
 
 RECIPE = Recipe(
@@ -172,8 +172,8 @@ RECIPE = Recipe(
     test_input=test_input,
     model=model,
     learning_rate=learning_rate,
-    optimizer=classification.momentum,
-    log=lambda config: Log(),
+    optimizer=optimizers.momentum,
+    log=Log,
     hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
     evaluation_lines=lambda means: [_accuracy_line('test', means)],
     split_strategy=(60, 19, 21))

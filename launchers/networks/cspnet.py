@@ -1,11 +1,10 @@
-"""CSPNet: CSPDarknet53 on CIFAR-10 (contract.md sections 1 and 3).
+"""CSPNet: CSPDarknet53 on CIFAR-10 (docs/vendor-contract.md sections 1 and 3).
 
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
 """
 from core.log import say
-from core.recipe import Recipe, constant_learning_rate
 from core.reporting.report import Listener
-from launchers.networks import cifar10, classification
+from launchers.networks import cifar10
 from nets.cspdarknet53 import cspdarknet53
 
 
@@ -33,14 +32,9 @@ class Log(Listener):
         say('Elapsed time: %02dd %02dh %02dm %02ds' % (hours // 24, hours % 24, minutes, seconds))
 
 
-RECIPE = Recipe(
-    defaults=dict(train_epochs=50, batch_size=64, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4,
-                  display_step=1000, val_epoch=5, cutmix_alpha=0., eval_static=False),
+RECIPE = cifar10.recipe(
+    cspdarknet53,
+    dict(train_epochs=50, batch_size=64, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4, display_step=1000,
+         val_epoch=5),
     cases=dict(full={}, performance=dict(train_epochs=5)),
-    load=cifar10.load,
-    train_input=cifar10.train_input,
-    test_input=cifar10.test_input,
-    model=classification.classifier(classification.without_dropout(cspdarknet53)),
-    learning_rate=constant_learning_rate,
-    optimizer=classification.momentum,
-    log=lambda config: Log())
+    log=Log)

@@ -1,26 +1,22 @@
-"""CutMix: ResNet-20 on CIFAR-10 with CutMix (arXiv 1905.04899; contract.md sections 1 and 3).
+"""CutMix: ResNet-20 on CIFAR-10 with CutMix (arXiv 1905.04899; docs/vendor-contract.md sections 1 and 3).
 
 Inputs are normalised per channel; the vendor's are divided by 255. Otherwise the vendor's recipe.
 """
+from typing import Dict, List
+
 import tensorflow as tf
 
 from core.log import say
-from core.recipe import Recipe, constant_learning_rate
-from launchers.networks import cifar10, classification
+from core.training import optimizers
+from launchers.networks import cifar10
 from launchers.networks.keras_log import KerasLog, summary
 from nets import layers
 from nets.resnet import resnet20
 
 
-def penalty():
-    """Keras's l2: the sum of squares, not half of it, and over the convolutions alone."""
+def penalty() -> tf.Tensor:
+    """Keras's l2: the sum of squares, not half of it, over the convolutions' kernels alone."""
     return 2 * layers.l2_loss('resnet20/(?!dense)')
-
-
-def adam(learning_rate, config):
-    """Recipe.optimizer: Adam with Keras's epsilon."""
-    del config
-    return tf.train.AdamOptimizer(learning_rate, epsilon=1e-7)
 
 
 class Log(KerasLog):
@@ -51,16 +47,17 @@ def _say_speed(seconds, images_per_second, first, last):
         seconds, images_per_second, first, last))
 
 
-RECIPE = Recipe(
-    defaults=dict(train_epochs=15, batch_size=32, learning_rate=1e-3, weight_decay=1e-4, cutmix_alpha=0.25,
-                  eval_static=False, display_step=50, val_epoch=1),
+def evaluation_lines(means: Dict[str, float]) -> List[str]:
+    """Recipe.evaluation_lines, in the words of the vendor's log."""
+    return ['val_loss: %.4f - val_accuracy: %.4f' % (means['loss'], means['accuracy'])]
+
+
+RECIPE = cifar10.recipe(
+    resnet20,
+    dict(train_epochs=15, batch_size=32, learning_rate=1e-3, weight_decay=1e-4, cutmix_alpha=0.25),
+    penalty,
     cases=dict(full={}, performance={}, static_eval=dict(train_epochs=5, eval_static=True),
                dynamic_eval=dict(train_epochs=2)),
-    load=cifar10.load,
-    train_input=cifar10.train_input,
-    test_input=cifar10.test_input,
-    model=classification.classifier(classification.without_dropout(resnet20), penalty),
-    learning_rate=constant_learning_rate,
-    optimizer=adam,
-    log=lambda config: Log(),
-    evaluation_lines=lambda means: ['val_loss: %.4f - val_accuracy: %.4f' % (means['loss'], means['accuracy'])])
+    optimizer=optimizers.adam,
+    log=Log,
+    evaluation_lines=evaluation_lines)

@@ -1,20 +1,75 @@
-"""The systems there are: one row per network, and its keys are what --network may be."""
+"""The systems there are. A module of this package that defines a RECIPE is a network; no list of them is kept.
+
+A run imports the module of its own network and what that needs. The list of all networks (-h, a wrong name) imports
+every module of the package.
+"""
+import collections.abc
+import importlib
+import os
+import pkgutil
+from typing import Any, Dict, Iterator
+
 from core.errors import InputError
-from core.settings.config import field
-from launchers.networks import alexnet, cspnet, cutmix, sesemi, swa
+from core.recipe import Recipe
+from core.settings.config import FIELDS, RECIPE, Config, field
+from launchers.networks.parameters import parameters_read
 
-RECIPES = {
-    'cspnet': cspnet.RECIPE,
-    'alexnet': alexnet.RECIPE,
-    'sesemi': sesemi.RECIPE,
-    'swa': swa.RECIPE,
-    'cutmix': cutmix.RECIPE,
-}
+_PACKAGE = __name__.rpartition('.')[0]
+_NEEDED = ('train_epochs', 'batch_size', 'learning_rate', 'display_step', 'val_epoch')  # by core/training
 
 
-def recipe_of(given):
-    """The Recipe that the parsed flags ask for. Raises InputError for a network there is none of."""
+class _Recipes(collections.abc.Mapping):
+    """{network: Recipe}. A recipe is imported and checked when it is asked for."""
+
+    def __getitem__(self, name: str) -> Recipe:
+        path = '%s.%s' % (_PACKAGE, name)
+        try:
+            module = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if path.startswith(error.name):
+                raise KeyError(name)
+            raise
+        recipe = getattr(module, 'RECIPE', None)
+        if not isinstance(recipe, Recipe):
+            raise KeyError(name)
+        check(recipe, path)
+        return recipe
+
+    def __iter__(self) -> Iterator[str]:
+        names = (module.name for module in pkgutil.iter_modules([os.path.dirname(__file__)]))
+        return iter([name for name in names if name in self])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+RECIPES = _Recipes()
+
+
+def recipe_of(given: Dict[str, Any]) -> Recipe:
+    """The Recipe that the parsed flags ask for.
+
+    Raises InputError for a network that there is none of, and for a recipe that cannot work: see check().
+    """
     name = given.get('network', field('network').default)
-    if name not in RECIPES:
+    try:
+        return RECIPES[name]
+    except KeyError:
         raise InputError('--network=%s: must be one of %s' % (name, ', '.join(RECIPES)))
-    return RECIPES[name]
+
+
+def check(recipe: Recipe, module: str) -> None:
+    """Raises InputError when a function of `recipe`, which `module` defines, reads a parameter that it does not have.
+
+    Parameters are read as config.NAME. Those that a network must declare are the hyper-parameters: the rows of the
+    table in core/settings that have no default of their own.
+    """
+    hyper_parameters = {row.name for row in FIELDS if row.default is RECIPE}
+    readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(recipe))
+    for name, reader in sorted(readers.items()):
+        if not hasattr(Config, name):
+            raise InputError('%s: %s reads config.%s, which is no parameter of the command line' % (
+                module, reader, name))
+        if name in hyper_parameters and name not in recipe.defaults:
+            raise InputError('%s: the defaults of RECIPE lack %s, which %s reads; add %s=VALUE to them' % (
+                module, name, reader, name))

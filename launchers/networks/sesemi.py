@@ -1,18 +1,29 @@
-"""SESEMI: semi-supervised learning with a self-supervised head (arXiv 1906.10343; contract.md
-sections 1 and 3).
+"""SESEMI: self-supervised learning beside supervised learning (arXiv 1906.10343; docs/vendor-contract.md 1 and 3).
 
-One head classifies labelled images; the other tells apart the six poses of images whose label is
-not used. Differs from the vendor's in the data (sesemi_data.py) and in batch normalisation: both
-branches pass the trunk as one batch, so it sees them together. There each has statistics of its own,
-while the averages that tests use are of both.
+One head classifies labelled images; the other tells apart the six poses of images whose label is not used.
+Differences from the vendor's:
+- The six poses of an image have a shift and a noise of their own; there they share them.
+- The unlabelled images come from the whole training set, as in the paper, for which --unlabeled=labeled is the
+  vendor's choice.
+- Both branches pass the trunk as one batch, so batch normalisation sees them together. There each has statistics of
+  its own, while the averages that tests use are of both.
 """
+import functools
+import os
+from typing import Callable, NamedTuple
+
+import numpy as np
 import tensorflow as tf
 
 from core.log import say
 from core.recipe import Outputs, Recipe
-from data.transforms import POSES
+from core.training import optimizers, schedules
+from data import cifar, pipeline, svhn, synthetic, whitening
+from data.cutmix import cutmix
+from data.dataset import Split, labelled_subset
+from data.seeds import split_seed
+from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
 from launchers.networks.keras_log import KerasLog, progress
-from launchers.networks.sesemi_data import TASKS, load, test_input, train_input
 from nets import layers
 from nets.convnet import convnet
 from nets.nin import nin
@@ -21,6 +32,101 @@ from nets.wrn import wrn
 TRUNKS = {'convnet': convnet, 'nin': nin, 'wrn': wrn}
 DROPOUT = {('convnet', 'svhn'): (0.5, 0.5), ('wrn', 'svhn'): (0.5, 0)}  # on the head, in the trunk
 OTHER_DROPOUT = (0.2, 0)
+SYNTHETIC_TEST = 128      # images; a test looks at each eight times
+
+
+class Task(NamedTuple):
+    """A data set and how the vendor treats it."""
+    load: Callable        # of the user's files
+    synthesize: Callable  # their stand-in
+    classes: int
+    zca: bool             # images are whitened, not only contrast-normalised
+    flips: bool           # a mirrored image is of the same class
+
+
+TASKS = {'cifar10': Task(cifar.cifar10, synthetic.cifar10, 10, zca=True, flips=True),
+         'cifar100': Task(cifar.cifar100, synthetic.cifar100, 100, zca=True, flips=True),
+         'svhn': Task(svhn.svhn, synthetic.cifar10, 10, zca=False, flips=False)}
+
+
+class Data(NamedTuple):
+    """uint8 images and what makes normalised float32 images of them."""
+    train: Split
+    test: Split
+    normalize: Callable
+
+
+def load(config):
+    """The Data of --task. Raises InputError naming the file at fault."""
+    task = TASKS[config.task]
+    data = (task.synthesize(test=SYNTHETIC_TEST) if config.synthetic
+            else task.load(config.data_path))
+    normalize = whitening.normalize_contrast
+    if task.zca:
+        cache = os.path.join(config.output_path, 'cache')
+        normalize = functools.partial(
+            whitening.whiten, whitening=whitening.cached_whitening(data.train.x, cache))
+    return Data(data.train, data.test, normalize)
+
+
+def train_input(data, config):
+    """Batches ((images, labels), (images, poses)). Raises InputError naming --labels.
+
+    Labels are distributions [batch, classes]; --cutmix_alpha mixes them and their images.
+    6 * batch_size labelled images meet batch_size others in six poses each. An epoch of
+    labels // batch_size steps shows a labelled image six times on average.
+    """
+    task, place = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
+    labelled = labelled_subset(data.train, task.classes, config.labels, config.seed)
+    steps = _steps_per_epoch(config)
+    labelled = Split(data.normalize(labelled.x), labelled.y)
+    unlabelled = labelled if config.unlabeled == 'labeled' else Split(data.normalize(data.train.x), data.train.y)
+
+    def label(images, y, seed):
+        augment_seed, cutmix_seed = split_seed(seed, 2)
+        images = augment(images, augment_seed, task.flips)
+        return cutmix(images, tf.one_hot(y, task.classes), cutmix_seed, config.cutmix_alpha)
+
+    def pose(images, y, seed):
+        del y
+        posed, poses = six_poses(images)
+        return augment(posed, seed, flips=False), poses
+
+    together = POSES * config.batch_size
+    stream = pipeline.zip_streams(
+        pipeline.training_stream(_at_least(together * config.ranks, labelled), together,
+                                 config.seed, transform=label, **place),
+        pipeline.training_stream(unlabelled, config.batch_size, config.seed + 1,
+                                 transform=pose, **place))
+    return pipeline.as_input(stream._replace(batches=steps, size=config.labels))
+
+
+def test_input(data, config):
+    """Batches (copies of images, classes, weights)."""
+    def copy(images, y, seed):
+        return copies_for_test(images, seed, TASKS[config.task].flips), y
+    return pipeline.test_input(Split(data.normalize(data.test.x), data.test.y), config.batch_size, transform=copy,
+                               rank=config.rank, ranks=config.ranks)
+
+
+def augment(images, seed, flips):
+    """Each image shifted by up to 2 pixels, with `flips` mirrored or not, and noisy."""
+    shift_seed, flip_seed, noise_seed = split_seed(seed, 3)
+    images = shift(images, shift_seed)
+    return add_noise(flip(images, flip_seed) if flips else images, noise_seed)
+
+
+def _steps_per_epoch(config):
+    """At least one: labels that are fewer than the images of all ranks repeat within a step."""
+    return max(pipeline.steps_per_epoch(config.labels, config.batch_size) // config.ranks, 1)
+
+
+def _at_least(count, split):
+    """The split, repeated as a whole if it has fewer than `count` samples."""
+    if len(split.y) >= count:
+        return split
+    repeated = np.tile(np.arange(len(split.y)), -(-count // len(split.y)))
+    return Split(split.x[repeated], split.y[repeated])
 
 
 def model(batch, is_training, config, dropout):
@@ -73,16 +179,6 @@ def _correct(scores, classes):
     return tf.cast(tf.equal(tf.argmax(scores, 1, output_type=tf.int32), classes), tf.float32)
 
 
-def learning_rate(config, step, steps):
-    """Recipe.learning_rate: base_lr * (1 - step / steps) ** lr_decay_power."""
-    return tf.train.polynomial_decay(config.learning_rate, step, steps, 0., config.lr_decay_power)
-
-
-def nesterov(rate, config):
-    """Recipe.optimizer: stochastic gradient descent with Nesterov's momentum."""
-    return tf.train.MomentumOptimizer(rate, config.momentum, use_nesterov=True)
-
-
 def error_lines(means):
     """The vendor's line, and the error of the images as they are, which the vendor's evaluator also knows."""
     return ['classification error rate: %.4f' % (1 - means['accuracy']),
@@ -132,8 +228,8 @@ RECIPE = Recipe(
     train_input=train_input,
     test_input=test_input,
     model=model,
-    learning_rate=learning_rate,
-    optimizer=nesterov,
-    log=lambda config: Log(),
+    learning_rate=schedules.polynomial,
+    optimizer=optimizers.nesterov,
+    log=Log,
     hooks=lambda run: [Announce(run)],
     evaluation_lines=error_lines)

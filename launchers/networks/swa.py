@@ -1,10 +1,11 @@
-"""SWA: stochastic weight averaging of a small network on Gaussian blobs (contract.md sections 1 and 3).
+"""SWA: stochastic weight averaging of a small network on Gaussian blobs (docs/vendor-contract.md sections 1 and 3).
 
 The method is core/training/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
 """
 from core.log import say
-from core.recipe import Recipe, constant_learning_rate
+from core.recipe import Recipe
 from core.settings.config import NO_DATA
+from core.training import optimizers, schedules
 from data import pipeline
 from data.blobs import blobs
 from launchers.networks import classification
@@ -50,12 +51,11 @@ RECIPE = Recipe(
                   display_step=100, val_epoch=10, save_interval=10, data_path=NO_DATA,
                   # of 100 epochs the 75th, as the vendor's; a shorter run is averaged too
                   swa_start_epoch=0.75, swa_schedule='cyclic', swa_lr=1e-3, swa_lr2=3e-3, swa_freq=3),
-    cases=dict(full={}, performance={}),
     load=load,
     train_input=train_input,
     test_input=test_input,
-    model=classification.classifier(classification.without_dropout(mlp)),
-    learning_rate=constant_learning_rate,
-    optimizer=classification.momentum,
-    log=lambda config: Log(),
+    model=classification.classifier(mlp),
+    learning_rate=schedules.constant,
+    optimizer=optimizers.momentum,
+    log=Log,
     evaluation_lines=lambda means: [test_line(means)])

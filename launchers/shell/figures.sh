@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # From the log of a finished run to its figures: the case log, the file of losses and the Final block.
-# launchers/networks/<network>.sh says where the log of a network has each figure. The globals PLAN and LOGS are
-# explained in launch.sh. read_figures sets the global FIGURES:
+# launchers/networks/<network>.sh says where the log of a network has each figure; without such a file the log has
+# the neutral lines, which neutral_log.sh reads. The globals PLAN and LOGS are explained in launch.sh. read_figures
+# sets the global FIGURES:
 #   FIGURES      fps (images a second, all ranks together), step_time (seconds), accuracy (empty without one),
 #                losses (one a line), loss (the last of them)
 #
@@ -50,10 +51,16 @@ mean() {  # NUMBER...: a single number is printed unchanged
     }' "$@"
 }
 
+source_log_reader() {  # NETWORK: defines vendor_name, read_fps, read_step_time, read_losses, read_accuracy
+    local reader=$REPO_ROOT/launchers/networks/$1.sh
+    [[ -e $reader ]] || reader=$REPO_ROOT/launchers/shell/neutral_log.sh
+    # shellcheck source=launchers/networks/cspnet.sh
+    source "$reader"
+}
+
 report_figures() {  # SECONDS, of the whole training
     local case_name
-    # shellcheck source=launchers/networks/cspnet.sh
-    source "$REPO_ROOT/launchers/networks/${PLAN[network]}.sh"
+    source_log_reader "${PLAN[network]}"
     case_name=$(vendor_name)_bs${PLAN[batch_size]}_${RANK_SIZE}p_${PLAN[case_name]}
     read_figures
     printf '%s\n' "${FIGURES[losses]}" >"${PLAN[run_dir]}/${case_name}_loss.txt"

@@ -16,7 +16,7 @@ def bash(script, *arguments):
 def figures(network, log, batch_size=None):
     """-> (images a second, seconds a step, losses, accuracy) as the network's file reads them."""
     batch_size = batch_size or RECIPES[network].defaults['batch_size']
-    script = 'source "$0/launchers/networks/$1.sh"; "$2" "$3" "$4"'
+    script = 'source_log_reader "$1"; "$2" "$3" "$4"'
 
     def read(function):
         return bash(script, network, 'read_' + function, log, str(batch_size)).split()

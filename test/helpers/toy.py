@@ -4,6 +4,7 @@
 """
 import os
 import sys
+import types
 
 import numpy as np
 import tensorflow as tf
@@ -11,13 +12,13 @@ import tensorflow as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from core.log import say  # noqa: E402
-from core.recipe import Recipe, constant_learning_rate  # noqa: E402
+from core.recipe import Recipe  # noqa: E402
 from core.reporting.report import Listener  # noqa: E402
+from core.training import optimizers, schedules  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402
 from launchers import command, train  # noqa: E402
 from launchers.networks import classification  # noqa: E402
-from launchers.networks import registry as recipes  # noqa: E402
 from nets import layers  # noqa: E402
 
 TRAIN, TEST, BATCH = 80, 21, 8
@@ -62,21 +63,17 @@ class Log(Listener):
             say('test accuracy %.9g loss %.9g' % (report.evaluation['accuracy'], report.evaluation['loss']))
 
 
-def adam(learning_rate, config):
-    del config
-    return tf.train.AdamOptimizer(learning_rate)
-
-
 RECIPE = Recipe(
     defaults=dict(train_epochs=3, batch_size=BATCH, learning_rate=1e-2, weight_decay=1e-4, display_step=1,
                   val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
     load=load, train_input=train_input, test_input=test_input, model=classification.classifier(net),
-    learning_rate=constant_learning_rate, optimizer=adam, log=lambda config: Log())
+    learning_rate=schedules.constant, optimizer=optimizers.adam, log=Log)
 
-recipes.RECIPES['toy'] = RECIPE
-recipes.RECIPES['plain'] = RECIPE._replace(
-    model=classification.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9))
+# Two networks as if their files lay in launchers/networks/; their recipes are these modules' RECIPE.
+PLAIN = types.SimpleNamespace(__file__=__file__, RECIPE=RECIPE._replace(
+    model=classification.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9)))
+sys.modules.update({'launchers.networks.toy': sys.modules[__name__], 'launchers.networks.plain': PLAIN})
 
 
 def run(*flags, act=train.act, **environ):

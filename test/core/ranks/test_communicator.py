@@ -278,8 +278,7 @@ def test_npus_exchange_through_npu_bridge(npu_calls, monkeypatch, tmp_path, capf
     monkeypatch.setenv('RANK_SIZE', '2')
     monkeypatch.setenv('RANK_ID', '0')
     monkeypatch.setenv('JOB_ID', '10087')
-    recipe = toy.recipes.RECIPES['plain']._replace(split_strategy=(60, 19, 21))
-    monkeypatch.setitem(toy.recipes.RECIPES, 'plain', recipe)
+    monkeypatch.setattr(toy.PLAIN, 'RECIPE', toy.PLAIN.RECIPE._replace(split_strategy=(60, 19, 21)))
     flags = ['--network=plain', '--output_path=%s' % tmp_path]
     assert toy.run(*flags, '--train_steps=2', RANK_SIZE='2') == 0
     names = [call[0] for call in npu_calls]

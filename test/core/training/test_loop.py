@@ -14,7 +14,6 @@ from launching import HELPERS
 
 from core.ranks import rank_table
 from launchers import evaluate
-from launchers.networks import registry as recipes
 
 TOY = [sys.executable, os.path.join(HELPERS, 'toy.py')]
 
@@ -125,7 +124,7 @@ def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(tr
         def epoch(self, report):
             os.kill(os.getpid(), signal.SIGTERM)  # as in the middle of the last evaluation
             super().epoch(report)
-    monkeypatch.setitem(recipes.RECIPES, 'toy', toy.RECIPE._replace(log=lambda config: Log()))
+    monkeypatch.setattr(toy, 'RECIPE', toy.RECIPE._replace(log=Log))
     status, out, error = train('--train_epochs=1')
     assert (status, error.splitlines()[-1]) == (143, 'SIGTERM: stopped after step 10')
     assert 'test accuracy' in out and steps_saved(tmp_path / '0' / 'ckpt') == [10]
@@ -349,7 +348,7 @@ def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
 @pytest.mark.parametrize('average', [False, True])
 def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, monkeypatch, average):
     seeds = []
-    monkeypatch.setitem(recipes.RECIPES, 'toy', toy.RECIPE._replace(
+    monkeypatch.setattr(toy, 'RECIPE', toy.RECIPE._replace(
         test_input=lambda data, config: seeds.append(config.seed) or toy.test_input(data, config)))
     assert train('--seed=7', '--swa_start_epoch=1')[0] == 0
     path = os.path.join(str(tmp_path), '0', 'ckpt', 'swa' if average else '')

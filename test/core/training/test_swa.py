@@ -191,7 +191,7 @@ def test_the_blobs_are_learned_and_averaged(tmp_path, capfd):
 
 
 def test_the_launcher_reads_what_the_recipe_writes(tmp_path, capfd):
-    lines = RECIPES['swa'].log(None)
+    lines = RECIPES['swa'].log()
     lines.epoch_start(99, 100)
     lines.epoch(REPORT)
     lines.average({'accuracy': .91234})

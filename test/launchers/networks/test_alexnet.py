@@ -106,7 +106,7 @@ def rates(accuracies):
     """The learning rate after each of the epochs with these training accuracies."""
     clock = SimpleNamespace(steps_per_epoch=1, passed=lambda interval: True)
     with tf.Graph().as_default(), tf.Session() as sess:
-        rate = schedules.learning_rate(SimpleNamespace(learning_rate=1.), None, None)
+        rate = schedules.plateau(SimpleNamespace(learning_rate=1.), None, None)
         hook = schedules.FallOnPlateau(SimpleNamespace(
             clock=clock, step=SimpleNamespace(means={'accuracy': tf.constant(0.)})))
         hook.begin()
@@ -140,7 +140,7 @@ def test_the_kernels_stand_in_6_rows_of_16_on_one_scale():
 @pytest.fixture
 def log(capfd):
     """The lines of a run whose second epoch ends 460 steps after `REPORT`."""
-    lines = alexnet.RECIPE.log(None)
+    lines = alexnet.RECIPE.log()
     lines.step(REPORT)
     lines.step(REPORT._replace(step=21))
     lines.step(REPORT._replace(step=480, epoch=1, values=dict(REPORT.values, cross_entropy=.25)))

@@ -17,7 +17,7 @@ REPORT = Report(step=1000, steps=3910, epoch=1, steps_per_epoch=782, batch_size=
 @pytest.fixture
 def log(capfd):
     """The lines of a run whose last step and epoch is `REPORT`'s."""
-    lines = cspnet.RECIPE.log(None)
+    lines = cspnet.RECIPE.log()
     lines.epoch_start(0, 5)
     lines.step(REPORT)
     lines.epoch(REPORT)

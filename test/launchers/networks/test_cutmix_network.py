@@ -87,7 +87,7 @@ def test_the_recipe_is_the_vendors():
 
 
 def test_the_lines_are_the_vendors_and_the_launcher_reads_them(tmp_path, capfd):
-    lines = RECIPES['cutmix'].log(None)
+    lines = RECIPES['cutmix'].log()
     lines.epoch_start(0, 2)
     lines.step(REPORT)
     lines.epoch(REPORT._replace(step=60, evaluation={'loss': 1.5432, 'accuracy': .4567}))
@@ -105,7 +105,7 @@ def test_the_lines_are_the_vendors_and_the_launcher_reads_them(tmp_path, capfd):
 
 
 def test_a_run_resumed_in_between_counts_its_windows_from_there(capfd):
-    lines = RECIPES['cutmix'].log(None)
+    lines = RECIPES['cutmix'].log()
     lines.step(REPORT._replace(first_step=25))
     assert capfd.readouterr().out.endswith('640.00 examples/second between steps 25 and 50\n')
 

@@ -1,64 +1,42 @@
-"""A network is added by the four steps that README.md lists, and by nothing else."""
+"""A CIFAR-shaped classifier is added as the section "Add a network" of README.md says, and by nothing else."""
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 from launching import ROOT
 
-NET = '''
-import tensorflow as tf
-
-from nets import layers
+MOST_LINES = 25
 
 
-def tiny(images, is_training):
-    with tf.variable_scope('tiny', reuse=tf.AUTO_REUSE):
-        x = tf.nn.relu(layers.batch_norm(layers.conv2d(images, 8, 3, 4), is_training))
-        return layers.dense(layers.global_average_pool(x), 10)
-'''
-
-RECIPE = '''
-from core.recipe import Recipe, constant_learning_rate
-from launchers.networks import cifar10
-from launchers.networks import cspnet
-from launchers.networks import classification
-from nets.tiny import tiny
-
-RECIPE = Recipe(
-    defaults=dict(train_epochs=9, batch_size=32, learning_rate=.05, momentum=.9, weight_decay=1e-4,
-                  display_step=10, val_epoch=1, cutmix_alpha=0., eval_static=False),
-    cases=dict(full={}, performance=dict(train_epochs=2)),
-    load=cifar10.load,
-    train_input=cifar10.train_input,
-    test_input=cifar10.test_input,
-    model=classification.classifier(classification.without_dropout(tiny)),
-    learning_rate=constant_learning_rate,
-    optimizer=classification.momentum,
-    log=cspnet.RECIPE.log)
-'''
+def files_of_the_section():
+    """{path: content} of the code blocks in the section; the first line of each is a comment with its path."""
+    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as page:
+        section = page.read().split('\n## Add a network\n')[1].split('\n## ')[0]
+    return dict((block.split()[1], block) for block in re.findall(r'```python\n(.*?)```', section, re.DOTALL))
 
 
-def test_a_network_is_added_by_a_net_a_recipe_a_row_and_a_shell_file(tmp_path):
+def test_a_network_is_two_files_of_at_most_25_lines_together_that_train_and_are_evaluated(tmp_path):
+    files = files_of_the_section()
+    assert sorted(files) == ['launchers/networks/mynet.py', 'nets/mynet.py']
+    assert sum(len(content.splitlines()) for content in files.values()) <= MOST_LINES
     tree = tmp_path / 'copy'
     for name in ('core', 'data', 'launchers', 'nets', 'test'):
         shutil.copytree(os.path.join(ROOT, name), str(tree / name))
-    (tree / 'nets' / 'tiny.py').write_text(NET)
-    (tree / 'launchers' / 'networks' / 'tiny.py').write_text(RECIPE)
-    recipes = tree / 'launchers' / 'networks' / 'registry.py'
-    recipes.write_text(recipes.read_text()
-                       .replace('import alexnet', 'import tiny, alexnet')
-                       .replace('RECIPES = {', "RECIPES = {\n    'tiny': tiny.RECIPE,"))
-    shell = (tree / 'launchers' / 'networks' / 'cspnet.sh').read_text()
-    (tree / 'launchers' / 'networks' / 'tiny.sh').write_text(shell.replace('CSPNet_ID0840_for_TensorFlow', 'Tiny'))
+    for path, content in files.items():
+        (tree / path).write_text(content)
 
-    run = subprocess.run(
-        ['bash', str(tree / 'test' / 'train_performance_1p.sh'), '--network=tiny'], cwd=str(tmp_path),
-        env=dict(os.environ, PYTHON=sys.executable, ASCEND_DEVICE_ID='0'), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, universal_newlines=True)
-    assert run.returncode == 0, run.stderr
-    assert 'Final Performance images/sec : ' in run.stdout
-    case = (tree / 'output' / '0' / 'Tiny_bs32_1p_perf.log').read_text()
-    assert 'CaseName = Tiny_bs32_1p_perf\n' in case
+    def run(*command):
+        return subprocess.run(command, cwd=str(tree), env=dict(os.environ, PYTHON=sys.executable, ASCEND_DEVICE_ID='0'),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+    launched = run('bash', 'test/train_performance_1p.sh', '--network=mynet', '--train_epochs=3')
+    assert launched.returncode == 0, launched.stderr
+    assert 'Final Performance images/sec : ' in launched.stdout
+    case = (tree / 'output' / '0' / 'mynet_bs64_1p_perf.log').read_text()
+    assert 'Network = mynet\n' in case and 'CaseName = mynet_bs64_1p_perf\n' in case
     accuracy = float(case.split('TrainAccuracy = ')[1].split()[0])
     assert accuracy > .3, 'chance is 0.1'
+    evaluated = run(sys.executable, '-m', 'launchers.evaluate', '--network=mynet', '--data_path=synthetic')
+    assert evaluated.stdout.splitlines()[-1] == 'Top-1: %.4f' % accuracy, evaluated.stderr

@@ -9,10 +9,11 @@ from log_reading import figures
 
 from core.errors import InputError
 from core.settings import config, flags
+from core.training import schedules
 from data import whitening
 from data.dataset import Split
 from launchers import command, evaluate, train
-from launchers.networks import sesemi, sesemi_data
+from launchers.networks import sesemi
 from launchers.networks.registry import RECIPES
 from nets import layers
 
@@ -29,7 +30,7 @@ def identity(x, *_):
 
 def build_model(settled, dropout=identity):
     """The Outputs for two images a head, as a training step sees them."""
-    images, classes = tf.zeros([2, 32, 32, 3]), sesemi_data.TASKS[settled.task].classes
+    images, classes = tf.zeros([2, 32, 32, 3]), sesemi.TASKS[settled.task].classes
     labelled, posed = (images, tf.zeros([2, classes])), (images, tf.zeros([2], tf.int32))
     return sesemi.model((labelled, posed), True, settled, dropout)
 
@@ -115,7 +116,7 @@ def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
 def test_the_learning_rate_falls_polynomially_to_zero(power):
     with tf.Graph().as_default(), tf.Session() as sess:
         step = tf.placeholder(tf.int64, [])
-        rate = sesemi.learning_rate(settle('--base_lr=0.1', '--lr_decay_power=%s' % power), step, 40)
+        rate = schedules.polynomial(settle('--base_lr=0.1', '--lr_decay_power=%s' % power), step, 40)
         assert [sess.run(rate, {step: t}) for t in (0, 10, 39)] == pytest.approx(
             [0.1 * (1 - t / 40) ** power for t in (0, 10, 39)], rel=1e-5)
 
@@ -128,12 +129,12 @@ def numbered(count):
 
 @pytest.mark.parametrize('labels', [12, 48])
 def test_an_epoch_shows_each_labelled_image_six_times_and_others_in_six_poses(labels, monkeypatch):
-    monkeypatch.setattr(sesemi_data, 'augment', lambda images, seed, flips: images)
+    monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
     settled = settle('--labels=%d' % labels, '--batch_size=4')
-    data = sesemi_data.Data(numbered(200), numbered(4), identity)
-    monkeypatch.setattr(sesemi_data, 'labelled_subset', lambda *_: numbered(labels))
+    data = sesemi.Data(numbered(200), numbered(4), identity)
+    monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(labels))
     with tf.Graph().as_default(), tf.Session() as sess:
-        train_input = sesemi_data.train_input(data, settled)
+        train_input = sesemi.train_input(data, settled)
         train_input.initialize(sess)
         batches = [sess.run(train_input.batch) for _ in range(train_input.batches)]
         train_input.initialize(sess, 2)
@@ -151,8 +152,8 @@ def test_an_epoch_of_fewer_labels_than_the_ranks_take_in_a_step_is_one_step():
     settled = settle()._replace(ranks=8, rank=7)
     assert settled.labels < settled.ranks * settled.batch_size
     with tf.Graph().as_default():
-        data = sesemi_data.Data(numbered(200), numbered(4), identity)
-        assert sesemi_data.train_input(data, settled).batches == 1
+        data = sesemi.Data(numbered(200), numbered(4), identity)
+        assert sesemi.train_input(data, settled).batches == 1
 
 
 def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, monkeypatch):
@@ -160,19 +161,19 @@ def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, mo
     monkeypatch.setattr(whitening, 'fit_whitening', lambda images: fitted.append(len(images)) or whitening.Whitening(
         np.zeros(3072, np.float32), np.eye(3072, dtype=np.float32)))
     settled = settle('--output_path=%s' % tmp_path)
-    data = sesemi_data.load(settled)
+    data = sesemi.load(settled)
     assert fitted == [len(data.train.y)]
-    assert sesemi_data.load(settled).train.x.shape == data.train.x.shape
+    assert sesemi.load(settled).train.x.shape == data.train.x.shape
     assert len(fitted) == 1 and len(os.listdir(str(tmp_path / 'cache'))) == 1
 
 
 def streams_of(settled, monkeypatch):
     """The Splits that the two heads' images are drawn from."""
-    splits, real = [], sesemi_data.pipeline.training_stream
-    monkeypatch.setattr(sesemi_data.pipeline, 'training_stream',
+    splits, real = [], sesemi.pipeline.training_stream
+    monkeypatch.setattr(sesemi.pipeline, 'training_stream',
                         lambda split, *args, **named: splits.append(split) or real(split, *args, **named))
     with tf.Graph().as_default():
-        sesemi_data.train_input(sesemi_data.load(settled), settled)
+        sesemi.train_input(sesemi.load(settled), settled)
     monkeypatch.undo()
     return splits
 
@@ -185,11 +186,11 @@ def test_the_labelled_part_is_stratified_and_the_other_head_sees_all_unless_told
 
 
 def test_cutmix_mixes_the_labelled_images_and_their_labels(monkeypatch):
-    monkeypatch.setattr(sesemi_data, 'augment', lambda images, seed, flips: images)
-    monkeypatch.setattr(sesemi_data, 'labelled_subset', lambda *_: numbered(48))
+    monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
+    monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(48))
     settled = settle('--labels=48', '--batch_size=4', '--cutmix_alpha=1')
     with tf.Graph().as_default(), tf.Session() as sess:
-        train_input = sesemi_data.train_input(sesemi_data.Data(numbered(200), numbered(4), identity), settled)
+        train_input = sesemi.train_input(sesemi.Data(numbered(200), numbered(4), identity), settled)
         train_input.initialize(sess)
         (images, labels), (_, poses) = sess.run(train_input.batch)
     mixed = images.reshape(len(images), -1).std(axis=1) > 0
@@ -249,7 +250,7 @@ def test_bad_input_is_refused_by_name(arguments, words, tmp_path, capfd):
 def test_a_wrong_mat_file_is_refused_by_name(content, words, tmp_path):
     (tmp_path / 'train_32x32.mat').write_bytes(content)
     with pytest.raises(InputError, match='train_32x32.mat: .*' + words):
-        sesemi_data.load(settle('--task=svhn', '--data_path=%s' % tmp_path))
+        sesemi.load(settle('--task=svhn', '--data_path=%s' % tmp_path))
 
 
 def test_the_vendors_spellings_are_accepted(tmp_path):

@@ -1,0 +1,87 @@
+"""Data sets of real images for tests, in the forms that users have: crops of the photographs in scikit-image's wheel.
+
+    python test/helpers/photographs.py cifar10 DIRECTORY [TRAIN TEST]      pickles, in DIRECTORY
+    python test/helpers/photographs.py cats-dogs DIRECTORY [FILES]         JPEG files, in DIRECTORY
+
+The class of a crop is the photograph that it comes from. Strips of a photograph are for training and for tests by
+turns, so that no pixel is in both. $PHOTOGRAPHS names the directory of the package (test/run_tests.sh sets it).
+"""
+import os
+import pickle
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+CLASSES = ('astronaut.png', 'brick.png', 'chelsea.png', 'coffee.png', 'grass.png', 'gravel.png',
+           'hubble_deep_field.jpg', 'ihc.png', 'motorcycle_left.png', 'rocket.jpg')
+# Of the two-class data set: chelsea is a cat; nobody minds that the others are none.
+CATS = ('chelsea.png', 'coffee.png', 'brick.png')
+DOGS = ('motorcycle_left.png', 'astronaut.png', 'grass.png')
+STRIP = 64       # pixels, of a photograph's width
+
+
+def read(names):
+    """The photographs as uint8 [height, width, 3]."""
+    folder = os.path.join(os.environ['PHOTOGRAPHS'], 'skimage', 'data')
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        content = tf.placeholder(tf.string, [])
+        image = tf.image.decode_image(content, channels=3)
+        found = []
+        for name in names:
+            with open(os.path.join(folder, name), 'rb') as file:
+                found.append(session.run(image, {content: file.read()}))
+        return found
+
+
+def crops(photograph, count, size, odd, random):
+    """`count` crops [size, size, 3], each within one strip: an even one, or with `odd` an odd one."""
+    height, width, _ = photograph.shape
+    firsts = np.arange(STRIP if odd else 0, width - STRIP + 1, 2 * STRIP)
+    rows = random.randint(0, height - size + 1, count)
+    columns = random.choice(firsts, count) + random.randint(0, STRIP - size + 1, count)
+    return np.stack([photograph[row:row + size, column:column + size] for row, column in zip(rows, columns)])
+
+
+def labelled_crops(count, odd, seed):
+    """(uint8 [count, 32, 32, 3], labels [count]) in random order, as many of each class."""
+    random = np.random.RandomState(seed)
+    each = count // len(CLASSES)
+    images = np.concatenate([crops(photograph, each, 32, odd, random) for photograph in read(CLASSES)])
+    labels = np.repeat(np.arange(len(CLASSES)), each)
+    order = random.permutation(len(labels))
+    return images[order], labels[order]
+
+
+def write_cifar10(folder, train, test, seed=0):
+    """Writes CIFAR-10's pickles with `train` and `test` crops into `folder`."""
+    os.makedirs(str(folder), exist_ok=True)
+    images, labels = labelled_crops(train, False, seed)
+    batches = [('data_batch_%d' % (1 + part), slice(part, None, 5)) for part in range(5)]
+    contents = [(name, images[rows], labels[rows]) for name, rows in batches]
+    for name, x, y in contents + [('test_batch',) + labelled_crops(test, True, seed + 1)]:
+        rows = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        with open(os.path.join(str(folder), name), 'wb') as file:
+            pickle.dump({'data': np.ascontiguousarray(rows), 'labels': y.tolist()}, file, protocol=2)
+
+
+def write_cats_dogs(folder, count, size=160, seed=0):
+    """Writes `count` JPEG files cat.N.jpg and dog.N.jpg, crops [size, size], into `folder`."""
+    os.makedirs(str(folder), exist_ok=True)
+    random = np.random.RandomState(seed)
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        image = tf.placeholder(tf.uint8, [size, size, 3])
+        jpeg = tf.image.encode_jpeg(image)
+        for kind, names in (('cat', CATS), ('dog', DOGS)):
+            photographs = read(names)
+            for number in range(count // 2):
+                photograph = photographs[number % len(photographs)]
+                row, column = (random.randint(side - size + 1) for side in photograph.shape[:2])
+                content = session.run(jpeg, {image: photograph[row:row + size, column:column + size]})
+                with open(os.path.join(str(folder), '%s.%d.jpg' % (kind, number)), 'wb') as file:
+                    file.write(content)
+
+
+if __name__ == '__main__':
+    write = {'cifar10': write_cifar10, 'cats-dogs': write_cats_dogs}[sys.argv[1]]
+    write(sys.argv[2], *map(int, sys.argv[3:]))
