@@ -24,7 +24,7 @@ def top_1(means: Dict[str, float]) -> List[str]:
 
 
 class Recipe(NamedTuple):
-    """One network's training. Its functions read a parameter as config.NAME, and hyper-parameters must be in `defaults`.
+    """One network's training. Its functions read a parameter as config.NAME; hyper-parameters must be in `defaults`.
 
     launchers/networks/registry.py refuses a recipe that reads a hyper-parameter which its defaults lack.
     """

@@ -83,4 +83,3 @@ def test_the_user_sees_one_line_before_anything_is_done(monkeypatch, tmp_path, c
     assert command.run(train.act, ['--network=my', '--output_path=%s' % tmp_path, '--case=performance'], {}) == 2
     assert capfd.readouterr().err.startswith('launchers.networks.my: the defaults of RECIPE lack lr_decay_power, ')
     assert not list(tmp_path.iterdir())
-
