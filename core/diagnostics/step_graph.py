@@ -1,0 +1,101 @@
+"""What a training step computes: its operators in graph order, and the way to run a step twice from one state."""
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import InputError
+
+_NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
+_SHARE_MEMORY = frozenset(('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'StopGradient'))
+
+
+def operators(targets: Sequence[tf.Operation]) -> List[tf.Operation]:
+    """The operators that a run of the `targets` executes, in an order of computation."""
+    seen, open_ops = set(), list(targets)
+    while open_ops:
+        op = open_ops.pop()
+        if op not in seen:
+            seen.add(op)
+            open_ops += [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return [op for op in targets[0].graph.get_operations() if op in seen]
+
+
+def with_values(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
+    """Those of `ops` whose outputs a session can fetch: not control flow, not handles, not text."""
+    return [op for op in ops if op.outputs and all(
+        tensor.dtype.base_dtype not in _NO_VALUES and op.graph.is_fetchable(tensor) for tensor in op.outputs)]
+
+
+def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:
+    """Those of `ops` that --dump_layer names: operator names, separated by spaces; all where it is ''.
+
+    Raises InputError for a name that no operator has.
+    """
+    wanted = layers.split()
+    known = {op.name for op in ops}
+    for name in wanted:
+        if name not in known:
+            raise InputError('--dump_layer: a training step has no operator %s; the names are those of the graph'
+                             % name)
+    return [op for op in ops if op.name in wanted] if wanted else list(ops)
+
+
+def line_of(op: tf.Operation) -> str:
+    """FILE:LINE of the Python statement outside TensorFlow that made an operator, or the one it is the gradient of."""
+    made = op
+    while made._original_op is not None:
+        made = made._original_op
+    for frame in reversed(made.traceback):
+        if 'tensorflow_core' not in frame[0] and 'tensorflow/python' not in frame[0]:
+            return '%s:%d' % (frame[0], frame[1])
+    return 'unknown'
+
+
+class Replay:
+    """Runs a training step again from the state that it started from.
+
+    A batch and every random draw are a function of the seed and the step, so the variables and the position of the
+    input are the whole state.
+    """
+
+    def __init__(self, train_input: Any):
+        self._input = train_input
+        self._variables = tf.global_variables() + tf.local_variables()
+        self._values = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in self._variables]
+        self._restore = tf.group(*[tf.assign(v, value, validate_shape=False)
+                                   for v, value in zip(self._variables, self._values)])
+
+    def state(self, session: tf.Session) -> List[np.ndarray]:
+        """The values of all variables now."""
+        return session.run(self._variables)
+
+    def go_back(self, session: tf.Session, state: List[np.ndarray], step: int) -> None:
+        """Makes `state` the variables' values again, and the batch of `step` the next one."""
+        session.run(self._restore, dict(zip(self._values, state)))
+        self._input.initialize(session, step)
+
+
+def fetches(ops: Sequence[tf.Operation]) -> Dict[str, List[tf.Tensor]]:
+    """{operator's name: its outputs}, as a session takes it."""
+    return {op.name: list(op.outputs) for op in ops}
+
+
+def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
+    """Those of `ops` whose outputs lie in the memory of a variable.
+
+    Fetched beside a training step, their values could be those before or after the update; fetch them before it.
+    """
+    sharing, tensors = [], set()
+    for op in ops:
+        reads = any(tensor.dtype._is_ref_dtype or tensor in tensors for tensor in op.inputs)
+        if op.type in ('VariableV2', 'Variable') or (op.type in _SHARE_MEMORY and reads):
+            sharing.append(op)
+            tensors.update(op.outputs)
+    return sharing
+
+
+def computed(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
+    """Those of `ops` that compute values of their own, neither reading nor writing a variable in place."""
+    sharing = set(of_variables(ops))
+    return [op for op in ops if op not in sharing and not any(tensor.dtype._is_ref_dtype for tensor in op.outputs)]
