@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
-from core.diagnostics import dump_files, overflow_files, overflow_search, random_errors, tensor_dump
+from core.diagnostics import (dump_files, operator_profile, overflow_files, overflow_search, random_errors,
+                              tensor_dump)
 from core.diagnostics.tensor_dump import Request
 from core.errors import InputError
 
@@ -149,3 +150,27 @@ def test_the_operator_that_differs_between_two_runs_is_named(training, train, ca
     train(run, random_errors.RepeatStep(run, 1))
     out = capfd.readouterr().out
     assert 'step 1, run twice, first differs in ' in out and ('(PyFunc)' in out or '(Mul)' in out)
+
+
+def test_a_profile_of_chosen_steps_has_their_operators_and_the_log_has_the_largest(training, train, tmp_path, capfd):
+    run = training()
+    _, weights = train(run, operator_profile.Profile(run.clock, str(tmp_path), 1, 2, 2, 0))
+    out = capfd.readouterr().out
+    folder, = glob.glob(os.path.join(str(tmp_path), 'PROF_*', 'mindstudio_profiler_output'))
+    names = sorted(name.rpartition('_')[0] for name in os.listdir(folder))
+    assert names == ['msprof', 'op_statistic', 'op_summary', 'step_trace']
+    with open(glob.glob(os.path.join(folder, 'op_summary_*.csv'))[0]) as file:
+        operators = list(csv.DictReader(file))
+    assert {'net/MatMul', 'net/scaled'} <= {row['Op Name'] for row in operators}
+    assert {row['OP Type'] for row in operators if row['Op Name'] == 'net/MatMul'} == {'MatMul'}
+    with open(glob.glob(os.path.join(folder, 'step_trace_*.csv'))[0]) as file:
+        assert [row['Iteration ID'] for row in csv.DictReader(file)] == ['1', '2']
+    assert 'Profile of 2 steps: ' in out and 'images/s with profiling' in out
+    assert 'Profile: of a step input waiting ' in out and len([line for line in out.splitlines() if '%' in line]) <= 10
+    np.testing.assert_array_equal(weights, train(training())[1])
+
+
+def test_a_run_shorter_than_the_profiled_steps_still_leaves_its_profile(training, train, tmp_path):
+    run = training()
+    train(run, operator_profile.Profile(run.clock, str(tmp_path), 2, 100, 2, 0))
+    assert glob.glob(os.path.join(str(tmp_path), 'PROF_*', 'mindstudio_profiler_output', 'op_summary_*.csv'))
