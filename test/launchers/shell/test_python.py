@@ -31,7 +31,20 @@ elif [[ $* == *requirements.txt* ]]; then
     echo "pip says: line 1"
     [[ -z $STUB_PIP_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
     exit ${{STUB_PIP_STATUS:-0}}
+elif [[ $* == *uv==* ]]; then
+    [[ -n $STUB_PYPI ]] || exit 1
+    cp "$STUB_PYPI" "${{0%/*}}/uv"
 fi
+'''
+# uv and conda: the directory that they make is the last word, or the one behind --prefix
+DOWNLOADER = '''#!/bin/bash
+echo "{name} $*" >>"{calls}"
+[[ {works} == 1 ]] || {{ echo "{name} says: no network"; exit 1; }}
+words=$* dir=${{!#}}
+[[ $words != *--prefix* ]] || {{ dir=${{words#*--prefix }}; dir=${{dir% --channel*}}; }}
+mkdir -p "$dir/bin"
+cp "{python37}" "$dir/bin/python"
+[[ -z $STUB_DOWNLOAD_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
 '''
 
 
@@ -52,6 +65,14 @@ class Machine:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(STUB.format(no_tensorflow=int(not tensorflow), not_37=int(not is_37),
                                     calls=self.calls))
+        path.chmod(0o755)
+        return path
+
+    def add_downloader(self, path, works=True):
+        """A stand-in for uv, conda, ...: makes a directory with a stub of Python 3.7."""
+        python37 = self.add_python(self.home / 'python3.7 of a downloader')
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(DOWNLOADER.format(name=path.name, calls=self.calls, works=int(works), python37=python37))
         path.chmod(0o755)
         return path
 
@@ -132,12 +153,80 @@ def test_python_37_is_found_under_any_of_its_names(machine):
     assert machine.set_ups() == 3
 
 
-@pytest.mark.skipif(bool(glob.glob('/usr/local/python3.7*')), reason='this machine always has one')
-def test_without_python_37_one_line_says_what_to_install(machine):
+no_python37_of_its_own = pytest.mark.skipif(bool(glob.glob('/usr/local/python3.7*')),
+                                            reason='this machine always has a Python 3.7')
+DOWNLOADS = 'no Python 3.7 on this machine: %s downloads one\n'
+UV = 'uv (uv venv --python 3.7)'
+PYPI = 'uv 0.6.17 from PyPI (uv venv --python 3.7)'
+
+
+@no_python37_of_its_own
+def test_without_python_37_and_a_network_the_last_line_says_all_ways_to_get_one(machine):
+    machine.add_failing_shim('python3.7')
     machine.add_python(machine.bin / 'python3', is_37=False)
+    machine.add_downloader(machine.bin / 'uv', works=False)
+    machine.add_downloader(machine.bin / 'micromamba', works=False)
     status, _, stderr = machine.find_python()
-    assert status == 1 and stderr.startswith('no Python 3.7 found: install it')
-    assert stderr.count('\n') == 1 and not (machine.repo / '.venv').exists()
+    assert status == 1 and not (machine.repo / '.venv' / '.complete').exists()
+    assert stderr.startswith('setting up %s/.venv: once, a minute or two\n' % machine.repo)
+    assert DOWNLOADS % UV in stderr and DOWNLOADS % PYPI in stderr and 'micromamba says: no network\n' in stderr
+    last = stderr.splitlines()[-1]
+    assert last.startswith('no Python 3.7 found, and none could be downloaded.')
+    for way in ('pyenv install 3.7', 'python3.7-venv', 'conda create', 'uv,', 'micromamba', 'HTTPS_PROXY', 'PYTHON to'):
+        assert way in last
+
+
+@no_python37_of_its_own
+def test_without_python_37_uv_gets_one_and_that_is_said(machine):
+    machine.add_failing_shim('python3')
+    machine.add_failing_shim('python3.7')
+    machine.add_downloader(machine.bin / 'uv')
+    machine.add_downloader(machine.bin / 'conda')
+    status, python, stderr = machine.find_python()
+    assert (status, python) == (0, machine.venv_python)
+    assert stderr == 'setting up %s/.venv: once, a minute or two\n' % machine.repo + DOWNLOADS % UV
+    assert machine.calls.read_text().splitlines()[0] == 'uv venv --seed --python 3.7 %s/.venv' % machine.repo
+    assert machine.find_python() == (0, machine.venv_python, '')
+    assert 'conda' not in machine.calls.read_text()
+
+
+@no_python37_of_its_own
+def test_a_uv_that_has_no_python_37_any_more_gives_way_to_uv_of_pypi(machine):
+    machine.add_python(machine.bin / 'python3', is_37=False)
+    machine.add_downloader(machine.bin / 'uv', works=False)
+    old_uv = machine.add_downloader(machine.home / 'pypi' / 'uv')
+    status, python, stderr = machine.find_python(STUB_PYPI=str(old_uv))
+    assert (status, python) == (0, machine.venv_python)
+    assert DOWNLOADS % UV + DOWNLOADS % PYPI in stderr
+    assert 'pip install --quiet uv==0.6.17' in machine.calls.read_text()
+    assert not (machine.repo / '.venv.uv').exists()
+
+
+@no_python37_of_its_own
+@pytest.mark.parametrize('name', ['conda', 'mamba', 'micromamba'])
+def test_without_uv_conda_gets_python_37(machine, name):
+    machine.add_downloader(machine.bin / name)
+    status, python, stderr = machine.find_python()
+    assert (status, python) == (0, machine.venv_python)
+    assert DOWNLOADS % ('%s (%s create python=3.7)' % (name, name)) in stderr
+
+
+def test_an_existing_python_37_comes_before_any_download(machine):
+    machine.add_downloader(machine.bin / 'uv')
+    machine.add_python(machine.home / '.local/share/uv/python/cpython-3.7.9-linux-x86_64-gnu/bin/python3.7')
+    assert machine.find_python()[:2] == (0, machine.venv_python)
+    assert machine.set_ups() == 1 and 'uv' not in machine.calls.read_text().replace('.local/share/uv', '')
+
+
+@no_python37_of_its_own
+def test_an_interrupted_download_is_done_again(machine):
+    machine.add_downloader(machine.bin / 'uv')
+    process = machine.start(STUB_DOWNLOAD_WAITS='1')
+    until(machine.calls.with_name('calls.waiting').exists)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert machine.find_python()[:2] == (0, machine.venv_python)
+    assert machine.calls.read_text().count('uv venv --seed') == 2
 
 
 def test_new_requirements_rebuild_the_venv(machine):
