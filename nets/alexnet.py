@@ -1,12 +1,14 @@
 """AlexNet (Krizhevsky, Sutskever and Hinton, NIPS 2012) in its two towers, as in the paper's figure 2.
 
-A tower is what the paper put on one GPU. Layers 2, 4 and 5 see the maps of their own tower only; layer 3
-and the fully-connected layers see both. As in the vendor's variant the second fully-connected layer has
-1000 units, the last one two. Differences from the vendor's, each as in the paper:
+A tower is what the paper put on one GPU. Layers 2, 4 and 5 see only the maps of their own tower; layer 3 and the
+fully-connected layers see the maps of both. As in the vendor's variant the second fully-connected layer has 1000
+units and the last one two. Differences from the vendor's, each as in the paper:
 - ReLU comes before the response normalisation, not after the pooling.
 - n = 5 neighbouring maps normalise each other; the vendor gives TensorFlow the 5 as a radius, 11 maps.
 - The last layer's biases start from 0.
 """
+from typing import Callable
+
 import tensorflow as tf
 
 from nets.layers import conv2d, dense
@@ -23,10 +25,10 @@ NEIGHBOURS, BIAS, ALPHA, BETA = 5, 2., 1e-4, 0.75  # the paper's n, k, alpha and
 GAUSSIAN = tf.random_normal_initializer(0, 0.01)
 
 
-def alexnet(images, dropout, classes=2):
+def alexnet(images: tf.Tensor, dropout: Callable[[tf.Tensor], tf.Tensor], classes: int = 2) -> tf.Tensor:
     """Logits [n, classes] of centred images [n, 227, 227, 3].
 
-    dropout: function applied to the output of each hidden fully-connected layer.
+    dropout(x) is applied to the output of each hidden fully-connected layer.
     """
     with tf.variable_scope('alexnet', reuse=tf.AUTO_REUSE):
         towers = [images]
@@ -40,7 +42,7 @@ def alexnet(images, dropout, classes=2):
         return _dense(x, classes, bias=0)
 
 
-def first_kernels():
+def first_kernels() -> tf.Variable:
     """The kernels of layer 1, [11, 11, 3, 96]; alexnet() must have been called."""
     filters, size = LAYERS[0][:2]
     with tf.variable_scope('alexnet/conv1', reuse=True):

@@ -1,15 +1,17 @@
 """CSPDarknet53 for 32x32 images (Wang et al., CSPNet, CVPR Workshops 2020, arXiv 1911.11929).
 
-Darknet-53 made cross-stage partial: two 1x1 convolutions give each stage's maps two halves, one
-goes through the residual blocks, both are concatenated and fused. As in the authors' Darknet
-configuration the first stage's halves keep the full width, a 1x1 convolution ends each stage's
-blocks (the paper's partial transition), and every convolution but the head's is
-convolution, batch norm, activation. Differences:
-- Paper: 224x224 images and leaky ReLU; here, as the vendor's, 32x32 and Mish. The five
-  down-samplings end at 1x1, so the head averages over one position.
-- Vendor: normalises over the batch axis alone and tests on batch statistics; here batch norm has
-  learned scale and offset and tests on moving averages, so a single image is classified alike
-  alone and in a batch.
+Darknet-53 made cross-stage partial: in each stage two 1x1 convolutions make two halves of the maps; one half goes
+through the residual blocks, then both are concatenated and fused. As in the authors' Darknet configuration the halves
+of the first stage keep the full width, a 1x1 convolution ends the blocks of each stage (the partial transition of the
+paper), and every convolution is followed by batch norm and activation. Differences:
+- Paper: 224x224 images and leaky ReLU; here, as the vendor's, 32x32 and Mish. The five down-samplings end at 1x1, so
+  the head averages over one position.
+- Paper: does not say how the kernels start, and trains at 0.1; here, as the vendor's, they are drawn from a truncated
+  normal distribution of standard deviation 0.01, to which the vendor's learning rate of 1e-3 belongs: behind each
+  kernel w comes batch norm, so that a step turns w by learning_rate / |w|^2, and He's initialisation makes |w|^2 17
+  times as large over the whole network.
+- Vendor: normalises over the batch axis alone and tests on batch statistics; here batch norm has learned scale and
+  offset and tests on moving averages, so that an image is classified alike alone and in a batch.
 """
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from nets.layers import batch_norm, conv2d, dense, global_average_pool, mish
 
 
 class Stage(NamedTuple):
-    """A row of the network's table, widths in channels."""
+    """A row of the table of stages; widths in channels."""
     width: int
     blocks: int
     half: int
@@ -33,11 +35,14 @@ STAGES = [Stage(64, 1, 64, 32),
           Stage(1024, 4, 512, 512)]
 
 
-def cspdarknet53(images, is_training, classes=10):
-    """Logits [n, classes] of normalised images [n, 32, 32, 3]; is_training is a Python bool."""
+INITIAL = tf.truncated_normal_initializer(stddev=0.01)
+
+
+def cspdarknet53(images: tf.Tensor, is_training: bool, classes: int = 10) -> tf.Tensor:
+    """Logits [n, classes] of normalised images [n, 32, 32, 3]."""
     def conv(x, width, size, strides=1, name=None):
         with tf.variable_scope(name, 'conv'):
-            x = conv2d(x, width, size, strides)
+            x = conv2d(x, width, size, strides, kernel_initializer=INITIAL)
             return mish(batch_norm(x, is_training))
 
     def residual_block(x, stage):
@@ -55,4 +60,4 @@ def cspdarknet53(images, is_training, classes=10):
                         x = residual_block(x, stage)
                 x = conv(x, stage.half, 1, name='partial_transition')
                 x = conv(tf.concat([x, shortcut], -1), stage.width, 1, name='transition')
-        return dense(global_average_pool(x), classes)
+        return dense(global_average_pool(x), classes, kernel_initializer=INITIAL)

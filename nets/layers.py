@@ -1,37 +1,42 @@
-"""The layers every network is made of: plain functions over tf.get_variable and tf.nn, NHWC.
+"""The layers that every network is made of: plain functions over tf.get_variable and tf.nn, NHWC.
 
-A network calls them inside its own `tf.variable_scope(name, reuse=tf.AUTO_REUSE)` and so shares
-its variables between a training and a test call. Without `name` a layer numbers itself within
-that scope (conv2d, conv2d_1, ...), alike in every call.
+A network calls them inside its own `tf.variable_scope(name, reuse=tf.AUTO_REUSE)`, and so shares its variables
+between a training call and a test call. A layer without `name` is numbered within that scope (conv2d, conv2d_1, ...),
+alike in every call.
 
-Weight decay is for kernels only: every layer calls its multiplicative weights `kernel`, and
-`l2_loss` sums over exactly these.
+Weight decay is for kernels only: every layer calls its multiplicative weights `kernel`, and l2_loss() sums over
+exactly these. `is_training` is a Python bool everywhere.
 """
+from typing import Callable, Optional, Tuple, Union
+
 import tensorflow as tf
 
 from core.recipe import BATCH_STATISTICS
 
+Initializer = Callable[..., tf.Tensor]
+
 # He et al. 2015, arXiv 1502.01852.
 HE_NORMAL = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='truncated_normal')
 
+MOMENTUM = 0.99                # of batch norm's moving averages, once it has warmed up
 
-def conv2d(x, filters, kernel_size, strides=1, padding='SAME', use_bias=False,
-           kernel_initializer=HE_NORMAL, bias_initializer=tf.zeros_initializer(), name=None):
-    """Convolution [n, h, w, c] -> [n, h', w', filters]; kernel_size is a number or (h, w)."""
+
+def conv2d(x: tf.Tensor, filters: int, kernel_size: Union[int, Tuple[int, int]], strides: int = 1,
+           padding: str = 'SAME', use_bias: bool = False, kernel_initializer: Initializer = HE_NORMAL,
+           bias_initializer: Initializer = tf.zeros_initializer(), name: Optional[str] = None) -> tf.Tensor:
+    """Convolution [n, h, w, c] -> [n, h', w', filters]; kernel_size is a number or (height, width)."""
     height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
     with tf.variable_scope(name, 'conv2d'):
-        kernel = tf.get_variable('kernel', [height, width, x.shape[-1].value, filters], x.dtype,
-                                 kernel_initializer)
+        kernel = tf.get_variable('kernel', [height, width, x.shape[-1].value, filters], x.dtype, kernel_initializer)
         y = tf.nn.conv2d(x, kernel, strides, padding)
         return _add_bias(y, bias_initializer) if use_bias else y
 
 
-def dense(x, units, use_bias=True, kernel_initializer=HE_NORMAL,
-          bias_initializer=tf.zeros_initializer(), name=None):
+def dense(x: tf.Tensor, units: int, use_bias: bool = True, kernel_initializer: Initializer = HE_NORMAL,
+          bias_initializer: Initializer = tf.zeros_initializer(), name: Optional[str] = None) -> tf.Tensor:
     """Affine map [n, k] -> [n, units]."""
     with tf.variable_scope(name, 'dense'):
-        kernel = tf.get_variable('kernel', [x.shape[-1].value, units], x.dtype,
-                                 kernel_initializer)
+        kernel = tf.get_variable('kernel', [x.shape[-1].value, units], x.dtype, kernel_initializer)
         y = tf.matmul(x, kernel)
         return _add_bias(y, bias_initializer) if use_bias else y
 
@@ -40,15 +45,17 @@ def _add_bias(x, initializer):
     return tf.nn.bias_add(x, tf.get_variable('bias', x.shape[-1:], x.dtype, initializer))
 
 
-def batch_norm(x, is_training, momentum=0.9, epsilon=1e-3, name=None):
+def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Optional[str] = None) -> tf.Tensor:
     """Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167) of x, [n, c] or [n, h, w, c],
     over all axes but the last, with learned scale `gamma` and offset `beta`.
 
-    is_training is a Python bool. A training call normalises with the batch's statistics and adds
-    the updates of the moving averages, average <- momentum * average + (1 - momentum) * batch,
-    to tf.GraphKeys.UPDATE_OPS; a test call normalises with the averages. The averaged variance is
-    the unbiased one. Variables and statistics are float32 for float16 x too. The default momentum
-    serves runs of a few hundred steps, which averages of 0.99 would lag far behind.
+    A training call normalises with the statistics of the batch and adds the updates of the moving averages,
+    average <- momentum * average + (1 - momentum) * batch, to tf.GraphKeys.UPDATE_OPS; a test call normalises with
+    the averages. The averaged variance is the unbiased one. Variables and statistics are float32 for float16 x too.
+
+    The momentum after t steps (the global step of the graph, which checkpoints hold; 0 in a graph without one) is
+    min(0.99, (1 + t) / (10 + t)). The vendors have 0.99 from the first step on, with which the averages lag far
+    behind in a run of a few hundred steps.
     """
     with tf.variable_scope(name, 'batch_norm'):
         gamma = _channel_variable('gamma', x, tf.ones_initializer())
@@ -60,8 +67,8 @@ def batch_norm(x, is_training, momentum=0.9, epsilon=1e-3, name=None):
         y, batch_mean, batch_variance = tf.nn.fused_batch_norm(
             images, gamma, beta, *statistics, epsilon=epsilon, is_training=is_training)
         if is_training:
-            _update_average(mean, batch_mean, momentum)
-            _update_average(variance, batch_variance, momentum)
+            _update_average(mean, batch_mean)
+            _update_average(variance, batch_variance)
         return y if x.shape.ndims == 4 else tf.squeeze(y, [1, 2])
 
 
@@ -69,14 +76,17 @@ def _channel_variable(name, x, initializer, trainable=True):
     return tf.get_variable(name, x.shape[-1:], tf.float32, initializer, trainable=trainable)
 
 
-def _update_average(average, value, momentum):
+def _update_average(average, value):
+    number = tf.train.get_global_step()
+    finished = 0. if number is None else tf.cast(number, tf.float32)
+    momentum = tf.minimum(MOMENTUM, (1 + finished) / (10 + finished))
     update = average.assign_sub((1 - momentum) * (average - value))
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
     tf.add_to_collection(BATCH_STATISTICS, (average, value))
 
 
 @tf.custom_gradient
-def mish(x):
+def mish(x: tf.Tensor) -> tf.Tensor:
     """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise.
 
     With e = exp(x), tanh(softplus(x)) = (e^2 + 2e) / (e^2 + 2e + 2): one exponential serves value
@@ -93,15 +103,15 @@ def mish(x):
     return tf.cast(wide * gate, x.dtype), gradient
 
 
-def global_average_pool(x):
+def global_average_pool(x: tf.Tensor) -> tf.Tensor:
     """Mean over the image, [n, h, w, c] -> [n, c]."""
     return tf.reduce_mean(x, [1, 2])
 
 
-def l2_loss(scope=None):
-    """Sum of squares / 2 over the kernels (not biases, not batch norm), a float32 scalar.
+def l2_loss(scope: Optional[str] = None) -> tf.Tensor:
+    """Half the sum of squares over the kernels (not biases, not batch norm), a float32 scalar.
 
-    scope: a regular expression the variables' names start with; None for all of the graph.
+    scope: a regular expression that the names of the variables start with; None: all variables of the graph.
     """
     kernels = [v for v in tf.trainable_variables(scope) if v.op.name.endswith('/kernel')]
     return tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])

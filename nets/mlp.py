@@ -4,13 +4,12 @@ import tensorflow as tf
 from nets.layers import batch_norm, dense
 
 HIDDEN = 50
-BN_MOMENTUM = 0.99
 GLOROT = tf.glorot_uniform_initializer()
 
 
-def mlp(points, is_training, classes=3):
-    """Logits [n, classes] of points [n, 2]; is_training is a Python bool."""
+def mlp(points: tf.Tensor, is_training: bool, classes: int = 3) -> tf.Tensor:
+    """Logits [n, classes] of points [n, 2]."""
     with tf.variable_scope('mlp', reuse=tf.AUTO_REUSE):
         hidden = tf.nn.relu(dense(points, HIDDEN, kernel_initializer=GLOROT))
-        hidden = batch_norm(hidden, is_training, BN_MOMENTUM)
+        hidden = batch_norm(hidden, is_training)
         return dense(hidden, classes, kernel_initializer=GLOROT)

@@ -1,8 +1,7 @@
 """ResNet-20 v1 for 32x32 images (He et al. 2015, arXiv 1512.03385, section 4.2).
 
-As in the vendor's variant, a shortcut between stages is a 1x1 convolution without batch normalisation; the
-paper's pads with zeros. The convolutions have no biases: batch normalisation takes them away again. Differs
-from the vendor's in the momentum of batch normalisation, as convnet.py does.
+As in the vendor's variant, a shortcut between stages is a 1x1 convolution without batch normalisation, where the
+paper pads with zeros. Differs from both: the convolutions have no biases, because batch normalisation subtracts them.
 """
 import tensorflow as tf
 
@@ -15,8 +14,8 @@ STAGES = ((16, 1),
 BLOCKS = 3                     # of two convolutions, in each stage
 
 
-def resnet20(images, is_training, classes=10):
-    """Logits [n, classes] of normalised images [n, 32, 32, 3]; is_training is a Python bool."""
+def resnet20(images: tf.Tensor, is_training: bool, classes: int = 10) -> tf.Tensor:
+    """Logits [n, classes] of normalised images [n, 32, 32, 3]."""
     def conv(x, channels, strides=1):
         return batch_norm(conv2d(x, channels, 3, strides), is_training)
 

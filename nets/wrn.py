@@ -1,9 +1,10 @@
 """Wide residual network 28-2 as SESEMI uses it (Zagoruyko and Komodakis, arXiv 1605.07146; Tran, arXiv 1906.10343).
 
-A group's first block widens, and max-pooling after it halves the maps, where the original strides.
-That block alone takes its shortcut from the normalised input, through a 1x1 convolution. Differs from
-the vendor's in the momentum of batch normalisation, as convnet.py does.
+The first block of a group widens, and max-pooling after it halves the maps, where the original strides. Only that
+block takes its shortcut from the normalised input, through a 1x1 convolution.
 """
+from typing import Callable
+
 import tensorflow as tf
 
 from nets.layers import batch_norm, conv2d
@@ -12,8 +13,8 @@ WIDTHS = (32, 64, 128)  # 16, 32, 64 widened by 2
 BLOCKS = 4              # in each group: 6 * 4 + 4 = 28 layers
 
 
-def wrn(images, is_training, dropout):
-    """Features [n, 8, 8, 128] of images [n, 32, 32, 3]; dropout(x) works between a block's convolutions."""
+def wrn(images: tf.Tensor, is_training: bool, dropout: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Features [n, 8, 8, 128] of images [n, 32, 32, 3]; dropout(x) is applied between the convolutions of a block."""
     def normalised(x):
         return tf.nn.relu(batch_norm(x, is_training))
 

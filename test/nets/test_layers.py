@@ -63,14 +63,25 @@ def test_batch_norm_normalises_over_all_axes_but_the_last(sess, shape):
 
 def test_batch_norm_tests_on_moving_averages_even_a_single_image(sess):
     x = np.random.RandomState(0).normal(5, 3, [50, 4, 4, 3]).astype(np.float32)
-    layers.batch_norm(tf.constant(x), True, momentum=0.75, name='bn')
+    layers.batch_norm(tf.constant(x), True, name='bn')
     updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
         y = layers.batch_norm(tf.constant(x[:1]), False, epsilon=1e-3, name='bn')
     initialize_and_run(sess, *updates)
-    mean = 0.25 * x.mean((0, 1, 2))
-    variance = 0.75 + 0.25 * x.var((0, 1, 2), ddof=1)
+    mean = 0.9 * x.mean((0, 1, 2))                       # of a first step: its momentum is 0.1
+    variance = 0.1 + 0.9 * x.var((0, 1, 2), ddof=1)
     np.testing.assert_allclose(sess.run(y), (x[:1] - mean) / np.sqrt(variance + 1e-3), rtol=1e-4)
+
+
+@pytest.mark.parametrize('step, momentum', [(0, .1), (8, .5), (889, 890 / 899), (890, .99), (10 ** 6, .99)])
+def test_the_momentum_of_batch_norm_warms_up_to_099_with_the_global_step(sess, step, momentum):
+    number = tf.train.get_or_create_global_step()
+    layers.batch_norm(tf.fill([4, 2], 3.), True, name='bn')
+    mean = next(v for v in tf.global_variables() if v.op.name == 'bn/moving_mean')
+    initialize_and_run(sess)
+    number.load(step, sess)
+    sess.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+    np.testing.assert_allclose(sess.run(mean), 3 * (1 - momentum), rtol=1e-4)
 
 
 def test_batch_norm_scale_and_offset_are_learned(sess):
