@@ -1,26 +1,31 @@
-"""Recipe: what makes one network's training, as functions and numbers; launchers/networks/ holds one for each."""
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+"""Recipe: what a network supplies, as functions and numbers; launchers/networks/ holds one for each network."""
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-# Collection to which batch norm in training adds pairs (moving average, the statistic of this batch).
+import tensorflow as tf
+
+from core.device import Dropout
+from core.settings.config import Config
+
+# The graph collection to which batch norm in training adds pairs (moving average, the statistic of this batch).
 BATCH_STATISTICS = 'batch_statistics'
 
 
 class Outputs(NamedTuple):
-    """What a model says about one batch."""
-    losses: Any                    # [batch] float32, the loss of each example without the penalty
-    penalty: Any                   # scalar float32, regularisation
-    scores: Dict[str, Any]         # name -> [batch] float32, averaged over batches and epochs; has 'accuracy'
+    """What a model computes for one batch."""
+    losses: tf.Tensor                  # [batch] float32: the loss of each example, without the regularization loss
+    regularization_loss: tf.Tensor     # scalar float32
+    metrics: Dict[str, tf.Tensor]      # name -> [batch] float32: metrics of each example; 'accuracy' is one of them
 
 
-def no_hooks(run: Any) -> List[Any]:
+def no_hooks(run: Any) -> List[tf.train.SessionRunHook]:
     """Recipe.hooks of a network that needs none of its own."""
     del run
     return []
 
 
-def top_1(means: Dict[str, float]) -> List[str]:
+def top_1(metrics: Dict[str, float]) -> List[str]:
     """Recipe.evaluation_lines of a network that is judged by its accuracy."""
-    return ['---- Final accuracy ----', 'Top-1: %.4f' % means['accuracy']]
+    return ['---- Final accuracy ----', 'Top-1: %.4f' % metrics['accuracy']]
 
 
 class Recipe(NamedTuple):
@@ -28,29 +33,29 @@ class Recipe(NamedTuple):
 
     launchers/networks/registry.py refuses a recipe that reads a hyper-parameter which its defaults lack.
     """
-    # Config fields: the published recipe, which a full run follows
+    # values of Config fields: those of the published recipe, which a full run follows
     defaults: Dict[str, Any]
-    # load(config) -> data set
-    load: Callable
-    # train_input(data set, config) -> data.pipeline.Input of batches without end; made in training only
-    train_input: Callable
-    # test_input(data set, config) -> data.pipeline.Input of one pass; a batch ends with its rows' weights
-    test_input: Callable
-    # model(batch, is_training, config, dropout) -> Outputs; dropout(x, rate) drops while training
-    model: Callable
-    # learning_rate(config, step, steps) -> scalar, of core/training/schedules.py
-    learning_rate: Callable
-    # optimizer(learning_rate, config) -> tf.train.Optimizer, of core/training/optimizers.py
-    optimizer: Callable
+    # load(config) -> the data set
+    load: Callable[[Config], Any]
+    # train_input(data set, config) -> data.pipeline.Input of batches without end
+    train_input: Callable[[Any, Config], Any]
+    # test_input(data set, config) -> data.pipeline.Input of one pass; the last element of a batch is its rows' weights
+    test_input: Callable[[Any, Config], Any]
+    # model(batch, is_training, config, dropout) -> Outputs; dropout(x, rate) changes nothing unless is_training
+    model: Callable[[Tuple, bool, Config, Dropout], Outputs]
+    # learning_rate(config, global_step, steps) -> scalar; `steps` is the length of the run; core/training/schedules.py
+    learning_rate: Callable[[Config, tf.Variable, int], tf.Tensor]
+    # optimizer(learning_rate, config); core/training/optimizers.py has some
+    optimizer: Callable[[tf.Tensor, Config], tf.train.Optimizer]
     # log() -> core.reporting.report.Listener that prints the vendor's lines; None: core/reporting/neutral_log.py
-    log: Optional[Callable] = None
-    # for each --case there is, the Config fields that differ from the defaults
+    log: Optional[Callable[[], Any]] = None
+    # for each --case, the values of Config fields that differ from the defaults
     cases: Dict[str, Dict[str, Any]] = {'full': {}, 'performance': {}}
-    # hooks(run) -> SessionRunHooks of this network alone; run: core.training.loop.Run
-    hooks: Callable[..., List] = no_hooks
-    # Config fields that differ, whatever the case, on built-in data, so that a rehearsal is short
+    # hooks(run) -> the hooks of this network alone; run: core.training.loop.Run
+    hooks: Callable[[Any], List[tf.train.SessionRunHook]] = no_hooks
+    # values of Config fields on built-in data, whatever the case, so that a rehearsal is short
     on_synthetic: Dict[str, Any] = {}
-    # percents of all gradient bytes that each all-reduce between NPUs takes, last layers first; (): the adapter's
+    # percents of all gradient bytes in each fused all-reduce between NPUs, last layers first; (): the adapter's choice
     split_strategy: Sequence[int] = ()
-    # evaluation_lines(means of a test, by name) -> the lines that launchers.evaluate prints
+    # evaluation_lines(metrics over the test set) -> the lines that launchers.evaluate prints
     evaluation_lines: Callable[[Dict[str, float]], List[str]] = top_1

@@ -2,13 +2,13 @@
 import os
 import sys
 
-from core.training import evaluation
+from core.inference.evaluate import evaluate
 from launchers import command
 
 
 def act(recipe, config):
     """Prints the vendor's lines for a checkpoint on the test set."""
-    for line in recipe.evaluation_lines(evaluation.evaluate(recipe, config)):
+    for line in recipe.evaluation_lines(evaluate(recipe, config)):
         print(line)
 
 

@@ -10,8 +10,7 @@ if __name__ == '__main__':
 
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
-from core.host.gradients import fast_cpu_gradients  # noqa: E402
-from core.npu import bridge  # noqa: E402
+from core.host.devices import detect  # noqa: E402
 from core.ranks import placement  # noqa: E402
 from core.training import checkpoints, loop, preflight  # noqa: E402
 
@@ -23,17 +22,18 @@ def act(recipe, config):
     elif config.plan:
         print('\n'.join('%s=%s' % item for item in plan_lines(config).items()))
     else:
-        loop.train(recipe, config, fast_cpu_gradients)
+        loop.train(recipe, config)
 
 
 def plan_lines(config):
     """What the launcher reads, {key: value}: the run as this server's first rank sees it, the ranks."""
-    on_npu = bridge.is_used(config.device)
-    ours = placement.plan(config, on_npu)
+    device = detect(config.device)
+    ours = placement.plan(config, device.has_hccl)
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
-    return dict(preflight.lines(first, ours.devices), finished=finished, npu=on_npu, **ours.lines())
+    return dict(preflight.lines(first, device, ours.devices), finished=finished, npu=device.is_exclusive,
+                **ours.lines())
 
 
 if __name__ == '__main__':

@@ -15,8 +15,8 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import tensorflow as tf  # noqa: E402
 
+from core.host.devices import CPU  # noqa: E402
 from core.host.gradients import fast_cpu_gradients  # noqa: E402
-from core.npu import bridge  # noqa: E402
 from core.ranks.communicator import Engine  # noqa: E402
 from core.training import step  # noqa: E402
 from launchers import command  # noqa: E402
@@ -31,8 +31,8 @@ class Trainer:
         with tf.Graph().as_default() as graph, gradients():
             tf.set_random_seed(config.seed)
             train_input = recipe.train_input(recipe.load(config), config)
-            self._step = step.build(recipe, config, 'cpu', Engine(), train_input.batch, 1000, train_input.batches)
-            self._session = tf.Session(graph=graph, config=bridge.session_config({}, 'cpu'))
+            self._step = step.build(recipe, config, CPU, Engine(), train_input.batch, 1000, train_input.batches)
+            self._session = tf.Session(graph=graph, config=CPU.session_config({}, config))
             self._session.run(tf.global_variables_initializer())
             train_input.initialize(self._session)
             self.gradient_bytes = sum(v.shape.num_elements() * v.dtype.base_dtype.size

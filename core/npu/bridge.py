@@ -1,22 +1,21 @@
-"""Everything an NPU run does differently: the device, its session and npu_bridge.
+"""npu_bridge and hccl, the Python packages of the Ascend adapter: the only module that imports them.
 
-The only file that imports npu_bridge and hccl, inside functions: these packages exist on Ascend
-machines only (contract section 4 lists the names used here).
+The imports stand inside functions because the packages exist on Ascend machines only. docs/vendor-contract.md section 4
+lists the names used here.
 """
 import importlib.util
 import os
+from typing import Callable, List, Sequence, Tuple, Union
 
 import tensorflow as tf
-from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from core.errors import InputError
-from core.npu.options import OPTIONS
 
 
-def is_used(flag):
-    """Whether a run with --device=`flag` (auto, npu or cpu) is on an NPU; touches no device.
+def is_used(flag: str) -> bool:
+    """Whether a process with --device=`flag` (auto, npu or cpu) runs on an NPU. Loads npu_bridge, touches no device.
 
-    Raises InputError when the NPU was asked for, or is there, but npu_bridge is not usable.
+    Raises InputError when the flag asks for an NPU, or npu_bridge is installed, but npu_bridge cannot be used.
     """
     if flag == 'cpu':
         return False
@@ -29,83 +28,58 @@ def is_used(flag):
     return False
 
 
-def detect(flag):
-    """The device of a run with --device=`flag`: 'npu', 'gpu' or 'cpu'. Raises what is_used() raises."""
-    if is_used(flag):
-        return 'npu'
-    gpus = flag != 'cpu' and tf.config.experimental.list_physical_devices('GPU')
-    return 'gpu' if gpus else 'cpu'
+def check_environment() -> None:
+    """Raises InputError when the environment lacks what npu_bridge's all-reduce reads from it."""
+    for name in ('JOB_ID', 'RANK_SIZE'):
+        if not os.environ.get(name):
+            raise InputError('%s: not set; an all-reduce between NPUs needs the environment variables JOB_ID and '
+                             'RANK_SIZE; test/train_*_8p.sh set them' % name)
 
 
-def session_config(options, flag):
-    """The tf.ConfigProto of every session: the same on every device.
+def distributed_optimizer(optimizer: tf.train.Optimizer, loss_scale: Union[bool, float], ranks: int,
+                          is_tailing_optimization: bool = False) -> tf.train.Optimizer:
+    """`optimizer` with npu_bridge's all-reduce of the gradients (with more than one rank) and its loss scale.
 
-    TensorFlow skips an optimizer that is not registered, so NpuOptimizer may stay in off an NPU.
-    `options` is what switch_options() returns; `flag` is --device: cpu hides the GPUs.
+    loss_scale: False (off), True (dynamic) or a number >= 1 (static), as kinds.loss_scale() parses it. After an
+    overflow apply_gradients() updates nothing, not even its `global_step`.
     """
-    config = tf.ConfigProto(allow_soft_placement=True)
-    config.gpu_options.allow_growth = True
-    if flag == 'cpu':
-        config.device_count['GPU'] = 0
-    rewrites = config.graph_options.rewrite_options
-    rewrites.remapping = RewriterConfig.OFF
-    # MANUAL has OFF's number, 2: the adapter wants this value, and its helpers write it too.
-    rewrites.memory_optimization = RewriterConfig.MANUAL
-    npu_optimizer = rewrites.custom_optimizers.add(name='NpuOptimizer')
-    for key, value in dict(_written_defaults(options), **options).items():
-        field = OPTIONS[key].field
-        typed = tf.compat.as_bytes(value) if field == 's' else value
-        setattr(npu_optimizer.parameter_map[key], field, typed)
-    return config
-
-
-def distributed_optimizer(optimizer, loss_scale, rank_size, is_tailing_optimization=False):
-    """The optimizer with npu_bridge's all-reduce (above one rank) and loss scale around it.
-
-    loss_scale: False (off), True (dynamic) or a number >= 1 (static), as precision.loss_scale()
-    parses it. apply_gradients() updates nothing, global_step included, after an overflow.
-    """
-    if loss_scale is False and rank_size == 1:
+    if loss_scale is False and ranks == 1:
         return optimizer
     from npu_bridge import npu_init
     if loss_scale is False:
         return npu_init.NPUDistributedOptimizer(optimizer)
-    # NPULossScaleOptimizer around it would not reduce gradients; NPUOptimizer does both.
+    # NPUOptimizer, because NPULossScaleOptimizer alone does not reduce the gradients.
     return npu_init.NPUOptimizer(
-        optimizer, _loss_scale_manager(loss_scale), is_distributed=rank_size > 1,
+        optimizer, _loss_scale_manager(loss_scale), is_distributed=ranks > 1,
         is_loss_scale=True, is_tailing_optimization=is_tailing_optimization)
 
 
-def loop_on_device(train_op, iterations):
-    """(train_op, load): one run of the returned op is `iterations` steps on the NPU.
+def loop_on_device(train_op: tf.Operation) -> Tuple[tf.Operation, Callable[[tf.Session, int], None]]:
+    """(op, load): one run of `op` repeats train_op on the NPU, as often as load(session, times) has said.
 
-    Call it before the graph is frozen, and load(session) once the variables are initialised.
+    Must be called before the graph is finalized; load() needs initialised variables.
     """
     from npu_bridge import npu_init
     loop = npu_init.util.IterationPerLoop()
-    looped_train_op = loop.create_iteration_per_loop_var(train_op)
-
-    def load(session):
-        loop.load_iteration_per_loop_var(session, iterations)
-    return looped_train_op, load
+    return loop.create_iteration_per_loop_var(train_op), loop.load_iteration_per_loop_var
 
 
-def dropout(x, keep_prob):
-    """npu_bridge's dropout, which is faster on an NPU than TensorFlow's."""
+def dropout(x: tf.Tensor, keep_prob: float) -> tf.Tensor:
+    """Dropout by npu_bridge's own kernel, which is faster on an NPU than TensorFlow's."""
     from npu_bridge import npu_init
     return npu_init.npu_ops.dropout(x, keep_prob)
 
 
-def all_reduce(tensor):
-    """The sum of `tensor` over the ranks, by an all-reduce of its own, apart from the gradients' segments."""
+def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
+    """The sum of `tensor` over the ranks. fusion=0 keeps it out of the gradients' fused all-reduces."""
     from npu_bridge import npu_init
     return npu_init.hccl_ops.allreduce(tensor, 'sum', fusion=0)
 
 
-def broadcast(variables):
+def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
     """An op that gives the variables the values they have on rank 0.
 
-    Whole numbers, at most config.MOST here, travel as int32: not every HCCL knows int64.
+    Integers, which are at most config.MOST here, travel as int32, because not every HCCL release knows int64.
     """
     from npu_bridge import npu_init
     assignments = []
@@ -117,8 +91,8 @@ def broadcast(variables):
     return tf.group(*assignments)
 
 
-def split_gradients(percents):
-    """Fuses the all-reduces of the gradients into segments of these percents of all bytes."""
+def split_gradients(percents: List[int]) -> None:
+    """Fuses the all-reduces of the gradients into segments that have these percents of all gradient bytes."""
     from hccl.split.api import set_split_strategy_by_size
     set_split_strategy_by_size(percents)
 
@@ -132,29 +106,11 @@ def _import_npu_bridge(flag):
                          "Ascend's set_env.sh or use --device=cpu" % (flag, error)) from error
 
 
-def _written_defaults(options):
-    """The defaults that are written even when nobody set them, so that a config shows them."""
-    defaults = {'use_off_line': OPTIONS['use_off_line'].default}
-    if 'precision_mode_v2' not in options:
-        training = options.get('graph_run_mode', OPTIONS['graph_run_mode'].default)
-        defaults['precision_mode'] = (OPTIONS['precision_mode'].default if training
-                                      else 'force_fp16')
-    return defaults
-
-
 def _loss_scale_manager(loss_scale):
     from npu_bridge import npu_init
     if loss_scale is not True:
         return npu_init.FixedLossScaleManager(loss_scale)
-    # The values of the vendor's own training scripts.
+    # These are the values of the vendor's training scripts.
     return npu_init.ExponentialUpdateLossScaleManager(
         init_loss_scale=2 ** 32, incr_every_n_steps=1000, decr_every_n_nan_or_inf=2,
         incr_ratio=2, decr_ratio=0.5)
-
-
-def check_environment():
-    """Raises InputError when the environment lacks what an all-reduce between NPUs reads from it."""
-    for name in ('JOB_ID', 'RANK_SIZE'):
-        if not os.environ.get(name):
-            raise InputError('%s: not set; an all-reduce between NPUs needs the environment variables JOB_ID and '
-                             'RANK_SIZE; test/train_*_8p.sh set them' % name)

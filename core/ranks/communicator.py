@@ -10,15 +10,18 @@ import contextlib
 import itertools
 import os
 import threading
+from typing import Sequence
 
 import tensorflow as tf
 from tensorflow.python.ops import collective_ops
 
+from core.device import Device, Options
 from core.errors import InputError
 from core.host.loss_scale import scaled_optimizer
 from core.npu import bridge
 from core.ranks import peers
 from core.ranks.buckets import packed
+from core.settings.config import Config
 
 _GROUP = 1  # the one group of collectives: all ranks
 _MEET, _LEAVE = 1, 2  # the keys of the first and the last collective; the graph's own follow them
@@ -242,12 +245,12 @@ def _dense(gradient, variable):
     return tensor
 
 
-def connect(config, device, options, split):
-    """The Engine of a run on `device` ('npu', 'gpu', 'cpu') with these NpuOptimizer options.
+def connect(config: Config, device: Device, options: Options, split: Sequence[int]) -> Engine:
+    """The Engine of a run on `device` with these NpuOptimizer options.
 
     split: see Hccl. Raises InputError when the environment lacks what the ranks need, or one does not come.
     """
-    if device == 'npu':
+    if device.has_hccl:
         return Hccl(config.rank, config.ranks, options.get('is_tailing_optimization', False), split)
     if config.ranks == 1:
         return Engine()

@@ -20,7 +20,7 @@ class NeutralLog(Listener):
 
     def step(self, report: Report) -> None:
         say('step %d of %d, epoch %d of %d: %s %s' % (
-            report.step, report.steps, report.epoch + 1, self._epochs, _words(report.values), _speed(report)))
+            report.step, report.steps, report.epoch + 1, self._epochs, _words(report.metrics), _speed(report)))
 
     def epoch(self, report: Report) -> None:
         if report.evaluation:

@@ -1,88 +1,92 @@
-"""Report: what is known at one step, told to listeners: the vendor's log lines and TensorBoard."""
-from typing import Dict, NamedTuple, Optional
+"""Report: what is known after a step, and the listeners that print it or write it to TensorBoard."""
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import tensorflow as tf
 
 from core.log import say
+from core.settings.config import Config
+
+Metrics = Dict[str, float]     # {'loss': ..., 'accuracy': ..., ...}
 
 
 class Report(NamedTuple):
     """A run after one of its steps."""
     step: int                      # finished steps
-    steps: int                     # length of the run
-    epoch: int                     # index, from 0, of the epoch the step belongs to
+    steps: int                     # of the whole run
+    epoch: int                     # index, from 0, of the epoch that the step belongs to
     steps_per_epoch: int
-    batch_size: int
-    values: Dict[str, float]       # of the last batch: 'loss', 'accuracy', ...
-    means: Dict[str, float]        # of the epoch so far, same names
+    batch_size: int                # of this rank
+    metrics: Metrics               # of the batch of this step
+    epoch_metrics: Metrics         # means over the epoch so far
     learning_rate: float
-    skipped: int                   # steps whose gradients were not finite under a loss scale and not applied
-    seconds: float                 # since the session started, everything included
-    run_seconds: float             # of these inside training steps
+    skipped: int                   # steps whose gradients were not finite under a loss scale and were not applied
+    seconds: float                 # since the session started
+    run_seconds: float             # of these in training steps
     seconds_per_step: float        # mean over the timed steps so far
-    evaluation: Optional[Dict[str, float]] = None   # means over the test set, when one was due
+    evaluation: Optional[Metrics] = None   # over the test set, when an evaluation was due
     first_step: int = 0            # finished steps when this process started
-    timed_steps: int = 1           # all steps since but those that warm up
+    timed_steps: int = 1           # steps of this process without those that warm up
 
     @property
-    def images_per_second(self):
+    def images_per_second(self) -> float:
         """Examples of this rank a second, over the timed steps."""
         return self.batch_size / self.seconds_per_step
 
     @property
-    def steps_in_epoch(self):
-        """Finished steps of the epoch; fewer than it has in the middle of it, where --train_steps may end a run."""
+    def steps_in_epoch(self) -> int:
+        """Finished steps of the epoch; fewer than steps_per_epoch where --train_steps ends a run within an epoch."""
         return (self.step - 1) % self.steps_per_epoch + 1
 
 
 class Listener:
-    """Told of a run's progress; a listener overrides what it wants to hear."""
+    """Gets the reports of a run. A listener overrides the methods for the reports it needs."""
 
-    def epoch_start(self, epoch, epochs):
-        """Before the first step that this process takes of an epoch."""
+    def epoch_start(self, epoch: int, epochs: int) -> None:
+        """Before the first step that this process takes in an epoch; `epoch` counts from 0."""
 
-    def step(self, report):
-        """After every step that is a multiple of --display_step, and the last one."""
+    def step(self, report: Report) -> None:
+        """After every step that is a multiple of --display_step, and after the last one."""
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         """After the last step of an epoch."""
 
-    def average(self, evaluation):
-        """After stochastic weight averaging: the means over the test set that the average has."""
+    def average(self, evaluation: Metrics) -> None:
+        """After stochastic weight averaging: the metrics of the average over the test set."""
 
-    def end(self, report):
+    def end(self, report: Report) -> None:
         """After the last step of the run."""
 
 
 class Reporter(tf.train.SessionRunHook):
-    """Makes Reports when they are due and tells the listeners; evaluates every --val_epoch epochs and at the end.
+    """Makes the reports that are due, evaluates every --val_epoch epochs and at the end, tells the listeners.
 
-    Its scalars are fetched in every run: another set of fetches is another graph to prune, optimise and, on an
-    NPU, compile, which costs more than a few scalars ever will.
+    step: the training.step.Step of the run, evaluate(session) -> Metrics.
+    What a report needs is fetched in every step, due or not, because a further set of fetches would be a further graph
+    to optimise and, on an NPU, to compile.
     """
 
-    def __init__(self, clock, step, config, display_step, evaluate, listeners):
+    def __init__(self, clock: Any, step: Any, config: Config, display_step: int,
+                 evaluate: Callable[[tf.Session], Metrics], listeners: List[Listener]):
         self._clock, self._step, self._config = clock, step, config
         self._display_step, self._evaluate, self._listeners = display_step, evaluate, listeners
-        self._fetches = dict(values=step.values, means=step.means, learning_rate=step.learning_rate)
-        self.report = None             # the newest
-
-    def _step_is_due(self):
-        return self._clock.passed(self._display_step) or self._clock.at_end
+        self.report = None             # the newest one
 
     def before_run(self, run_context):
         clock = self._clock
         if clock.at_epoch_start:
             for listener in self._listeners:
                 listener.epoch_start(clock.step // clock.steps_per_epoch, clock.epochs)
-        return tf.train.SessionRunArgs(self._fetches)
+        step = self._step
+        return tf.train.SessionRunArgs(dict(
+            metrics=step.metrics, epoch_metrics=step.epoch_metrics, learning_rate=step.learning_rate))
 
     def after_run(self, run_context, run_values):
         clock = self._clock
-        if not (clock.at_epoch_end or self._step_is_due()):
+        step_is_due = clock.passed(self._display_step) or clock.at_end
+        if not (clock.at_epoch_end or step_is_due):
             return
         self.report = self._make_report(run_context.session, run_values.results)
-        if self._step_is_due():
+        if step_is_due:
             for listener in self._listeners:
                 listener.step(self.report)
         if clock.at_epoch_end:
@@ -97,19 +101,18 @@ class Reporter(tf.train.SessionRunHook):
 
     def _make_report(self, session, results):
         clock, config = self._clock, self._config
-        skipped = 0 if config.loss_scale is False else clock.step - int(session.run(self._step.applied))
+        skipped = 0 if config.loss_scale is False else clock.step - int(session.run(self._step.applied_steps))
         return Report(
-            step=clock.step, steps=clock.steps, epoch=clock.epoch,
-            steps_per_epoch=clock.steps_per_epoch, batch_size=config.batch_size, skipped=skipped,
-            seconds=clock.seconds, run_seconds=clock.run_seconds, seconds_per_step=clock.seconds_per_step,
-            timed_steps=clock.timed_steps, first_step=clock.first_step,
+            step=clock.step, steps=clock.steps, epoch=clock.epoch, steps_per_epoch=clock.steps_per_epoch,
+            batch_size=config.batch_size, skipped=skipped, seconds=clock.seconds, run_seconds=clock.run_seconds,
+            seconds_per_step=clock.seconds_per_step, first_step=clock.first_step, timed_steps=clock.timed_steps,
             **results)
 
 
 class Summaries(Listener):
     """TensorBoard: loss, learning rate, accuracy in training and test, images per second."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: str):
         self._writer = tf.summary.FileWriter(directory)
 
     def _write(self, step, values):
@@ -118,7 +121,7 @@ class Summaries(Listener):
         self._writer.flush()
 
     def step(self, report):
-        values = {'train/' + name: value for name, value in report.values.items()}
+        values = {'train/' + name: value for name, value in report.metrics.items()}
         self._write(report.step, dict(values, learning_rate=report.learning_rate,
                                       images_per_second=report.images_per_second))
 
@@ -131,7 +134,7 @@ class Summaries(Listener):
 
 
 class SkippedSteps(Listener):
-    """With --loss_scale: how many steps were skipped because of it, once an epoch."""
+    """With --loss_scale: once an epoch, how many steps were skipped because their gradients were not finite."""
 
     def epoch(self, report):
         say('Loss scale: %d of %d steps skipped' % (report.skipped, report.step))

@@ -178,14 +178,14 @@ def finished(config):
 
 
 class Checkpoints:
-    """The checkpoints of one run in one directory. Rank 0 of `engine` writes and reads them.
+    """The checkpoints of one run in one directory. Rank 0 writes and reads them.
 
     variables: what they hold; None for all global variables.
     """
 
-    def __init__(self, directory, network, engine, variables=None):
-        self._directory, self._network, self._rank = directory, network, engine.rank
-        self._written = engine.wait()
+    def __init__(self, directory, network, communicator, variables=None):
+        self._directory, self._network, self._rank = directory, network, communicator.rank
+        self._written = communicator.wait()
         # Relative paths in the state file: the directory may be copied elsewhere.
         self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT, save_relative_paths=True)
 

@@ -1,30 +1,30 @@
-"""Clock: which step it is and how long steps take; of all hooks the first to see a step."""
+"""Clock: the number of the current step, and how long steps take. The first hook that sees a step."""
 import time
 
 import tensorflow as tf
 
-WARMUP_STEPS = 5
+WARMUP_RUNS = 5
 
 
 class Clock(tf.train.SessionRunHook):
-    """Counts finished steps on the host and times them, with the questions that other hooks ask before a step.
+    """Counts finished steps on the host and times them; answers the other hooks' questions about the step.
 
-    global_step fetched beside train_op may be read before or after its update, so it is read once, when
-    the session starts, and counted from there. Time between steps (evaluation, checkpoints) is left out.
+    global_step is read once, when the session starts, and counted from there: fetched beside train_op it may be read
+    before or after its update. The time between two steps (evaluation, checkpoints) does not count.
     """
 
-    def __init__(self, number, steps, steps_per_epoch, steps_per_run=1):
-        self.steps = steps                        # length of the run
+    def __init__(self, global_step: tf.Variable, steps: int, steps_per_epoch: int, steps_per_run: int = 1):
+        self.steps = steps                        # of the whole run
         self.steps_per_epoch = steps_per_epoch
-        self.steps_per_run = steps_per_run        # iterations_per_loop on an NPU
+        self.steps_per_run = steps_per_run        # training steps of one session.run
         self.step = 0                             # finished steps
         self.first_step = 0                       # finished steps when this process started
-        self.run_seconds = 0.                     # inside session.run since then
-        self._number = number
-        self._warmup = []                         # seconds of the first runs: graphs are compiled in them
+        self.run_seconds = 0.                     # in training steps of this process
+        self._global_step = global_step
+        self._warmup = []                         # seconds of the first runs, in which graphs are compiled
 
     def after_create_session(self, session, coord):
-        self.step = self.first_step = int(session.run(self._number))
+        self.step = self.first_step = int(session.run(self._global_step))
         self._started = time.time()
 
     def before_run(self, run_context):
@@ -34,51 +34,51 @@ class Clock(tf.train.SessionRunHook):
         seconds = time.time() - self._before
         self.run_seconds += seconds
         self.step += self.steps_per_run
-        if len(self._warmup) < WARMUP_STEPS:
+        if len(self._warmup) < WARMUP_RUNS:
             self._warmup.append(seconds)
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """Index, from 0, of the epoch that the last finished step belongs to."""
         return max(self.step - 1, 0) // self.steps_per_epoch
 
     @property
-    def epochs(self):
-        """Number of epochs of the run, a last partial one included."""
+    def epochs(self) -> int:
+        """Number of epochs of the run; a partial last one counts."""
         return -(-self.steps // self.steps_per_epoch)
 
-    def passed(self, interval):
+    def passed(self, interval: int) -> bool:
         """Whether the last run reached a multiple of `interval` steps."""
         return self.step // interval > (self.step - self.steps_per_run) // interval
 
     @property
-    def at_epoch_start(self):
+    def at_epoch_start(self) -> bool:
         """Whether no step of the epoch is finished, or none by this process."""
         return self.step == self.first_step or self.step % self.steps_per_epoch == 0
 
     @property
-    def at_epoch_end(self):
-        """Whether the last run finished an epoch, or the run."""
+    def at_epoch_end(self) -> bool:
+        """Whether the last run finished an epoch, or the training."""
         return self.passed(self.steps_per_epoch) or self.at_end
 
     @property
-    def at_end(self):
-        """Whether all steps are finished."""
+    def at_end(self) -> bool:
+        """Whether all steps of the run are finished."""
         return self.step >= self.steps
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Wall-clock seconds since the session started."""
         return time.time() - self._started
 
     @property
-    def timed_steps(self):
-        """Steps that seconds_per_step is the mean of: all but the warm-up ones."""
+    def timed_steps(self) -> int:
+        """The number of steps that seconds_per_step is the mean of: all but the warm-up ones, at least one run's."""
         return max(self._runs - len(self._warmup), 1) * self.steps_per_run
 
     @property
-    def seconds_per_step(self):
-        """Mean over the timed steps; over the last warm-up step while there are no others."""
+    def seconds_per_step(self) -> float:
+        """Mean over the timed steps; of the last run while all runs so far are warm-up ones."""
         timed = self.run_seconds - sum(self._warmup)
         return (timed if self._runs > len(self._warmup) else self._warmup[-1]) / self.timed_steps
 

@@ -1,68 +1,54 @@
-"""Evaluation: the test graph and its means over the whole test set."""
-from typing import Any, List, NamedTuple
+"""Evaluation: the test graph and the metrics over the whole test set."""
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from core.npu import bridge, switches
 from core.ranks.communicator import Engine
-from core.training import checkpoints, step
+from core.recipe import Recipe
+from core.settings.config import Config
 
 
 class Evaluation(NamedTuple):
-    """A built test graph. Called with a session it returns {'loss': ..., 'accuracy': ..., ...}.
+    """The tensors of the test graph. Called with a session it returns the metrics over the whole test set."""
+    test_input: Any                # data.pipeline.Input of (x, y, weight)
+    names: List[str]               # of the metrics, 'loss' among them
+    batch_sums: tf.Tensor          # [metrics + 1]: each metric's sum over the rows of a batch, and how many rows
+    rank_sums: tf.Tensor           # placeholder [metrics + 1]: the sums of batch_sums over this rank's batches
+    total_sums: tf.Tensor          # [metrics + 1]: the sums of rank_sums over the ranks
+    regularization_loss: tf.Tensor   # scalar
 
-    A call raises InputError when too many files of the test set cannot be decoded.
-    """
-    input: Any                     # data.pipeline.Input of (x, y, weight)
-    names: List[str]               # of the scores, 'loss' among them
-    sums: Any                      # [scores + 1], over the rows of a batch that count, and the number of these rows
-    share: Any                     # placeholder: what this rank has of
-    total: Any                     # ... the sums over all batches
-    penalty: Any                   # scalar, part of the loss as in training
+    def __call__(self, session: tf.Session) -> Dict[str, float]:
+        """{'loss': ..., 'accuracy': ..., ...}; 'loss' has the regularization loss in it, as in training.
 
-    def __call__(self, session):
-        self.input.initialize(session)
-        share = sum(session.run(self.sums).astype(np.float64) for _ in range(self.input.batches))
-        if self.input.skipped:
-            self.input.skipped.check()
-        *totals, count = session.run(self.total, {self.share: share})
-        means = {name: float(total) / float(count) for name, total in zip(self.names, totals)}
-        means['loss'] += float(session.run(self.penalty))
-        return means
+        Raises InputError when too many files of the test set cannot be decoded.
+        """
+        self.test_input.initialize(session)
+        rank_sums = sum(session.run(self.batch_sums).astype(np.float64) for _ in range(self.test_input.batches))
+        if self.test_input.skipped:
+            self.test_input.skipped.check()
+        *totals, rows = session.run(self.total_sums, {self.rank_sums: rank_sums})
+        metrics = {name: float(total) / float(rows) for name, total in zip(self.names, totals)}
+        metrics['loss'] += float(session.run(self.regularization_loss))
+        return metrics
 
 
-def build(recipe, config, test_input, engine):
-    """Builds the Evaluation of `recipe` on `test_input`, sharing the variables of a training graph if there is one.
+def build(recipe: Recipe, config: Config, test_input: Any, communicator: Engine) -> Evaluation:
+    """Builds the Evaluation of `recipe` on `test_input`; it shares the variables of a training graph, if there is one.
 
-    Each rank evaluates its share of the batches; all have the means over the whole test set.
+    Each rank evaluates the batches of its own test_input.
     """
     *batch, weight = test_input.batch
-    outputs = recipe.model(tuple(batch), False, config, step.no_dropout)
-    scores = dict(outputs.scores, loss=outputs.losses)
-    names = sorted(scores)
-    sums = tf.stack([tf.reduce_sum(scores[name] * weight) for name in names] + [tf.reduce_sum(weight)])
-    share = tf.placeholder(tf.float32, sums.shape)
-    total, = engine.sum([share])
-    return Evaluation(test_input, names, sums, share, total, outputs.penalty)
+    outputs = recipe.model(tuple(batch), False, config, no_dropout)
+    values = dict(outputs.metrics, loss=outputs.losses)
+    names = sorted(values)
+    batch_sums = tf.stack([tf.reduce_sum(values[name] * weight) for name in names] + [tf.reduce_sum(weight)])
+    rank_sums = tf.placeholder(tf.float32, batch_sums.shape)
+    total_sums, = communicator.sum([rank_sums])
+    return Evaluation(test_input, names, batch_sums, rank_sums, total_sums, outputs.regularization_loss)
 
 
-def evaluate(recipe, config):
-    """Means of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
-
-    By this process alone, whatever RANK_SIZE says, with the seed of the checkpoint's run.
-    Raises InputError when there is no such checkpoint, or it is damaged or of another network.
-    """
-    options = switches.switch_options(config, 1)
-    bridge.is_used(config.device)  # loads npu_bridge, where it is installed, before there is a session
-    path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
-    # Where a test set is drawn from the data, it is the one that the run has held out.
-    config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))
-    with tf.Graph().as_default():
-        built = build(recipe, config, recipe.test_input(recipe.load(config), config), Engine())
-        variables = tf.global_variables()
-        checkpoints.check_fits(path, reader, variables, config.network)
-        saver = tf.train.Saver(variables)
-        with tf.Session(config=bridge.session_config(options, config.device)) as session:
-            saver.restore(session, path)
-            return built(session)
+def no_dropout(x: tf.Tensor, rate: float) -> tf.Tensor:
+    """The dropout of a test graph: none."""
+    del rate
+    return x

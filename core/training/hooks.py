@@ -1,15 +1,19 @@
-"""Hooks around a step that a run of any network has."""
+"""Hooks of every run: what ends a run early, and the live line on a terminal."""
 import math
 import os
 import signal
 import sys
 import time
+from typing import Callable, List, TextIO
 
 import tensorflow as tf
 
 from core.ranks.communicator import OrderlyEnd
+from core.training.clock import Clock
+from core.training.step import Step
 
-COLUMNS = 80                   # of a terminal that does not tell
+COLUMNS = 80                   # of a terminal that does not tell its width
+REDRAW_SECONDS = .2
 
 
 class LossIsNotFinite(OrderlyEnd):
@@ -19,19 +23,19 @@ class LossIsNotFinite(OrderlyEnd):
 class Interrupted(OrderlyEnd):
     """SIGTERM or Ctrl-C ended the run after a checkpoint was saved."""
 
-    def __init__(self, signum, step):
+    def __init__(self, signum: int, step: int):
         super().__init__('%s: stopped after step %d' % (signal.Signals(signum).name, step))
         self.signum = signum
 
 
 class NothingLeft(OrderlyEnd):
-    """The run that --resume asks for has done all of its steps; str() is the line for the user."""
+    """The run that --resume continues has done all of its steps; str() is the line for the user."""
 
 
 class StopOnBadLoss(tf.train.SessionRunHook):
-    """Ends the run at the step whose loss is not finite."""
+    """Ends the run after a step whose loss is not finite."""
 
-    def __init__(self, clock, loss):
+    def __init__(self, clock: Clock, loss: tf.Tensor):
         self._clock, self._loss = clock, loss
 
     def before_run(self, run_context):
@@ -45,12 +49,12 @@ class StopOnBadLoss(tf.train.SessionRunHook):
 
 
 class StopOnSignal(tf.train.SessionRunHook):
-    """After SIGTERM or SIGINT at any rank: all finish the next step, save a checkpoint and end the run.
+    """After SIGTERM or SIGINT at any rank, all ranks finish the next step, save a checkpoint and end the run.
 
-    The next one, because in the step in progress the others may have been told already that nobody asks.
+    Not the current step: its stop requests may already have been summed over the ranks.
     """
 
-    def __init__(self, clock, step, save):
+    def __init__(self, clock: Clock, step: Step, save: Callable[[tf.Session], None]):
         self._clock, self._step, self._save = clock, step, save
         self._received = None
         self._previous = {}
@@ -64,8 +68,8 @@ class StopOnSignal(tf.train.SessionRunHook):
 
     def before_run(self, run_context):
         if self._received:
-            self._step.stop.load(1., run_context.session)
-        return tf.train.SessionRunArgs(self._step.stops)
+            self._step.stop_request.load(1., run_context.session)
+        return tf.train.SessionRunArgs(self._step.stop_requests)
 
     def after_run(self, run_context, run_values):
         if run_values.results > 0 and not self._clock.at_end:
@@ -75,7 +79,7 @@ class StopOnSignal(tf.train.SessionRunHook):
 
     def end(self, session):
         self._restore_handlers()
-        if self._received:  # after the last step: all is saved and said
+        if self._received:  # after the last step, which is saved
             raise Interrupted(self._received, self._clock.step)
 
     def _restore_handlers(self):
@@ -84,9 +88,9 @@ class StopOnSignal(tf.train.SessionRunHook):
 
 
 class LiveLine(tf.train.SessionRunHook):
-    """One line on a terminal, redrawn in place: epoch, step, images/s, loss and time left."""
+    """One line on a terminal, redrawn in place: epoch, step, images/s of all ranks, loss and time left."""
 
-    def __init__(self, clock, loss, batch_size, stream):
+    def __init__(self, clock: Clock, loss: tf.Tensor, batch_size: int, stream: TextIO):
         self._clock, self._loss, self._batch_size, self._stream = clock, loss, batch_size, stream
         self._drawn = 0.
 
@@ -95,7 +99,7 @@ class LiveLine(tf.train.SessionRunHook):
 
     def after_run(self, run_context, run_values):
         now = time.time()
-        if now - self._drawn > .2 or self._clock.at_end:
+        if now - self._drawn > REDRAW_SECONDS or self._clock.at_end:
             self._drawn = now
             self._draw(run_values.results)
 
@@ -109,7 +113,7 @@ class LiveLine(tf.train.SessionRunHook):
         self._stream.flush()
 
     def _columns(self):
-        """Of the terminal behind the stream, which need not be standard output."""
+        """The width of the terminal behind the stream, which need not be standard output."""
         try:
             return os.get_terminal_size(self._stream.fileno()).columns or COLUMNS
         except (OSError, ValueError):
@@ -120,8 +124,12 @@ class LiveLine(tf.train.SessionRunHook):
         self._stream.flush()
 
 
-def terminal():
-    """The stream for a live line: the launcher's $LIVE_FD, else standard output if a terminal, else None."""
+def live_line(clock: Clock, loss: tf.Tensor, batch_size: int) -> List[tf.train.SessionRunHook]:
+    """[LiveLine] on the launcher's $LIVE_FD, else on standard output if that is a terminal, else []."""
     if 'LIVE_FD' in os.environ:
-        return os.fdopen(int(os.environ['LIVE_FD']), 'w', closefd=False)
-    return sys.stdout if sys.stdout.isatty() else None
+        stream = os.fdopen(int(os.environ['LIVE_FD']), 'w', closefd=False)
+    elif sys.stdout.isatty():
+        stream = sys.stdout
+    else:
+        return []
+    return [LiveLine(clock, loss, batch_size, stream)]

@@ -1,39 +1,43 @@
-"""Training: a recipe and a Config made into one run. The only place that knows the order of things."""
+"""Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
 import contextlib
 import os
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple
 
 import tensorflow as tf
 
+from core.device import Options
 from core.errors import InputError
-from core.host.memory import keep_freed_memory
+from core.host.devices import detect
 from core.log import say
-from core.npu import bridge, switches
+from core.npu import switches
 from core.npu.options import check_iterations
-from core.ranks import communicator
+from core.ranks.communicator import Engine, connect
+from core.recipe import Recipe
 from core.reporting.neutral_log import NeutralLog
-from core.reporting.report import Reporter, SkippedSteps, Summaries
+from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
 from core.settings.config import MOST, Config, checksums
 from core.training import checkpoints, evaluation, hooks, preflight, step, swa
 from core.training.clock import Clock
 
 
 class Run(NamedTuple):
-    """What a recipe's own hooks may hold on to."""
+    """A run whose graphs are built: what the hooks of a recipe, a device or a method may use."""
     config: Config
+    options: Options               # of the NpuOptimizer
     clock: Clock
     step: step.Step
     train_input: Any               # data.pipeline.Input
-    evaluate: Callable             # evaluate(session) -> {'loss': ..., ...}; every rank calls it
-    listener: Any                  # the recipe's log lines
-    engine: communicator.Engine
+    # evaluate(session) -> the metrics over the test set, {'loss': ..., ...}; every rank has to call it
+    evaluate: Callable[[tf.Session], Dict[str, float]]
+    listener: Listener             # prints the recipe's log lines
+    communicator: Engine
 
 
 class _Start(tf.train.SessionRunHook):
-    """Puts the weights and the stream of batches where the run begins: fresh, warm or resumed."""
+    """Restores the checkpoint the run starts from, if any, on all ranks, and goes to the first batch that is left."""
 
     def __init__(self, run, saved):
-        self._config, self._saved, self._step, self._engine = run.config, saved, run.step, run.engine
+        self._config, self._saved, self._step, self._communicator = run.config, saved, run.step, run.communicator
         self._input, self._steps, self._steps_per_run = run.train_input, run.clock.steps, run.clock.steps_per_run
 
     def begin(self):
@@ -43,17 +47,17 @@ class _Start(tf.train.SessionRunHook):
         flags = tf.get_variable('flags', initializer=tf.constant(list(checksums(self._config).values()), tf.int64),
                                 trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])
         self._plan = dict(checkpoints.facts(), steps=steps), flags
-        self._as_rank_0 = self._engine.broadcast(tf.global_variables() + [steps, flags])
+        self._as_rank_0 = self._communicator.broadcast(tf.global_variables() + [steps, flags])
 
     def after_create_session(self, session, coord):
         planned, flags = session.run(self._plan)
-        if self._engine.rank == 0:
+        if self._communicator.rank == 0:
             self._restore(session)
         session.run(self._as_rank_0)
         shared, flags_of_rank_0 = session.run(self._plan)
         _check_same_flags(self._config, flags, flags_of_rank_0)
         self._check_same(planned, shared)
-        done = int(session.run(self._step.number))
+        done = int(session.run(self._step.global_step))
         if done >= self._steps:
             raise hooks.NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
         if (self._steps - done) % self._steps_per_run:
@@ -63,7 +67,7 @@ class _Start(tf.train.SessionRunHook):
 
     @staticmethod
     def _check_same(planned, shared):
-        """Raises InputError when this rank was to do something else than rank 0: they would wait for each other."""
+        """Raises InputError when a fact of this rank differs from rank 0's: the ranks would wait for each other."""
         for name, value in planned.items():
             if value != shared[name]:
                 raise InputError('%s is %d here and %d on rank 0: give all ranks the same flags and data' % (
@@ -75,16 +79,6 @@ class _Start(tf.train.SessionRunHook):
             checkpoints.check_fits(path, reader, self._step.model_variables, self._config.network)
             self._weights.restore(session, path)
             say('weights from checkpoint: %s' % path)
-
-
-class _AfterStart(tf.train.SessionRunHook):
-    """Calls load(session) once the variables are initialised."""
-
-    def __init__(self, load):
-        self._load = load
-
-    def after_create_session(self, session, coord):
-        self._load(session)
 
 
 class _Save(tf.train.SessionRunHook):
@@ -99,42 +93,37 @@ class _Save(tf.train.SessionRunHook):
             self._save(run_context.session)
 
 
-def train(recipe, config, cpu_gradients):
+def train(recipe: Recipe, config: Config) -> None:
     """Trains `recipe` as `config` says.
 
-    cpu_gradients: context manager under which the training graph is built on a CPU.
     Raises InputError for bad input, hooks.LossIsNotFinite, hooks.Interrupted, hooks.NothingLeft and
     communicator.RankLost.
     """
-    options = preflight.check(config)
+    device = detect(config.device)
+    options = preflight.check(config, device)
     data = recipe.load(config)
-    device = bridge.detect(config.device)
-    if device == 'cpu':
-        keep_freed_memory()
+    device.prepare(config, options)
     with tf.Graph().as_default():
-        # Only noise is to differ between ranks: initial weights are those of rank 0.
+        # Each rank draws noise of its own; the initial weights are those of rank 0 all the same.
         tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.train_input(data, config), recipe.test_input(data, config)
-        engine = communicator.connect(config, device, options, recipe.split_strategy)
+        communicator = connect(config, device, options, recipe.split_strategy)
         flags = checksums(config).values()
-        _check_same_flags(config, flags, engine.meet(flags))
-        with cpu_gradients() if device == 'cpu' else contextlib.nullcontext():
-            run = _build(recipe, config, device, options, *inputs, engine)
-        train_op, device_hooks = run.step.train_op, []
-        if run.clock.steps_per_run > 1:
-            train_op, load = bridge.loop_on_device(train_op, run.clock.steps_per_run)
-            device_hooks = [_AfterStart(load)]
-        session_config = bridge.session_config(options, config.device)
-        engine.configure(session_config)
+        _check_same_flags(config, flags, communicator.meet(flags))
+        with device.graph(config, options):
+            run = _build(recipe, config, device, options, *inputs, communicator)
+        train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)
+        session_config = device.session_config(options, config)
+        communicator.configure(session_config)
         _prepare(config, options, device)
-        with engine.together(), _claimed(config):
-            _loop(train_op, run, session_config, _hooks(recipe, run) + device_hooks)
+        with communicator.together(), _claimed(config):
+            _loop(train_op, run, session_config, _hooks(recipe, run, loop_hooks + device.hooks(run)))
 
 
 def _check_same_flags(config, own, shared):
-    """Raises InputError when a flag's checksum is another than on rank 0: the ranks would wait for each other for ever.
+    """Raises InputError for a flag whose checksum on rank 0 differs: such ranks would wait for each other for ever.
 
-    Asked before there is a graph, and on NPUs, which cannot meet before (Engine.meet), when the weights are sent.
+    Called before the graph is built, and once more with the weights of rank 0, because NPUs exchange nothing before.
     """
     for name, here, on_rank_0 in zip(checksums(config), own, shared):
         if here != on_rank_0:
@@ -142,39 +131,39 @@ def _check_same_flags(config, own, shared):
                 name, getattr(config, name)))
 
 
-def _build(recipe, config, device, options, train_input, test_input, engine):
-    """The Run: its training and its test graph."""
+def _build(recipe, config, device, options, train_input, test_input, communicator):
+    """The Run with its training and its test graph."""
     steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
     if steps > MOST:
         raise InputError('--train_epochs=%d: these are %d steps, more than %d' % (
             config.train_epochs, steps, MOST))
-    # Lines, evaluations, averages and checkpoints come at the ends of epochs, which no loop may pass over.
+    # A loop on the device must not run past the end of an epoch: log lines, evaluations and checkpoints are due there.
     counts = {'training steps': steps}
     if steps > steps_per_epoch:
         counts['steps an epoch'] = steps_per_epoch
     check_iterations(options, counts)
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
-    built = step.build(recipe, config, device, engine, train_input.batch, steps, steps_per_epoch)
-    tested = evaluation.build(recipe, config, test_input, engine)
+    training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch)
+    evaluate_on_statistics = evaluation.build(recipe, config, test_input, communicator)
     checkpoints.add_facts(**checkpoints.settings(config), train_size=train_input.size,
                           steps_per_epoch=steps_per_epoch)
-    per_run = options.get('iterations_per_loop', 1) if device == 'npu' else 1
-    clock = Clock(built.number, steps, steps_per_epoch, per_run)
+    clock = Clock(training.global_step, steps, steps_per_epoch, device.steps_per_run(options))
 
     def evaluate(session):
-        session.run(built.synchronise)
-        return tested(session)
-    return Run(config, clock, built, train_input, evaluate, (recipe.log or NeutralLog)(), engine)
+        session.run(training.average_statistics)
+        return evaluate_on_statistics(session)
+    listener = (recipe.log or NeutralLog)()
+    return Run(config, options, clock, training, train_input, evaluate, listener, communicator)
 
 
 def _claimed(config):
-    """The context in which rank 0 alone writes checkpoints."""
+    """A context in which no other process writes to the directory of the checkpoints; only rank 0 writes there."""
     return checkpoints.claimed(config.ckpt_dir, config.resume) if config.rank == 0 else contextlib.nullcontext()
 
 
 def _prepare(config, options, device):
-    """Makes the directories and says what a reader of the log should know."""
+    """Makes the directories of the results and prints what a reader of the log should know about the run."""
     results = [config.run_dir] + ([config.ckpt_dir, config.summary_dir] if config.rank == 0 else [])
     for directory in results + switches.output_folders(options):
         try:
@@ -183,38 +172,48 @@ def _prepare(config, options, device):
             raise InputError('%s: cannot be made: %s; choose another --output_path' % (directory, error.strerror))
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
-    notice = switches.off_npu_notice(config)
-    if notice and device != 'npu':
+    notice = device.notice(config)
+    if notice:
         say(notice)
 
 
-def _hooks(recipe, run):
-    """Every hook of the run, in the order in which they see a finished step."""
-    config, clock, built = run.config, run.clock, run.step
-    listeners = [run.listener] + ([Summaries(config.summary_dir)] if config.rank == 0 else [])
-    if config.loss_scale is not False:
-        listeners.append(SkippedSteps())
-    short = clock.steps < config.display_step
-    display_step = clock.steps_per_epoch if short else config.display_step
-    live = hooks.terminal()
-    reporter = Reporter(clock, built, config, display_step, run.evaluate, listeners)
+def _hooks(recipe: Recipe, run: Run, device_hooks: List[tf.train.SessionRunHook]) -> List[tf.train.SessionRunHook]:
+    """Every hook of the run, in the order in which the hooks are called at each point of a step."""
+    config, clock, training = run.config, run.clock, run.step
+    reporter = _reporter(run)
+    # These make variables that checkpoints have to hold, so they come before the Saver.
     method_hooks = recipe.hooks(run) + swa.averaging(run, reporter)
-    # After the hooks above, whose variables it has to hold.
-    saved = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.engine)
+    saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.communicator)
 
     def save(session):
-        session.run(built.synchronise)
-        saved.save(session, clock.step)
-    return ([_Start(run, saved), clock, hooks.StopOnBadLoss(clock, built.loss), reporter]
-            + method_hooks
-            + [_Save(clock, save, config.save_interval)]
-            + ([hooks.LiveLine(clock, built.loss, config.batch_size * config.ranks, live)] if live else [])
-            + [hooks.StopOnSignal(clock, built, save)])
+        session.run(training.average_statistics)
+        saver.save(session, clock.step)
+    return [
+        _Start(run, saver),                                   # makes the variables what they are before the first step
+        clock,                                                # counts the step, for all hooks below
+        *device_hooks,                                        # before a bad loss ends the run: they may show its cause
+        hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved
+        reporter,                                             # evaluates and prints
+        *method_hooks,
+        _Save(clock, save, config.save_interval),             # after all variables have the values of this step
+        *hooks.live_line(clock, training.loss, config.batch_size * config.ranks),
+        hooks.StopOnSignal(clock, training, save)]            # last: it ends the run
+
+
+def _reporter(run):
+    config, clock = run.config, run.clock
+    listeners = [run.listener]
+    if config.rank == 0:
+        listeners.append(Summaries(config.summary_dir))
+    if config.loss_scale is not False:
+        listeners.append(SkippedSteps())
+    display_step = config.display_step if config.display_step <= clock.steps else clock.steps_per_epoch
+    return Reporter(clock, run.step, config, display_step, run.evaluate, listeners)
 
 
 def _loop(train_op, run, session_config, run_hooks):
-    # SingularMonitoredSession, unlike MonitoredTrainingSession, never restarts a session by itself.
-    with tf.train.SingularMonitoredSession(run_hooks, master=run.engine.target,
+    # MonitoredTrainingSession would restart a session after some errors without a word.
+    with tf.train.SingularMonitoredSession(run_hooks, master=run.communicator.target,
                                            config=session_config) as session:
         while not run.clock.at_end:
             session.run(train_op)

@@ -1,30 +1,32 @@
-"""The plan of a run: everything that can be refused before data is read or a device is touched."""
+"""Preflight: everything about a run that can be refused before data is read or a device is touched."""
 import os
+from typing import Dict, Sequence
 
 from google.protobuf import text_format
 
+from core.device import Device, Options
 from core.errors import InputError
-from core.npu import bridge, switches
+from core.host.devices import detect
+from core.npu import switches
 from core.npu.options import check_iterations
 from core.settings import kinds
-from core.settings.config import NO_DATA, SYNTHETIC
+from core.settings.config import NO_DATA, SYNTHETIC, Config
 from core.training import checkpoints, swa
 
 
-def check(config, devices=()):
-    """The NpuOptimizer options of the run. Raises InputError for what is wrong; reads no data, touches no device.
+def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Options:
+    """The NpuOptimizer options of the run on `device`. Raises InputError for what is wrong with the run.
 
-    devices: of all ranks of this server, for the launcher, which moves the results of each away.
+    device_ids: of all ranks of this server, whose last results the launcher moves away; (): the run's own alone.
     """
-    if bridge.is_used(config.device) and config.ranks > 1:
-        bridge.check_environment()
+    device.check(config)
     swa.check(config)
     options = switches.switch_options(config, config.ranks)
     if config.train_steps:
         check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
-    moved = [config._replace(device_id=device).run_dir for device in devices or [config.device_id]]
+    moved = [config._replace(device_id=number).run_dir for number in device_ids or [config.device_id]]
     _check_inputs(config, moved)
     _check_outputs(config, switches.output_folders(options))
     for flag, path in (('modeldir', config.modeldir), ('summary', config.summary)):
@@ -79,17 +81,18 @@ def _is_inside(path, directories):
     return os.path.join(os.path.realpath(path), '').startswith(places)
 
 
-def lines(config, devices):
+def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str, object]:
     """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
-    check(config, devices)
+    check(config, device, device_ids)
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
                 batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history)
 
 
-def describe_session(config):
-    """The text of the ConfigProto that the run's session would get (--print_config)."""
-    return text_format.MessageToString(bridge.session_config(check(config), config.device))
+def describe_session(config: Config) -> str:
+    """The text of the ConfigProto that the run's session would get (--print_config). Raises InputError like check()."""
+    device = detect(config.device)
+    return text_format.MessageToString(device.session_config(check(config, device), config))
 
 
 def _check_writable(flag, path):

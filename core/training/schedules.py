@@ -45,7 +45,7 @@ class FallOnPlateau(tf.train.SessionRunHook):
     """
 
     def __init__(self, run):
-        self._clock, self._mean = run.clock, run.step.means['accuracy']
+        self._clock, self._mean = run.clock, run.step.epoch_metrics['accuracy']
 
     def begin(self):
         left, before = _plateau_state()

@@ -1,95 +1,68 @@
-"""Step: the built training graph. Everything that runs once per step on the device is made here."""
-from typing import Any, Dict, List, NamedTuple
+"""Step: the training graph. Everything that runs on the device in each step is built here."""
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import tensorflow as tf
 
-from core.npu import bridge
+from core.device import Device
+from core.ranks.communicator import Engine
+from core.recipe import Recipe
+from core.settings.config import Config
 
 
 class Step(NamedTuple):
-    """The tensors, variables and ops that the hooks and the loop use."""
-    train_op: Any                  # one update of the weights; advances `number`
-    number: Any                    # int64 variable: finished steps
-    applied: Any                   # int64 variable: steps whose gradients were applied (finite under loss scaling)
-    loss: Any                      # scalar: the loss of this batch, penalty included
-    values: Dict[str, Any]         # name -> scalar of this batch: 'loss', 'accuracy', ...
-    means: Dict[str, Any]          # name -> scalar, mean of `values` over the epoch so far
-    learning_rate: Any             # scalar
-    model_variables: List[Any]     # of the network itself: weights and batch-norm statistics
-    synchronise: Any               # op: batch-norm statistics become their mean over the ranks
-    stop: Any                      # float32 variable of this rank: 1 asks all ranks to stop
-    stops: Any                     # scalar of this batch: above 0 when any rank has asked
+    """The tensors, variables and ops of the training graph that hooks and the loop use."""
+    train_op: tf.Operation             # updates the weights and global_step
+    global_step: tf.Variable           # int64: finished steps
+    applied_steps: tf.Variable         # int64: the finished steps whose gradients were finite and so were applied
+    loss: tf.Tensor                    # scalar: the loss of this batch with the regularization loss
+    metrics: Dict[str, tf.Tensor]      # name -> scalar of this batch: 'loss', 'accuracy', ...
+    epoch_metrics: Dict[str, tf.Tensor]  # name -> scalar: the mean of the metric over the epoch so far
+    learning_rate: tf.Tensor           # scalar
+    model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
+    average_statistics: tf.Operation   # replaces batch-norm statistics by their means over the ranks
+    stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
+    stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
 
-def build(recipe, config, device, engine, batch, steps, steps_per_epoch):
-    """Builds the Step of `recipe` on `batch`; `steps` is the length of the run.
+def build(recipe: Recipe, config: Config, device: Device, communicator: Engine, batch: Tuple[tf.Tensor, ...],
+          steps: int, steps_per_epoch: int) -> Step:
+    """Builds the Step of `recipe` on this rank's `batch`, for a run of `steps`.
 
-    Losses, scores and gradients are those of all ranks' batches together. The means live in variables, so that
-    a checkpoint in the middle of an epoch keeps them.
+    Loss, metrics and gradients are means over the batches of all ranks.
     """
-    number = tf.train.get_or_create_global_step()
-    outputs = recipe.model(batch, True, config, stateless_dropout(config, device, number))
-    model_variables = [v for v in tf.global_variables() if v is not number]
+    global_step = tf.train.get_or_create_global_step()
+    outputs = recipe.model(batch, True, config, device.dropout(config, global_step))
+    model_variables = [v for v in tf.global_variables() if v is not global_step]
     update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    values = {name: tf.reduce_mean(score) for name, score in outputs.scores.items()}
-    values['loss'] = tf.reduce_mean(outputs.losses) + outputs.penalty
-    learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, number, steps), tf.float32)
-    applied = _counter('applied_steps')
-    optimizer = engine.optimizer(recipe.optimizer(learning_rate, config), config.loss_scale)
-    gradients = optimizer.compute_gradients(values['loss'], tf.trainable_variables())
+    own_metrics = {name: tf.reduce_mean(values) for name, values in outputs.metrics.items()}
+    own_metrics['loss'] = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
+    learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
+    applied_steps = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
+    optimizer = communicator.optimizer(recipe.optimizer(learning_rate, config), config.loss_scale)
+    gradients = optimizer.compute_gradients(own_metrics['loss'], tf.trainable_variables())
     with tf.control_dependencies(update_ops):
-        apply = optimizer.apply_gradients(gradients, global_step=applied)
-    stop = tf.get_variable('stop_request', [], tf.float32, tf.zeros_initializer(), trainable=False,
-                           collections=[tf.GraphKeys.LOCAL_VARIABLES])
-    *shared, stops = engine.mean([values[name] for name in sorted(values)] + [stop])
-    values = dict(zip(sorted(values), shared))
-    means = _epoch_means(values, tf.equal(number % steps_per_epoch, 0))
-    with tf.control_dependencies([apply] + list(means.values())):
-        train_op = tf.assign_add(number, 1).op
-    synchronise = engine.average(_statistics(model_variables))
-    return Step(train_op, number, applied, values['loss'], values, means, learning_rate, model_variables,
-                synchronise, stop, stops)
+        apply_gradients = optimizer.apply_gradients(gradients, global_step=applied_steps)
+    stop_request = tf.get_variable('stop_request', [], tf.float32, tf.zeros_initializer(), trainable=False,
+                                   collections=[tf.GraphKeys.LOCAL_VARIABLES])
+    names = sorted(own_metrics)
+    *means, stop_requests = communicator.mean([own_metrics[name] for name in names] + [stop_request])
+    metrics = dict(zip(names, means))
+    epoch_metrics = _means_over_epoch(metrics, tf.equal(global_step % steps_per_epoch, 0))
+    with tf.control_dependencies([apply_gradients] + list(epoch_metrics.values())):
+        train_op = tf.assign_add(global_step, 1).op
+    statistics = [v for v in model_variables
+                  if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
+    return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
+                model_variables, communicator.average(statistics), stop_request, stop_requests)
 
 
-def _statistics(variables):
-    """Those of `variables` that are computed and not learned: batch norm's moving averages."""
-    learned = tf.trainable_variables()
-    return [v for v in variables if v not in learned and v.dtype.base_dtype.is_floating]
+def _means_over_epoch(metrics: Dict[str, Any], starts_epoch: tf.Tensor) -> Dict[str, tf.Tensor]:
+    """The means of `metrics` since the first step of the epoch.
 
-
-def _counter(name):
-    return tf.get_variable(name, [], tf.int64, tf.zeros_initializer(), trainable=False)
-
-
-def _epoch_means(values, starts_epoch):
-    """Means of `values` since the epoch's first step, kept as one vector of sums and their count."""
-    names = sorted(values)
-    sums = tf.get_variable('epoch_sums', [len(names) + 1], tf.float32, tf.zeros_initializer(), trainable=False)
-    now = tf.stack([values[name] for name in names] + [1.])
-    total = tf.assign(sums, tf.where(starts_epoch, tf.zeros_like(now), sums) + now)
-    return {name: total[i] / total[-1] for i, name in enumerate(names)}
-
-
-def stateless_dropout(config, device, number):
-    """dropout(x, rate) for a training graph.
-
-    Off the NPU its noise is a function of seed, step, rank and place in the graph, so that a resumed run
-    drops what the undisturbed one would have dropped. The NPU has a kernel of its own for it.
+    Their sums and the count of steps are one variable, so that a checkpoint in the middle of an epoch keeps them.
     """
-    places = []
-    draw = number * config.ranks + config.rank
-
-    def dropout(x, rate):
-        if device == 'npu':
-            return bridge.dropout(x, 1 - rate)
-        places.append(x)
-        seed = tf.stack([tf.cast(draw, tf.int32), tf.constant(config.seed ^ (len(places) << 24), tf.int32)])
-        kept = tf.random.stateless_uniform(tf.shape(x), seed) >= rate
-        return tf.where(kept, x / (1 - rate), tf.zeros_like(x))
-    return dropout
-
-
-def no_dropout(x, rate):
-    """dropout(x, rate) for a test graph."""
-    del rate
-    return x
+    names = sorted(metrics)
+    sums = tf.get_variable('epoch_sums', [len(names) + 1], tf.float32, tf.zeros_initializer(), trainable=False)
+    now = tf.stack([metrics[name] for name in names] + [1.])
+    totals = tf.assign(sums, tf.where(starts_epoch, tf.zeros_like(now), sums) + now)
+    return {name: totals[i] / totals[-1] for i, name in enumerate(names)}

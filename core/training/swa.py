@@ -107,7 +107,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._batch = tf.placeholder(tf.float32, [])
         self._statistics, self._see_batch = cumulative_averages(self._batch)
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
-                                              self._run.config.network, self._run.engine,
+                                              self._run.config.network, self._run.communicator,
                                               variables + list(checkpoints.facts().values()))
 
     def _taking(self):
@@ -157,7 +157,7 @@ class _Averaging(tf.train.SessionRunHook):
         train.initialize(session)
         for batch in range(train.batches):
             session.run(self._see_batch, {self._batch: batch})
-        session.run(self._run.step.synchronise)
+        session.run(self._run.step.average_statistics)
 
     def _say(self, words, epoch):
         if self._run.config.verbose:

@@ -71,7 +71,7 @@ def model(batch, is_training, config, dropout):
                          lambda x: dropout(x, 1 - config.keep_prob))
         return logits if images.shape.ndims == 4 else _mean_over_crops(logits)
     outputs = classification.classifier(net)(batch, is_training, config, dropout)
-    return outputs._replace(scores=dict(outputs.scores, cross_entropy=outputs.losses))
+    return outputs._replace(metrics=dict(outputs.metrics, cross_entropy=outputs.losses))
 
 
 def _mean_over_crops(logits):
@@ -89,12 +89,12 @@ class Log(Listener):
             report.epoch, done - 1, report.seconds_per_step, report.images_per_second))
         if done % PROGRESS_STEPS == 0 or done == report.steps_per_epoch or report.step == report.steps:
             say('progress : %.6f%%  loss :%.6f' % (
-                100 * done / report.steps_per_epoch, report.values['cross_entropy']))
+                100 * done / report.steps_per_epoch, report.metrics['cross_entropy']))
 
     def epoch(self, report):
         if report.evaluation:
             say(_accuracy_line('test', report.evaluation))
-        say(_accuracy_line('train', report.means))
+        say(_accuracy_line('train', report.epoch_metrics))
 
 
 def _accuracy_line(part, means):
@@ -138,13 +138,14 @@ class CountSkipped(tf.train.SessionRunHook):
     """
 
     def __init__(self, run):
-        self._clock, self._engine, self._skipped = run.clock, run.engine, run.train_input.skipped
+        self._clock, self._skipped = run.clock, run.train_input.skipped
+        self._communicator = run.communicator
         self._ever = tf.get_variable('skipped_files', [len(self._skipped.files)], initializer=tf.zeros_initializer(),
                                      trainable=False)
 
     def begin(self):
         self._here = tf.placeholder(tf.float32, self._ever.shape)
-        anywhere, = self._engine.sum([self._here])
+        anywhere, = self._communicator.sum([self._here])
         self._update = tf.assign(self._ever, tf.maximum(self._ever, anywhere))
 
     def after_run(self, run_context, run_values):

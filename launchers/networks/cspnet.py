@@ -13,7 +13,7 @@ class Log(Listener):
 
     def step(self, report):
         say('Epoch: %03d Step/Batch: %09d --- Loss: %.7f Training accuracy: %.4f' % (
-            report.epoch, report.step, report.values['loss'], report.values['accuracy']))
+            report.epoch, report.step, report.metrics['loss'], report.metrics['accuracy']))
         self._say_elapsed(report)
 
     def epoch(self, report):

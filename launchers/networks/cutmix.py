@@ -32,7 +32,7 @@ class Log(KerasLog):
         self._step, self._seconds = report.step, report.run_seconds
 
     def epoch_line(self, report, seconds):
-        values = dict(loss=report.means['loss'], accuracy=report.means['accuracy'])
+        values = dict(loss=report.epoch_metrics['loss'], accuracy=report.epoch_metrics['accuracy'])
         if report.evaluation:
             values.update(('val_' + name, report.evaluation[name]) for name in list(values))
         return summary(report.steps_in_epoch, report.steps_per_epoch, seconds, values)

@@ -131,10 +131,10 @@ def _at_least(count, split):
 
 def model(batch, is_training, config, dropout):
     """Recipe.model: both heads' losses in training; in tests the mean over an image's copies."""
-    losses, scores = (_two_heads(*batch, config, dropout) if is_training
-                      else _mean_of_copies(*batch, config))
-    penalty = 2 * config.weight_decay * layers.l2_loss()  # Keras's l2 has no 1/2
-    return Outputs(losses, penalty, scores)
+    losses, metrics = (_two_heads(*batch, config, dropout) if is_training
+                       else _mean_of_copies(*batch, config))
+    regularization_loss = 2 * config.weight_decay * layers.l2_loss()  # Keras's l2 has no 1/2
+    return Outputs(losses, regularization_loss, metrics)
 
 
 def _two_heads(labelled, unlabelled, config, dropout):
@@ -189,7 +189,7 @@ class Log(KerasLog):
     """The vendor's lines after an epoch."""
 
     def epoch_line(self, report, seconds):
-        values = {name: report.means[name]
+        values = {name: report.epoch_metrics[name]
                   for name in ('loss', 'self_clf_loss', 'super_clf_loss')}
         return progress(report.steps_in_epoch, report.steps_per_epoch, seconds, report.seconds_per_step, 'step', values)
 

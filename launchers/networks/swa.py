@@ -35,7 +35,8 @@ class Log(KerasLog):
 
     def epoch_line(self, report, seconds):
         done, count = (report.batch_size * steps for steps in (report.steps_in_epoch, report.steps_per_epoch))
-        return progress(done, count, seconds, 1 / report.images_per_second, 'sample', {'loss': report.means['loss']})
+        return progress(done, count, seconds, 1 / report.images_per_second, 'sample',
+                        {'loss': report.epoch_metrics['loss']})
 
     def average(self, evaluation):
         say(test_line(evaluation))

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from core.host.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
 from core.ranks import communicator  # noqa: E402
 
@@ -72,7 +73,7 @@ def main(path):
     buckets.BUCKET_BYTES = 20  # the weights alone, the scalars together
     config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']),
                              addresses=os.environ['RANK_ADDRESSES'].split(','), connect_timeout=60)
-    np.savez(path, **exchange(communicator.connect(config, 'cpu', {}, ())))
+    np.savez(path, **exchange(communicator.connect(config, CPU, {}, ())))
 
 
 if __name__ == '__main__':

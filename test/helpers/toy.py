@@ -56,7 +56,7 @@ def plain_net(x, is_training, dropout):
 
 class Log(Listener):
     def step(self, report):
-        say('step %d loss %.9g mean %.9g' % (report.step, report.values['loss'], report.means['loss']))
+        say('step %d loss %.9g mean %.9g' % (report.step, report.metrics['loss'], report.epoch_metrics['loss']))
 
     def epoch(self, report):
         if report.evaluation:

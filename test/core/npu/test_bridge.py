@@ -1,11 +1,13 @@
-"""What the framework asks of npu_bridge, seen by the recording stand-in in fake_npu/."""
+"""What the framework asks of npu_bridge, seen by the recording stand-in in test/fakes/."""
 import sys
 
 import pytest
 import tensorflow as tf
 
 from core.errors import InputError
+from core.host.devices import CPU, detect
 from core.npu import bridge
+from core.npu.device import NPU
 from core.settings.config import resolve
 from core.training import checkpoints, preflight
 from launchers.networks.registry import RECIPES
@@ -30,14 +32,14 @@ def _trained_weight(optimizer_of):
 def test_a_machine_without_npu_bridge_is_a_cpu_and_says_so_when_asked_for_an_npu(monkeypatch):
     monkeypatch.setitem(sys.modules, 'npu_bridge', None)
     monkeypatch.setattr(tf.config.experimental, 'list_physical_devices', lambda kind: [])
-    assert bridge.detect('auto') == bridge.detect('cpu') == 'cpu'
+    assert detect('auto') is detect('cpu') is CPU
     with pytest.raises(InputError, match='--device=npu: the Python package npu_bridge is not ins'):
-        bridge.detect('npu')
+        detect('npu')
 
 
 def test_a_machine_with_npu_bridge_is_an_npu_unless_the_cpu_is_asked_for(npu_calls):
-    assert bridge.detect('auto') == bridge.detect('npu') == 'npu'
-    assert bridge.detect('cpu') == 'cpu'
+    assert detect('auto') is detect('npu') is NPU
+    assert detect('cpu') is CPU
 
 
 def test_an_npu_bridge_that_does_not_load_is_an_error_not_a_run_on_the_cpu(tmp_path, monkeypatch):
@@ -45,7 +47,7 @@ def test_an_npu_bridge_that_does_not_load_is_an_error_not_a_run_on_the_cpu(tmp_p
     (tmp_path / 'npu_bridge' / '__init__.py').write_text('import libascend_of_nowhere')
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError, match='--device=auto: npu_bridge is installed but cannot be '):
-        bridge.detect('auto')
+        detect('auto')
 
 
 def test_one_rank_without_a_loss_scale_keeps_its_optimizer(npu_calls):
@@ -81,18 +83,18 @@ def test_an_all_reduce_without_its_environment_is_refused_before_data_is_read(ei
     config = resolve(RECIPES['swa'], {}, {'RANK_SIZE': '8'})
     monkeypatch.delenv(missing)
     with pytest.raises(InputError, match=missing + ': not set; an all-reduce between NPUs needs'):
-        preflight.check(config)
+        preflight.check(config, NPU)
 
 
 def test_a_loop_on_the_device_is_told_its_iterations_before_the_first_step(npu_calls):
     with tf.Graph().as_default():
         counter = tf.get_variable('counter', initializer=0)
-        train_op, load = bridge.loop_on_device(tf.assign_add(counter, 1).op, 10)
+        train_op, load = bridge.loop_on_device(tf.assign_add(counter, 1).op)
         init = tf.global_variables_initializer()
         tf.get_default_graph().finalize()
         with tf.Session() as session:
             session.run(init)
-            load(session)
+            load(session, 10)
             session.run(train_op)
             assert session.run(counter) == 1
     assert [call[0] for call in npu_calls] == ['create_iteration_per_loop_var',

@@ -6,8 +6,11 @@ import pytest
 from google.protobuf import text_format
 
 from core.errors import InputError
-from core.npu import bridge, switches
+from core.host.devices import CPU, GPU
+from core.npu import switches
+from core.npu.device import NPU
 from core.npu.options import OPTIONS, check_iterations, describe_options
+from core.npu.session import session_config
 
 MIXED = '--precision_mode=allow_mix_precision'
 LISTS = {'black-list': {'to-add': ['MatMul'], 'to-remove': []}, 'white-list': {'to-add': []}}
@@ -228,14 +231,14 @@ def _parameters(config):
             for key, value in optimizer.parameter_map.items()}
 
 
-@pytest.mark.parametrize('flag', ['auto', 'npu', 'cpu'])
-def test_the_session_of_every_device_holds_the_npu_optimizer(flag):
-    config = bridge.session_config({'dump_step': '0|5'}, flag)
+@pytest.mark.parametrize('device', [NPU, GPU, CPU])
+def test_the_session_of_every_device_holds_the_npu_optimizer(device):
+    config = device.session_config({'dump_step': '0|5'}, None)
     assert _parameters(config) == {'use_off_line': ('b', True), 'dump_step': ('s', b'0|5'),
                                    'precision_mode': ('s', b'allow_fp32_to_fp16')}
     rewrites = config.graph_options.rewrite_options
     assert (rewrites.remapping, rewrites.memory_optimization) == (2, 2)
-    assert dict(config.device_count) == ({'GPU': 0} if flag == 'cpu' else {})
+    assert dict(config.device_count) == ({'GPU': 0} if device is CPU else {})
 
 
 @pytest.mark.parametrize('key, text, field, value', [
@@ -244,7 +247,7 @@ def test_the_session_of_every_device_holds_the_npu_optimizer(flag):
     ('enable_exception_dump', '1', 'i', 1), ('dynamic_input', '1', 'b', True)])
 def test_a_value_lands_in_the_field_that_the_adapter_reads(key, text, field, value):
     options = {key: OPTIONS[key].kind.parse(text)}
-    assert _parameters(bridge.session_config(options, 'cpu'))[key] == (field, value)
+    assert _parameters(session_config(options))[key] == (field, value)
 
 
 def test_each_default_of_the_table_has_the_type_of_its_field():
@@ -258,12 +261,12 @@ def test_each_default_of_the_table_has_the_type_of_its_field():
     ({'graph_run_mode': 0, 'precision_mode': 'force_fp32'}, ('s', b'force_fp32')),
     ({'precision_mode_v2': 'fp16'}, None)])
 def test_the_default_precision_follows_the_other_options(options, precision):
-    assert _parameters(bridge.session_config(options, 'cpu')).get('precision_mode') == precision
+    assert _parameters(session_config(options)).get('precision_mode') == precision
 
 
 def test_the_printed_config_is_sorted_whatever_the_order_of_the_flags():
-    one = bridge.session_config({'job': 'a', 'deterministic': 1, 'debug_dir': 'd'}, 'npu')
-    other = bridge.session_config({'debug_dir': 'd', 'deterministic': 1, 'job': 'a'}, 'npu')
+    one = session_config({'job': 'a', 'deterministic': 1, 'debug_dir': 'd'})
+    other = session_config({'debug_dir': 'd', 'deterministic': 1, 'job': 'a'})
     text = text_format.MessageToString(one)
     assert text == text_format.MessageToString(other) == str(one)
     keys = [line.split('"')[1] for line in text.splitlines() if 'key:' in line]

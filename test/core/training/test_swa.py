@@ -16,7 +16,8 @@ from launchers import command, evaluate, train
 from launchers.networks.registry import RECIPES
 
 REPORT = Report(step=800, steps=800, epoch=99, steps_per_epoch=8, batch_size=16384,
-                values={'loss': .31, 'accuracy': .5}, means={'loss': .30214, 'accuracy': .4}, learning_rate=1e-3,
+                metrics={'loss': .31, 'accuracy': .5}, epoch_metrics={'loss': .30214, 'accuracy': .4},
+                learning_rate=1e-3,
                 skipped=0, seconds=62., run_seconds=51.2, seconds_per_step=16384 * .6218e-6)
 
 

@@ -21,8 +21,8 @@ from nets import alexnet as net
 from nets.layers import HE_NORMAL
 
 REPORT = Report(step=20, steps=480, epoch=0, steps_per_epoch=240, batch_size=100,
-                values={'loss': 1.9, 'accuracy': .5, 'cross_entropy': .6931472},
-                means={'loss': 1.9, 'accuracy': .587, 'cross_entropy': .7}, learning_rate=1e-3, skipped=0,
+                metrics={'loss': 1.9, 'accuracy': .5, 'cross_entropy': .6931472},
+                epoch_metrics={'loss': 1.9, 'accuracy': .587, 'cross_entropy': .7}, learning_rate=1e-3, skipped=0,
                 seconds=62., run_seconds=51.2, seconds_per_step=.12306, first_step=0, timed_steps=15)
 
 
@@ -108,7 +108,7 @@ def rates(accuracies):
     with tf.Graph().as_default(), tf.Session() as sess:
         rate = schedules.plateau(SimpleNamespace(learning_rate=1.), None, None)
         hook = schedules.FallOnPlateau(SimpleNamespace(
-            clock=clock, step=SimpleNamespace(means={'accuracy': tf.constant(0.)})))
+            clock=clock, step=SimpleNamespace(epoch_metrics={'accuracy': tf.constant(0.)})))
         hook.begin()
         sess.run(tf.global_variables_initializer())
         found = []
@@ -143,7 +143,7 @@ def log(capfd):
     lines = alexnet.RECIPE.log()
     lines.step(REPORT)
     lines.step(REPORT._replace(step=21))
-    lines.step(REPORT._replace(step=480, epoch=1, values=dict(REPORT.values, cross_entropy=.25)))
+    lines.step(REPORT._replace(step=480, epoch=1, metrics=dict(REPORT.metrics, cross_entropy=.25)))
     lines.epoch(REPORT._replace(evaluation={'accuracy': .612, 'loss': 1.}))
     return capfd.readouterr().out
 
@@ -230,7 +230,7 @@ def test_skipped_files_are_counted_over_the_ranks_and_across_a_resumption(capfd)
     with tf.Graph().as_default(), tf.Session() as session:
         hook = alexnet.CountSkipped(SimpleNamespace(
             clock=SimpleNamespace(at_epoch_end=True), train_input=SimpleNamespace(skipped=skipped),
-            engine=SimpleNamespace(sum=lambda tensors: [tensor + others for tensor in tensors])))
+            communicator=SimpleNamespace(sum=lambda tensors: [tensor + others for tensor in tensors])))
         hook.begin()
         restored, = tf.global_variables()
         restored.load(np.isin(np.arange(300), [3, 5]), session)

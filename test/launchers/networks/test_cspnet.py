@@ -10,7 +10,8 @@ from launchers.networks import cspnet
 from launchers.networks import registry as recipes
 
 REPORT = Report(step=1000, steps=3910, epoch=1, steps_per_epoch=782, batch_size=64,
-                values={'loss': 1.2345678, 'accuracy': .5}, means={'loss': 2., 'accuracy': .4}, learning_rate=1e-3,
+                metrics={'loss': 1.2345678, 'accuracy': .5}, epoch_metrics={'loss': 2., 'accuracy': .4},
+                learning_rate=1e-3,
                 skipped=0, seconds=62., run_seconds=51.2, seconds_per_step=.0512)
 
 

@@ -15,7 +15,8 @@ from launchers.networks.registry import RECIPES
 from nets.resnet import resnet20
 
 REPORT = Report(step=50, steps=120, epoch=0, steps_per_epoch=60, batch_size=32,
-                values={'loss': 2., 'accuracy': .5}, means={'loss': 1.98764, 'accuracy': .321}, learning_rate=1e-3,
+                metrics={'loss': 2., 'accuracy': .5}, epoch_metrics={'loss': 1.98764, 'accuracy': .321},
+                learning_rate=1e-3,
                 skipped=0, seconds=2., run_seconds=1.25, seconds_per_step=.02, first_step=0, timed_steps=45)
 
 

@@ -94,8 +94,9 @@ def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
         kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
         sess.run(tf.global_variables_initializer())
         outputs, kernels = sess.run((outputs, kernels))
-    assert outputs.losses == pytest.approx(outputs.scores['self_clf_loss'] + outputs.scores['super_clf_loss'])
-    assert outputs.penalty == pytest.approx(5e-4 * sum(np.square(kernel).sum() for kernel in kernels), rel=1e-5)
+    assert outputs.losses == pytest.approx(outputs.metrics['self_clf_loss'] + outputs.metrics['super_clf_loss'])
+    assert outputs.regularization_loss == pytest.approx(
+        5e-4 * sum(np.square(kernel).sum() for kernel in kernels), rel=1e-5)
 
 
 def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
@@ -105,7 +106,7 @@ def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
     with tf.Graph().as_default(), tf.Session() as sess:
         outputs = sesemi.model((tf.zeros([8, 3, 32, 32, 3]), tf.constant(classes)), False, settle(), identity)
         sess.run(tf.global_variables_initializer())
-        losses, accuracies = sess.run((outputs.losses, outputs.scores))
+        losses, accuracies = sess.run((outputs.losses, outputs.metrics))
     probabilities = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     assert losses == pytest.approx(-np.log(probabilities.mean(0)[[0, 1, 2], classes]), rel=1e-5)
     assert accuracies['accuracy'].tolist() == (probabilities.mean(0).argmax(-1) == classes).tolist()

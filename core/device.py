@@ -1,0 +1,55 @@
+"""Device: everything that one kind of device (NPU, GPU, CPU) does in its own way.
+
+The records are NPU (core/npu/device.py), GPU and CPU (core/host/devices.py); detect() beside the latter two chooses
+one at the start of a process. All other code calls the record's functions and never asks which device it has.
+
+A switch that acts on a device enters through these functions of that device's record:
+    prepare         settings that have to be made before the first graph: environment variables, modes of the device
+    session_config  settings of TensorFlow's sessions
+    graph           changes of the operators: other types, other gradients
+    hooks           what watches training steps or writes files about them
+    notice          what a reader of the log should know about the switches of the run
+"""
+import contextlib
+from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Tuple
+
+import tensorflow as tf
+
+from core.settings.config import Config
+
+Options = Dict[str, Any]       # NpuOptimizer options, {key: typed value}, as switches.switch_options() returns them
+Hooks = List[tf.train.SessionRunHook]
+Dropout = Callable[[tf.Tensor, float], tf.Tensor]   # dropout(x, rate) -> x, scaled, with a part `rate` of it zero
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _no_change(*_: Any) -> ContextManager:
+    return contextlib.nullcontext()
+
+
+class Device(NamedTuple):
+    """One kind of device. The defaults are for a device that does not differ from TensorFlow's own ones."""
+    name: str
+    # session_config(options, config) -> the ConfigProto of every session of a process
+    session_config: Callable[[Options, Config], tf.ConfigProto]
+    # dropout(config, global_step) -> the dropout of a training graph
+    dropout: Callable[[Config, tf.Variable], Dropout]
+    # check(config): raises InputError for what the environment lacks; touches no device
+    check: Callable[[Config], None] = _nothing
+    # prepare(config, options): runs once, after the data is loaded and before the first graph is made
+    prepare: Callable[[Config, Options], None] = _nothing
+    # graph(config, options) -> the context in which training and test graphs are built
+    graph: Callable[[Config, Options], ContextManager] = _no_change
+    # steps_per_run(options) -> the training steps of one session.run
+    steps_per_run: Callable[[Options], int] = lambda options: 1
+    # loop(train_op, steps) -> (train_op, hooks): one run of the returned op is so many steps; called before hooks exist
+    loop: Callable[[tf.Operation, int], Tuple[tf.Operation, Hooks]] = lambda train_op, steps: (train_op, [])
+    # hooks(run) -> SessionRunHooks of a training.loop.Run; they see a finished step before all hooks but the clock
+    hooks: Callable[[Any], Hooks] = lambda run: []
+    # notice(config) -> one line for the log, or None
+    notice: Callable[[Config], Optional[str]] = _nothing
+    has_hccl: bool = False         # ranks exchange tensors by HCCL; else by TensorFlow's collectives over gRPC
+    is_exclusive: bool = False     # one process at a time may use it: the launcher takes a lock of the machine

@@ -1,0 +1,58 @@
+"""GPU and CPU: the Devices that TensorFlow itself has, and the choice of the Device of a process."""
+import tensorflow as tf
+
+from core.device import Device, Dropout, Options
+from core.host.gradients import fast_cpu_gradients
+from core.host.memory import keep_freed_memory
+from core.npu import bridge, switches
+from core.npu.device import NPU
+from core.npu.session import session_config
+from core.settings.config import Config
+
+
+def detect(flag: str) -> Device:
+    """The Device of a process with --device=`flag` (auto, npu or cpu); allocates nothing on it.
+
+    Raises InputError when an NPU was asked for, or npu_bridge is installed, but npu_bridge cannot be used.
+    """
+    if bridge.is_used(flag):
+        return NPU
+    gpus = flag != 'cpu' and tf.config.experimental.list_physical_devices('GPU')
+    return GPU if gpus else CPU
+
+
+def stateless_dropout(config: Config, global_step: tf.Variable) -> Dropout:
+    """Dropout whose noise is a function of seed, step, rank and place in the graph.
+
+    A resumed run therefore drops what the undisturbed run would have dropped.
+    """
+    draw = tf.cast(global_step * config.ranks + config.rank, tf.int32)
+    calls = 0
+
+    def dropout(x, rate):
+        nonlocal calls
+        calls += 1
+        seed = tf.stack([draw, tf.constant(config.seed ^ (calls << 24), tf.int32)])
+        kept = tf.random.stateless_uniform(tf.shape(x), seed) >= rate
+        return tf.where(kept, x / (1 - rate), tf.zeros_like(x))
+    return dropout
+
+
+def _cpu_session_config(options: Options, config: Config) -> tf.ConfigProto:
+    del config
+    proto = session_config(options)
+    proto.device_count['GPU'] = 0  # hides the GPUs of the machine from a run with --device=cpu
+    return proto
+
+
+GPU = Device(
+    name='gpu',
+    session_config=lambda options, config: session_config(options),
+    dropout=stateless_dropout,
+    notice=switches.off_npu_notice)
+
+CPU = GPU._replace(
+    name='cpu',
+    session_config=_cpu_session_config,
+    prepare=lambda config, options: keep_freed_memory(),
+    graph=lambda config, options: fast_cpu_gradients())

@@ -1,0 +1,34 @@
+"""Evaluation of a checkpoint on the whole test set."""
+from typing import Dict
+
+import tensorflow as tf
+
+from core.host.devices import detect
+from core.npu import switches
+from core.ranks.communicator import Engine
+from core.recipe import Recipe
+from core.settings.config import Config
+from core.training import checkpoints, evaluation
+
+
+def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
+    """The metrics of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
+
+    This process evaluates alone, whatever RANK_SIZE says, on the test set that the seed of the checkpoint's run draws.
+    Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network.
+    """
+    device = detect(config.device)
+    options = switches.switch_options(config, 1)
+    path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
+    config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))
+    data = recipe.load(config)
+    device.prepare(config, options)
+    with tf.Graph().as_default():
+        with device.graph(config, options):
+            test_graph = evaluation.build(recipe, config, recipe.test_input(data, config), Engine())
+        variables = tf.global_variables()
+        checkpoints.check_fits(path, reader, variables, config.network)
+        saver = tf.train.Saver(variables)
+        with tf.Session(config=device.session_config(options, config)) as session:
+            saver.restore(session, path)
+            return test_graph(session)
