@@ -41,10 +41,8 @@ def find(path, name, files):
 
 def check_labels(path, values, count, classes):
     """The labels of `count` samples as int32 [count]; InputError naming the file `path`."""
-    plain = isinstance(values, np.ndarray) or (
-        isinstance(values, (list, tuple)) and all(isinstance(value, (int, np.integer)) for value in values))
-    labels = np.asarray(values if plain else [])  # NumPy would follow lists that hold each other for ever
-    if not plain or labels.ndim != 1 or labels.dtype.kind not in 'iu':
+    labels = np.asarray(values)
+    if labels.ndim != 1 or labels.dtype.kind not in 'iu':
         raise InputError('%s: its labels must be a list of whole numbers' % path)
     if len(labels) != count:
         raise InputError('%s: has %d labels for %d images' % (path, len(labels), count))

@@ -15,7 +15,6 @@ from core.errors import InputError
 
 PROTOCOL = 5                   # Python 3.7 knows 4; what 5 adds is below
 BYTEARRAY8, READONLY_BUFFER = 0x96, 0x98
-DIGITS = 20                    # of a number written as text; to read many takes longer than anyone waits
 
 
 def load(path):
@@ -63,10 +62,7 @@ class _DType:
 
 
 class _Unpickler(pickle._Unpickler):
-    """An unpickler that knows the names below and no others; the one in C would reserve any memory a file asks for.
-
-    Keys of dicts are strings or numbers: to hash deep or repeated tuples can overflow the stack, or take for ever.
-    """
+    """Knows the names in _STAND_INS and no others; in Python, because the unpickler in C cannot be extended."""
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
@@ -91,45 +87,6 @@ class _Unpickler(pickle._Unpickler):
     def load_readonly_buffer(self):
         """Makes the bytearray on top read-only, which matters to nobody here."""
     dispatch[READONLY_BUFFER] = load_readonly_buffer
-
-    def load_number(self):
-        line = self._digits()
-        self.append({b'00': False, b'01': True}[line] if line in (b'00', b'01') else int(line.rstrip(b'L')))
-    dispatch[pickle.INT[0]] = dispatch[pickle.LONG[0]] = load_number
-
-    def load_get(self):
-        self.append(self.memo[int(self._digits())])
-    dispatch[pickle.GET[0]] = load_get
-
-    def load_put(self):
-        self.memo[int(self._digits())] = self.stack[-1]
-    dispatch[pickle.PUT[0]] = load_put
-
-    def _digits(self):
-        line = self.readline()[:-1]
-        if len(line) > DIGITS:
-            raise pickle.UnpicklingError('a number of %d digits' % len(line))
-        return line
-
-    def load_setitem(self):
-        self._check_keys(self.stack[-2:-1])
-        super().load_setitem()
-    dispatch[pickle.SETITEM[0]] = load_setitem
-
-    def load_setitems(self):
-        self._check_keys(self.stack[::2])
-        super().load_setitems()
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-
-    def load_dict(self):
-        self._check_keys(self.stack[::2])
-        super().load_dict()
-    dispatch[pickle.DICT[0]] = load_dict
-
-    @staticmethod
-    def _check_keys(keys):
-        if not all(isinstance(key, (str, bytes, int)) for key in keys):
-            raise pickle.UnpicklingError('a dict whose keys are neither strings nor numbers')
 
     def load_build(self):
         if not isinstance(self.stack[-2], (_Array, _DType)):

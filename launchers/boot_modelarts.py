@@ -1,7 +1,7 @@
 """The ModelArts boot file: python3 launchers/boot_modelarts.py --data_url=URL --train_url=URL --network=cspnet ...
 
-It runs from any working directory and only prepares: the Python, the import path, an output without secrets.
-The job itself is launchers/modelarts/job.py. A python3 without TensorFlow 1.15 gives way to the launchers' Python.
+It runs from any working directory and only finds the Python and the import path; the job is
+launchers/modelarts/job.py. Where python3 has no TensorFlow 1.15, the launchers' Python runs it.
 """
 import importlib.util
 import os
@@ -12,13 +12,11 @@ FIND_PYTHON = ('set -euo pipefail; source "$1/launchers/shell/python.sh"; find_p
                'exec "$PYTHON" "$1/launchers/boot_modelarts.py" "${@:2}"')
 
 
-def main():
+def main() -> int:
     """Runs the job; returns its status."""
     sys.path[0] = ROOT
-    from launchers.modelarts import redaction
-    with redaction.scrubbed_output(os.environ):
-        from launchers.modelarts import job as modelarts
-        return modelarts.run(sys.argv[1:], os.environ)
+    from launchers.modelarts import job
+    return job.run(sys.argv[1:], os.environ)
 
 
 if __name__ == '__main__':

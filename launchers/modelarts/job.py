@@ -12,12 +12,12 @@ import traceback
 from typing import Any, Dict, NamedTuple, Tuple
 
 from core.errors import InputError
-from core.log import say
 from core.settings.config import MOST_DEVICES
 from core.settings import flags, kinds
 from core.settings.config import ROOT, Field, field
 from core.training import checkpoints
 from launchers.modelarts import redaction
+from launchers.modelarts.redaction import say
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
 
@@ -95,13 +95,13 @@ def run(argv, environ):
         return _fail(error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except Exception:  # printed here, where secrets are still kept out
-        traceback.print_exc()
+    except Exception:  # a traceback of the interpreter's would not be redacted
+        redaction.complain(traceback.format_exc())
         return 1
 
 
 def _fail(line, status):
-    print(line, file=sys.stderr)
+    redaction.complain(str(line))
     return status
 
 

@@ -6,7 +6,7 @@ import re
 import time
 
 from core.errors import InputError
-from core.log import say
+from launchers.modelarts.redaction import say
 
 _FOR_GOOD = re.compile(r'InvalidAccessKeyId|SignatureDoesNotMatch|Access ?Denied|Forbidden|Permission denied'
                        r'|NoSuchBucket|NotFound|No such file|No space left|not implemented', re.I)

@@ -134,25 +134,22 @@ def picture(kernels):
 class CountSkipped(tf.train.SessionRunHook):
     """Says at the end how many files could not be decoded, and ends a run in which they are too many.
 
-    Every epoch each rank learns what the others skipped, and what a resumed run skipped before.
+    After every epoch each rank learns which files the other ranks have skipped.
     """
 
     def __init__(self, run):
         self._clock, self._skipped = run.clock, run.train_input.skipped
         self._communicator = run.communicator
-        self._ever = tf.get_variable('skipped_files', [len(self._skipped.files)], initializer=tf.zeros_initializer(),
-                                     trainable=False)
 
     def begin(self):
-        self._here = tf.placeholder(tf.float32, self._ever.shape)
-        anywhere, = self._communicator.sum([self._here])
-        self._update = tf.assign(self._ever, tf.maximum(self._ever, anywhere))
+        self._here = tf.placeholder(tf.float32, [len(self._skipped.files)])
+        self._anywhere, = self._communicator.sum([self._here])
 
     def after_run(self, run_context, run_values):
-        if self._clock.at_epoch_end:
+        if self._clock.at_epoch_end and self._communicator.ranks > 1:
             files, names = self._skipped.files, self._skipped.names
-            ever = run_context.session.run(self._update, {self._here: [name in names for name in files]})
-            names.update(files[ever > 0])
+            ranks = run_context.session.run(self._anywhere, {self._here: [name in names for name in files]})
+            names.update(files[ranks > 0])
         self._skipped.check()
 
     def end(self, session):

@@ -2,7 +2,6 @@
 import base64
 import os
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,21 +69,6 @@ def test_a_truncated_batch_is_refused_by_name(tmp_path, keep):
     assert 'data_batch_2: truncated' in refusal(cifar.cifar10, path)
 
 
-def shared_lists(levels, width):
-    """A list of one list many times, of one list many times...: small in a pickle, endless to walk through."""
-    nested = [1]
-    for _ in range(levels):
-        nested = [nested] * width
-    return nested
-
-
-def shared_tuples(levels, width):
-    """The same of tuples, as the key of a dict, for Python to hash."""
-    steps = b'K\x01\x85q\x00' + b''.join(
-        b'(' + (b'h' + bytes([level])) * width + b'tq' + bytes([level + 1]) for level in range(levels))
-    return b'\x80\x02}' + steps + b'K\x01s.'
-
-
 @pytest.mark.parametrize('changes, fault', [
     (dict(labels=[0, 10, 1]), 'label 10 is out of range 0 to 9'),
     (dict(labels=[0, -1, 1]), 'label -1 is out of range'),
@@ -92,7 +76,6 @@ def shared_tuples(levels, width):
     (dict(labels=[0.5, 1, 2]), 'whole numbers'),
     (dict(labels=['a', 'b', 'c']), 'whole numbers'),
     (dict(labels=[[1], [2, 3], 4]), 'whole numbers'),
-    (dict(labels=shared_lists(6, 200)), 'whole numbers'),
     (dict(labels=7), 'whole numbers'),
     (dict(data=np.zeros([3, 3071], np.uint8)), 'uint8 rows of 3072, not uint8 of shape (3, 3071)'),
     (dict(data=np.zeros([3, 3072], np.float32)), 'not float32'),
@@ -135,11 +118,8 @@ def corrupting_dtype():
     (b'cbuiltins\neval\n(U\x03123tR.', 'builtins.eval, which is not allowed'),
     (b'cnumpy\nload\n(U\x011tR.', 'numpy.load, which is not allowed'),
     (b'c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.', 'rot13'),
-    (b'\x80\x02})' + b'\x85' * 200000 + b'K\x01s.', 'keys are neither strings nor numbers'),
-    (shared_tuples(6, 3000), 'keys are neither strings nor numbers'),
     (b'\x80\x02}U\x04datacnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03X\x02\x00\x00\x00\xc3\xa9tbs.', 'byte order'),
     (b'cnumpy\ndtype\n}(U\x01aK\x01ub.', 'a state of a type'),
-    (b'}U\x01aI' + b'9' * 10 ** 6 + b'\ns.', 'a number of 1000000 digits'),
     (pickle.dumps({'data': {1, 2}}), 'builtins.set, which is not allowed'),
     (pickle.dumps({'data': {1, 2}}, protocol=4), 'a set'),
     (pickle.dumps({'data': np.zeros(2, 'u1,i4')}), 'neither numbers nor strings'),
@@ -171,14 +151,3 @@ def test_a_pickle_that_runs_a_command_is_refused_and_does_not_run_it(tmp_path):
 def test_a_lying_dtype_cannot_touch_memory(tmp_path):
     data = cifar.cifar10(write(tmp_path, data_batch_1=corrupting_dtype()))
     np.testing.assert_array_equal(data.train.y[:3], record(3)['labels'])
-
-
-def test_a_short_pickle_takes_little_memory_whatever_it_asks_for(tmp_path):
-    long_memo = pickle.PROTO + b'\2' + pickle.EMPTY_DICT + pickle.LONG_BINPUT + (2 ** 22).to_bytes(4, 'little') + b'.'
-    write(tmp_path / 'data', data_batch_1=long_memo)
-    tracemalloc.start()
-    try:
-        assert "has no 'data'" in refusal(cifar.cifar10, tmp_path / 'data')
-        assert tracemalloc.get_traced_memory()[1] < 2 ** 24
-    finally:
-        tracemalloc.stop()

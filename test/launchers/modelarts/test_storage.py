@@ -220,7 +220,19 @@ def test_a_data_set_that_is_not_there_is_refused_by_name(tmp_path):
 
 
 def test_secrets_are_cut_out_as_they_are_and_as_in_a_url():
-    scrub = redaction.scrubber({'AWS_ACCESS_KEY_ID': 'AKIAEXAMPLE', 'AWS_SECRET_ACCESS_KEY': 'ab/cd+ef', 'A_TOKEN': 'x',
-                                'TOKENIZERS_PARALLELISM': 'false', 'HOME': '/root', 'SECRET_EMPTY': ''})
-    assert scrub(b'AKIAEXAMPLE ab/cd+ef x ?key=ab%2Fcd%2Bef false /root') == b'*** *** x ?key=*** false /root'
-    assert scrub(b'ab/cd+efg') == b'***g'
+    environ = {'AWS_ACCESS_KEY_ID': 'AKIAEXAMPLE', 'AWS_SECRET_ACCESS_KEY': 'ab/cd+ef', 'A_TOKEN': 'x',
+               'TOKENIZERS_PARALLELISM': 'false', 'HOME': '/root', 'SECRET_EMPTY': ''}
+    text = 'AKIAEXAMPLE ab/cd+ef x ?key=ab%2Fcd%2Bef false /root ab/cd+efg'
+    assert redaction.redacted(text, environ) == '*** *** x ?key=*** false /root ***g'
+
+
+def test_an_error_of_storage_is_printed_without_the_key_that_it_quotes(monkeypatch, capsys):
+    monkeypatch.setenv('AWS_SECRET_ACCESS_KEY', 'the/secret')
+
+    class Files:
+        def exists(self, url):
+            raise ConnectionError('refused, signed with the/secret')
+    with pytest.raises(StorageError):
+        Storage(Files(), 1, 0).exists('s3://bucket/folder')
+    out = capsys.readouterr().out
+    assert 'signed with ***; trying again' in out and 'the/secret' not in out
