@@ -1,43 +1,40 @@
-"""The gradients of a convolution, as forward convolutions and matrix products, and of LRN for CPUs.
+"""Fast gradients on a CPU: of convolutions, as forward convolutions and matrix products, and of LRN.
 
-TensorFlow 1.15's stock CPU wheel runs Conv2DBackpropInput many times slower than a forward
-convolution of the same size: seven tenths of a training step of a network of small convolutions.
-The results are those of TensorFlow's own gradient up to rounding, and the same from run to run.
+TensorFlow 1.15's stock CPU wheel runs Conv2DBackpropInput many times slower than a forward convolution of the same
+size; it takes seven tenths of a training step of a network of small convolutions. The results here are those of
+TensorFlow's own gradient up to rounding, and the same in every run.
 
-Along each image axis, input position h meets kernel tap u at output position i where
-h = stride * i + u - before.
+Along each image axis, kernel tap u of output position i reads input position h = stride * i + u - before.
 """
 import itertools
-from typing import NamedTuple
+from typing import ContextManager, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import nn_grad
 
-# With a stride, up to this many output positions the swapped convolution beats
-# Conv2DBackpropFilter (measured on the stock wheel, batch 64).
+# Where the swapped convolution is faster than Conv2DBackpropFilter, measured on the stock wheel:
+# with a stride, on maps of at most SMALL_MAP output positions (batch 64);
+# without, unless a map has LARGE_MAP output positions and MANY_CHANNELS output channels, or more (batch 96, 192).
 SMALL_MAP = 16
-# Without, it does except on maps as large as this with at least so many output channels (batch 96, 192).
 LARGE_MAP, MANY_CHANNELS = 1024, 64
 
 
 class Axis(NamedTuple):
-    """One image axis of a convolution, without the taps that only ever meet padding."""
+    """One image axis of a convolution, without the kernel taps that never read anything but padding."""
     size: int    # of the input
     output: int  # size of the output
     stride: int
     before: int  # padding at the near edge
-    first: int   # the taps in use are first, ..., first + taps - 1
-    taps: int
-    unused: int  # taps after these
+    first: int   # index of the first tap in use; the taps in use are first, ..., first + taps - 1
+    taps: int    # number of taps in use
+    unused: int  # number of taps after those in use
 
 
-def fast_cpu_gradients():
-    """Context manager: convolutions and LRNs built inside it are differentiated by this module.
+def fast_cpu_gradients() -> ContextManager:
+    """A context in which convolutions and LRNs get the gradients of this module, for graphs that a CPU trains.
 
-    To be entered around the building of a network that trains on a CPU, never for an NPU or GPU,
-    whose own kernels are better. Convolutions with dilation, explicit padding, NCHW or an image
-    size unknown before the run keep TensorFlow's gradient.
+    Convolutions with dilation, explicit padding, NCHW or an image size unknown before the run keep TensorFlow's own.
     """
     return tf.get_default_graph().gradient_override_map({'Conv2D': 'FastCpuConv2D', 'LRN': 'FastCpuLRN'})
 
@@ -70,10 +67,10 @@ def _axis(op, number):
 
 
 def _input_gradient(op, dy, rows, columns):
-    """Every input position as an output position of a stride-1 convolution of dy.
+    """The gradient of the input: every input position is an output position of a stride-1 convolution of dy.
 
-    Positions that differ by less than a stride meet different taps: they are computed as channels
-    of one convolution and put in their places by depth_to_space.
+    Input positions within one stride are read by different taps. They are computed as channels of one convolution,
+    which depth_to_space turns into positions.
     """
     kernel = _sub_pixel_kernel(op.inputs[1], rows, columns)
     pads = [[0, 0], _output_pads(rows), _output_pads(columns), [0, 0]]
@@ -86,7 +83,7 @@ def _input_gradient(op, dy, rows, columns):
 
 
 def _sub_pixel_kernel(kernel, rows, columns):
-    """The taps in use rotated and transposed, [blocks, blocks, o, stride * stride * c]."""
+    """The kernel of that convolution: the taps in use, rotated and transposed, [blocks, blocks, o, stride^2 * c]."""
     height, width, c, o = kernel.shape.as_list()
     numbers = np.arange(height * width).reshape([height, width])
     numbers = numbers[rows.first:rows.first + rows.taps,
@@ -136,13 +133,13 @@ def _kernel_gradient(op, dy, rows, columns):
 
 
 def _product(x, dy, size):
-    """The matrix product where every output position has `size` inputs of its own."""
+    """The gradient of the kernel as one matrix product, where each output position reads `size` inputs of its own."""
     return tf.matmul(tf.reshape(x, [-1, size]), tf.reshape(dy, [-1, dy.shape[3]]),
                      transpose_a=True)
 
 
 def _swapped_convolution(x, dy, rows, columns):
-    """The convolution of x with dy as its kernel, batch and channels having changed places."""
+    """The gradient of the kernel: x convolved with dy as the kernel, with batch and channels swapped in both."""
     pads = [[axis.before, max(0, axis.stride * (axis.output - 1) + axis.taps - axis.size
                               - axis.before)] for axis in (rows, columns)]
     dk = tf.nn.conv2d(tf.transpose(x, [3, 1, 2, 0]), tf.transpose(dy, [1, 2, 0, 3]), 1,
@@ -152,7 +149,7 @@ def _swapped_convolution(x, dy, rows, columns):
 
 @tf.RegisterGradient('FastCpuLRN')
 def _lrn_gradient(op, dy):
-    """Of y = x * s ** -beta with s = bias + alpha * (sum of squares of the maps within the radius)."""
+    """The gradient of y = x * s ** -beta with s = bias + alpha * (sum of squares over the channels in the radius)."""
     x, y, dy = (tf.cast(maps, tf.float32) for maps in (op.inputs[0], op.outputs[0], dy))
     radius, bias, alpha, beta = (op.get_attr(name) for name in ('depth_radius', 'bias', 'alpha', 'beta'))
     channels = x.shape[3].value

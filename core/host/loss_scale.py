@@ -1,11 +1,14 @@
-"""Loss scaling off an NPU, by TensorFlow's own classes (on an NPU: core/npu/bridge.py)."""
+"""Loss scaling by TensorFlow's own classes, for CPU and GPU; core/npu/bridge.py has that of an NPU."""
+from typing import Union
+
 import tensorflow as tf
 
 
-def scaled_optimizer(optimizer, scale):
-    """Any tf.train.Optimizer with the loss scaled and the gradients scaled back.
+def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -> tf.train.Optimizer:
+    """`optimizer` with the loss scaled and the gradients scaled back.
 
-    scale is what kinds.loss_scale() parses. A dynamic scale starts at 2^15, doubles after 2000 good steps
+    scale: False (off), True (dynamic) or a number >= 1 (static), as kinds.loss_scale() parses it.
+    A dynamic scale starts at 2^15, doubles after 2000 good steps
     and halves (down to 1) at a gradient that is not finite. That step updates nothing, neither
     weights nor slots nor the `global_step` given to apply_gradients(): steps run minus the value of
     such a variable are the steps skipped. A static scale skips nothing. The scale's two variables

@@ -1,28 +1,31 @@
 """Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407) for any recipe: --swa_start_epoch.
 
-From the start epoch on the learning rate is constant, or falls within each cycle, or stays the network's own;
-at the end of each cycle the weights enter a running mean. After the last step the mean becomes a checkpoint
-of its own, with the batch-norm statistics that it has on the training data.
+From the start epoch on the learning rate is constant, or falls within each cycle, or stays the network's own. At the
+end of each cycle the weights enter a running mean. After the last step the mean is saved as a checkpoint in ckpt/swa,
+with batch-norm statistics computed anew on the training data. A run that ends within its first cycle saves its last
+iterate there.
 
-Differences from the vendor's Keras callback, whose rates before the start epoch and whose lines these are:
-- the weights are taken at the end of a cycle, as in the paper's algorithm 1, not of a cycle's first epoch;
-- the last epoch trains: the pass for the statistics comes after it;
-- the network that goes on training (--resume) is the last iterate, not the average.
-The average of a run that ends within its first cycle is its last iterate.
+Log lines and the learning rate before the start epoch are those of the vendor's Keras callback. Differences from it:
+- the weights enter the mean at the end of a cycle, as in the paper's algorithm 1; the vendor takes its first epoch;
+- the last epoch trains, and the pass over the data for the statistics comes after it;
+- --resume goes on from the last iterate, not from the average.
 """
 import math
 import os
+from typing import Any, List, Tuple
 
 import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
-from core.recipe import BATCH_STATISTICS
+from core.recipe import BATCH_STATISTICS, Recipe
+from core.reporting.report import Reporter
+from core.settings.config import Config
 from core.training import checkpoints
 
 
-def check(config):
-    """Raises InputError when the flags of the averaging do not fit together, as far as they alone can tell."""
+def check(config: Config) -> None:
+    """Raises InputError when the flags of the averaging contradict each other; needs no data."""
     if config.swa_start_epoch is None:
         return
     schedule, low, high = config.swa_schedule, config.swa_lr, config.swa_lr2
@@ -40,7 +43,7 @@ def check(config):
         start_epoch(config, config.train_epochs)
 
 
-def start_epoch(config, epochs):
+def start_epoch(config: Config, epochs: int) -> int:
     """Index, from 0, of the first epoch of the averaging in a run of `epochs`. Raises InputError beyond the last."""
     start = config.swa_start_epoch
     first = math.ceil(start * epochs) if start < 1 else start
@@ -49,44 +52,47 @@ def start_epoch(config, epochs):
     return first - 1
 
 
-def scheduled(recipe, config, epochs, steps_per_epoch):
-    """`recipe` with the learning rate that the averaging asks for in a run of `epochs`.
+def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int) -> Recipe:
+    """`recipe` with the learning rate of the averaging in a run of `epochs`; without --swa_start_epoch as it is.
 
-    On the way to its start, from half of it to nine tenths, the network's own rate gives way to swa_lr.
+    Between half and nine tenths of the way to the start epoch the network's own rate is faded into swa_lr.
     Raises InputError when the start is beyond the last epoch.
     """
     if config.swa_start_epoch is None:
         return recipe
     start = start_epoch(config, epochs)
 
-    def learning_rate(config, step, steps):
-        own = tf.convert_to_tensor(recipe.learning_rate(config, step, steps), tf.float32)
+    def learning_rate(config, global_step, steps):
+        own = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
         if config.swa_schedule == 'manual':
             return own
-        epoch = tf.cast(step // steps_per_epoch, tf.float32)
-        share = tf.clip_by_value((epoch / max(start, 1) - 0.5) / 0.4, 0., 1.)
-        before = own + (config.swa_lr - own) * share
-        averaged = tf.cast(step - start * steps_per_epoch, tf.float32)
-        return tf.where(averaged < 0, before, _rate_in_cycle(config, averaged, steps_per_epoch))
+        epoch = tf.cast(global_step // steps_per_epoch, tf.float32)
+        faded = tf.clip_by_value((epoch / max(start, 1) - 0.5) / 0.4, 0., 1.)
+        before = own + (config.swa_lr - own) * faded
+        steps_since_start = tf.cast(global_step - start * steps_per_epoch, tf.float32)
+        return tf.where(steps_since_start < 0, before, _rate_in_cycle(config, steps_since_start, steps_per_epoch))
     return recipe._replace(learning_rate=learning_rate)
 
 
-def _rate_in_cycle(config, averaged, steps_per_epoch):
-    """The paper's equation for alpha(i): the cycle's last step has swa_lr."""
+def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
+    """The paper's equation for alpha(i): it falls linearly within a cycle, whose last step has swa_lr."""
     if config.swa_schedule == 'constant':
         return tf.constant(config.swa_lr)
     length = config.swa_freq * steps_per_epoch
-    share = (averaged % length + 1) / length
-    return (1 - share) * config.swa_lr2 + share * config.swa_lr
+    position = (steps_since_start % length + 1) / length
+    return (1 - position) * config.swa_lr2 + position * config.swa_lr
 
 
-def averaging(run, reporter):
-    """The hooks of the averaging, none without --swa_start_epoch. Makes variables, which belong in the checkpoints."""
+def averaging(run: Any, reporter: Reporter) -> List[tf.train.SessionRunHook]:
+    """The hooks of the averaging in a training.loop.Run; none without --swa_start_epoch.
+
+    Makes variables that the checkpoints have to hold.
+    """
     return [] if run.config.swa_start_epoch is None else [_Averaging(run, reporter)]
 
 
 class _Averaging(tf.train.SessionRunHook):
-    """The running mean of the weights, kept in variables, and what becomes of it at the end."""
+    """Keeps the running mean of the weights in variables; saves, evaluates and reports it after the last step."""
 
     def __init__(self, run, reporter):
         self._run, self._reporter = run, reporter
@@ -98,9 +104,9 @@ class _Averaging(tf.train.SessionRunHook):
             self._count = tf.get_variable('count', [], tf.int64, tf.zeros_initializer(), trainable=False)
 
     def begin(self):
-        self._take = self._taking()
+        self._take = self._take_op()
         self._install = tf.group(*[w.assign(mean) for w, mean in zip(self._weights, self._means)])
-        # One run for all variables: each set of feeds and fetches is a graph to optimise of its own.
+        # One op for all variables, because each set of feeds and fetches is a graph to optimise of its own.
         variables = self._run.step.model_variables
         self._last_iterate = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
         self._go_back = tf.group(*[v.assign(value) for v, value in zip(variables, self._last_iterate)])
@@ -110,9 +116,10 @@ class _Averaging(tf.train.SessionRunHook):
                                               self._run.config.network, self._run.communicator,
                                               variables + list(checkpoints.facts().values()))
 
-    def _taking(self):
+    def _take_op(self):
         """The op by which the weights enter the mean."""
-        # Counting comes last: TensorFlow 1.15 does not reliably read a variable after a control dependency's update.
+        # The count is read here and updated last: TensorFlow 1.15 may read a reference variable before or after an
+        # update that the reading op has a control dependency on.
         count = self._count + 1
         updates = [mean.assign_add((w - mean) / tf.cast(count, w.dtype.base_dtype))
                    for w, mean in zip(self._weights, self._means)]
@@ -122,7 +129,7 @@ class _Averaging(tf.train.SessionRunHook):
     def before_run(self, run_context):
         clock = self._run.clock
         if clock.step == self._start * clock.steps_per_epoch:
-            # A resumed run that is longer starts later, and has the mean of the shorter one.
+            # A share of a longer run than the one that is resumed starts later: that run's mean must not count.
             run_context.session.run(self._count.initializer)
             self._say('starting stochastic weight averaging', self._start)
 
@@ -135,7 +142,7 @@ class _Averaging(tf.train.SessionRunHook):
             self._finish(session)
 
     def _finish(self, session):
-        """Saves, evaluates and reports the average; then the weights are again those of the last step."""
+        """Saves, evaluates and reports the average; then puts the weights of the last step back."""
         variables = self._run.step.model_variables
         last_iterate, count = session.run((variables, self._count))
         if count:
@@ -164,10 +171,11 @@ class _Averaging(tf.train.SessionRunHook):
             say('Epoch %05d: %s' % (epoch + 1, words))
 
 
-def cumulative_averages(batch):
-    """(variables, op): each run of the op makes them their values' mean over the batches 0 to `batch`.
+def cumulative_averages(batch: tf.Tensor) -> Tuple[List[tf.Variable], tf.Operation]:
+    """(batch-norm statistics, op): each run of the op makes them their means over the batches 0 to `batch`.
 
-    A layer that is called several times has the mean over its calls.
+    batch: scalar float32, the index of the batch that the run sees. Where a layer is called several times in a batch,
+    the mean over its calls counts.
     """
     values = {}
     for variable, value in tf.get_collection(BATCH_STATISTICS):
