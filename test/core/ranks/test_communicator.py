@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 
 import exchange
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import tensorflow as tf
 import toy
 from launching import HELPERS, free_ports
+from prefork import Forked
 
 from core.errors import InputError
 from core.ranks import buckets, communicator
@@ -39,12 +39,10 @@ class Ranks:
                       JOB_ID='10087')
         self._processes = []
         for rank in range(ranks if start is None else start):
-            with open(str(directory / ('log%d' % rank)), 'w') as log, \
-                    open(str(directory / ('error%d' % rank)), 'w') as error:
-                self._processes.append(subprocess.Popen(
-                    [sys.executable, os.path.join(HELPERS, script),
-                     *[flag.replace('RANK', str(rank)) for flag in flags]],
-                    env=dict(shared, RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank)), stdout=log, stderr=error))
+            outputs = [directory / (name + str(rank)) for name in ('log', 'error')]
+            self._processes.append(Forked(
+                [os.path.join(HELPERS, script)] + [flag.replace('RANK', str(rank)) for flag in flags], *outputs,
+                env=dict(shared, RANK_ID=str(rank), ASCEND_DEVICE_ID=str(rank))))
 
     def log(self, rank):
         text = (self._directory / ('log%d' % rank)).read_text()

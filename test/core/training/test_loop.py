@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import tensorflow as tf
 import toy
-from launching import HELPERS
+from launching import HELPERS, until
+from prefork import Forked
 
 from core.ranks import rank_table
 from launchers import evaluate
@@ -55,18 +57,19 @@ def interrupted(output, marker, signum):
 
     -> (status, log, last line of standard error)
     """
-    process = subprocess.Popen(TOY + [output, '--train_epochs=1000000'], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, universal_newlines=True)
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith(marker):
-            process.send_signal(signum)
-    process.stdout.close()
-    with process.stderr:
-        error = process.stderr.read().splitlines()[-1]
-    # A line cut short by the kill is no line.
-    return process.wait(), ''.join(line for line in lines if line.endswith('\n')), error
+    with tempfile.TemporaryDirectory() as directory:
+        log, error = (os.path.join(directory, name) for name in ('log', 'error'))
+        process = Forked([TOY[1], output, '--train_epochs=1000000'], log, error)
+        until(lambda: '\n' + marker in read(log) or process.poll() is not None)
+        process.send_signal(signum)
+        status = process.wait()
+        # A line cut short by the kill is no line.
+        return status, read(log).rpartition('\n')[0] + '\n', read(error).splitlines()[-1]
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
 
 
 def test_a_run_learns_and_saves_every_epoch(train, tmp_path):
@@ -273,17 +276,16 @@ def test_a_run_without_resume_never_writes_over_an_earlier_one(train, tmp_path):
 
 
 def test_a_second_trainer_on_the_same_checkpoints_is_refused(tmp_path):
-    command = TOY + ['--output_path=%s' % tmp_path, '--train_epochs=100000']
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    command = [TOY[1], '--output_path=%s' % tmp_path, '--train_epochs=100000']
+    log, error = tmp_path / 'log', tmp_path / 'error'
+    first = Forked(command, log, os.devnull)
     try:
-        next(line for line in first.stdout if line.startswith('step 1 '))
-        second = subprocess.run(command + ['--resume'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                universal_newlines=True)
+        until(lambda: 'step 1 ' in log.read_text())
+        second = Forked(command + ['--resume'], os.devnull, error)
+        assert second.wait() == 2 and 'another run' in error.read_text().splitlines()[-1]
     finally:
         first.kill()
-        first.stdout.close()
         first.wait()
-    assert second.returncode == 2 and 'another run' in second.stderr.splitlines()[-1]
 
 
 def test_weights_of_another_run_are_the_starting_point_with_ckpt_path(train, tmp_path):
