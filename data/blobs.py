@@ -1,4 +1,4 @@
-"""Gaussian blobs, the data of the SWA system (contract section 1): NumPy only.
+"""Gaussian blobs, the data of the SWA system (docs/vendor-contract.md section 1): NumPy only.
 
 Points around a few centres, drawn as scikit-learn's make_blobs does: centres uniform in
 [-10, 10], equally many points around each, then shuffled. The vendor tests on the training

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their authors ship them: python pickles (contract section 1).
+"""CIFAR-10 and CIFAR-100 as their authors ship them: python pickles (docs/vendor-contract.md section 1).
 
 https://www.cs.toronto.edu/~kriz/cifar.html. A batch may have any number of rows.
 """

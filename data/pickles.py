@@ -2,7 +2,7 @@
 
 Nothing a pickle names is ever imported or called: the few names that pickled arrays mention are answered by
 stand-ins of our own, so not even NumPy's C code for unpickling sees a hostile state. Pickles of Python 2, Python 3 and
-NumPy 1 and 2, of every protocol to 5, read alike (contract section 1).
+NumPy 1 and 2, of every protocol to 5, read alike (docs/vendor-contract.md section 1).
 """
 import io
 import pickle

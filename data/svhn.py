@@ -1,4 +1,4 @@
-"""SVHN's cropped digits, as their authors ship them: MATLAB 5 files (contract section 1).
+"""SVHN's cropped digits, as their authors ship them: MATLAB 5 files (docs/vendor-contract.md section 1).
 
 http://ufldl.stanford.edu/housenumbers. The file format is that of "MAT-File Format", MathWorks
 2019, chapter 1; only real numeric arrays are read, by name. The label 10 stands for the digit 0.

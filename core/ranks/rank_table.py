@@ -1,4 +1,4 @@
-"""Rank tables: the JSON file that says which device of which server is which rank (contract section 5).
+"""Rank tables: the JSON file that says which device of which server is which rank (docs/vendor-contract.md section 5).
 
 Checked here because HCCL's own answer to a wrong one is to wait for ranks that never come.
 """

@@ -1,4 +1,4 @@
-"""A job on ModelArts: data in, one of the launchers, results out (contract.md section 6).
+"""A job on ModelArts: data in, one of the launchers, results out (docs/vendor-contract.md section 6).
 
     --data_url  -> CACHE_DIR/dataset -> launcher -> CACHE_DIR/result -> --train_url, every few minutes and at the end
 """

@@ -1,6 +1,6 @@
 """Storage: what ModelArts keeps outside the machine, by moxing where it is installed, else by tf.gfile.
 
-Three functions are used, by moxing's names: copy_parallel, exists and make_dirs (contract.md section 6).
+Three functions are used, by moxing's names: copy_parallel, exists and make_dirs (docs/vendor-contract.md section 6).
 """
 import re
 import time

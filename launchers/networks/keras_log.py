@@ -1,4 +1,4 @@
-"""Lines in the form that Keras prints them, for the systems whose vendors used it (contract.md section 3).
+"""Lines in the form that Keras prints them, for the systems whose vendors used it (docs/vendor-contract.md section 3).
 
 Differs from Keras where its lines are too coarse to compute with: the time of one sample or step has up to
 five digits, and is the mean over all timed steps of the run so far.

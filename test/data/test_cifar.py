@@ -1,4 +1,4 @@
-"""CIFAR pickles in all the forms that are in the wild, and what is refused (contract section 1)."""
+"""CIFAR pickles in all the forms that are in the wild, and what is refused (docs/vendor-contract.md section 1)."""
 import base64
 import os
 import pickle

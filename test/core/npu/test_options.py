@@ -1,4 +1,4 @@
-"""Every rule of contract section 4, from the command line to the ConfigProto."""
+"""Every rule of docs/vendor-contract.md section 4, from the command line to the ConfigProto."""
 import json
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The names of npu_bridge.npu_init that contract section 4 lists."""
+"""The names of npu_bridge.npu_init that docs/vendor-contract.md section 4 lists."""
 import os
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""CSPNet's recipe: its log lines and its share of the launcher's contract (sections 1 and 3)."""
+"""CSPNet's recipe: its log lines and what the launcher reads in them (docs/vendor-contract.md sections 1 and 3)."""
 import re
 
 import pytest

@@ -1,4 +1,4 @@
-"""The part of hccl.split.api that contract section 4 lists."""
+"""The part of hccl.split.api that docs/vendor-contract.md section 4 lists."""
 from npu_bridge import calls
 
 
