@@ -11,7 +11,7 @@ A switch that acts on a device enters through these functions of that device's r
     notice          what a reader of the log should know about the switches of the run
 """
 import contextlib
-from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Tuple
 
 import tensorflow as tf
 
@@ -49,7 +49,7 @@ class Device(NamedTuple):
     loop: Callable[[tf.Operation, int], Tuple[tf.Operation, Hooks]] = lambda train_op, steps: (train_op, [])
     # hooks(run) -> SessionRunHooks of a training.loop.Run; they see a finished step before all hooks but the clock
     hooks: Callable[[Any], Hooks] = lambda run: []
-    # notice(config) -> one line for the log, or None
-    notice: Callable[[Config], Optional[str]] = _nothing
+    # notice(config) -> lines for the log
+    notice: Callable[[Config], List[str]] = lambda config: []
     has_hccl: bool = False         # ranks exchange tensors by HCCL; else by TensorFlow's collectives over gRPC
     is_exclusive: bool = False     # one process at a time may use it: the launcher takes a lock of the machine

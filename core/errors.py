@@ -1,9 +1,46 @@
-"""The one exception for what a user got wrong."""
+"""Every way in which a run can end before it is done, each class with the exit status of its process.
+
+str() of each is one line for the user. launchers/command.py prints it and returns the status.
+"""
+import signal
 
 
-class InputError(ValueError):
+class RunEnd(Exception):
+    """Base of all of them."""
+    status = 1
+
+
+class InputError(RunEnd, ValueError):
     """Bad input from a user: a flag, a file or the environment.
 
-    Its message is one line that names the flag or file, says what is wrong and what to do.
-    launchers/command.py and launchers/modelarts/job.py print it and end with status 2.
+    Its message names the flag or file, says what is wrong and what to do.
     """
+    status = 2
+
+
+class RankLost(RunEnd):
+    """Another rank is gone in the middle of the run."""
+
+
+class OrderlyEnd(RunEnd):
+    """A run's end to which every rank comes after the same step."""
+
+
+class LossIsNotFinite(OrderlyEnd):
+    """The loss of a step is NaN or infinite."""
+
+
+class NothingLeft(OrderlyEnd):
+    """The run that --resume asks for has done all of its steps.
+
+    The status tells launchers/shell/ranks.sh, whose own status is then 0.
+    """
+    status = 3
+
+
+class Interrupted(OrderlyEnd):
+    """SIGTERM or Ctrl-C ended the run after a checkpoint was saved."""
+
+    def __init__(self, signum: int, step: int):
+        super().__init__('%s: stopped after step %d' % (signal.Signals(signum).name, step))
+        self.status = 128 + signum

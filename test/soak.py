@@ -81,7 +81,7 @@ def kill_all(launcher):
 def kill_a_rank(launcher, draw):
     """As when memory runs out: the launcher has to stop the other ranks, and itself."""
     ranks = [pid for pid, command in processes(launcher).items()
-             if 'launchers/train.py' in command and '--plan' not in command]
+             if 'launchers/train.py' in command]
     if not ranks:  # they have not started yet
         return kill_all(launcher)
     kill([draw.choice(ranks)])

@@ -49,7 +49,7 @@ GPU = Device(
     name='gpu',
     session_config=lambda options, config: session_config(options),
     dropout=stateless_dropout,
-    notice=switches.off_npu_notice)
+    notice=switches.off_npu)
 
 CPU = GPU._replace(
     name='cpu',

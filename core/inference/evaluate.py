@@ -8,7 +8,7 @@ from core.npu import switches
 from core.ranks.communicator import Engine
 from core.recipe import Recipe
 from core.settings.config import Config
-from core.training import checkpoints, evaluation
+from core.training import checkpoints, evaluation, identity
 
 
 def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
@@ -18,9 +18,9 @@ def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
     Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network.
     """
     device = detect(config.device)
-    options = switches.switch_options(config, 1)
+    options = switches.switch_options(config)
     path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
-    config = config._replace(rank=0, ranks=1, seed=checkpoints.seed(reader, config.seed))
+    config = config._replace(rank=0, ranks=1, seed=identity.fact(reader, 'seed', config.seed))
     data = recipe.load(config)
     device.prepare(config, options)
     with tf.Graph().as_default():

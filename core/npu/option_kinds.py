@@ -12,22 +12,6 @@ _AIC_METRICS = ('PipeUtilization', 'ArithmeticUtilization', 'Memory', 'MemoryL0'
                 'ResourceConflictRatio', 'L2Cache')
 
 
-def dump_steps():
-    """`N` or `A-B` with A < B, joined by `|`, at most 100 of them: `0|5|10-20`."""
-    allowed = 'N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20'
-
-    def rises(steps):
-        ends = re.fullmatch('([0-9]+)(?:-([0-9]+))?', steps)
-        return ends and (ends.group(2) is None or int(ends.group(1)) < int(ends.group(2)))
-
-    def parse(text):
-        sets = text.split('|')
-        if len(sets) > 100 or not all(map(rises, sets)):
-            raise ValueError('must be ' + allowed)
-        return text
-    return kinds.Kind(allowed, parse)
-
-
 def memory_size():
     """Bytes, as text: digits or a product such as `26*1024*1024*1024`."""
     allowed = 'a number of bytes such as 1073741824 or 26*1024*1024*1024'

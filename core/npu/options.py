@@ -5,11 +5,13 @@ the wrong field as false, 0 or "". So everything is checked here, before a sessi
 Options are a plain dict {key: typed value} of what was set; what nobody set is not in it.
 """
 import difflib
-from typing import NamedTuple, Union
+from typing import NamedTuple, Tuple, Union
 
 from core.errors import InputError
 from core.npu import option_kinds
-from core.settings import kinds
+from core.settings import kinds, rules
+from core.settings.rules import Rule, excludes, needs
+from core.settings.table import switch
 
 
 class Option(NamedTuple):
@@ -18,6 +20,7 @@ class Option(NamedTuple):
     default: Union[bool, int, str, None]  # the adapter's own; None: it has none
     kind: kinds.Kind
     meaning: str
+    rules: Tuple[Rule, ...] = ()         # what it needs and excludes: without it the adapter ignores it or aborts
 
 
 _boolean, _choice, _text, _whole = kinds.boolean(), kinds.choice, kinds.text(), kinds.whole
@@ -25,30 +28,41 @@ _boolean, _choice, _text, _whole = kinds.boolean(), kinds.choice, kinds.text(), 
 OPTIONS = {
     'use_off_line': Option('b', True, _boolean, 'train on the NPU'),
     'enable_data_pre_proc': Option('b', False, _boolean, 'run GetNext on the NPU'),
-    'iterations_per_loop': Option('i', 1, _whole(1), 'training steps in one session.run'),
+    'iterations_per_loop': Option('i', 1, _whole(1), 'training steps in one session.run',
+                                  (needs('enable_data_pre_proc=True', when=lambda steps: steps > 1),
+                                   excludes('mix_compile_mode=True', when=lambda steps: steps > 1))),
     'mix_compile_mode': Option('b', False, _boolean, 'leave unsupported operators to the host'),
     'lower_functional_ops': Option('b', False, _boolean, 'lower functional control flow'),
     'job': Option('s', 'localhost', _text, 'name of the job in the cluster'),
     'task_index': Option('i', 0, _whole(0), 'task of the job'),
-    'precision_mode': Option('s', 'allow_fp32_to_fp16', _choice(
-        'allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype',
-        'allow_mix_precision', 'cube_fp16in_fp32out'), 'precision of the operators'),
+    'precision_mode': Option('s', 'allow_fp32_to_fp16', switch('precision_mode').kind, 'precision of the operators'),
     'precision_mode_v2': Option('s', None, _choice(
-        'fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16'), 'precision, newer names'),
+        'fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16'), 'precision, newer names',
+                                (excludes('precision_mode'),)),
     'modify_mixlist': Option('s', None, option_kinds.mixlist_file(),
-                             'operators moved between the mixed precision lists'),
-    'enable_dump': Option('b', False, _boolean, 'dump the data of operators'),
-    'enable_dump_debug': Option('b', False, _boolean, 'detect and dump overflows'),
-    'dump_path': Option('s', '', kinds.directory(), 'where dumps are written'),
-    'dump_step': Option('s', '', option_kinds.dump_steps(), 'steps to dump; all when not set'),
-    'dump_mode': Option('s', 'output', _choice('input', 'output', 'all'), 'what data to dump'),
+                             'operators moved between the mixed precision lists',
+                             (needs('precision_mode=allow_mix_precision', 'precision_mode_v2=mixed_float16'),)),
+    'enable_dump': Option('b', False, _boolean, 'dump the data of operators',
+                          (needs('dump_path'), excludes('enable_dump_debug=True'))),
+    'enable_dump_debug': Option('b', False, _boolean, 'detect and dump overflows',
+                                (needs('dump_path'),)),
+    'dump_path': Option('s', '', kinds.directory(), 'where dumps are written',
+                        (needs('enable_dump=True', 'enable_dump_debug=True'),)),
+    'dump_step': Option('s', '', kinds.dump_steps(), 'steps to dump; all when not set',
+                        (needs('enable_dump=True'),)),
+    'dump_mode': Option('s', 'output', _choice('input', 'output', 'all'), 'what data to dump',
+                        (needs('enable_dump=True'),)),
     'dump_debug_mode': Option('s', 'all', _choice('aicore_overflow', 'atomic_overflow', 'all'),
-                              'which overflows to detect'),
-    'profiling_mode': Option('b', False, _boolean, 'profile the run'),
-    'profiling_options': Option('s', '', option_kinds.profiling_options(), 'what to profile'),
+                              'which overflows to detect',
+                              (needs('enable_dump_debug=True'),)),
+    'profiling_mode': Option('b', False, _boolean, 'profile the run',
+                             (needs('profiling_options'),)),
+    'profiling_options': Option('s', '', option_kinds.profiling_options(), 'what to profile',
+                                (needs('profiling_mode=True'),)),
     'op_select_implmode': Option('s', 'high_performance', _choice(
         'high_precision', 'high_performance'), 'which implementation of operators'),
-    'optypelist_for_implmode': Option('s', '', _text, 'operator types op_select_implmode is for'),
+    'optypelist_for_implmode': Option('s', '', _text, 'operator types op_select_implmode is for',
+                                      (needs('op_select_implmode'),)),
     'fusion_switch_file': Option('s', '', kinds.file_path(), 'which fusions are off'),
     'hcom_parallel': Option('b', False, _boolean, 'all-reduce during the backward pass'),
     'hcom_multi_mode': Option('b', False, _boolean, 'several HCCL communicators'),
@@ -56,11 +70,16 @@ OPTIONS = {
     'variable_format_optimize': Option('b', True, _boolean, "variables in the NPU's own format"),
     'dynamic_input': Option('b', False, _boolean, 'inputs change their shape'),
     'dynamic_graph_execute_mode': Option('s', None, _choice('lazy_recompile', 'dynamic_execute'),
-                                         'how dynamic inputs run'),
-    'dynamic_inputs_shape_range': Option('s', None, _text, 'range of dynamic input shapes'),
-    'input_shape': Option('s', None, _text, 'shapes, -1 where dynamic_dims fills in'),
-    'dynamic_dims': Option('s', None, _text, 'the sizes of the -1 dimensions'),
-    'dynamic_node_type': Option('i', None, _whole(0, 1), '0: data set inputs, 1: placeholders'),
+                                         'how dynamic inputs run',
+                                         (needs('dynamic_input=True'),)),
+    'dynamic_inputs_shape_range': Option('s', None, _text, 'range of dynamic input shapes',
+                                         (needs('dynamic_input=True'),)),
+    'input_shape': Option('s', None, _text, 'shapes, -1 where dynamic_dims fills in',
+                          (needs('dynamic_dims'),)),
+    'dynamic_dims': Option('s', None, _text, 'the sizes of the -1 dimensions',
+                           (needs('dynamic_node_type'),)),
+    'dynamic_node_type': Option('i', None, _whole(0, 1), '0: data set inputs, 1: placeholders',
+                                (needs('input_shape'),)),
     'graph_run_mode': Option('i', 1, _whole(0, 1), '1: training, 0: inference'),
     'deterministic': Option('i', 0, _whole(0, 1), '1: same result on every run'),
     'buffer_optimize': Option('s', 'l2_optimize', _choice('l2_optimize', 'off_optimize'),
@@ -74,33 +93,14 @@ OPTIONS = {
     'enable_exception_dump': Option('i', 0, _whole(0), 'dump the operator that failed'),
     'enable_small_channel': Option('i', 0, _whole(0), 'optimise few input channels'),
     'auto_tune_mode': Option('s', '', _text, 'tune operators'),
-    'mstune_mode': Option('s', '', _choice('1', '2', '3', '4'), 'tune the model'),
+    'mstune_mode': Option('s', '', _choice('1', '2', '3', '4'), 'tune the model',
+                          (needs('work_path'),)),
     'work_path': Option('s', '', kinds.directory(), 'where tuning works'),
     'op_compiler_cache_mode': Option('s', '', _text, 'cache of compiled operators'),
     'op_compiler_cache_dir': Option('s', '', _text, 'where that cache is'),
     'debug_dir': Option('s', '', _text, 'where debug files are written'),
     'enable_scope_fusion_passes': Option('s', '', _text, 'scope fusions to switch on'),
 }
-
-# An option and those of which it needs one: without it the adapter ignores it or aborts.
-NEEDS = (
-    ('enable_dump', 'dump_path'),
-    ('enable_dump_debug', 'dump_path'),
-    ('dump_path', 'enable_dump', 'enable_dump_debug'),
-    ('dump_step', 'enable_dump'),
-    ('dump_mode', 'enable_dump'),
-    ('dump_debug_mode', 'enable_dump_debug'),
-    ('profiling_mode', 'profiling_options'),
-    ('profiling_options', 'profiling_mode'),
-    ('optypelist_for_implmode', 'op_select_implmode'),
-    ('dynamic_graph_execute_mode', 'dynamic_input'),
-    ('dynamic_inputs_shape_range', 'dynamic_input'),
-    ('input_shape', 'dynamic_dims'),
-    ('dynamic_dims', 'dynamic_node_type'),
-    ('dynamic_node_type', 'input_shape'),
-    ('mstune_mode', 'work_path'),
-)
-EXCLUDES = (('precision_mode', 'precision_mode_v2'), ('enable_dump', 'enable_dump_debug'))
 
 
 def parse_option(flag, key, text):
@@ -118,27 +118,11 @@ def parse_option(flag, key, text):
         raise InputError('%s: %s' % (flag, error)) from None
 
 
-def faults(options, rank_size):
-    """Yields (key, message) for each rule between options that these options break."""
-    def is_on(key):
-        return options.get(key, False) is not False
-
-    for key, *needed in NEEDS:
-        if is_on(key) and not any(map(is_on, needed)):
-            yield key, 'needs ' + ' or '.join(map(_typed, needed))
-    for one, other in EXCLUDES:
-        if is_on(one) and is_on(other):
-            yield other, 'not together with ' + one
-    if options.get('iterations_per_loop', 1) > 1:
-        if not is_on('enable_data_pre_proc'):
-            yield 'iterations_per_loop', 'needs enable_data_pre_proc=True'
-        if is_on('mix_compile_mode'):
-            yield 'iterations_per_loop', 'not together with mix_compile_mode=True'
-    if is_on('modify_mixlist') and not _is_mixed(options):
-        yield ('modify_mixlist', 'needs --precision_mode=allow_mix_precision or '
-               '--npu_option=precision_mode_v2=mixed_float16')
-    if is_on('mstune_mode') and rank_size < 2:
-        yield 'mstune_mode', 'needs RANK_SIZE > 1'
+def fault(options):
+    """(key, message) of the first rule that the options {key: value} break, or None."""
+    for key, rule in rules.broken({key: OPTIONS[key].rules for key in options}, options, options):
+        return key, rules.message(rule, str)
+    return None
 
 
 def check_iterations(options, counts):
@@ -156,12 +140,3 @@ def describe_options():
         return 'unset' if option.default in (None, '') else option.default
     return '\n'.join('%s (%s): %s; %s' % (key, default(option), option.meaning, option.kind.allowed)
                      for key, option in OPTIONS.items())
-
-
-def _typed(key):
-    return key + '=True' if OPTIONS[key].field == 'b' else key
-
-
-def _is_mixed(options):
-    return (options.get('precision_mode') == 'allow_mix_precision'
-            or options.get('precision_mode_v2') == 'mixed_float16')

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.python.ops import collective_ops
 
 from core.device import Device, Options
-from core.errors import InputError
+from core.errors import InputError, OrderlyEnd, RankLost
 from core.host.loss_scale import scaled_optimizer
 from core.npu import bridge
 from core.ranks import peers
@@ -25,14 +25,6 @@ from core.settings.config import Config
 
 _GROUP = 1  # the one group of collectives: all ranks
 _MEET, _LEAVE = 1, 2  # the keys of the first and the last collective; the graph's own follow them
-
-
-class OrderlyEnd(Exception):
-    """A run's end to which every rank comes after the same step."""
-
-
-class RankLost(Exception):
-    """Another rank is gone in the middle of the run; str() is the line for the user."""
 
 
 class Engine:

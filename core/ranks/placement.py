@@ -7,11 +7,11 @@ from typing import NamedTuple, Tuple
 
 from core.errors import InputError
 from core.ranks import rank_table
-from core.settings.config import MOST_DEVICES
+from core.settings.table import MOST_DEVICES
 
 
 class Job(NamedTuple):
-    """The ranks of this server, of `rank_size` in all; the launcher reads its fields from --plan."""
+    """The ranks of this server, of `rank_size` in all; the launcher reads its fields from the plan."""
     rank_size: int
     ranks: Tuple[int, ...]
     devices: Tuple[int, ...]       # ASCEND_DEVICE_ID of each rank
@@ -31,9 +31,9 @@ def plan(config, on_npu):
     servers = _servers(config)
     here = _this_server(servers, config.server_id)
     size = sum(len(server.devices) for server in servers)
-    if config.rank_table and config.rank_size not in (None, size):
+    if config.ranks not in (0, size):
         raise InputError('--rank_size=%d: %s has %d ranks; leave one of the flags out' % (
-            config.rank_size, config.rank_table, size))
+            config.ranks, config.rank_table, size))
     several = size > 1
     return Job(
         rank_size=size,
@@ -48,7 +48,7 @@ def plan(config, on_npu):
 def _servers(config):
     if config.rank_table:
         return rank_table.load(config.rank_table)
-    size = config.rank_size or config.ranks
+    size = config.ranks
     if size > MOST_DEVICES:
         raise InputError('--rank_size=%d: a server has %d devices; several servers need --rank_table=FILE' % (
             size, MOST_DEVICES))

@@ -8,7 +8,7 @@ from typing import NamedTuple, Tuple
 
 from core.errors import InputError
 from core.settings import kinds
-from core.settings.config import MOST_DEVICES
+from core.settings.table import MOST_DEVICES
 
 LOOPBACK = '127.0.0.1'
 

@@ -5,25 +5,27 @@ Stricter than int(), float() and bool() on purpose: no `1_000`, no `nan`, no "Fa
 import math
 import os
 import re
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 _LARGEST_SCALE = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
 
 
 class Kind(NamedTuple):
     """What a value may look like: parse(text) returns it or raises ValueError('must ...')."""
-    allowed: str     # completes 'must be ...'
-    parse: Callable
+    allowed: str                  # completes 'must be ...'
+    parse: Callable[[str], Any]
+    is_boolean: bool = False      # whether `--name` alone means True
+    is_obvious: bool = False      # whether -h need not say what is allowed
 
 
-def _kind(allowed, convert):
+def _kind(allowed, convert, **facts):
     """A Kind whose convert(text) returns the value, or None when the text is not allowed."""
     def parse(text):
         value = convert(text)
         if value is None:
             raise ValueError('must be ' + allowed)
         return value
-    return Kind(allowed, parse)
+    return Kind(allowed, parse, **facts)
 
 
 def _limits(least=None, above=None, most=None, below=None):
@@ -77,7 +79,7 @@ def either(*kinds):
 def boolean():
     """True or False in any case; 1 and 0 mean the same."""
     words = {'true': True, '1': True, 'false': False, '0': False}
-    return _kind('True or False', lambda text: words.get(text.lower()))
+    return _kind('True or False', lambda text: words.get(text.lower()), is_boolean=True)
 
 
 def choice(*names):
@@ -86,10 +88,22 @@ def choice(*names):
 
 
 def text():
-    """One line of text, not empty: the launcher reads lines, and TensorFlow takes UTF-8 only."""
+    """Text, not empty, in UTF-8: TensorFlow takes no other."""
     def convert(given):
-        return given if given.splitlines() == [given.encode(errors='ignore').decode()] else None
-    return _kind('one line of UTF-8 text, not empty', convert)
+        return given if given and given == given.encode(errors='ignore').decode() else None
+    return _kind('UTF-8 text, not empty', convert, is_obvious=True)
+
+
+def dump_steps():
+    """`N` or `A-B` with A < B, joined by `|`, at most 100 of them: `0|5|10-20`."""
+    def rises(steps):
+        ends = re.fullmatch('([0-9]+)(?:-([0-9]+))?', steps)
+        return ends and (ends.group(2) is None or int(ends.group(1)) < int(ends.group(2)))
+
+    def convert(given):
+        sets = given.split('|')
+        return given if len(sets) <= 100 and all(map(rises, sets)) else None
+    return _kind('N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20', convert)
 
 
 def file_path():

@@ -1,8 +1,8 @@
 """Checkpoints: saving, and finding, checking and restoring the newest whole one.
 
 A checkpoint holds every global variable: weights, optimizer slots, the step, the means of the epoch so far, the
-loss scale; and the facts of its run, so that nobody resumes it on another sequence of batches. Those of ckpt/swa/
-hold the network's variables and the facts.
+loss scale; and the facts of its run (core/training/identity.py). Those of ckpt/swa/ hold the network's variables and
+the facts.
 TensorFlow writes the index last, so that a save cut short leaves no checkpoint, only temporary files.
 """
 import contextlib
@@ -15,32 +15,13 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
-from core.settings.config import checksum
+from core.settings.table import MOST
+from core.training import identity
 
 _KEPT = 5
 _PREFIX = 'model.ckpt'
-_FACTS = 'run_facts/'
-_SEED = _FACTS + 'seed'
-_WORDS = ('network', 'task', 'unlabeled')  # facts that are words; a checkpoint has their checksums
 _BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
            tf.errors.InvalidArgumentError, tf.errors.InternalError)
-
-
-def add_facts(**facts):
-    """Adds the whole numbers that fix the sequence of batches to the graph, and so to every checkpoint."""
-    for name, value in facts.items():
-        tf.get_variable(_FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
-
-
-def settings(config):
-    """Those of the facts that `config` alone tells."""
-    words = {name: checksum(getattr(config, name)) for name in _WORDS}
-    return dict(words, batch_size=config.batch_size, ranks=config.ranks, seed=config.seed)
-
-
-def facts():
-    """{name: variable} of what add_facts() has added."""
-    return {variable.op.name[len(_FACTS):]: variable for variable in tf.global_variables(_FACTS)}
 
 
 def paths(directory):
@@ -102,11 +83,6 @@ def find(path):
     return prefix, reader
 
 
-def seed(reader, default):
-    """The --seed of the run that wrote a checkpoint; `default` where it does not say."""
-    return int(reader.get_tensor(_SEED)) if reader.has_tensor(_SEED) else default
-
-
 def check_no_pattern(flag, path):
     """Raises InputError for a path that TensorFlow, when it looks for or deletes checkpoints, takes for a pattern."""
     if set(path) & set('*?[\\'):
@@ -148,17 +124,8 @@ def check_fits(path, reader, variables, network):
                              'with' % (path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
 
 
-def _check_facts(path, reader, session):
-    """Raises InputError when the run in the checkpoint drew its batches otherwise than this one will."""
-    for name, now in session.run(facts()).items():
-        then = reader.get_tensor(_FACTS + name)
-        if then != now:
-            found = 'another --%s' % name if name in _WORDS else '%s=%d, this one %d' % (name, then, now)
-            raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))
-
-
 def nothing_left(config, step, steps):
-    """The line about a run that has done all of its steps, which launchers/shell/launch.sh knows by these words."""
+    """The line about a run that has done all of its steps."""
     return '--resume: the run in %s has already done %d steps of %d; raise --train_%s to go on' % (
         config.ckpt_dir, step, steps, 'steps' if config.train_steps else 'epochs')
 
@@ -168,11 +135,10 @@ def finished(config):
     for path in paths(config.ckpt_dir)[:1]:
         try:
             reader = _read_whole(path)
-            same = all(reader.get_tensor(_FACTS + name) == now for name, now in settings(config).items())
-            steps = config.train_steps or config.train_epochs * int(reader.get_tensor(_FACTS + 'steps_per_epoch'))
         except _BROKEN:
             return ''
-        if same and _step(path) >= steps:
+        steps = config.train_steps or config.train_epochs * identity.fact(reader, 'steps_per_epoch', MOST)
+        if identity.is_run_of(reader, config) and _step(path) >= steps:
             return nothing_left(config, _step(path), steps)
     return ''
 
@@ -210,8 +176,8 @@ class Checkpoints:
                 target, number, str(error).splitlines()[0]))
         say('checkpoint saved in file: %s' % path)
 
-    def resume(self, session):
-        """Restores the newest whole checkpoint; returns whether there was one.
+    def resume(self, session, config):
+        """Restores the newest whole checkpoint of the run that `config` asks for; returns whether there was one.
 
         Raises InputError when it belongs to another network or to another sequence of batches.
         """
@@ -220,7 +186,7 @@ class Checkpoints:
             say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
             return False
         check_fits(path, reader, tf.global_variables(), self._network)
-        _check_facts(path, reader, session)
+        identity.check_checkpoint(path, reader, config, session.run(identity.facts()))
         self._saver.restore(session, path)
         self._saver.recover_last_checkpoints(
             [kept for kept in reversed(paths(self._directory)) if _step(kept) <= _step(path)])

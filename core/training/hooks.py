@@ -8,28 +8,12 @@ from typing import Callable, List, TextIO
 
 import tensorflow as tf
 
-from core.ranks.communicator import OrderlyEnd
+from core.errors import Interrupted, LossIsNotFinite
 from core.training.clock import Clock
 from core.training.step import Step
 
 COLUMNS = 80                   # of a terminal that does not tell its width
 REDRAW_SECONDS = .2
-
-
-class LossIsNotFinite(OrderlyEnd):
-    """The loss of a step is NaN or infinite; str() is the line for the user."""
-
-
-class Interrupted(OrderlyEnd):
-    """SIGTERM or Ctrl-C ended the run after a checkpoint was saved."""
-
-    def __init__(self, signum: int, step: int):
-        super().__init__('%s: stopped after step %d' % (signal.Signals(signum).name, step))
-        self.signum = signum
-
-
-class NothingLeft(OrderlyEnd):
-    """The run that --resume continues has done all of its steps; str() is the line for the user."""
 
 
 class StopOnBadLoss(tf.train.SessionRunHook):

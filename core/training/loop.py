@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 import tensorflow as tf
 
 from core.device import Options
-from core.errors import InputError
+from core.errors import InputError, NothingLeft
 from core.host.devices import detect
 from core.log import say
 from core.npu import switches
@@ -15,8 +15,9 @@ from core.ranks.communicator import Engine, connect
 from core.recipe import Recipe
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
-from core.settings.config import MOST, Config, checksums
-from core.training import checkpoints, evaluation, hooks, preflight, step, swa
+from core.settings.config import Config, idle_lines
+from core.settings.table import MOST
+from core.training import checkpoints, evaluation, hooks, identity, preflight, step, swa
 from core.training.clock import Clock
 
 
@@ -44,9 +45,10 @@ class _Start(tf.train.SessionRunHook):
         self._weights = tf.train.Saver(self._step.model_variables)
         steps = tf.get_variable('steps', initializer=tf.constant(self._steps, tf.int64), trainable=False,
                                 collections=[tf.GraphKeys.LOCAL_VARIABLES])
-        flags = tf.get_variable('flags', initializer=tf.constant(list(checksums(self._config).values()), tf.int64),
-                                trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])
-        self._plan = dict(checkpoints.facts(), steps=steps), flags
+        flags = list(identity.checksums(self._config).values())
+        flags = tf.get_variable('flags', initializer=tf.constant(flags, tf.int64), trainable=False,
+                                collections=[tf.GraphKeys.LOCAL_VARIABLES])
+        self._plan = dict(identity.facts(), steps=steps), flags
         self._as_rank_0 = self._communicator.broadcast(tf.global_variables() + [steps, flags])
 
     def after_create_session(self, session, coord):
@@ -55,26 +57,18 @@ class _Start(tf.train.SessionRunHook):
             self._restore(session)
         session.run(self._as_rank_0)
         shared, flags_of_rank_0 = session.run(self._plan)
-        _check_same_flags(self._config, flags, flags_of_rank_0)
-        self._check_same(planned, shared)
+        identity.check_flags(self._config, flags, flags_of_rank_0)
+        identity.check_facts(planned, shared)
         done = int(session.run(self._step.global_step))
         if done >= self._steps:
-            raise hooks.NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
+            raise NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
         if (self._steps - done) % self._steps_per_run:
             raise InputError('--npu_option=iterations_per_loop=%d: the %d steps that are left are no multiple of it' % (
                 self._steps_per_run, self._steps - done))
         self._input.initialize(session, done)
 
-    @staticmethod
-    def _check_same(planned, shared):
-        """Raises InputError when a fact of this rank differs from rank 0's: the ranks would wait for each other."""
-        for name, value in planned.items():
-            if value != shared[name]:
-                raise InputError('%s is %d here and %d on rank 0: give all ranks the same flags and data' % (
-                    name, value, shared[name]))
-
     def _restore(self, session):
-        if not (self._config.resume and self._saved.resume(session)) and self._config.ckpt_path:
+        if not (self._config.resume and self._saved.resume(session, self._config)) and self._config.ckpt_path:
             path, reader = checkpoints.find(self._config.ckpt_path)
             checkpoints.check_fits(path, reader, self._step.model_variables, self._config.network)
             self._weights.restore(session, path)
@@ -96,8 +90,7 @@ class _Save(tf.train.SessionRunHook):
 def train(recipe: Recipe, config: Config) -> None:
     """Trains `recipe` as `config` says.
 
-    Raises InputError for bad input, hooks.LossIsNotFinite, hooks.Interrupted, hooks.NothingLeft and
-    communicator.RankLost.
+    Raises each RunEnd of core/errors.py.
     """
     device = detect(config.device)
     options = preflight.check(config, device)
@@ -108,8 +101,8 @@ def train(recipe: Recipe, config: Config) -> None:
         tf.set_random_seed(config.seed + config.rank)
         inputs = recipe.train_input(data, config), recipe.test_input(data, config)
         communicator = connect(config, device, options, recipe.split_strategy)
-        flags = checksums(config).values()
-        _check_same_flags(config, flags, communicator.meet(flags))
+        flags = identity.checksums(config).values()
+        identity.check_flags(config, flags, communicator.meet(flags))
         with device.graph(config, options):
             run = _build(recipe, config, device, options, *inputs, communicator)
         train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)
@@ -118,17 +111,6 @@ def train(recipe: Recipe, config: Config) -> None:
         _prepare(config, options, device)
         with communicator.together(), _claimed(config):
             _loop(train_op, run, session_config, _hooks(recipe, run, loop_hooks + device.hooks(run)))
-
-
-def _check_same_flags(config, own, shared):
-    """Raises InputError for a flag whose checksum on rank 0 differs: such ranks would wait for each other for ever.
-
-    Called before the graph is built, and once more with the weights of rank 0, because NPUs exchange nothing before.
-    """
-    for name, here, on_rank_0 in zip(checksums(config), own, shared):
-        if here != on_rank_0:
-            raise InputError('--%s=%s: rank 0 has another value; give all ranks the same flags' % (
-                name, getattr(config, name)))
 
 
 def _build(recipe, config, device, options, train_input, test_input, communicator):
@@ -146,8 +128,7 @@ def _build(recipe, config, device, options, train_input, test_input, communicato
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch)
     evaluate_on_statistics = evaluation.build(recipe, config, test_input, communicator)
-    checkpoints.add_facts(**checkpoints.settings(config), train_size=train_input.size,
-                          steps_per_epoch=steps_per_epoch)
+    identity.add_facts(**identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch)
     clock = Clock(training.global_step, steps, steps_per_epoch, device.steps_per_run(options))
 
     def evaluate(session):
@@ -172,9 +153,8 @@ def _prepare(config, options, device):
             raise InputError('%s: cannot be made: %s; choose another --output_path' % (directory, error.strerror))
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
-    notice = device.notice(config)
-    if notice:
-        say(notice)
+    for line in idle_lines(config) + device.notice(config):
+        say(line)
 
 
 def _hooks(recipe: Recipe, run: Run, device_hooks: List[tf.train.SessionRunHook]) -> List[tf.train.SessionRunHook]:

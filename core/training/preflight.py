@@ -9,8 +9,8 @@ from core.errors import InputError
 from core.host.devices import detect
 from core.npu import switches
 from core.npu.options import check_iterations
-from core.settings import kinds
-from core.settings.config import NO_DATA, SYNTHETIC, Config
+from core.settings.config import Config, typed
+from core.settings.table import INPUT, NO_DATA, OUTPUT, SWITCHES, SYNTHETIC
 from core.training import checkpoints, swa
 
 
@@ -21,7 +21,7 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
     """
     device.check(config)
     swa.check(config)
-    options = switches.switch_options(config, config.ranks)
+    options = switches.switch_options(config)
     if config.train_steps:
         check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:
@@ -29,23 +29,21 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
     moved = [config._replace(device_id=number).run_dir for number in device_ids or [config.device_id]]
     _check_inputs(config, moved)
     _check_outputs(config, switches.output_folders(options))
-    for flag, path in (('modeldir', config.modeldir), ('summary', config.summary)):
-        if path and _is_inside(path, set(moved) - {config.run_dir}):
-            raise InputError('--%s=%s: inside the results of another rank, which the next run moves away; choose '
-                             'another directory' % (flag, path))
+    for name, path in _paths(config, OUTPUT):
+        if _is_inside(path, set(moved) - {config.run_dir}):
+            raise InputError('%s: inside the results of another rank, which the next run moves away; choose '
+                             'another directory' % typed(name, path))
     return options
 
 
 def _check_inputs(config, moved):
     """Raises InputError for files that are not there, or will not be when the last run's results have been moved."""
-    data_path = None if config.data_path in (SYNTHETIC, NO_DATA) else config.data_path
-    if data_path and not os.path.isdir(data_path):
-        raise InputError('--data_path=%s: no such directory' % data_path)
-    for flag, path in (('data_path', data_path), ('mixlist_file', config.mixlist_file),
-                       ('fusion_off_file', config.fusion_off_file), ('rank_table', config.rank_table)):
-        if path and _is_inside(path, moved):
-            raise InputError('--%s=%s: inside the results, which this run moves away; copy it elsewhere first' % (
-                flag, path))
+    if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
+        raise InputError('--data_path=%s: no such directory' % config.data_path)
+    for name, path in _paths(config, INPUT):
+        if path not in (SYNTHETIC, NO_DATA) and _is_inside(path, moved):
+            raise InputError('%s: inside the results, which this run moves away; copy it elsewhere first' % (
+                typed(name, path)))
     if config.ckpt_path and not config.resume and _is_inside(config.ckpt_path, moved):
         raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
                          '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)
@@ -76,6 +74,12 @@ def _kept(config):
     return sorted(names - {os.pardir})
 
 
+def _paths(config, what):
+    """(switch, path) of each that the table calls an INPUT or an OUTPUT and that is set."""
+    return [(row.name, getattr(config, row.name)) for row in SWITCHES
+            if row.path == what and getattr(config, row.name)]
+
+
 def _is_inside(path, directories):
     places = tuple(os.path.join(os.path.realpath(directory), '') for directory in directories)
     return os.path.join(os.path.realpath(path), '').startswith(places)
@@ -98,10 +102,6 @@ def describe_session(config: Config) -> str:
 def _check_writable(flag, path):
     """Raises InputError unless directory `path` can be written to or made; makes nothing."""
     existing = os.path.abspath(path)
-    try:
-        kinds.text().parse(existing)  # as far as the working directory is part of it
-    except ValueError as error:
-        raise InputError('%s=%a: %s' % (flag, existing, error))
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):

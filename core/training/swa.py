@@ -21,21 +21,17 @@ from core.log import say
 from core.recipe import BATCH_STATISTICS, Recipe
 from core.reporting.report import Reporter
 from core.settings.config import Config
-from core.training import checkpoints
+from core.training import checkpoints, identity
 
 
 def check(config: Config) -> None:
-    """Raises InputError when the flags of the averaging contradict each other; needs no data."""
+    """Raises InputError when the numbers of the averaging contradict each other; needs no data."""
     if config.swa_start_epoch is None:
         return
-    schedule, low, high = config.swa_schedule, config.swa_lr, config.swa_lr2
-    if schedule != 'manual' and low is None:
-        raise InputError('--swa_schedule=%s: needs --swa_lr' % schedule)
-    if schedule == 'cyclic':
+    low, high = config.swa_lr, config.swa_lr2
+    if config.swa_schedule == 'cyclic':
         if config.swa_freq == 1:
             raise InputError('--swa_freq=1: a cyclic schedule needs cycles of 2 epochs or more')
-        if high is None:
-            raise InputError('--swa_schedule=cyclic: needs --swa_lr2')
         if low > high:
             raise InputError('--swa_lr=%g: must not be larger than --swa_lr2=%g, with which a cycle starts' % (
                 low, high))
@@ -114,7 +110,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._statistics, self._see_batch = cumulative_averages(self._batch)
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
                                               self._run.config.network, self._run.communicator,
-                                              variables + list(checkpoints.facts().values()))
+                                              variables + list(identity.facts().values()))
 
     def _take_op(self):
         """The op by which the weights enter the mean."""

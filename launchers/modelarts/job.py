@@ -12,25 +12,25 @@ import traceback
 from typing import Any, Dict, NamedTuple, Tuple
 
 from core.errors import InputError
-from core.settings.config import MOST_DEVICES
-from core.settings import flags, kinds
-from core.settings.config import ROOT, Field, field
+from core.settings import flags, kinds, usage
+from core.settings.table import MOST_DEVICES, ROOT, Switch, switch
 from core.training import checkpoints
 from launchers.modelarts import redaction
 from launchers.modelarts.redaction import say
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
 
-OWN_FIELDS = (
-    field('case'),
-    Field('data_url', kinds.text(), None,
-          'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
-    Field('train_url', kinds.text(), None, 'where the results go, and with --resume come from; needed'),
-    Field('cache_dir', kinds.text(), '/cache', 'local directory for the data set and the results'),
-    Field('copy_interval', kinds.number(above=0), 180., 'seconds between two copies of the results'),
-    Field('copy_retries', kinds.whole(least=0), 6, 'how often a copy is tried again when the server is away'),
-    Field('copy_wait', kinds.number(above=0), 2.,
-          'seconds before the first of these, and twice as many before each next'),
+OWN_SWITCHES = (
+    switch('case'),
+    Switch('ModelArts', 'data_url', kinds.text(), None,
+           'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
+    Switch('ModelArts', 'train_url', kinds.text(), None, 'where the results go, and with --resume come from; needed'),
+    Switch('ModelArts', 'cache_dir', kinds.text(), '/cache', 'local directory for the data set and the results'),
+    Switch('ModelArts', 'copy_interval', kinds.number(above=0), 180., 'seconds between two copies of the results'),
+    Switch('ModelArts', 'copy_retries', kinds.whole(least=0), 6,
+           'how often a copy is tried again when the server is away'),
+    Switch('ModelArts', 'copy_wait', kinds.number(above=0), 2.,
+           'seconds before the first of these, and twice as many before each next'),
 )
 _DEVICES = range(MOST_DEVICES)
 _NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
@@ -40,7 +40,7 @@ _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': '
 
 class Job(NamedTuple):
     """What the command line asks for."""
-    own: Dict[str, Any]            # OWN_FIELDS, defaults filled in
+    own: Dict[str, Any]            # OWN_SWITCHES, defaults filled in
     given: Dict[str, Any]          # the trainer's, as given
     arguments: Tuple[str, ...]     # ... and as typed
 
@@ -84,7 +84,7 @@ def run(argv, environ):
     """The status of the job: the launcher's, or 2 for bad input, 130 after Ctrl-C before it, 1 for anything else."""
     if flags.asks_for_help(argv):
         print('usage: python3 launchers/boot_modelarts.py --train_url=URL [--flag=value ...]',
-              *flags.describe(OWN_FIELDS, {}), 'and every flag of the trainer: bash test/train_full_1p.sh -h',
+              *usage.describe(OWN_SWITCHES, {}), 'and every flag of the trainer: bash test/train_full_1p.sh -h',
               sep='\n')
         return 0
     try:
@@ -107,8 +107,8 @@ def _fail(line, status):
 
 def _parse(argv):
     """The Job that the command line asks for. Raises InputError."""
-    given, arguments = flags.parse_known(argv, OWN_FIELDS)
-    own = dict({row.name: row.default for row in OWN_FIELDS}, **given)
+    given, arguments = flags.parse_known(argv, OWN_SWITCHES)
+    own = dict({row.name: row.default for row in OWN_SWITCHES}, **given)
     if own['train_url'] is None:
         raise InputError('--train_url: needed: the place that the results are copied to')
     if os.path.abspath(re.sub('^file://', '', own['train_url'])).startswith(os.path.abspath(own['cache_dir']) + os.sep):
@@ -127,8 +127,9 @@ def _run(job, environ):
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
     if job.own['data_url']:
         _make(job)
-    planned = subprocess.run(command + ['--plan'], env=child_environ, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, universal_newlines=True)
+    planner = [child_environ['PYTHON'], os.path.join(ROOT, 'launchers', 'plan.py'), '--case=' + job.own['case']]
+    planned = subprocess.run(planner + command[2:], env=dict(child_environ, RANK_SIZE='1', RANK_ID='0'),
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     if planned.returncode:
         return _fail(planned.stderr.rstrip('\n'), planned.returncode)
     plan = dict(line.split('=', 1) for line in planned.stdout.splitlines() if '=' in line)

@@ -11,7 +11,8 @@ from typing import Any, Dict, Iterator
 
 from core.errors import InputError
 from core.recipe import Recipe
-from core.settings.config import FIELDS, RECIPE, Config, field
+from core.settings.config import Config
+from core.settings.table import RECIPE, SWITCHES, switch
 from launchers.networks.parameters import parameters_read
 
 _PACKAGE = __name__.rpartition('.')[0]
@@ -51,7 +52,7 @@ def recipe_of(given: Dict[str, Any]) -> Recipe:
 
     Raises InputError for a network that there is none of, and for a recipe that cannot work: see check().
     """
-    name = given.get('network', field('network').default)
+    name = given.get('network', switch('network').default)
     try:
         return RECIPES[name]
     except KeyError:
@@ -64,7 +65,7 @@ def check(recipe: Recipe, module: str) -> None:
     Parameters are read as config.NAME. Those that a network must declare are the hyper-parameters: the rows of the
     table in core/settings that have no default of their own.
     """
-    hyper_parameters = {row.name for row in FIELDS if row.default is RECIPE}
+    hyper_parameters = {row.name for row in SWITCHES if row.default is RECIPE}
     readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(recipe))
     for name, reader in sorted(readers.items()):
         if not hasattr(Config, name):

@@ -4,7 +4,7 @@ The method is core/training/swa.py. The vendor tests on the training points, the
 """
 from core.log import say
 from core.recipe import Recipe
-from core.settings.config import NO_DATA
+from core.settings.table import NO_DATA
 from core.training import optimizers, schedules
 from data import pipeline
 from data.blobs import blobs

@@ -2,7 +2,7 @@
 # Starts a training run and ends with its figures. Sourcing this file only defines functions.
 #
 # The flags, their defaults and every number belong to the Python side. Before the launcher touches any file,
-# Python checks all flags and prints the plan of the run as lines key=value.
+# launchers/plan.py checks all flags and prints the plan of the run as lines key=value.
 #
 # Globals that the files of this folder share; make_plan and read_plan set them:
 #   PLAN         the plan, key -> value
@@ -23,7 +23,8 @@ source "$REPO_ROOT/launchers/shell/ranks.sh"
 # shellcheck source=launchers/shell/figures.sh
 source "$REPO_ROOT/launchers/shell/figures.sh"
 
-# Started by its path, because `python -m` would first look for packages in the working directory.
+# Started by their paths, because `python -m` would first look for packages in the working directory.
+PLANNER=$REPO_ROOT/launchers/plan.py
 TRAINER=$REPO_ROOT/launchers/train.py
 
 launch_1p() {  # CASE [FLAG...]: one rank on ASCEND_DEVICE_ID; CASE is the trainer's --case
@@ -54,7 +55,8 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE counts where no flag says how 
     SECONDS=0
     train "${flags[@]}"
     seconds=$SECONDS
-    if nothing_was_left; then
+    if [[ -n $NOTHING_LEFT ]]; then
+        tail -n 1 -- "${LOGS[0]}"
         return
     fi
     prune_histories
@@ -66,8 +68,8 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE counts where no flag says how 
 make_plan() {  # FLAG...
     local answer line
     declare -gA PLAN=()
-    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" "$TRAINER" "$@" --plan </dev/null) || exit
-    if [[ $'\n'$answer != *$'\n'run_dir=* ]] || asks_for_plan "$@"; then
+    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" "$PLANNER" "$@" </dev/null) || exit
+    if [[ $'\n'$answer != *$'\n'run_dir=* ]]; then
         printf '%s\n' "$answer"
         exit
     fi
@@ -75,14 +77,6 @@ make_plan() {  # FLAG...
         [[ $line == ?*=* ]] || continue  # a package of the Python side may print lines of its own
         PLAN["${line%%=*}"]=${line#*=}
     done <<<"$answer"
-}
-
-asks_for_plan() {  # FLAG...
-    local flag
-    for flag; do
-        [[ ! ${flag,,} =~ ^--?plan(=true|=1)?$ ]] || return 0
-    done
-    return 1
 }
 
 read_plan() {
@@ -118,10 +112,4 @@ announce() {
     if [[ ${PLAN[synthetic]} == True ]]; then
         printf 'Training on synthetic data: give --data_path=DIR to train on real data\n'
     fi
-}
-
-nothing_was_left() {  # of ranks on several servers, only the trainers know; the words are core/training/checkpoints.py's
-    local last
-    last=$(tail -n 1 -- "${LOGS[0]}")
-    [[ $last == '--resume: '*' has already done '* ]] && printf '%s\n' "$last"
 }

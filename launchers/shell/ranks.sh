@@ -5,16 +5,18 @@
 #   SIGNAL         the signal that the launcher received and passed on; empty before that
 #   FAILED         index of the first rank that failed; empty while none has
 #   FAILED_STATUS  the exit status of that rank
+#   NOTHING_LEFT   not empty when a trainer found, with --resume, that no step was left; the launcher reads it
 #   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
 # shellcheck disable=SC2154
 
 STOP_SECONDS=${STOP_SECONDS:-5}  # the other ranks have so long to end after one rank failed
 SAVE_SECONDS=${SAVE_SECONDS:-60}  # after a signal they have longer, because rank 0 may still save a checkpoint
+STATUS_NOTHING_LEFT=3  # of such a trainer (NothingLeft in core/errors.py)
 
 train() {  # FLAG...: returns when every rank ended well; otherwise exits with the status of the first failure
     local screen=''
     declare -ga PIDS=()
-    SIGNAL='' FAILED='' FAILED_STATUS=0 TIMER=''
+    SIGNAL='' FAILED='' FAILED_STATUS=0 NOTHING_LEFT='' TIMER=''
     trap 'pass_on TERM' TERM HUP
     trap 'pass_on INT' INT
     start_ranks "$@"
@@ -92,7 +94,10 @@ collect() {  # INDEX of a rank whose trainer has ended
     wait "$pid" || ended=$?
     unset "PIDS[$1]"
     kill -KILL -- "-$pid" || true  # processes that the trainer may have left behind
-    if ((ended != 0)) && [[ -z $FAILED ]]; then
+    if ((ended == STATUS_NOTHING_LEFT)); then
+        # shellcheck disable=SC2034  # launch.sh reads NOTHING_LEFT
+        NOTHING_LEFT=yes
+    elif ((ended != 0)) && [[ -z $FAILED ]]; then
         FAILED=$1
         FAILED_STATUS=$ended
         stop_others

@@ -1,4 +1,4 @@
-"""Stands in for Python and the trainer: `fake_python.py .../launchers/train.py ...`.
+"""Stands in for Python, the planner and the trainer: `fake_python.py .../launchers/{plan,train}.py ...`.
 
 It plans from a few flags, and trains by printing the golden log of its network. FAKE_TRAINER says
 what goes wrong, in all ranks or in some (`stop,3:die`: rank 3 dies, the others run until they are
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
-from core.errors import InputError  # noqa: E402
+from core.errors import InputError, NothingLeft  # noqa: E402
 from core.ranks import placement  # noqa: E402
 
 BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
@@ -23,7 +23,7 @@ CASE_NAMES = {'performance': 'perf', 'full': 'acc',
 
 def plan(flags):
     """Prints the plan as the trainer does, or refuses a flag that it does not know."""
-    known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'plan',
+    known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history',
              'rank_size', 'rank_table', 'server_id', 'base_port', 'device')
     for name in flags:
         if name not in known:
@@ -49,9 +49,10 @@ def plan_ranks(flags):
     """The real Job, off an NPU."""
     def number(name):
         return int(flags[name]) if name in flags else None
+    asked = number('rank_size') or (0 if 'rank_table' in flags else int(os.environ['RANK_SIZE']))
     return placement.plan(SimpleNamespace(
-        ranks=int(os.environ['RANK_SIZE']), device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)),
-        rank_size=number('rank_size'), base_port=number('base_port'),
+        ranks=asked, device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)),
+        base_port=number('base_port'),
         rank_table=flags.get('rank_table'), server_id=flags.get('server_id')), on_npu=False)
 
 
@@ -106,7 +107,7 @@ def train(flags, arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == 'done':
         print('--resume: the run in here has already done 3 steps of 3; raise --train_steps to go on')
-        return
+        sys.exit(NothingLeft.status)
     if fault.startswith('exit'):
         sys.exit(int(fault[4:]))
     if 'LIVE_FD' in os.environ:
@@ -126,7 +127,7 @@ def main(arguments):
     program, *arguments = arguments
     if program == '-c':
         return 0
-    assert program.endswith('/launchers/train.py'), program
+    assert program.endswith(('/launchers/plan.py', '/launchers/train.py')), program
     if '-h' in arguments:
         print('usage: the flags and their defaults')
         return 0
@@ -134,7 +135,7 @@ def main(arguments):
     for argument in arguments:
         name, _, value = argument[2:].partition('=')
         flags[name] = value
-    return plan(flags) if 'plan' in flags else train(flags, arguments)
+    return plan(flags) if program.endswith('/plan.py') else train(flags, arguments)
 
 
 sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ from core.training import optimizers, schedules  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402
 from launchers import command, train  # noqa: E402
+from launchers import plan as planner  # noqa: E402
 from launchers.networks import classification  # noqa: E402
 from nets import layers  # noqa: E402
 
@@ -79,6 +80,11 @@ sys.modules.update({'launchers.networks.toy': sys.modules[__name__], 'launchers.
 def run(*flags, act=train.act, **environ):
     """The exit status of the toy's trainer with these flags."""
     return command.run(act, ('--network=toy', '--case=performance') + flags, environ)
+
+
+def plan(*flags, **environ):
+    """The exit status of the toy's plan with these flags."""
+    return planner.main(('--network=toy', '--case=performance') + flags, environ)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,7 @@ from core.host.devices import CPU, detect
 from core.npu import bridge
 from core.npu.device import NPU
 from core.settings.config import resolve
-from core.training import checkpoints, preflight
+from core.training import identity, preflight
 from launchers.networks.registry import RECIPES
 
 
@@ -118,12 +118,12 @@ def test_the_facts_of_every_network_survive_the_broadcast(npu_calls, monkeypatch
     monkeypatch.setenv('RANK_ID', '0')
     config = resolve(RECIPES[network], {'network': network, 'case': 'performance', 'seed': 2 ** 31 - 1}, {})
     with tf.Graph().as_default(), tf.Session() as session:
-        checkpoints.add_facts(**checkpoints.settings(config))
+        identity.add_facts(**identity.facts_of(config))
         as_rank_0 = bridge.broadcast(tf.global_variables())
         session.run(tf.global_variables_initializer())
-        before = session.run(checkpoints.facts())
+        before = session.run(identity.facts())
         session.run(as_rank_0)
-        assert session.run(checkpoints.facts()) == before
+        assert session.run(identity.facts()) == before
 
 
 def test_dropout_on_an_npu_is_its_own(npu_calls):

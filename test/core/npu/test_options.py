@@ -1,6 +1,5 @@
 """Every rule of docs/vendor-contract.md section 4, from the command line to the ConfigProto."""
 import json
-from types import SimpleNamespace
 
 import pytest
 from google.protobuf import text_format
@@ -11,6 +10,9 @@ from core.npu import switches
 from core.npu.device import NPU
 from core.npu.options import OPTIONS, check_iterations, describe_options
 from core.npu.session import session_config
+from core.settings import flags
+from core.settings.config import resolve
+from launchers.networks.registry import RECIPES
 
 MIXED = '--precision_mode=allow_mix_precision'
 LISTS = {'black-list': {'to-add': ['MatMul'], 'to-remove': []}, 'white-list': {'to-add': []}}
@@ -26,32 +28,22 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def _config(*flags):
+def _config(*given):
     """What a command line of these flags makes of the trainer's configuration."""
-    config = SimpleNamespace(
-        precision_mode=None, over_dump=False, data_dump_flag=False, data_dump_step=None,
-        profiling=False, use_mixlist=False, mixlist_file=None, fusion_off_flag=False,
-        fusion_off_file=None, npu_option=(), output_path='/results')
-    for flag in flags:
-        name, _, value = flag[2:].partition('=')
-        if name == 'npu_option':
-            config.npu_option += (value,)
-        else:
-            setattr(config, name, value == 'True' or value)
-    return config
+    return resolve(RECIPES['cspnet'], flags.parse(['--case=performance', '--output_path=/results'] + list(given)), {})
 
 
-def _options(*flags, rank_size=1):
-    return switches.switch_options(_config(*flags), rank_size)
+def _options(*given):
+    return switches.switch_options(_config(*given))
 
 
 def _npu(assignments):
     return ['--npu_option=' + assignment for assignment in assignments.split()]
 
 
-def _refusal(*flags, **kwargs):
+def _refusal(*given):
     with pytest.raises(InputError) as refusal:
-        _options(*flags, **kwargs)
+        _options(*given)
     message = str(refusal.value)
     assert '\n' not in message
     return message
@@ -84,29 +76,24 @@ def test_the_folders_to_create_are_those_of_dumps_and_profiles():
     assert switches.output_folders({}) == []
 
 
-@pytest.mark.parametrize('flags, message', [
+@pytest.mark.parametrize('given, message', [
     (['--precision_mode=fp61'],
      '--precision_mode=fp61: must be one of allow_fp32_to_fp16, force_fp16, force_fp32, '
      'must_keep_origin_dtype, allow_mix_precision, cube_fp16in_fp32out'),
     (['--data_dump_flag=True', '--data_dump_step=20-10'],
      '--data_dump_step=20-10: must be N or A-B with A < B, joined by |, at most 100 of them, '
      'such as 0|5|10-20'),
-    (['--data_dump_step=5'], '--data_dump_step=5: needs --data_dump_flag=True'),
     (['--over_dump=True', '--data_dump_flag=True'],
      '--over_dump=True: not together with --data_dump_flag=True'),
-    (['--use_mixlist=True'], '--use_mixlist=True: needs --mixlist_file=FILE'),
-    (['--mixlist_file=mixlist.json'], '--mixlist_file=mixlist.json: needs --use_mixlist=True'),
+    (['--use_mixlist=True'], '--use_mixlist=True: needs --mixlist_file'),
     (['--use_mixlist=True', '--mixlist_file=none.json'],
      '--mixlist_file=none.json: must be a file that exists and can be read'),
     (['--use_mixlist=True', '--mixlist_file=fusion.cfg', MIXED],
      '--mixlist_file=fusion.cfg: must be a JSON file of the form {"black-list": {"to-add": [], '
      '"to-remove": []}, "white-list": {"to-add": [], "to-remove": []}}'),
     (['--use_mixlist=True', '--mixlist_file=mixlist.json'],
-     '--mixlist_file=mixlist.json: needs --precision_mode=allow_mix_precision or '
-     '--npu_option=precision_mode_v2=mixed_float16'),
-    (['--fusion_off_flag=True'], '--fusion_off_flag=True: needs --fusion_off_file=FILE'),
-    (['--fusion_off_file=fusion.cfg'],
-     '--fusion_off_file=fusion.cfg: needs --fusion_off_flag=True'),
+     '--mixlist_file=mixlist.json: needs precision_mode=allow_mix_precision or precision_mode_v2=mixed_float16'),
+    (['--fusion_off_flag=True'], '--fusion_off_flag=True: needs --fusion_off_file'),
     (['--npu_option=dump_mode=foo'],
      '--npu_option=dump_mode=foo: must be one of input, output, all'),
     (['--npu_option=hcom_paralel=True'],
@@ -120,8 +107,8 @@ def test_the_folders_to_create_are_those_of_dumps_and_profiles():
     ([MIXED, '--npu_option=precision_mode_v2=fp16'],
      '--npu_option=precision_mode_v2=fp16: not together with precision_mode'),
 ])
-def test_a_wrong_switch_is_refused_by_flag_value_and_what_is_allowed(folder, flags, message):
-    assert _refusal(*flags) == message
+def test_a_wrong_switch_is_refused_by_flag_value_and_what_is_allowed(folder, given, message):
+    assert _refusal(*given) == message
 
 
 @pytest.mark.parametrize('assignment', [
@@ -156,8 +143,8 @@ def test_dump_steps_in_another_form_are_refused(folder, steps):
     ('enable_dump_debug=1', 'enable_dump_debug=1', 'needs dump_path'),
     ('dump_path=dumps', 'dump_path=dumps', 'needs enable_dump=True or enable_dump_debug=True'),
     ('dump_step=3', 'dump_step=3', 'needs enable_dump=True'),
-    ('enable_dump=True enable_dump_debug=True dump_path=dumps', 'enable_dump_debug=True',
-     'not together with enable_dump'),
+    ('enable_dump=True enable_dump_debug=True dump_path=dumps', 'enable_dump=True',
+     'not together with enable_dump_debug=True'),
     ('profiling_mode=True', 'profiling_mode=True', 'needs profiling_options'),
     ('optypelist_for_implmode=Pooling', 'optypelist_for_implmode=Pooling',
      'needs op_select_implmode'),
@@ -172,23 +159,19 @@ def test_dump_steps_in_another_form_are_refused(folder, steps):
     ('iterations_per_loop=10 enable_data_pre_proc=True mix_compile_mode=True',
      'iterations_per_loop=10', 'not together with mix_compile_mode=True'),
     ('mstune_mode=1', 'mstune_mode=1', 'needs work_path'),
-    ('mstune_mode=1 work_path=dumps', 'mstune_mode=1', 'needs RANK_SIZE > 1'),
 ])
 def test_an_option_without_what_it_needs_is_refused(folder, assignments, broken, message):
     assert _refusal(*_npu(assignments)) == '--npu_option={}: {}'.format(broken, message)
 
 
-@pytest.mark.parametrize('assignments, rank_size', [
-    ('input_shape=data:-1 dynamic_dims=1;2 dynamic_node_type=0', 1),
-    ('iterations_per_loop=10 enable_data_pre_proc=True', 1),
-    ('iterations_per_loop=1 mix_compile_mode=True', 1),
-    ('mstune_mode=4 work_path=dumps', 2),
-    ('op_select_implmode=high_performance optypelist_for_implmode=Pooling', 1),
-    ('graph_memory_max_size=26*1024*1024*1024 variable_memory_max_size=1073741824', 1),
-    ('precision_mode_v2=mixed_float16 modify_mixlist=mixlist.json', 1),
-])
-def test_options_with_all_they_need_are_taken(folder, assignments, rank_size):
-    assert len(_options(*_npu(assignments), rank_size=rank_size)) == len(assignments.split())
+@pytest.mark.parametrize('assignments', [
+    'input_shape=data:-1 dynamic_dims=1;2 dynamic_node_type=0', 'iterations_per_loop=10 enable_data_pre_proc=True',
+    'iterations_per_loop=1 mix_compile_mode=True',
+    'op_select_implmode=high_performance optypelist_for_implmode=Pooling',
+    'graph_memory_max_size=26*1024*1024*1024 variable_memory_max_size=1073741824',
+    'precision_mode_v2=mixed_float16 modify_mixlist=mixlist.json'])
+def test_options_with_all_they_need_are_taken(folder, assignments):
+    assert len(_options(*_npu(assignments))) == len(assignments.split())
 
 
 @pytest.mark.parametrize('lists', [
@@ -281,7 +264,12 @@ def test_the_help_describes_every_option_with_its_default():
 
 def test_the_notice_names_the_switches_that_need_an_npu():
     config = _config('--over_dump=True', '--precision_mode=force_fp16', *_npu('deterministic=1'))
-    assert switches.off_npu_notice(config) == (
+    assert switches.off_npu(config) == [
         'These switches act on an NPU only: --precision_mode=force_fp16 --over_dump=True '
-        '--npu_option=deterministic=1')
-    assert switches.off_npu_notice(_config()) is None
+        '--npu_option=deterministic=1']
+    assert switches.off_npu(_config('--data_dump_step=5')) == []
+
+
+def test_a_switch_that_does_something_else_off_an_npu_says_what():
+    assert switches.off_npu(_config('--loss_scale=128')) == [
+        "Off an NPU, --loss_scale=128.0: TensorFlow's own loss scale"]

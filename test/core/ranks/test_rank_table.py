@@ -36,7 +36,7 @@ def write(tmp_path):
 
 def asked(**given):
     """What placement.plan reads of a Config; the 8p launcher's when nothing is given."""
-    values = dict(ranks=8, rank_size=None, rank_table=None, server_id=None, base_port=None, device_id=0)
+    values = dict(ranks=8, rank_table=None, server_id=None, base_port=None, device_id=0)
     return SimpleNamespace(**dict(values, **given))
 
 
@@ -111,9 +111,9 @@ def test_without_a_table_one_is_made_for_the_first_devices_of_this_server_as_the
 
 
 def test_rank_size_says_how_many_ranks():
-    assert placement.plan(asked(rank_size=3), on_npu=False).devices == (0, 1, 2)
+    assert placement.plan(asked(ranks=3), on_npu=False).devices == (0, 1, 2)
     with pytest.raises(InputError, match='--rank_size=9: a server has 8 devices; .* --rank_table'):
-        placement.plan(asked(rank_size=9), on_npu=False)
+        placement.plan(asked(ranks=9), on_npu=False)
 
 
 def test_a_single_rank_is_on_the_device_of_the_environment_and_needs_no_table_and_no_cores():
@@ -122,19 +122,19 @@ def test_a_single_rank_is_on_the_device_of_the_environment_and_needs_no_table_an
 
 def test_a_given_table_says_how_many_ranks_and_on_what_devices(write):
     path, port = write(TWO_SERVERS), free_ports(2)
-    plan = placement.plan(asked(rank_table=path, base_port=port), on_npu=False)
+    plan = placement.plan(asked(ranks=0, rank_table=path, base_port=port), on_npu=False)
     assert (plan.rank_size, plan.ranks, plan.devices) == (3, (0, 1), (5, 2))
     assert (plan.rank_table_file, plan.rank_table) == (path, '')
     with pytest.raises(InputError, match='--rank_size=2: .* has 3 ranks'):
-        placement.plan(asked(rank_table=path, rank_size=2, base_port=port), on_npu=False)
+        placement.plan(asked(rank_table=path, ranks=2, base_port=port), on_npu=False)
 
 
 def test_a_server_is_known_by_its_address_or_by_its_name(write):
     path = write(TWO_SERVERS)
-    assert placement.plan(asked(rank_table=path), on_npu=True).ranks == (0, 1)
-    assert placement.plan(asked(rank_table=path, server_id='192.0.2.7'), on_npu=True).ranks == (2,)
+    assert placement.plan(asked(ranks=0, rank_table=path), on_npu=True).ranks == (0, 1)
+    assert placement.plan(asked(ranks=0, rank_table=path, server_id='192.0.2.7'), on_npu=True).ranks == (2,)
     with pytest.raises(InputError, match='--server_id=x: must be one of 127.0.0.1, 192.0.2.7'):
-        placement.plan(asked(rank_table=path, server_id='x'), on_npu=True)
+        placement.plan(asked(ranks=0, rank_table=path, server_id='x'), on_npu=True)
 
 
 @pytest.mark.parametrize('server_id, words', [
@@ -143,16 +143,16 @@ def test_a_server_is_known_by_its_address_or_by_its_name(write):
 def test_a_server_that_cannot_be_told_is_asked_for(write, server_id, words):
     place = FIRST if server_id == '192.0.2.8' else SECOND
     with pytest.raises(InputError, match='--server_id: needed, ' + words):
-        placement.plan(asked(rank_table=write(changed(*place, 'server_id', server_id))), on_npu=True)
+        placement.plan(asked(ranks=0, rank_table=write(changed(*place, 'server_id', server_id))), on_npu=True)
 
 
 def test_ranks_of_several_servers_meet_at_the_ports_from_base_port_on(write):
     path, port = write(TWO_SERVERS), free_ports(2)
-    plan = placement.plan(asked(rank_table=path, base_port=port), on_npu=False)
+    plan = placement.plan(asked(ranks=0, rank_table=path, base_port=port), on_npu=False)
     assert plan.rank_addresses == '127.0.0.1:%d,127.0.0.1:%d,192.0.2.7:%d' % (port, port + 1, port)
     with pytest.raises(InputError, match='--base_port: needed with several servers'):
-        placement.plan(asked(rank_table=path), on_npu=False)
-    assert placement.plan(asked(rank_table=path), on_npu=True).rank_addresses == ''
+        placement.plan(asked(ranks=0, rank_table=path), on_npu=False)
+    assert placement.plan(asked(ranks=0, rank_table=path), on_npu=True).rank_addresses == ''
 
 
 def test_ranks_of_one_server_meet_at_free_ports_of_the_loopback():
@@ -171,7 +171,7 @@ def test_a_base_port_that_is_in_use_is_refused():
         listener.listen(1)
         port = listener.getsockname()[1]
         with pytest.raises(InputError, match='--base_port=%d: port %d of this machine is in use' % (port, port)):
-            placement.plan(asked(base_port=port, rank_size=2), on_npu=False)
+            placement.plan(asked(base_port=port, ranks=2), on_npu=False)
 
 
 @pytest.mark.parametrize('usable, shares', [
@@ -182,7 +182,7 @@ def test_a_base_port_that_is_in_use_is_refused():
 ])
 def test_the_cores_that_may_be_used_are_split_evenly(monkeypatch, usable, shares):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: usable)
-    assert placement.plan(asked(rank_size=4), on_npu=False).cores == shares
+    assert placement.plan(asked(ranks=4), on_npu=False).cores == shares
 
 
 @pytest.mark.parametrize('given, environ, words', [

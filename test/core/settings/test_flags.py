@@ -5,8 +5,9 @@ import pytest
 
 from core.errors import InputError
 from core.npu.options import describe_options
-from core.settings import flags
-from core.settings.config import FIELDS, RECIPE, resolve
+from core.settings import flags, usage
+from core.settings.config import idle_lines, resolve
+from core.settings.table import RECIPE, SWITCHES
 from launchers.networks.registry import RECIPES, recipe_of
 
 
@@ -55,7 +56,6 @@ def test_what_the_user_gives_is_laid_over_the_case_the_recipe_and_the_table():
 @pytest.mark.parametrize('given, environ, words', [
     ({}, {}, '--data_path'),
     ({'case': 'static_eval'}, {}, '--case=static_eval: must be one of'),
-    ({'case': 'performance', 'train_steps': 3, 'train_epochs': 2}, {}, 'give one of them'),
     ({'case': 'performance'}, {'ASCEND_DEVICE_ID': '8'}, 'ASCEND_DEVICE_ID=8'),
     ({'case': 'performance'}, {'RANK_SIZE': 'many'}, 'RANK_SIZE=many'),
 ])
@@ -69,20 +69,55 @@ def test_an_unknown_network_is_refused_with_the_known_ones():
         recipe_of({'network': 'vgg'})
 
 
-def test_every_hyper_parameter_belongs_to_a_recipe_and_every_recipe_value_to_a_field():
-    names = {field.name for field in FIELDS}
+@pytest.mark.parametrize('given, message', [
+    ({'train_steps': 3, 'train_epochs': 2}, '--train_steps=3: not together with --train_epochs'),
+    ({'over_dump': True, 'data_dump_flag': True}, '--over_dump=True: not together with --data_dump_flag=True'),
+    ({'use_mixlist': True}, '--use_mixlist=True: needs --mixlist_file'),
+    ({'swa_start_epoch': 1, 'swa_lr': .1}, '--swa_lr=0.1: needs --swa_schedule=constant|cyclic'),
+])
+def test_what_needs_or_excludes_each_other_is_refused_in_one_form(given, message):
+    with pytest.raises(InputError) as refusal:
+        resolve(RECIPES['cspnet'], dict(given, case='performance'), {})
+    assert str(refusal.value) == message
+
+
+def test_a_detail_without_its_switch_is_taken_and_told():
+    given = dict(case='performance', data_dump_step='5', mixlist_file='/no/such/file')
+    config = resolve(RECIPES['cspnet'], given, {})
+    assert idle_lines(config) == ['--data_dump_step=5 has no effect without --data_dump_flag=True',
+                                  '--mixlist_file=/no/such/file has no effect without --use_mixlist=True']
+    assert idle_lines(resolve(RECIPES['cspnet'], {'case': 'performance'}, {})) == []
+
+
+def test_the_number_of_ranks_is_one_value_whoever_says_it():
+    def ranks(given, environ, planning=False):
+        return resolve(RECIPES['cspnet'], dict(given, case='performance'), environ, planning).ranks
+    assert ranks({}, {'RANK_SIZE': '8'}) == ranks({'rank_size': 8}, {'RANK_SIZE': '8'}) == 8
+    assert ranks({'rank_size': 2}, {'RANK_SIZE': '8'}, planning=True) == 2
+    assert ranks({'rank_table': '/t'}, {'RANK_SIZE': '8'}, planning=True) == 0, 'as many as the table has'
+    assert not hasattr(resolve(RECIPES['cspnet'], {'case': 'performance'}, {}), 'rank_size')
+
+
+def test_every_hyper_parameter_belongs_to_a_recipe_and_every_recipe_value_to_a_switch():
+    names = {row.name for row in SWITCHES}
     declared = set().union(*(recipe.defaults for recipe in RECIPES.values()))
     assert declared <= names
-    assert {field.name for field in FIELDS if field.default is RECIPE} <= declared
+    assert {row.name for row in SWITCHES if row.default is RECIPE} <= declared
     for recipe in RECIPES.values():
         for case in recipe.cases.values():
-            assert set(case) <= set(recipe.defaults) | {f.name for f in FIELDS if f.default is not RECIPE}
+            assert set(case) <= set(recipe.defaults) | {row.name for row in SWITCHES if row.default is not RECIPE}
+
+
+def test_every_rule_of_a_switch_names_switches():
+    names = {row.name for row in SWITCHES}
+    for row in SWITCHES:
+        assert {other.partition('=')[0] for rule in row.rules for other in rule.others} <= names
 
 
 def test_the_help_names_every_spelling_and_every_default():
-    text = flags.usage(RECIPES, describe_options())
-    for field in FIELDS:
-        for name in (field.name,) + field.aliases:
+    text = usage.usage(RECIPES, describe_options())
+    for row in SWITCHES:
+        for name in (row.name,) + row.aliases:
             assert '--' + name in text
     defaults = {line.split('=')[0].split(',')[0]: below for line, below in zip(
         text.splitlines(), text.splitlines()[2:]) if line.startswith('--')}
@@ -93,3 +128,19 @@ def test_the_help_names_every_spelling_and_every_default():
                                  defaults['--' + name]), (network, name)
     assert 'cspnet 50, 5 in a performance run' in text
     assert 'dump_mode (output): what data to dump; one of input, output, all' in text.splitlines()
+
+
+def test_the_help_has_headings_and_each_switch_stands_under_one():
+    lines = usage.usage(RECIPES, '').splitlines()
+    headings = [below for line, below in zip(lines, lines[1:]) if not line]
+    assert headings[:4] == ['RUN', 'DATA', 'SCHEDULE', 'HYPER-PARAMETERS OF EVERY NETWORK']
+    assert headings[-3:] == ['PRECISION AND NPU SWITCHES', 'RANKS', 'OPTIONS: --npu_option=KEY=VALUE']
+    assert 'HYPER-PARAMETERS OF ALEXNET' in headings and 'HYPER-PARAMETERS OF SESEMI' in headings
+    switches = [line.split('=')[0].split(',')[0][2:] for line in lines if line.startswith('--')]
+    assert sorted(switches) == sorted(row.name for row in SWITCHES)
+
+
+def test_the_help_says_what_precision_mode_may_be_and_nothing_that_goes_without_saying():
+    text = usage.usage(RECIPES, '')
+    assert 'allow_mix_precision' in text.split('--precision_mode=VALUE')[1].split('default:')[0]
+    assert 'UTF-8' not in text

@@ -35,9 +35,8 @@ def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     (kinds.boolean(), 'yes', 'True or False'),
     (kinds.boolean(), '', 'True or False'),
     (kinds.choice('all', 'input'), 'Input', 'one of all, input'),
-    (kinds.text(), '', 'one line of UTF-8 text, not empty'),
-    (kinds.text(), '/results\nrun_dir=/', 'one line of UTF-8 text, not empty'),
-    (kinds.text(), '/results/\udcff', 'one line of UTF-8 text, not empty'),
+    (kinds.text(), '', 'UTF-8 text, not empty'),
+    (kinds.text(), '/results/\udcff', 'UTF-8 text, not empty'),
 ])
 def test_any_other_text_is_refused_with_what_is_allowed(kind, text, allowed):
     with pytest.raises(ValueError) as refusal:

@@ -16,7 +16,7 @@ SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='
                S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
 # A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
 TRAINER = '''#!/bin/sh
-case "$*" in *--plan*) ;; *launchers/train.py*) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
+case "$*" in *launchers/train.py*) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
 exec "%(python)s" "%(here)s/fake_python.py" "$@"
 '''
 
@@ -267,7 +267,7 @@ def test_help_names_every_flag_of_its_own(capfd):
     from launchers.modelarts import job as modelarts
     assert modelarts.run(['-h'], {}) == 0
     usage = capfd.readouterr().out
-    assert all('--' + field.name in usage for field in modelarts.OWN_FIELDS)
+    assert all('--' + field.name in usage for field in modelarts.OWN_SWITCHES)
 
 
 MOXING = '''

@@ -9,6 +9,7 @@ from log_reading import figures
 
 from core.errors import InputError
 from core.settings import config, flags
+from core.settings.table import SWITCHES
 from core.training import schedules
 from data import whitening
 from data.dataset import Split
@@ -73,7 +74,7 @@ def test_a_trunk_has_its_layers_and_shares_them_between_training_and_test(trunk,
 
 
 def test_the_flags_trunks_and_tasks_are_those_there_are():
-    allowed = {field.name: field.kind.allowed for field in config.FIELDS}
+    allowed = {row.name: row.kind.allowed for row in SWITCHES}
     assert allowed['trunk'] == 'one of ' + ', '.join(sesemi.TRUNKS)
     assert allowed['task'] == 'one of ' + ', '.join(sesemi.TASKS)
 

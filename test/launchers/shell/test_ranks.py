@@ -206,12 +206,3 @@ def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):
     status, _, stderr = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:no FPS')))
     assert status == 1
     assert stderr.startswith('cannot read images per second from %s' % log_of(place, 1))
-
-
-def test_the_real_trainer_plans_the_ranks_from_another_directory(real_place):
-    status, stdout, stderr = launch(real_place, '--plan', '--rank_size=4', **PERFORMANCE)
-    plan = dict(line.split('=', 1) for line in stdout.splitlines())
-    assert (status, stderr) == (0, '') and not (real_place / 'output').exists()
-    assert (plan['rank_size'], plan['ranks'], plan['devices']) == ('4', '0 1 2 3', '0 1 2 3')
-    assert plan['run_dir'] == str(real_place / 'output' / '0')
-    assert len(plan['cores'].split()) == len(plan['rank_addresses'].split(',')) == 4

@@ -1,0 +1,176 @@
+"""SWITCHES: the one table of the command line, a row for each thing that a user may ask for.
+
+A row says everything about its switch: what users type, what it may hold, what it needs and excludes, who must agree
+on it, which NpuOptimizer key it sets and what it does off an NPU (docs/vendor-contract.md sections 1, 2, 4 and 5).
+Values are laid over each other as
+    the table < the recipe's defaults < its values for this --case < those on synthetic data < what the user gave.
+"""
+import os
+from typing import Any, NamedTuple, Optional, Tuple
+
+from core.settings import kinds
+from core.settings.rules import Rule, excludes, idle_without, needs
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RECIPE = object()                   # default of a hyper-parameter: only a recipe that declares it accepts the switch
+SYNTHETIC = 'synthetic'             # --data_path of the built-in data set
+NO_DATA = 'none'                    # --data_path of a system that makes its own data
+MOST = 2 ** 31 - 1                  # of steps and the like: ranks on NPUs exchange whole numbers as int32
+MOST_DEVICES = 8                    # of a server
+CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
+PRECISION_MODES = ('allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype',
+                   'allow_mix_precision', 'cube_fp16in_fp32out')
+NPU_ONLY = 'nothing'                # off_npu of a switch that only an NPU acts on
+INPUT, OUTPUT = 'input', 'output'
+
+# The headings of -h, in their order. Below HYPER_PARAMETERS there is one for each set of networks that have them.
+RUN, DATA, SCHEDULE, HYPER_PARAMETERS = 'run', 'data', 'schedule', 'hyper-parameters'
+NPU, RANKS = 'precision and NPU switches', 'ranks'
+GROUPS = (RUN, DATA, SCHEDULE, HYPER_PARAMETERS, NPU, RANKS)
+
+
+class Switch(NamedTuple):
+    """A row of the command line."""
+    group: str                     # the heading of -h that it stands under
+    name: str                      # on the command line and on Config
+    kind: kinds.Kind
+    default: Any                   # None: unset; RECIPE: a hyper-parameter
+    help: str
+    aliases: Tuple[str, ...] = ()  # the vendors' other spellings
+    repeated: bool = False         # may be given several times; its value is a tuple
+    rules: Tuple[Rule, ...] = ()   # what it needs and excludes
+    agree: bool = True             # whether all ranks must have the same value
+    kept: bool = False             # whether it fixes the sequence of batches, so that --resume needs the same value
+    path: Optional[str] = None     # INPUT: names what is read; OUTPUT: names a directory that results go to
+    npu_key: Optional[str] = None  # the NpuOptimizer option that it sets
+    off_npu: Optional[str] = None  # what it does off an NPU, where that is something else
+
+
+_positive = kinds.whole(least=1)
+_count = kinds.whole(least=0)
+_rate = kinds.number(above=0)
+
+SWITCHES = (
+    Switch(RUN, 'network', kinds.text(), 'cspnet', 'the system to train', kept=True),
+    Switch(RUN, 'case', kinds.choice(*CASES), 'full',
+           'full: the published recipe; performance and *_eval: a short run that measures speed'),
+    Switch(RUN, 'output_path', kinds.text(), os.path.join(ROOT, 'output'),
+           'results go to OUTPUT_PATH/$ASCEND_DEVICE_ID', ('result',), agree=False),
+    Switch(RUN, 'modeldir', kinds.text(), None, 'directory of the checkpoints; unset: ckpt in the results',
+           agree=False, path=OUTPUT),
+    Switch(RUN, 'summary', kinds.text(), None,
+           'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',),
+           agree=False, path=OUTPUT),
+    Switch(RUN, 'ckpt_path', kinds.text(), None,
+           'checkpoint (a file, or the newest of a directory) whose weights are the starting point; '
+           'for launchers.evaluate the one to evaluate', agree=False),
+    Switch(RUN, 'resume', kinds.boolean(), False, 'continue the previous run from its newest whole checkpoint',
+           agree=False),
+    Switch(RUN, 'keep_history', _count, None,
+           'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all', agree=False),
+    Switch(RUN, 'seed', kinds.whole(0, MOST), 1, 'fixes initial weights, shuffling and every other random draw',
+           kept=True),
+    Switch(RUN, 'device', kinds.choice('auto', 'npu', 'cpu'), 'auto',
+           'auto: an NPU where npu_bridge is installed, else what TensorFlow finds', agree=False),
+    Switch(RUN, 'print_config', kinds.boolean(), False, 'print the ConfigProto and exit', agree=False),
+
+    Switch(DATA, 'data_path', kinds.text(), None,
+           'directory of the data set, or the word synthetic; a performance run without it uses '
+           'built-in synthetic data', ('data_dir', 'dataset'), agree=False, path=INPUT),
+    Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn'), RECIPE, 'the data set that data_path holds',
+           kept=True),
+    Switch(DATA, 'labels', _positive, RECIPE, 'images that are used with their label, as many of each class'),
+    Switch(DATA, 'unlabeled', kinds.choice('all', 'labeled'), RECIPE,
+           'images of the self-supervised head: the whole training set or its labelled part', kept=True),
+
+    Switch(SCHEDULE, 'train_epochs', kinds.whole(1, 10 ** 6), RECIPE, 'epochs to train',
+           ('max_epoch', 'epochs', 'epoch')),
+    Switch(SCHEDULE, 'train_steps', kinds.whole(1, MOST), None, 'steps to train, in place of --train_epochs',
+           ('max_step',), rules=(excludes('train_epochs'),)),
+    Switch(SCHEDULE, 'save_interval', _positive, 1, 'epochs between checkpoints'),
+    Switch(SCHEDULE, 'display_step', _positive, RECIPE,
+           'steps between log lines, the last step always has one; a shorter run has one an epoch',
+           ('DISPLAY_STEP', 'log_steps')),
+    Switch(SCHEDULE, 'val_epoch', _positive, RECIPE, 'epochs between evaluations', ('VAL_EPOCH',)),
+    Switch(SCHEDULE, 'eval_static', kinds.boolean(), RECIPE, 'leave the last partial batch of the test set out'),
+
+    Switch(HYPER_PARAMETERS, 'batch_size', _positive, RECIPE, 'examples a step, of each rank', ('batch',), kept=True),
+    Switch(HYPER_PARAMETERS, 'learning_rate', _rate, RECIPE, 'initial learning rate', ('LEARNING_RATE', 'base_lr')),
+    Switch(HYPER_PARAMETERS, 'momentum', kinds.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
+    Switch(HYPER_PARAMETERS, 'weight_decay', kinds.number(least=0), RECIPE,
+           'weight of the L2 penalty on the weights', ('LAMBDA',)),
+    Switch(HYPER_PARAMETERS, 'lr_decay_power', kinds.number(least=0), RECIPE,
+           'learning_rate * (1 - t / T) ** lr_decay_power is the learning rate of step t of T'),
+    Switch(HYPER_PARAMETERS, 'keep_prob', kinds.number(above=0, most=1), RECIPE,
+           'part of the fully-connected units that dropout leaves in training'),
+    Switch(HYPER_PARAMETERS, 'ten_crop', kinds.boolean(), RECIPE,
+           'test on the mean over ten crops of an image, not on its centre alone'),
+    Switch(HYPER_PARAMETERS, 'trunk', kinds.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
+    Switch(HYPER_PARAMETERS, 'cutmix_alpha', kinds.number(least=0), RECIPE,
+           'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),
+
+    # Stochastic weight averaging (core/training/swa.py), for any network.
+    Switch(SCHEDULE, 'swa_start_epoch', kinds.either(_positive, kinds.number(above=0, below=1)), None,
+           'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '
+           'last epoch it does; unset: no averaging'),
+    Switch(SCHEDULE, 'swa_schedule', kinds.choice('manual', 'constant', 'cyclic'), 'manual',
+           'learning rate from then on: the network\'s own, swa_lr, or in each cycle from swa_lr2 down to swa_lr',
+           ('lr_schedule',),
+           rules=(needs('swa_start_epoch'), needs('swa_lr', when=lambda schedule: schedule != 'manual'),
+                  needs('swa_lr2', when=lambda schedule: schedule == 'cyclic'))),
+    Switch(SCHEDULE, 'swa_lr', _rate, None, 'learning rate of the averaging, in a cycle the last one',
+           rules=(needs('swa_schedule=constant|cyclic'),)),
+    Switch(SCHEDULE, 'swa_lr2', _rate, None, 'learning rate with which a cycle starts',
+           rules=(needs('swa_schedule=cyclic'),)),
+    Switch(SCHEDULE, 'swa_freq', _positive, 1, 'epochs of a cycle, at whose end the weights enter the average',
+           rules=(needs('swa_start_epoch'),)),
+    Switch(SCHEDULE, 'verbose', kinds.whole(0, 1), 1,
+           '1 prints when stochastic weight averaging starts and ends, 0 does not', rules=(needs('swa_start_epoch'),)),
+
+    # core/npu/switches.py makes NpuOptimizer options of these.
+    Switch(NPU, 'loss_scale', kinds.loss_scale(), False, 'scale of the loss against float16 underflow',
+           off_npu="TensorFlow's own loss scale"),
+    Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES), None,
+           'precision of the operators; unset: the adapter\'s default', npu_key='precision_mode', off_npu=NPU_ONLY),
+    Switch(NPU, 'over_dump', kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump',
+           rules=(excludes('data_dump_flag=True'),), npu_key='enable_dump_debug', off_npu=NPU_ONLY),
+    Switch(NPU, 'data_dump_flag', kinds.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump',
+           npu_key='enable_dump', off_npu=NPU_ONLY),
+    Switch(NPU, 'data_dump_step', kinds.dump_steps(), '10', 'steps to dump',
+           rules=(idle_without('data_dump_flag=True'),), npu_key='dump_step', off_npu=NPU_ONLY),
+    Switch(NPU, 'profiling', kinds.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling',
+           npu_key='profiling_mode', off_npu=NPU_ONLY),
+    Switch(NPU, 'use_mixlist', kinds.boolean(), False, 'apply --mixlist_file',
+           rules=(needs('mixlist_file'),), off_npu=NPU_ONLY),
+    Switch(NPU, 'mixlist_file', kinds.text(), None, 'JSON file of operator types for mixed precision',
+           rules=(idle_without('use_mixlist=True'),), agree=False, path=INPUT, npu_key='modify_mixlist',
+           off_npu=NPU_ONLY),
+    Switch(NPU, 'fusion_off_flag', kinds.boolean(), False, 'apply --fusion_off_file',
+           rules=(needs('fusion_off_file'),), off_npu=NPU_ONLY),
+    Switch(NPU, 'fusion_off_file', kinds.text(), None, 'file of the fusion switches',
+           rules=(idle_without('fusion_off_flag=True'),), agree=False, path=INPUT, npu_key='fusion_switch_file',
+           off_npu=NPU_ONLY),
+    Switch(NPU, 'npu_option', kinds.text(), (),
+           'KEY=VALUE, any other NpuOptimizer option; may be given several times', repeated=True, off_npu=NPU_ONLY),
+
+    # The 8p launchers start several ranks, one process each.
+    Switch(RANKS, 'rank_size', kinds.whole(least=1), None,
+           'number of ranks; unset: as many as --rank_table has, else what the launcher is named after', agree=False),
+    Switch(RANKS, 'rank_table', kinds.file_path(), None,
+           'JSON file of the servers, devices and ranks; unset: the first devices of this server', agree=False,
+           path=INPUT),
+    Switch(RANKS, 'server_id', kinds.text(), None,
+           'which server of --rank_table this is; unset: the one with an address of this machine', agree=False),
+    Switch(RANKS, 'base_port', kinds.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
+           'off an NPU, port of a server\'s first rank, the next ones follow; unset: free ports, if all '
+           'ranks are on one server', agree=False),
+    Switch(RANKS, 'connect_timeout', kinds.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start',
+           agree=False),
+)
+
+_BY_NAME = {row.name: row for row in SWITCHES}
+
+
+def switch(name: str) -> Switch:
+    """The row of that name."""
+    return _BY_NAME[name]

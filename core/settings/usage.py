@@ -1,0 +1,57 @@
+"""The text of -h: every switch with its meaning, its values and its defaults, under headings."""
+from typing import Any, Iterable, List, Mapping, Tuple
+
+from core.settings.table import GROUPS, HYPER_PARAMETERS, NPU_ONLY, RECIPE, SWITCHES, Switch
+
+
+def usage(recipes: Mapping[str, Any], options: str) -> str:
+    """What -h prints for `recipes` {network: Recipe}; `options` is the text about the NpuOptimizer options."""
+    lines = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
+             'networks: ' + ', '.join(recipes)]
+    for heading, switches in _under_headings(recipes):
+        lines += ['', heading.upper()] + describe(switches, recipes)
+    lines += ['', 'OPTIONS: --npu_option=KEY=VALUE', 'KEY (default): meaning; values', options]
+    return '\n'.join(lines)
+
+
+def describe(switches: Iterable[Switch], recipes: Mapping[str, Any]) -> List[str]:
+    """Lines about every switch: spellings, meaning, default, and that of each of `recipes` {network: Recipe}."""
+    lines = []
+    for row in switches:
+        lines.append('%s=VALUE' % ', '.join('--' + name for name in (row.name,) + row.aliases))
+        lines.append('    %s' % row.help if row.kind.is_obvious else '    %s (%s)' % (row.help, row.kind.allowed))
+        lines.append('    default: %s' % _default(row, recipes))
+        if row.off_npu not in (None, NPU_ONLY):
+            lines.append('    off an NPU: %s' % row.off_npu)
+    return lines
+
+
+def _under_headings(recipes) -> List[Tuple[str, List[Switch]]]:
+    """(heading, its switches) in the order of -h; hyper-parameters stand under the names of the networks that have
+    them, those of most networks first."""
+    headings = []
+    for group in GROUPS:
+        rows = [row for row in SWITCHES if row.group == group]
+        if group != HYPER_PARAMETERS:
+            headings.append((group, rows))
+            continue
+        owners = {row.name: [name for name, recipe in recipes.items() if row.name in recipe.defaults] for row in rows}
+        for owner in sorted({tuple(names) for names in owners.values()}, key=lambda names: (-len(names), names)):
+            whose = 'every network' if len(owner) == len(recipes) else ', '.join(owner)
+            headings.append(('%s of %s' % (group, whose), [row for row in rows if tuple(owners[row.name]) == owner]))
+    return headings
+
+
+def _default(row, recipes):
+    values = []
+    if row.default is not RECIPE:
+        values.append('unset' if row.default in (None, ()) else str(row.default))
+    for name, recipe in recipes.items():
+        cases = ['%s in a %s run' % (case[row.name], label.replace('_', '-'))
+                 for label, case in recipe.cases.items() if row.name in case]
+        if row.name in recipe.on_synthetic:
+            cases.append('%s on synthetic data' % recipe.on_synthetic[row.name])
+        own = [str(recipe.defaults[row.name])] if row.name in recipe.defaults else []
+        if own or cases:
+            values.append('%s %s' % (name, ', '.join(own + cases)))
+    return '; '.join(values)

@@ -1,0 +1,84 @@
+"""Run identity: are all ranks, and this checkpoint, the same run?
+
+Ranks that were given different flags or data would wait for each other for ever, and a run that is resumed on another
+sequence of batches would learn something else. So ranks compare the checksums of their flags, and a checkpoint holds
+the facts of its run: whole numbers that fix the sequence of batches, as variables `run_facts/NAME`.
+"""
+import zlib
+from typing import Any, Dict, Iterable
+
+import tensorflow as tf
+
+from core.errors import InputError
+from core.settings.config import Config, typed
+from core.settings.table import MOST, SWITCHES
+
+_FACTS = 'run_facts/'
+_KEPT = [row.name for row in SWITCHES if row.kept]
+_AGREED = [row.name for row in SWITCHES if row.agree]
+
+
+def checksums(config: Config) -> Dict[str, int]:
+    """{switch: whole number} of the switches that must have the same values on all ranks."""
+    return {name: _checksum(getattr(config, name)) for name in _AGREED}
+
+
+def check_flags(config: Config, own: Iterable[int], of_rank_0: Iterable[int]) -> None:
+    """Raises InputError when a checksum is another than on rank 0.
+
+    Asked before there is a graph, and on NPUs, which exchange nothing before (Communicator.meet), with the weights.
+    """
+    for name, here, there in zip(_AGREED, own, of_rank_0):
+        if here != there:
+            raise InputError('%s: rank 0 has another value; give all ranks the same flags' % typed(
+                name, getattr(config, name)))
+
+
+def check_facts(own: Dict[str, int], of_rank_0: Dict[str, int]) -> None:
+    """Raises InputError when a fact of this rank's run is another than on rank 0."""
+    for name, here in own.items():
+        if here != of_rank_0[name]:
+            raise InputError('%s is %d here and %d on rank 0: give all ranks the same flags and data' % (
+                name, here, of_rank_0[name]))
+
+
+def facts_of(config: Config) -> Dict[str, int]:
+    """Those of the facts that `config` alone tells; of words they are the checksums."""
+    values = {name: getattr(config, name) for name in _KEPT}
+    facts = {name: value if isinstance(value, int) else _checksum(value) for name, value in values.items()}
+    return dict(facts, ranks=config.ranks)
+
+
+def add_facts(**facts: int) -> None:
+    """Adds the facts to the graph, and so to every checkpoint."""
+    for name, value in sorted(facts.items()):
+        tf.get_variable(_FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
+
+
+def facts() -> Dict[str, tf.Variable]:
+    """{name: variable} of what add_facts() has added."""
+    return {variable.op.name[len(_FACTS):]: variable for variable in tf.global_variables(_FACTS)}
+
+
+def fact(reader: Any, name: str, default: Any = None) -> Any:
+    """A fact of the run that wrote the checkpoint behind tf.train.NewCheckpointReader `reader`."""
+    return int(reader.get_tensor(_FACTS + name)) if reader.has_tensor(_FACTS + name) else default
+
+
+def is_run_of(reader: Any, config: Config) -> bool:
+    """Whether the checkpoint behind `reader` is of the run that `config` asks for, as far as `config` alone tells."""
+    return all(fact(reader, name) == value for name, value in facts_of(config).items())
+
+
+def check_checkpoint(path: str, reader: Any, config: Config, own: Dict[str, int]) -> None:
+    """Raises InputError when the run in the checkpoint drew its batches otherwise than this one, `own`, will."""
+    for name, here in own.items():
+        there = fact(reader, name)
+        if there != here:
+            is_number = isinstance(getattr(config, name, here), int)
+            found = '%s=%s, this one %d' % (name, there, here) if is_number else 'another --%s' % name
+            raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))
+
+
+def _checksum(value: Any) -> int:
+    return zlib.crc32(repr(value).encode()) & MOST

@@ -1,0 +1,40 @@
+"""What a run would be, for the launcher: python3 -m launchers.plan --network=cspnet [--flag=value ...].
+
+Everything that can be refused without reading data or touching a device is refused here. Prints key=value lines about
+the run and the ranks of this server, or with --print_config the ConfigProto of its first rank.
+"""
+import os
+import sys
+
+if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+
+# The package first: it silences TensorFlow's warnings about names.
+from launchers import command  # noqa: E402
+from core.host.devices import detect  # noqa: E402
+from core.ranks import placement  # noqa: E402
+from core.training import checkpoints, preflight  # noqa: E402
+
+
+def act(recipe, config):
+    """Prints the plan or the ConfigProto."""
+    device = detect(config.device)
+    ours = placement.plan(config, device.has_hccl)
+    first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
+    if config.print_config:
+        print(preflight.describe_session(first))
+        return
+    # Of several servers only one has the checkpoints: there the trainers find out together.
+    finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
+    lines = preflight.lines(first, device, ours.devices)
+    for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
+        print('%s=%s' % item)
+
+
+def main(argv, environ):
+    """The exit status of the plan for these arguments."""
+    return command.run(act, argv, environ, planning=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:], os.environ))

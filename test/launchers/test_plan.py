@@ -1,0 +1,39 @@
+"""launchers/plan.py: what the launcher reads of a run before it touches anything."""
+import os
+import subprocess
+import sys
+
+from launching import ROOT
+
+from core.settings import flags
+from launchers import plan
+
+
+def test_the_plan_names_the_run_and_its_ranks_from_any_directory_and_makes_nothing(tmp_path):
+    environment = dict(os.environ, RANK_SIZE='8', RANK_ID='0', TF_CPP_MIN_LOG_LEVEL='3')
+    planner = subprocess.run(
+        [sys.executable, os.path.join(ROOT, 'launchers', 'plan.py'), '--case=performance', '--rank_size=4',
+         '--keep_history=3', '--output_path=results'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        universal_newlines=True, cwd=str(tmp_path), env=environment)
+    assert (planner.returncode, planner.stderr) == (0, '') and os.listdir(str(tmp_path)) == []
+    found = dict(line.split('=', 1) for line in planner.stdout.splitlines())
+    assert (found['network'], found['case_name'], found['synthetic'], found['kept']) == ('cspnet', 'perf', 'True', '')
+    assert found['run_dir'] == str(tmp_path / 'results' / '0') and found['keep_history'] == '3'
+    assert int(found['batch_size']) > 0
+    assert (found['rank_size'], found['ranks'], found['devices']) == ('4', '0 1 2 3', '0 1 2 3')
+    assert len(found['cores'].split()) == len(found['rank_addresses'].split(',')) == 4
+
+
+def test_the_printed_config_is_that_of_a_rank_among_all(capsys):
+    asked = ['--case=performance', '--print_config', '--device=cpu']
+    assert plan.main(asked + ['--rank_size=2'], {}) == 0
+    assert 'hcom_parallel' in capsys.readouterr().out
+    assert plan.main(asked, {}) == 0
+    assert 'hcom_parallel' not in capsys.readouterr().out
+
+
+def test_planning_is_no_flag_of_a_user(capsys):
+    assert plan.main(['--plan'], {}) == 2
+    assert '--plan: unknown' in capsys.readouterr().err
+    assert flags.asks_for_help(['-h']) and plan.main(['-h'], {}) == 0
+    assert '--plan' not in capsys.readouterr().out
