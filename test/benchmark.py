@@ -17,7 +17,7 @@ import tensorflow as tf  # noqa: E402
 
 from core.host.devices import CPU  # noqa: E402
 from core.host.gradients import fast_cpu_gradients  # noqa: E402
-from core.ranks.communicator import Engine  # noqa: E402
+from core.ranks.communicator import Communicator  # noqa: E402
 from core.training import step  # noqa: E402
 from launchers import command  # noqa: E402
 
@@ -31,7 +31,7 @@ class Trainer:
         with tf.Graph().as_default() as graph, gradients():
             tf.set_random_seed(config.seed)
             train_input = recipe.train_input(recipe.load(config), config)
-            self._step = step.build(recipe, config, CPU, Engine(), train_input.batch, 1000, train_input.batches)
+            self._step = step.build(recipe, config, CPU, Communicator(), train_input.batch, 1000, train_input.batches)
             self._session = tf.Session(graph=graph, config=CPU.session_config({}, config))
             self._session.run(tf.global_variables_initializer())
             train_input.initialize(self._session)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from core.host.devices import detect
 from core.npu import switches
-from core.ranks.communicator import Engine
+from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
 from core.training import checkpoints, evaluation, identity
@@ -25,7 +25,7 @@ def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
     device.prepare(config, options)
     with tf.Graph().as_default():
         with device.graph(config, options):
-            test_graph = evaluation.build(recipe, config, recipe.test_input(data, config), Engine())
+            test_graph = evaluation.build(recipe, config, recipe.test_input(data, config), Communicator())
         variables = tf.global_variables()
         checkpoints.check_fits(path, reader, variables, config.network)
         saver = tf.train.Saver(variables)

@@ -1,16 +1,17 @@
-"""Distribution: how the ranks of a job exchange tensors; one interface, the engine chosen by what is there.
+"""Communicators: how the ranks of a job exchange tensors. connect() chooses one of
 
-    Engine        one rank: nothing to exchange
-    Hccl          NPUs: HCCL through npu_bridge, at any number of ranks
-    Collectives   elsewhere: TensorFlow's collective ops over its gRPC runtime (tf.train.Server)
+    Communicator  a single rank, which has nothing to exchange
+    Hccl          NPUs: HCCL through npu_bridge, with any number of ranks
+    Collectives   all other machines: TensorFlow's collective ops over its gRPC runtime (tf.train.Server)
 
-All ranks build the same graph and run the same ops in the same order: a collective is done when all have come to it.
+A collective op blocks until every rank runs it, so all ranks build the same graph and run the same ops in the same
+order.
 """
 import contextlib
 import itertools
 import os
 import threading
-from typing import Sequence
+from typing import ContextManager, Iterator, List, Sequence, Union
 
 import tensorflow as tf
 from tensorflow.python.ops import collective_ops
@@ -23,62 +24,69 @@ from core.ranks import peers
 from core.ranks.buckets import packed
 from core.settings.config import Config
 
-_GROUP = 1  # the one group of collectives: all ranks
-_MEET, _LEAVE = 1, 2  # the keys of the first and the last collective; the graph's own follow them
+_GROUP = 1                     # the key of the only group of collectives, which has all ranks
+_FIRST, _LAST = 1, 2           # the instance keys of rendezvous() and of the last barrier; the graph's keys follow
+
+LossScale = Union[bool, float]     # as kinds.loss_scale() parses it: False (off), True (dynamic), a number (static)
 
 
-class Engine:
-    """One rank. Tensors come back as they are; the other engines combine those of all ranks."""
+class Communicator:
+    """The communicator of a single rank: every result is this rank's own. It is also the interface of the others."""
     rank, ranks = 0, 1
     target = ''                    # for tf.Session
 
-    def configure(self, session_config):
-        """Adds to a tf.ConfigProto what sessions on `target` need."""
+    def configure(self, session_config: tf.ConfigProto) -> None:
+        """Adds to `session_config` what sessions on `target` need."""
 
-    def optimizer(self, optimizer, loss_scale):
+    def optimizer(self, optimizer: tf.train.Optimizer, loss_scale: LossScale) -> tf.train.Optimizer:
         """`optimizer` with a loss scale and with gradients that are their mean over the ranks."""
         return scaled_optimizer(optimizer, loss_scale)
 
-    def sum(self, tensors):
-        """The sums over the ranks of tensors with static shapes, a list."""
+    def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+        """The sum over the ranks of each of the tensors, whose shapes are static."""
         return list(tensors)
 
-    def mean(self, tensors):
-        """The means over the ranks of floating-point tensors with static shapes, a list."""
+    def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+        """The mean over the ranks of each of the floating-point tensors, whose shapes are static."""
         return list(tensors)
 
-    def meet(self, numbers):
-        """The whole numbers as rank 0 has them; the first exchange, in a graph of its own.
+    def rendezvous(self, integers: Sequence[int]) -> List[int]:
+        """Waits for all ranks and returns the integers of rank 0. It is the first exchange, in a graph of its own.
 
-        On NPUs nothing is exchanged: HCCL has its own limit to the time that ranks wait for each other.
+        On NPUs nothing is exchanged, because HCCL limits by itself how long ranks wait for each other.
         """
-        return list(numbers)
+        return list(integers)
 
-    def broadcast(self, variables):
-        """An op that gives the variables the values they have on rank 0."""
+    def broadcast(self, variables: Sequence[tf.Variable]) -> tf.Operation:
+        """An op that gives the variables the values that they have on rank 0."""
         del variables
         return tf.no_op()
 
-    def average(self, variables):
-        """An op that gives the floating-point variables the mean of their values."""
+    def average(self, variables: Sequence[tf.Variable]) -> tf.Operation:
+        """An op that gives the floating-point variables the mean of their values over the ranks."""
         if self.ranks == 1:
             return tf.no_op()
         return tf.group(*[tf.assign(v, mean) for v, mean in zip(variables, self.mean(variables))])
 
-    def wait(self):
-        """An op that is done when every rank has come to it."""
+    def barrier(self) -> tf.Operation:
+        """An op that ends when every rank runs it."""
         return tf.group(*self.sum([tf.zeros([])]))
 
-    @contextlib.contextmanager
-    def together(self):
-        """A context for the whole run, which the ranks leave together."""
-        yield
+    def together(self) -> ContextManager:
+        """A context around the whole run. With several ranks, none leaves it before all have reached its end.
+
+        Raises RankLost in place of the errors that a collective has when another rank is gone.
+        """
+        return contextlib.nullcontext()
 
 
-class Hccl(Engine):
-    """NPUs. NPUDistributedOptimizer reduces each gradient, in the segments of `split` (percents of all bytes)."""
+class Hccl(Communicator):
+    """HCCL between NPUs.
 
-    def __init__(self, rank, ranks, is_tailing_optimization=False, split=()):
+    split: the percents of all gradient bytes that each fused all-reduce has; () leaves the fusion to HCCL.
+    """
+
+    def __init__(self, rank: int, ranks: int, is_tailing_optimization: bool = False, split: Sequence[int] = ()):
         self.rank, self.ranks = rank, ranks
         self._is_tailing_optimization = is_tailing_optimization
         if ranks > 1 and split:
@@ -97,17 +105,17 @@ class Hccl(Engine):
         return bridge.broadcast(variables) if self.ranks > 1 else tf.no_op()
 
 
-class Collectives(Engine):
-    """Processes on any machines, at `addresses` ('host:port' by rank), each with a tf.train.Server.
+class Collectives(Communicator):
+    """TensorFlow's collective ops between processes, each of which has a tf.train.Server.
 
-    Raises InputError when the own port is taken, or a rank has not come within `seconds`; they are the limit of
-    the first exchange, too.
+    addresses: 'host:port' of each rank, by rank. seconds: the limit for all ranks to answer, and again for
+    rendezvous(). Raises InputError when this rank's port is taken, or a rank does not answer in time.
     """
 
-    def __init__(self, rank, addresses, seconds):
+    def __init__(self, rank: int, addresses: Sequence[str], seconds: int):
         self.rank, self.ranks, self._seconds = rank, len(addresses), seconds
         self._device = '/job:worker/task:%d' % rank
-        self._keys = itertools.count(_LEAVE + 1)
+        self._keys = itertools.count(_LAST + 1)
         config = tf.ConfigProto()
         self.configure(config)
         _keep_off_proxies(addresses)
@@ -122,11 +130,11 @@ class Collectives(Engine):
 
     def configure(self, session_config):
         session_config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
-        # Sessions see the devices of their own rank only: there is nothing else between the ranks.
+        # A session sees only the devices of its own rank, because ranks share nothing but collectives.
         session_config.device_filters.append(self._device)
 
     def optimizer(self, optimizer, loss_scale):
-        # The scale is around the mean: all ranks see, and skip, the same gradients.
+        # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
         return scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
 
     def sum(self, tensors):
@@ -135,15 +143,15 @@ class Collectives(Engine):
     def mean(self, tensors):
         return packed(tensors, lambda vector: self._all_reduce(vector, 'Div', next(self._keys)))
 
-    def meet(self, numbers):
+    def rendezvous(self, integers):
         timer = threading.Timer(self._seconds, peers.end_process, [
             '--connect_timeout=%d: all ranks answer, but one does not take part; give each server its own --server_id '
             'and all of them the same rank table' % self._seconds])
         timer.daemon = True
         timer.start()
         try:
-            with _losses_named():
-                return self._run(lambda: self._broadcast(tf.constant(list(numbers), tf.int64), _MEET)).tolist()
+            with _network_errors_as_rank_lost():
+                return self._run(lambda: self._broadcast(tf.constant(list(integers), tf.int64), _FIRST)).tolist()
         finally:
             timer.cancel()
 
@@ -163,7 +171,7 @@ class Collectives(Engine):
             return collective_ops.broadcast_recv(*how)
 
     def _run(self, make_tensor):
-        """The value of a tensor in a graph and a session of its own."""
+        """The value of the tensor that make_tensor() adds to a new graph, in a new session."""
         config = tf.ConfigProto()
         self.configure(config)
         with tf.Graph().as_default(), tf.Session(self.target, config=config) as session:
@@ -172,7 +180,7 @@ class Collectives(Engine):
     @contextlib.contextmanager
     def together(self):
         try:
-            with _losses_named():
+            with _network_errors_as_rank_lost():
                 yield
         except OrderlyEnd:
             self._leave()
@@ -180,32 +188,32 @@ class Collectives(Engine):
         self._leave()
 
     def _leave(self):
-        """Returns when no rank needs an answer from this one any more.
+        """The last barrier: returns when no other rank needs this process any more.
 
-        A rank that is through this last collective may be gone before another is; but then all others have come
-        to it, and nothing else is left to wait for.
+        Another rank may end its process while this one still is in the barrier. Then that rank has passed the
+        barrier, so all ranks have reached it, and the loss of that rank ends the wait.
         """
         done = threading.Event()
         self._watch.lost = lambda line: done.set()
 
-        def part():
+        def last_barrier():
             with contextlib.suppress(tf.errors.OpError):
-                self._run(lambda: self._all_reduce(tf.zeros([1]), 'Id', _LEAVE))
+                self._run(lambda: self._all_reduce(tf.zeros([1]), 'Id', _LAST))
             done.set()
-        threading.Thread(target=part, daemon=True).start()
+        threading.Thread(target=last_barrier, daemon=True).start()
         done.wait()
         self._watch.stop()
 
 
 def _keep_off_proxies(addresses):
-    """gRPC would ask http_proxy for the way to a rank, even on this machine."""
+    """Adds the ranks' hosts to no_proxy, because gRPC would reach even this machine through http_proxy."""
     hosts = sorted({address.rpartition(':')[0] for address in addresses})
     os.environ['no_proxy'] = ','.join(hosts + list(filter(None, [os.environ.get('no_proxy')])))
 
 
 @contextlib.contextmanager
-def _losses_named():
-    """A context that raises RankLost for the errors which a collective has when a rank is gone."""
+def _network_errors_as_rank_lost() -> Iterator[None]:
+    """A context that raises RankLost in place of the errors that a collective has when another rank is gone."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
@@ -214,17 +222,17 @@ def _losses_named():
 
 
 class _MeanGradients(tf.train.Optimizer):
-    """An optimizer whose gradients are their mean over the ranks of `engine`."""
+    """`optimizer` with gradients that are their mean over the ranks of `communicator`."""
 
-    def __init__(self, optimizer, engine):
+    def __init__(self, optimizer, communicator):
         super().__init__(use_locking=False, name='MeanGradients')
-        self._optimizer, self._engine = optimizer, engine
+        self._optimizer, self._communicator = optimizer, communicator
 
     def compute_gradients(self, *args, **kwargs):
         pairs = [(g, v) for g, v in self._optimizer.compute_gradients(*args, **kwargs) if g is not None]
-        # Packed from the last layer on: its gradients are the first to be there.
+        # Packed from the last layer to the first, because the backward pass has the last layer's gradients first.
         pairs.reverse()
-        means = self._engine.mean([_dense(gradient, variable) for gradient, variable in pairs])
+        means = self._communicator.mean([_dense(gradient, variable) for gradient, variable in pairs])
         return [(mean, variable) for mean, (_, variable) in zip(means, pairs)][::-1]
 
     def apply_gradients(self, *args, **kwargs):
@@ -237,15 +245,15 @@ def _dense(gradient, variable):
     return tensor
 
 
-def connect(config: Config, device: Device, options: Options, split: Sequence[int]) -> Engine:
-    """The Engine of a run on `device` with these NpuOptimizer options.
+def connect(config: Config, device: Device, options: Options, split: Sequence[int]) -> Communicator:
+    """The Communicator of a run on `device` with these NpuOptimizer options.
 
-    split: see Hccl. Raises InputError when the environment lacks what the ranks need, or one does not come.
+    split: see Hccl. Raises InputError when the environment lacks what the ranks need, or a rank does not answer.
     """
     if device.has_hccl:
         return Hccl(config.rank, config.ranks, options.get('is_tailing_optimization', False), split)
     if config.ranks == 1:
-        return Engine()
+        return Communicator()
     if len(config.addresses) != config.ranks:
         raise InputError('RANK_ADDRESSES (environment): has %d addresses for RANK_SIZE=%d; test/train_*_8p.sh set it'
                          % (len(config.addresses), config.ranks))

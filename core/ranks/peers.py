@@ -1,24 +1,25 @@
-"""Peers: whether the other ranks of a job are there, seen from their TCP addresses.
+"""Peers: whether the processes of the other ranks still accept connections at their addresses.
 
-TensorFlow 1.15's collectives know no time limit: with a peer that never came, or that died, they wait for ever.
+TensorFlow 1.15's collectives have no time limit: when another rank never starts, or dies, they wait for ever.
 """
 import os
 import socket
 import sys
 import threading
 import time
+from typing import Callable, Sequence
 
 from core.errors import InputError
 
 _ANSWER_SECONDS = 5.   # for a connection to be accepted
-_WATCH_SECONDS = 1.    # between two looks at a peer
-_TRIES = 3             # looks in a row that fail before a peer counts as lost
+_WATCH_SECONDS = 1.    # between two probes of a peer
+_TRIES = 3             # a peer is lost when so many probes in a row fail
 
 
-def await_peers(addresses, rank, seconds):
-    """Returns when every rank but `rank` has answered once; `addresses` are 'host:port' by rank.
+def await_peers(addresses: Sequence[str], rank: int, seconds: int) -> None:
+    """Returns when every rank but `rank` has accepted a connection; `addresses` are 'host:port' by rank.
 
-    Raises InputError after `seconds` that names the ranks that have not.
+    Raises InputError, which names the ranks that did not, after so many seconds.
     """
     deadline = time.time() + seconds
     missing = [peer for peer in range(len(addresses)) if peer != rank]
@@ -33,19 +34,20 @@ def await_peers(addresses, rank, seconds):
 
 
 class Watch:
-    """Looks after the ranks in the background and calls lost(line) when one is gone.
+    """A thread that probes other ranks and calls lost(line) when one of them is gone.
 
-    Rank 0 watches all others and they watch rank 0: whoever dies, all notice within seconds, by few connections.
+    Rank 0 probes all other ranks and they probe rank 0. So all notice within seconds that any rank died, and the
+    number of connections grows only with the number of ranks.
     """
 
-    def __init__(self, addresses, rank, lost):
+    def __init__(self, addresses: Sequence[str], rank: int, lost: Callable[[str], None]):
         self.lost = lost
         self._addresses = addresses
         self._failures = dict.fromkeys(range(1, len(addresses)) if rank == 0 else [0], 0)
         self._stopped = threading.Event()
-        threading.Thread(target=self._look, daemon=True).start()
+        threading.Thread(target=self._probe, daemon=True).start()
 
-    def _look(self):
+    def _probe(self):
         while not self._stopped.wait(_WATCH_SECONDS):
             for peer in self._failures:
                 answered = _answers(self._addresses[peer])
@@ -54,13 +56,16 @@ class Watch:
                     self.lost('%s is gone: training stopped; --resume continues from the last checkpoint' %
                               _name(peer, self._addresses))
 
-    def stop(self):
-        """Looks no more, as when the others may end, too."""
+    def stop(self) -> None:
+        """Ends the probes. From now on the other ranks may end their processes, too."""
         self._stopped.set()
 
 
-def end_process(line):
-    """Ends this process with status 1 though its main thread waits inside TensorFlow, where nothing else reaches it."""
+def end_process(line: str) -> None:
+    """Prints `line` and ends this process with status 1, even while its main thread waits inside TensorFlow.
+
+    No exception and no signal handler of Python's reaches a thread that waits there.
+    """
     print(line, file=sys.stderr, flush=True)
     os._exit(1)
 

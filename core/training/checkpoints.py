@@ -151,7 +151,7 @@ class Checkpoints:
 
     def __init__(self, directory, network, communicator, variables=None):
         self._directory, self._network, self._rank = directory, network, communicator.rank
-        self._written = communicator.wait()
+        self._written = communicator.barrier()
         # Relative paths in the state file: the directory may be copied elsewhere.
         self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT, save_relative_paths=True)
 

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from core.ranks.communicator import Engine
+from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
 
@@ -33,7 +33,7 @@ class Evaluation(NamedTuple):
         return metrics
 
 
-def build(recipe: Recipe, config: Config, test_input: Any, communicator: Engine) -> Evaluation:
+def build(recipe: Recipe, config: Config, test_input: Any, communicator: Communicator) -> Evaluation:
     """Builds the Evaluation of `recipe` on `test_input`; it shares the variables of a training graph, if there is one.
 
     Each rank evaluates the batches of its own test_input.

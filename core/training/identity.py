@@ -26,7 +26,7 @@ def checksums(config: Config) -> Dict[str, int]:
 def check_flags(config: Config, own: Iterable[int], of_rank_0: Iterable[int]) -> None:
     """Raises InputError when a checksum is another than on rank 0.
 
-    Asked before there is a graph, and on NPUs, which exchange nothing before (Communicator.meet), with the weights.
+    Called before the graph is built; on NPUs, where rendezvous() exchanges nothing, again with the weights.
     """
     for name, here, there in zip(_AGREED, own, of_rank_0):
         if here != there:

@@ -11,7 +11,7 @@ from core.host.devices import detect
 from core.log import say
 from core.npu import switches
 from core.npu.options import check_iterations
-from core.ranks.communicator import Engine, connect
+from core.ranks.communicator import Communicator, connect
 from core.recipe import Recipe
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
@@ -31,7 +31,7 @@ class Run(NamedTuple):
     # evaluate(session) -> the metrics over the test set, {'loss': ..., ...}; every rank has to call it
     evaluate: Callable[[tf.Session], Dict[str, float]]
     listener: Listener             # prints the recipe's log lines
-    communicator: Engine
+    communicator: Communicator
 
 
 class _Start(tf.train.SessionRunHook):
@@ -102,7 +102,7 @@ def train(recipe: Recipe, config: Config) -> None:
         inputs = recipe.train_input(data, config), recipe.test_input(data, config)
         communicator = connect(config, device, options, recipe.split_strategy)
         flags = identity.checksums(config).values()
-        identity.check_flags(config, flags, communicator.meet(flags))
+        identity.check_flags(config, flags, communicator.rendezvous(flags))
         with device.graph(config, options):
             run = _build(recipe, config, device, options, *inputs, communicator)
         train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import tensorflow as tf
 
 from core.device import Device
-from core.ranks.communicator import Engine
+from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
 
@@ -24,7 +24,7 @@ class Step(NamedTuple):
     stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
 
-def build(recipe: Recipe, config: Config, device: Device, communicator: Engine, batch: Tuple[tf.Tensor, ...],
+def build(recipe: Recipe, config: Config, device: Device, communicator: Communicator, batch: Tuple[tf.Tensor, ...],
           steps: int, steps_per_epoch: int) -> Step:
     """Builds the Step of `recipe` on this rank's `batch`, for a run of `steps`.
 

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from core.host.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
-from core.ranks import communicator  # noqa: E402
+from core.ranks.communicator import connect  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 4, 3, 2
 
@@ -38,20 +38,22 @@ def loss(weights, bias, x, y):
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits))
 
 
-def exchange(engine):
+def exchange(communicator):
     """What this rank has of each exchange, {name: array}."""
-    weights, bias, statistic, counter = variables(engine.rank)
+    weights, bias, statistic, counter = variables(communicator.rank)
     held = [weights, bias, counter]
-    rows = slice(engine.rank * ROWS, (engine.rank + 1) * ROWS)
-    x, y = (array[rows] for array in batch(engine.ranks))
+    rows = slice(communicator.rank * ROWS, (communicator.rank + 1) * ROWS)
+    x, y = (array[rows] for array in batch(communicator.ranks))
     sgd = tf.train.GradientDescentOptimizer(1.)
-    gradients = engine.optimizer(sgd, False).compute_gradients(loss(weights, bias, x, y), [weights, bias])
-    scaled = engine.optimizer(sgd, True)
-    overflow = scaled.minimize(tf.reduce_sum(weights) * (np.inf if engine.rank == 1 else 1.), var_list=[weights])
-    rank = tf.constant(float(engine.rank))
-    exchanges = dict(sums=tf.stack(engine.sum([rank, 2 * rank])), means=tf.stack(engine.mean([rank, 2 * rank])))
-    broadcast, average = engine.broadcast(held), engine.average([statistic])
-    with engine.together(), tf.Session(engine.target, config=session_config(engine)) as session:
+    gradients = communicator.optimizer(sgd, False).compute_gradients(loss(weights, bias, x, y), [weights, bias])
+    scaled = communicator.optimizer(sgd, True)
+    factor = np.inf if communicator.rank == 1 else 1.
+    overflow = scaled.minimize(tf.reduce_sum(weights) * factor, var_list=[weights])
+    rank = tf.constant(float(communicator.rank))
+    exchanges = dict(sums=tf.stack(communicator.sum([rank, 2 * rank])),
+                     means=tf.stack(communicator.mean([rank, 2 * rank])))
+    broadcast, average = communicator.broadcast(held), communicator.average([statistic])
+    with communicator.together(), tf.Session(communicator.target, config=session_config(communicator)) as session:
         session.run(tf.global_variables_initializer())
         session.run(average)
         results = dict(session.run(exchanges), average=session.run(statistic))
@@ -63,9 +65,9 @@ def exchange(engine):
     return results
 
 
-def session_config(engine):
+def session_config(communicator):
     config = tf.ConfigProto()
-    engine.configure(config)
+    communicator.configure(config)
     return config
 
 
@@ -73,7 +75,7 @@ def main(path):
     buckets.BUCKET_BYTES = 20  # the weights alone, the scalars together
     config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']),
                              addresses=os.environ['RANK_ADDRESSES'].split(','), connect_timeout=60)
-    np.savez(path, **exchange(communicator.connect(config, CPU, {}, ())))
+    np.savez(path, **exchange(connect(config, CPU, {}, ())))
 
 
 if __name__ == '__main__':

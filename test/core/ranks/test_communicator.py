@@ -235,9 +235,9 @@ def test_the_average_of_the_weights_has_the_statistics_of_all_ranks_data(start, 
 
 
 def test_an_error_of_the_network_in_the_middle_of_a_step_is_one_line():
-    engine = communicator.Collectives(0, addresses(1).split(','), 0)
+    alone = communicator.Collectives(0, addresses(1).split(','), 0)
     with pytest.raises(communicator.RankLost, match='another rank is gone .Socket closed.; --resume continues'):
-        with engine.together():
+        with alone.together():
             raise tf.errors.UnavailableError(None, None, 'Socket closed')
 
 
@@ -266,7 +266,7 @@ def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
             np.testing.assert_array_equal(twice, once * 2)
 
 
-def test_ranks_meet_whatever_proxy_there_is(start, tmp_path, monkeypatch):
+def test_ranks_find_each_other_whatever_proxy_there_is(start, tmp_path, monkeypatch):
     for name in ('http_proxy', 'https_proxy', 'no_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
     assert start(2, '--output_path=%s' % tmp_path, '--train_steps=1').statuses() == [0, 0]
