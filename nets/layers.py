@@ -7,7 +7,8 @@ alike in every call.
 Weight decay is for kernels only: every layer calls its multiplicative weights `kernel`, and l2_loss() sums over
 exactly these. `is_training` is a Python bool everywhere.
 """
-from typing import Callable, Optional, Tuple, Union
+import contextlib
+from typing import Callable, Iterator, Optional, Tuple, Union
 
 import tensorflow as tf
 
@@ -83,6 +84,16 @@ def _update_average(average, value):
     update = average.assign_sub((1 - momentum) * (average - value))
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
     tf.add_to_collection(BATCH_STATISTICS, (average, value))
+
+
+@contextlib.contextmanager
+def frozen_averages() -> Iterator[None]:
+    """A context in which training calls normalise with the statistics of the batch and leave the averages alone."""
+    collections = [tf.get_collection_ref(key) for key in (tf.GraphKeys.UPDATE_OPS, BATCH_STATISTICS)]
+    counts = [len(collection) for collection in collections]
+    yield
+    for collection, count in zip(collections, counts):
+        del collection[count:]
 
 
 @tf.custom_gradient

@@ -99,11 +99,14 @@ def _settled(recipe, given):
         if row.default is RECIPE and row.name in given and row.name not in recipe.defaults:
             raise InputError('--%s: this network has no such parameter; -h says which have it' % row.name)
     settled.update(recipe.defaults)
-    settled.update(recipe.cases[case])
+    asked = dict(recipe.cases[case])
     if given.get('data_path', settled['data_path']) in _BUILT_IN:
-        settled.update(recipe.on_synthetic)
-    settled.update(given)
-    return settled
+        asked.update(recipe.on_synthetic)
+    asked.update(given)
+    for condition, changes in recipe.variants:
+        if condition.items() <= dict(settled, **asked).items():
+            settled.update(changes)
+    return dict(settled, **asked)
 
 
 def _placement(environ) -> Dict[str, Any]:

@@ -3,7 +3,8 @@
 A row says everything about its switch: what users type, what it may hold, what it needs and excludes, who must agree
 on it, which NpuOptimizer key it sets and what it does off an NPU (docs/vendor-contract.md sections 1, 2, 4 and 5).
 Values are laid over each other as
-    the table < the recipe's defaults < its values for this --case < those on synthetic data < what the user gave.
+    the table < the recipe's defaults < its variants < its values for this --case < those on synthetic data
+    < what the user gave.
 """
 import os
 from typing import Any, NamedTuple, Optional, Tuple

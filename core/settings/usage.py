@@ -49,6 +49,8 @@ def _default(row, recipes):
     for name, recipe in recipes.items():
         cases = ['%s in a %s run' % (case[row.name], label.replace('_', '-'))
                  for label, case in recipe.cases.items() if row.name in case]
+        cases += ['%s with %s' % (changes[row.name], ' '.join('--%s=%s' % item for item in condition.items()))
+                  for condition, changes in recipe.variants if row.name in changes]
         if row.name in recipe.on_synthetic:
             cases.append('%s on synthetic data' % recipe.on_synthetic[row.name])
         own = [str(recipe.defaults[row.name])] if row.name in recipe.defaults else []

@@ -1,22 +1,23 @@
 """SESEMI: self-supervised learning beside supervised learning (arXiv 1906.10343; docs/vendor-contract.md 1 and 3).
 
-One head classifies labelled images; the other tells apart the six poses of images whose label is not used.
-Differences from the vendor's:
+One head classifies labelled images; the other tells apart the six poses of images whose label it does not see. These
+are the labelled images themselves (--unlabeled=labeled: augmented supervised learning, of which the published errors
+are) or the whole training set (--unlabeled=all: semi-supervised learning). Epochs and dropout follow the method, as in
+the authors' two scripts. Differences from the vendor's:
 - The six poses of an image have a shift and a noise of their own; there they share them.
-- The unlabelled images come from the whole training set, as in the paper, for which --unlabeled=labeled is the
-  vendor's choice.
-- Both branches pass the trunk as one batch, so batch normalisation sees them together. There each has statistics of
-  its own, while the averages that tests use are of both.
+- Each branch is normalised by the statistics of its own batch, as there; but the moving averages, which tests use, are
+  of the classified images alone, which are what a test shows, while there both branches move them in turn.
 """
 import functools
 import os
-from typing import Callable, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.log import say
 from core.recipe import Outputs, Recipe
+from core.settings.config import Config
 from core.training import optimizers, schedules
 from data import cifar, pipeline, svhn, synthetic, whitening
 from data.cutmix import cutmix
@@ -30,7 +31,10 @@ from nets.nin import nin
 from nets.wrn import wrn
 
 TRUNKS = {'convnet': convnet, 'nin': nin, 'wrn': wrn}
-DROPOUT = {('convnet', 'svhn'): (0.5, 0.5), ('wrn', 'svhn'): (0.5, 0)}  # on the head, in the trunk
+# (on the head, in the trunk) of (trunk, task, unlabeled)
+DROPOUT = {('convnet', 'svhn', 'labeled'): (0.5, 0.5),
+           ('convnet', 'svhn', 'all'): (0.5, 0.5),
+           ('wrn', 'svhn', 'all'): (0.5, 0)}
 OTHER_DROPOUT = (0.2, 0)
 SYNTHETIC_TEST = 128      # images; a test looks at each eight times
 
@@ -56,11 +60,10 @@ class Data(NamedTuple):
     normalize: Callable
 
 
-def load(config):
+def load(config: Config) -> Data:
     """The Data of --task. Raises InputError naming the file at fault."""
     task = TASKS[config.task]
-    data = (task.synthesize(test=SYNTHETIC_TEST) if config.synthetic
-            else task.load(config.data_path))
+    data = task.synthesize(test=SYNTHETIC_TEST) if config.synthetic else task.load(config.data_path)
     normalize = whitening.normalize_contrast
     if task.zca:
         cache = os.path.join(config.output_path, 'cache')
@@ -69,18 +72,18 @@ def load(config):
     return Data(data.train, data.test, normalize)
 
 
-def train_input(data, config):
-    """Batches ((images, labels), (images, poses)). Raises InputError naming --labels.
+def train_input(data: Data, config: Config) -> pipeline.Input:
+    """Batches ((images, labels), (images, poses)) of 6 * batch_size images each. Raises InputError naming --labels.
 
-    Labels are distributions [batch, classes]; --cutmix_alpha mixes them and their images.
-    6 * batch_size labelled images meet batch_size others in six poses each. An epoch of
-    labels // batch_size steps shows a labelled image six times on average.
+    Labels are distributions [6 * batch_size, classes]; --cutmix_alpha mixes them and their images. The other images
+    are batch_size images in six poses each; an epoch is a pass over those, and at least one step.
     """
     task, place = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
     labelled = labelled_subset(data.train, task.classes, config.labels, config.seed)
-    steps = _steps_per_epoch(config)
-    labelled = Split(data.normalize(labelled.x), labelled.y)
-    unlabelled = labelled if config.unlabeled == 'labeled' else Split(data.normalize(data.train.x), data.train.y)
+    unlabelled = labelled if config.unlabeled == 'labeled' else data.train
+    size = len(unlabelled.y)
+    steps = max(pipeline.steps_per_epoch(size, config.batch_size) // config.ranks, 1)
+    labelled, unlabelled = (Split(data.normalize(split.x), split.y) for split in (labelled, unlabelled))
 
     def label(images, y, seed):
         augment_seed, cutmix_seed = split_seed(seed, 2)
@@ -96,29 +99,24 @@ def train_input(data, config):
     stream = pipeline.zip_streams(
         pipeline.training_stream(_at_least(together * config.ranks, labelled), together,
                                  config.seed, transform=label, **place),
-        pipeline.training_stream(unlabelled, config.batch_size, config.seed + 1,
-                                 transform=pose, **place))
-    return pipeline.as_input(stream._replace(batches=steps, size=config.labels))
+        pipeline.training_stream(_at_least(config.batch_size * config.ranks, unlabelled), config.batch_size,
+                                 config.seed + 1, transform=pose, **place))
+    return pipeline.as_input(stream._replace(batches=steps, size=size))
 
 
-def test_input(data, config):
-    """Batches (copies of images, classes, weights)."""
+def test_input(data: Data, config: Config) -> pipeline.Input:
+    """Batches (copies [copies, batch, 32, 32, 3] of images, classes [batch], weights [batch])."""
     def copy(images, y, seed):
         return copies_for_test(images, seed, TASKS[config.task].flips), y
     return pipeline.test_input(Split(data.normalize(data.test.x), data.test.y), config.batch_size, transform=copy,
                                rank=config.rank, ranks=config.ranks)
 
 
-def augment(images, seed, flips):
+def augment(images: tf.Tensor, seed: tf.Tensor, flips: bool) -> tf.Tensor:
     """Each image shifted by up to 2 pixels, with `flips` mirrored or not, and noisy."""
     shift_seed, flip_seed, noise_seed = split_seed(seed, 3)
     images = shift(images, shift_seed)
     return add_noise(flip(images, flip_seed) if flips else images, noise_seed)
-
-
-def _steps_per_epoch(config):
-    """At least one: labels that are fewer than the images of all ranks repeat within a step."""
-    return max(pipeline.steps_per_epoch(config.labels, config.batch_size) // config.ranks, 1)
 
 
 def _at_least(count, split):
@@ -129,21 +127,22 @@ def _at_least(count, split):
     return Split(split.x[repeated], split.y[repeated])
 
 
-def model(batch, is_training, config, dropout):
-    """Recipe.model: both heads' losses in training; in tests the mean over an image's copies."""
-    losses, metrics = (_two_heads(*batch, config, dropout) if is_training
-                       else _mean_of_copies(*batch, config))
+def model(batch: Tuple, is_training: bool, config: Config, dropout: Callable) -> Outputs:
+    """Recipe.model: the losses of both heads in training; in tests those of the mean over the copies of an image."""
+    losses, metrics = _two_heads(*batch, config, dropout) if is_training else _mean_of_copies(*batch, config)
     regularization_loss = 2 * config.weight_decay * layers.l2_loss()  # Keras's l2 has no 1/2
     return Outputs(losses, regularization_loss, metrics)
 
 
 def _two_heads(labelled, unlabelled, config, dropout):
     (images, labels), (posed, poses) = labelled, unlabelled
-    head_rate, trunk_rate = DROPOUT.get((config.trunk, config.task), OTHER_DROPOUT)
-    features = _features(tf.concat([images, posed], 0), config, True,
-                         lambda x: dropout(x, trunk_rate) if trunk_rate else x)
-    of_images, of_posed = tf.split(features, 2)
-    logits = _head(dropout(of_images, head_rate), TASKS[config.task].classes, 'super_clf')
+    head_rate, trunk_rate = DROPOUT.get((config.trunk, config.task, config.unlabeled), OTHER_DROPOUT)
+
+    def features(images):
+        return _features(images, config, True, lambda x: dropout(x, trunk_rate) if trunk_rate else x)
+    logits = _head(dropout(features(images), head_rate), TASKS[config.task].classes, 'super_clf')
+    with layers.frozen_averages():
+        of_posed = features(posed)
     super_clf_loss = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(labels), logits=logits)
     self_clf_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=poses, logits=_head(of_posed, POSES, 'self_clf'))
@@ -179,7 +178,7 @@ def _correct(scores, classes):
     return tf.cast(tf.equal(tf.argmax(scores, 1, output_type=tf.int32), classes), tf.float32)
 
 
-def error_lines(means):
+def error_lines(means: Dict[str, float]) -> List[str]:
     """The vendor's line, and the error of the images as they are, which the vendor's evaluator also knows."""
     return ['classification error rate: %.4f' % (1 - means['accuracy']),
             'plain error rate: %.4f, of one copy an image' % (1 - means['plain_accuracy'])]
@@ -219,10 +218,12 @@ class Announce(tf.train.SessionRunHook):
 
 
 RECIPE = Recipe(
-    defaults=dict(trunk='convnet', task='cifar10', labels=1000, unlabeled='all', train_epochs=300,
-                  batch_size=16, learning_rate=0.05, lr_decay_power=0.5, momentum=0.9,
-                  weight_decay=5e-4, cutmix_alpha=0., display_step=50, val_epoch=300),
-    cases=dict(full={}, performance=dict(train_epochs=3, labels=2000)),
+    defaults=dict(trunk='convnet', task='cifar10', labels=2000, unlabeled='labeled', train_epochs=300, batch_size=16,
+                  learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
+                  display_step=50, val_epoch=300),
+    variants=(({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
+              ({'unlabeled': 'all', 'task': 'svhn'}, dict(train_epochs=30))),
+    cases=dict(full={}, performance=dict(train_epochs=3)),
     on_synthetic=dict(labels=100),
     load=load,
     train_input=train_input,

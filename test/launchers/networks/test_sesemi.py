@@ -79,14 +79,46 @@ def test_the_flags_trunks_and_tasks_are_those_there_are():
     assert allowed['task'] == 'one of ' + ', '.join(sesemi.TASKS)
 
 
-@pytest.mark.parametrize('trunk, task, rates', [
-    ('convnet', 'cifar10', [0.2]), ('convnet', 'cifar100', [0.2]), ('convnet', 'svhn', [0.5] * 3),
-    ('nin', 'svhn', [0.2]), ('wrn', 'svhn', [0.5]), ('wrn', 'cifar10', [0.2])])
-def test_dropout_rates_are_those_of_the_trunk_and_task(trunk, task, rates):
+@pytest.mark.parametrize('trunk, task, unlabeled, rates', [
+    ('convnet', 'cifar10', 'all', [0.2]), ('convnet', 'cifar100', 'labeled', [0.2]),
+    ('convnet', 'svhn', 'labeled', [0.5] * 5), ('convnet', 'svhn', 'all', [0.5] * 5),
+    ('nin', 'svhn', 'all', [0.2]), ('wrn', 'svhn', 'labeled', [0.2]), ('wrn', 'svhn', 'all', [0.5]),
+    ('wrn', 'cifar10', 'all', [0.2])])
+def test_dropout_rates_are_those_of_the_trunk_the_task_and_the_method(trunk, task, unlabeled, rates):
     seen = []
     with tf.Graph().as_default():
-        build_model(settle('--trunk=' + trunk, '--task=' + task), lambda x, rate: seen.append(rate) or x)
+        build_model(settle('--trunk=' + trunk, '--task=' + task, '--unlabeled=' + unlabeled),
+                    lambda x, rate: seen.append(rate) or x)
     assert seen == rates
+
+
+@pytest.mark.parametrize('arguments, epochs, val_epoch', [
+    ([], 300, 300), (['--unlabeled=all'], 50, 1), (['--unlabeled=all', '--task=svhn'], 30, 1),
+    (['--task=svhn'], 300, 300), (['--unlabeled=all', '--epochs=7'], 7, 1)])
+def test_a_full_run_has_the_epochs_of_its_method_and_2000_labels(arguments, epochs, val_epoch):
+    settled = settle('--case=full', '--data_path=x', *arguments)
+    assert (settled.train_epochs, settled.val_epoch, settled.labels) == (epochs, val_epoch, 2000)
+    assert settle('--unlabeled=all').train_epochs == 3
+
+
+def test_the_moving_averages_are_those_of_the_classified_images_and_each_branch_has_its_own_statistics():
+    with tf.Graph().as_default(), tf.Session() as sess:
+        images, posed = (tf.placeholder(tf.float32, [2, 32, 32, 3]) for _ in range(2))
+        labels = tf.one_hot([1, 2], 10)
+        outputs = sesemi.model(((images, labels), (posed, tf.constant([0, 1]))), True, settle('--trunk=nin'), identity)
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        assert len(updates) == 2 * 9
+        random, first_mean = np.random.RandomState(0), next(v for v in tf.global_variables() if 'moving_mean' in v.name)
+        batch, others = random.rand(2, 2, 32, 32, 3)
+
+        def after(posed_batch):
+            sess.run(tf.global_variables_initializer())
+            kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
+            for number, kernel in enumerate(kernels):
+                kernel.load(np.random.RandomState(number).normal(0, .1, kernel.shape.as_list()), sess)
+            metrics, _ = sess.run((outputs.metrics, updates), {images: batch, posed: posed_batch})
+            return metrics['super_clf_loss'].tolist(), sess.run(first_mean).tolist()
+        assert after(others) == after(3 * others)
 
 
 def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
@@ -129,10 +161,10 @@ def numbered(count):
                  np.arange(count, dtype=np.int32) % 10)
 
 
-@pytest.mark.parametrize('labels', [12, 48])
-def test_an_epoch_shows_each_labelled_image_six_times_and_others_in_six_poses(labels, monkeypatch):
+@pytest.mark.parametrize('labels, unlabeled', [(12, 'labeled'), (48, 'all'), (48, 'labeled')])
+def test_an_epoch_is_a_pass_over_the_images_in_six_poses(labels, unlabeled, monkeypatch):
     monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
-    settled = settle('--labels=%d' % labels, '--batch_size=4')
+    settled = settle('--labels=%d' % labels, '--batch_size=4', '--unlabeled=' + unlabeled)
     data = sesemi.Data(numbered(200), numbered(4), identity)
     monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(labels))
     with tf.Graph().as_default(), tf.Session() as sess:
@@ -141,12 +173,13 @@ def test_an_epoch_shows_each_labelled_image_six_times_and_others_in_six_poses(la
         batches = [sess.run(train_input.batch) for _ in range(train_input.batches)]
         train_input.initialize(sess, 2)
         again = sess.run(train_input.batch)
-    assert train_input.batches == labels // 4
+    posed = labels if unlabeled == 'labeled' else 200
+    assert train_input.batches == posed // 4
     labelled, others, poses = [np.concatenate(parts) for parts in (
         [b[0][0][:, 0, 0, 0] for b in batches], [b[1][0][:, 0, 0, 0] for b in batches], [b[1][1] for b in batches])]
-    assert np.unique(labelled, return_counts=True)[1].tolist() == [6] * labels
-    assert others.reshape(-1, 6).std(axis=1).max() == 0 and others.max() >= labels
-    assert poses.tolist() == list(range(6)) * labels
+    assert np.unique(labelled, return_counts=True)[1].tolist() == [6 * posed // labels] * labels
+    assert others.reshape(-1, 6).std(axis=1).max() == 0 and sorted(others[::6]) == list(range(posed))
+    assert poses.tolist() == list(range(6)) * posed
     assert all((a == b).all() for pair in zip(again, batches[2]) for a, b in zip(*pair))
 
 
@@ -180,10 +213,10 @@ def streams_of(settled, monkeypatch):
     return splits
 
 
-def test_the_labelled_part_is_stratified_and_the_other_head_sees_all_unless_told_otherwise(monkeypatch):
-    labelled, unlabelled = streams_of(settle('--task=svhn'), monkeypatch)
+def test_the_labelled_part_is_stratified_and_both_heads_see_it_unless_told_otherwise(monkeypatch):
+    labelled, unlabelled = streams_of(settle('--task=svhn', '--unlabeled=all'), monkeypatch)
     assert np.bincount(labelled.y).tolist() == [10] * 10 and len(unlabelled.y) == 2048
-    labelled, unlabelled = streams_of(settle('--task=svhn', '--unlabeled=labeled'), monkeypatch)
+    labelled, unlabelled = streams_of(settle('--task=svhn'), monkeypatch)
     assert unlabelled.y.tolist() == labelled.y.tolist()
 
 
