@@ -1,5 +1,5 @@
 """Recipe: what a network supplies, as functions and numbers; launchers/networks/ holds one for each network."""
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -51,7 +51,7 @@ class Recipe(NamedTuple):
     log: Optional[Callable[[], Any]] = None
     # for each --case, the values of Config fields that differ from the defaults
     cases: Dict[str, Dict[str, Any]] = {'full': {}, 'performance': {}}
-    # (condition, changes), one after the other: where all fields of the condition have its values, these defaults differ
+    # (condition, changes), one after the other: where all fields of a condition have its values, these defaults differ
     variants: Sequence[Tuple[Dict[str, Any], Dict[str, Any]]] = ()
     # hooks(run) -> the hooks of this network alone; run: core.training.loop.Run
     hooks: Callable[[Any], List[tf.train.SessionRunHook]] = no_hooks
