@@ -9,6 +9,7 @@ from typing import Callable, List, TextIO
 import tensorflow as tf
 
 from core.errors import Interrupted, LossIsNotFinite
+from core.log import say
 from core.training.clock import Clock
 from core.training.step import Step
 
@@ -71,6 +72,22 @@ class StopOnSignal(tf.train.SessionRunHook):
             signal.signal(signum, handler)
 
 
+class StopWithoutLauncher(tf.train.SessionRunHook):
+    """Stops the run like SIGTERM when the launcher that started this process has ended: nobody else would stop it.
+
+    launcher: process id of the launcher.
+    """
+
+    def __init__(self, launcher: int):
+        self._launcher = launcher
+
+    def before_run(self, run_context):
+        if os.getppid() != self._launcher:
+            say('The launcher (process %d) was killed: its trainer saves a checkpoint and ends' % self._launcher)
+            self._launcher = os.getppid()  # so that this is said once
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class LiveLine(tf.train.SessionRunHook):
     """One line on a terminal, redrawn in place: epoch, step, images/s of all ranks, loss and time left."""
 
@@ -93,8 +110,14 @@ class LiveLine(tf.train.SessionRunHook):
         line = 'epoch %d/%d  step %d/%d  %.1f images/s  loss %.4f  %d:%02d:%02d left' % (
             clock.epoch + 1, clock.epochs, clock.step, clock.steps,
             self._batch_size / clock.seconds_per_step, loss, left // 3600, left // 60 % 60, left % 60)
-        self._stream.write('\x1b[2K%s\r' % line[:self._columns() - 1])
-        self._stream.flush()
+        self._write('\x1b[2K%s\r' % line[:self._columns() - 1])
+
+    def _write(self, text):
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:  # the terminal was closed; the run goes on without it
+            self._stream = open(os.devnull, 'w')
 
     def _columns(self):
         """The width of the terminal behind the stream, which need not be standard output."""
@@ -104,8 +127,12 @@ class LiveLine(tf.train.SessionRunHook):
             return COLUMNS
 
     def end(self, session):
-        self._stream.write('\x1b[2K')
-        self._stream.flush()
+        self._write('\x1b[2K')
+
+
+def stop_without_launcher() -> List[tf.train.SessionRunHook]:
+    """[StopWithoutLauncher] in a process that launchers/shell/ranks.sh has started, else []."""
+    return [StopWithoutLauncher(int(os.environ['LAUNCHER_PID']))] if 'LAUNCHER_PID' in os.environ else []
 
 
 def live_line(clock: Clock, loss: tf.Tensor, batch_size: int) -> List[tf.train.SessionRunHook]:

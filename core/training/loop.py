@@ -177,6 +177,7 @@ def _hooks(recipe: Recipe, run: Run, device_hooks: List[tf.train.SessionRunHook]
         *method_hooks,
         _Save(clock, save, config.save_interval),             # after all variables have the values of this step
         *hooks.live_line(clock, training.loss, config.batch_size * config.ranks),
+        *hooks.stop_without_launcher(),                       # before the next one, which gets its signal
         hooks.StopOnSignal(clock, training, save)]            # last: it ends the run
 
 

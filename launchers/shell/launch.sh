@@ -11,6 +11,7 @@
 #   DEVICES      the rank's ASCEND_DEVICE_ID
 #   CORES        the rank's cores as taskset -c takes them; the array is empty in a run of one rank
 #   LOGS         the path of the rank's log
+#   TERMINALS    which of the file descriptors 1 and 2 were terminals when the launcher was started
 
 # shellcheck source=launchers/shell/python.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/python.sh"
@@ -39,6 +40,7 @@ launch_8p() {  # CASE [FLAG...]: 8 ranks, or --rank_size=N ranks, on the devices
 launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE counts where no flag says how many ranks there are
     set -euo pipefail
     local seconds flags=("--case=$2" "${@:3}")
+    survive_hangup
     export RANK_SIZE=$1 RANK_ID=0 JOB_ID=${JOB_ID:-10087}
     find_python
     export PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
@@ -61,6 +63,20 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE counts where no flag says how 
     fi
     prune_histories
     report_figures "$seconds"
+}
+
+# A run goes on when its terminal is closed, as under nohup: the launcher and all that it starts ignore SIGHUP.
+survive_hangup() {
+    trap '' HUP
+    TERMINALS=''
+    [[ ! -t 1 ]] || TERMINALS=1
+    [[ ! -t 2 ]] || TERMINALS+=2
+}
+
+# What a closed terminal cannot show goes to nohup.out beside the log of the first rank.
+leave_closed_terminal() {
+    [[ $TERMINALS != *1* || -t 1 ]] || exec >>"${PLAN[run_dir]}/nohup.out"
+    [[ $TERMINALS != *2* || -t 2 ]] || exec 2>>"${PLAN[run_dir]}/nohup.out"
 }
 
 # Exits when the flags are bad, and when they ask for an answer (-h) and not for a run. TensorFlow's start-up

@@ -7,6 +7,9 @@
 # where the machine has no Python 3.7, uv or conda downloads one.
 
 REPO_ROOT=$(dirname -- "$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")")
+# shellcheck source=launchers/shell/ascend.sh
+source "$REPO_ROOT/launchers/shell/ascend.sh"
+
 
 UV_VERSION=0.6.17  # the last uv that downloads Python 3.7 (astral-sh/uv, pull request 13022)
 
@@ -17,7 +20,7 @@ die() {  # STATUS MESSAGE: prints the line to standard error and exits
 
 find_python() {
     local name
-    source_ascend_environment
+    set_ascend_environment
     if [[ -n ${PYTHON:-} ]]; then
         [[ $PYTHON != */* ]] || PYTHON=$(realpath -s -- "$PYTHON")
         has_tensorflow "$PYTHON" || die 2 \
@@ -32,21 +35,6 @@ find_python() {
     done
     build_venv "$REPO_ROOT/.venv"
     PYTHON=$REPO_ROOT/.venv/bin/python
-}
-
-source_ascend_environment() {
-    local package install_root
-    for package in ascend-toolkit nnae tfplugin; do
-        for install_root in /usr/local/Ascend "${HOME:-}/Ascend"; do
-            if [[ -f $install_root/$package/set_env.sh ]]; then
-                set +eu  # the scripts of the vendor read unset variables
-                # shellcheck source=/dev/null
-                source "$install_root/$package/set_env.sh" >&2
-                set -eu
-                break
-            fi
-        done
-    done
 }
 
 # Looks for the package first, because that is fast; only the import proves that TensorFlow works.

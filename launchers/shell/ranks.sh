@@ -17,7 +17,7 @@ train() {  # FLAG...: returns when every rank ended well; otherwise exits with t
     local screen=''
     declare -ga PIDS=()
     SIGNAL='' FAILED='' FAILED_STATUS=0 NOTHING_LEFT='' TIMER=''
-    trap 'pass_on TERM' TERM HUP
+    trap 'pass_on TERM' TERM
     trap 'pass_on INT' INT
     start_ranks "$@"
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
@@ -27,8 +27,9 @@ train() {  # FLAG...: returns when every rank ended well; otherwise exits with t
         screen=$!
     fi
     await_ranks 2>/dev/null  # bash would print a line for every killed process
-    trap - TERM HUP INT
+    trap - TERM INT
     [[ -z $screen ]] || wait "$screen" || true
+    leave_closed_terminal
     [[ -z $FAILED ]] || report_failure
 }
 
@@ -54,7 +55,7 @@ start_rank() {  # INDEX FLAG...
         export LIVE_FD=3
     fi
     set -m  # gives the trainer a process group of its own, so that Ctrl-C reaches it once, through pass_on
-    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} "${bind[@]}" \
+    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${bind[@]}" \
         "$PYTHON" "$TRAINER" "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
     PIDS[i]=$!
     set +m

@@ -4,6 +4,7 @@ It plans from a few flags, and trains by printing the golden log of its network.
 what goes wrong, in all ranks or in some (`stop,3:die`: rank 3 dies, the others run until they are
 stopped); FAKE_CALLS is a file that gets the arguments of every training, as JSON.
 """
+import contextlib
 import json
 import os
 import signal
@@ -74,6 +75,13 @@ def until_stopped(status):
         signal.pause()
 
 
+def until_told():
+    """Prints that it is ready; returns on SIGUSR1."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    print('ready %d' % os.getpid())
+    signal.sigwait([signal.SIGUSR1])
+
+
 def until_killed():
     """Like a rank that waits for a dead one: deaf to signals; so is the process that it started."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,6 +107,8 @@ def train(flags, arguments):
     fault = fault_of(os.environ['RANK_ID'])
     if fault == 'stop':
         until_stopped(143)
+    if fault == 'wait':
+        until_told()
     if fault == 'hang':
         until_killed()
     if fault == 'die':
@@ -111,7 +121,8 @@ def train(flags, arguments):
     if fault.startswith('exit'):
         sys.exit(int(fault[4:]))
     if 'LIVE_FD' in os.environ:
-        os.write(int(os.environ['LIVE_FD']), b'the live line\n')
+        with contextlib.suppress(OSError):  # its terminal may be closed
+            os.write(int(os.environ['LIVE_FD']), b'the live line\n')
     with open(os.path.join(ROOT, 'test', 'golden', flags.get('network', 'cspnet') + '.log')) as log:
         for line in log:
             if not (fault == 'no FPS' and 'FPS' in line):

@@ -1,5 +1,6 @@
 """Runs of the trainer: what is saved, resumed, refused and lost (nothing)."""
 import os
+import pty
 import re
 import resource
 import shutil
@@ -132,6 +133,25 @@ def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(tr
     status, out, error = train('--train_epochs=1')
     assert (status, error.splitlines()[-1]) == (143, 'SIGTERM: stopped after step 10')
     assert 'test accuracy' in out and steps_saved(tmp_path / '0' / 'ckpt') == [10]
+
+
+def test_a_trainer_whose_launcher_was_killed_saves_and_ends_with_a_line(train, monkeypatch, tmp_path):
+    monkeypatch.setenv('LAUNCHER_PID', str(os.getpid()))  # which is not the parent of this process
+    status, out, error = train('--train_epochs=1000000')
+    assert status == 143 and error.splitlines()[-1] == 'SIGTERM: stopped after step 1'
+    assert out.count('The launcher (process %d) was killed: its trainer saves a checkpoint and ends' % os.getpid()) == 1
+    assert steps_saved(tmp_path / '0' / 'ckpt') == [1]
+    monkeypatch.setenv('LAUNCHER_PID', str(os.getppid()))
+    assert train('--train_steps=3', '--resume')[0] == 0
+
+
+def test_a_run_goes_on_when_the_terminal_of_its_live_line_is_closed(train, monkeypatch):
+    controller, terminal = pty.openpty()
+    os.close(controller)
+    monkeypatch.setenv('LIVE_FD', str(terminal))
+    status, out, _ = train('--train_steps=3')
+    os.close(terminal)
+    assert status == 0 and 'step 3 ' in out
 
 
 def test_a_resumed_run_keeps_its_checkpoints_wherever_they_are(train, tmp_path):

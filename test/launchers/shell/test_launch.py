@@ -208,10 +208,13 @@ def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_kil
     trainer = trainer_of(place)
     before = tree(place / 'output')
     refused = launch(place)
+    assert re.search(r' \(process %d of user \S+ on \S+, started 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\); wait ' % first.pid,
+                     refused[2])
     assert launch(place, device='1')[0] == 0
     first.kill()
     first.wait()
     refused_again = launch(place)
+    assert 'it was killed, and its trainers have not ended yet' in refused_again[2]
     os.kill(trainer, signal.SIGTERM)
     for status, stdout, stderr in (refused, refused_again):
         assert (status, stdout) == (1, '')
@@ -227,13 +230,14 @@ def test_an_npu_in_use_is_refused_whatever_the_output_path(place, tmp_path):
     trainer = trainer_of(place)
     elsewhere = '--output_path=%s' % (place / 'elsewhere')
     status, stdout, stderr = launch(place, '--device=npu', elsewhere, environment=environment)
-    assert (status, stdout) == (1, '') and stderr.startswith('ASCEND_DEVICE_ID=0 is in use: another run trains on')
+    assert (status, stdout) == (1, '') and stderr.startswith(
+        'ASCEND_DEVICE_ID=0 is in use: another run trains on this NPU (process %d of user' % first.pid)
     assert launch(place, elsewhere, environment=environment)[0] == 0
     os.kill(trainer, signal.SIGTERM)
     assert first.wait() == 143
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_the_trainer_save_and_leaves_no_process_behind(place, number):
     launcher = start(place, **fake('stop'))
     trainer = trainer_of(place)
@@ -269,6 +273,32 @@ def test_the_live_line_is_on_the_terminal_only(place):
     status, screen = on_a_terminal(place)
     assert status == 0 and 'the live line\r\n' in screen and 'Final result' in screen
     assert 'the live line' not in (place / 'output' / '0' / 'train_0.log').read_text()
+
+
+@pytest.mark.parametrize('trainer_ends', ['well', 'badly'])
+def test_a_run_survives_the_end_of_its_terminal_and_leaves_its_last_words_in_a_file(place, trainer_ends):
+    controller, terminal = pty.openpty()
+    launcher = start(place, stdin=terminal, stdout=terminal, stderr=terminal,
+                     preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(1), os.O_RDWR))), **fake('wait'))
+    os.close(terminal)
+    trainer = trainer_of(place)
+    os.close(controller)  # the kernel sends SIGHUP to the session, and every write to the terminal fails from now on
+    os.kill(trainer, signal.SIGUSR1 if trainer_ends == 'well' else signal.SIGKILL)
+    assert launcher.wait(timeout=60) == (0 if trainer_ends == 'well' else 137)
+    last_words = (place / 'output' / '0' / 'nohup.out').read_text()
+    assert ('Final Train Accuracy' if trainer_ends == 'well' else 'training ended with status 137') in last_words
+    assert ((place / 'output' / '0' / (CSPNET + '.log')).exists()) == (trainer_ends == 'well')
+
+
+def test_a_hangup_does_not_stop_a_launcher_whose_output_is_a_file(place):
+    launcher = start(place, **fake('wait'))
+    trainer = trainer_of(place)
+    for process in (launcher.pid, trainer):
+        os.kill(process, signal.SIGHUP)
+    os.kill(trainer, signal.SIGUSR1)
+    stdout, stderr = launcher.communicate(timeout=60)
+    assert (launcher.returncode, stderr) == (0, '') and 'Final result' in stdout
+    assert not (place / 'output' / '0' / 'nohup.out').exists()
 
 
 def test_no_live_line_in_a_pipe(place):

@@ -113,7 +113,8 @@ def test_a_server_of_several_starts_its_own_ranks_only(place):
     status, _, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % port,
                                **dict(PERFORMANCE, **fake('3:slow')))
     assert (status, stderr) == (0, '')
-    assert sorted(path.name for path in (place / 'output').iterdir()) == ['.lock-3', '.lock-4', '3', '4']
+    assert sorted(path.name for path in (place / 'output').iterdir()) == sorted(
+        ['.lock-%d%s' % (device, owner) for device in (3, 4) for owner in ('', '.%d' % os.getuid())] + ['3', '4'])
     rank = place_of_rank(place, 3)
     assert (rank['RANK_ID'], rank['RANK_SIZE'], rank['RANK_TABLE_FILE']) == ('3', '4', str(table))
     assert rank['RANK_ADDRESSES'] == ','.join(
