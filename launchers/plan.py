@@ -12,6 +12,7 @@ if __name__ == '__main__':
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
 from core.host.devices import detect  # noqa: E402
+from core.npu import chip  # noqa: E402
 from core.ranks import placement  # noqa: E402
 from core.training import checkpoints, preflight  # noqa: E402
 
@@ -19,7 +20,7 @@ from core.training import checkpoints, preflight  # noqa: E402
 def act(recipe, config):
     """Prints the plan or the ConfigProto."""
     device = detect(config.device)
-    ours = placement.plan(config, device.has_hccl)
+    ours = placement.plan(config, device.has_hccl, chip.family() if device.has_hccl else None)
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     if config.print_config:
         print(preflight.describe_session(first))

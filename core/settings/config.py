@@ -1,7 +1,7 @@
 """Config: everything a run was asked to do, in one frozen record."""
 import collections
 import os
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from core.errors import InputError
 from core.settings import kinds, rules
@@ -65,6 +65,7 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
     asked = settled.pop('rank_size')
     placement = _placement(environ)
     if planning:
+        settled['rank_table'] = settled['rank_table'] or _exported_table(environ, placement['ranks'])
         placement.update(rank=0, ranks=asked or (0 if settled['rank_table'] else placement['ranks']))
     elif asked not in (None, placement['ranks']):
         raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
@@ -107,6 +108,17 @@ def _settled(recipe, given):
         if condition.items() <= dict(settled, **asked).items():
             settled.update(changes)
     return dict(settled, **asked)
+
+
+def _exported_table(environ: Mapping[str, str], ranks: int) -> Optional[str]:
+    """The file that RANK_TABLE_FILE names; None for a single rank, which exchanges nothing."""
+    path = environ.get('RANK_TABLE_FILE')
+    if not path or ranks == 1:
+        return None
+    try:
+        return kinds.file_path().parse(path)
+    except ValueError as error:
+        raise InputError('RANK_TABLE_FILE=%s (environment): %s' % (path, error))
 
 
 def _placement(environ) -> Dict[str, Any]:

@@ -17,7 +17,8 @@ RECIPE = object()                   # default of a hyper-parameter: only a recip
 SYNTHETIC = 'synthetic'             # --data_path of the built-in data set
 NO_DATA = 'none'                    # --data_path of a system that makes its own data
 MOST = 2 ** 31 - 1                  # of steps and the like: ranks on NPUs exchange whole numbers as int32
-MOST_DEVICES = 8                    # of a server
+DEVICES_OF_A_SERVER = 8
+MOST_DEVICES = 16                   # of a server of the A3 family, whose rank tables have super pods
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 PRECISION_MODES = ('allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype',
                    'allow_mix_precision', 'cube_fp16in_fp32out')

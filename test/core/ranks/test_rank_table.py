@@ -9,7 +9,8 @@ import pytest
 from launching import free_ports
 
 from core.errors import InputError
-from core.ranks import placement, rank_table
+from core.npu import chip
+from core.ranks import device_addresses, placement, rank_table
 from core.settings import config
 from launchers.networks.registry import RECIPES
 
@@ -62,6 +63,90 @@ def test_numbers_may_be_numbers_as_well_as_strings(write):
 
 
 FIRST, SECOND = ('server_list', 0), ('server_list', 1)
+GROUPS = {
+    'status': 'completed', 'group_count': '1', 'group_list': [{
+        'group_name': 'worker', 'device_count': '3', 'instance_count': '2', 'instance_list': [
+            {'pod_name': 'job-0', 'server_id': '127.0.0.1', 'devices': [
+                {'device_id': '4', 'device_ip': '192.168.0.1'}, {'device_id': '5', 'device_ip': '192.168.0.2'}]},
+            {'pod_name': 'job-1', 'server_id': '192.0.2.7', 'devices': [
+                {'device_id': '0', 'device_ip': '192.168.100.103'}]}]}]}
+
+
+def super_pods(servers=('node0', 'node1'), devices=16):
+    """A table of version 1.2, as A3 machines have it."""
+    return {
+        'version': '1.2', 'status': 'completed', 'server_count': str(len(servers)),
+        'server_list': [{'server_id': server, 'device': [
+            {'device_id': str(i), 'super_device_id': str(i), 'device_ip': '192.168.%d.%d' % (place, i),
+             'rank_id': str(place * devices + i)} for i in range(devices)]} for place, server in enumerate(servers)],
+        'super_pod_list': [{'super_pod_id': '0', 'server_list': [{'server_id': server} for server in servers]}]}
+
+
+def test_the_older_form_with_groups_numbers_the_ranks_in_its_order(write):
+    first, second = rank_table.load(write(GROUPS))
+    assert (first.server_id, first.devices) == ('127.0.0.1', ((4, 0), (5, 1)))
+    assert (second.server_id, second.devices) == ('192.0.2.7', ((0, 2),))
+
+
+def test_a_table_with_super_pods_may_have_16_devices_a_server(write):
+    first, second = rank_table.load(write(super_pods()))
+    assert len(first.devices) == len(second.devices) == 16 and second.devices[0] == (0, 16)
+
+
+@pytest.mark.parametrize('ids, words', [
+    ([0], None), ([6, 7], None), ([0, 1, 2, 3], None), ([4, 5, 6, 7], None), (range(8), None),
+    ([0, 1, 2], 'takes part with 1, 2, 4 or 8 devices'), ([3, 4], 'all of 0 to 3 or all of 4 to 7'),
+    ([1, 2, 3, 4], 'all of 0 to 3 or all of 4 to 7'), (range(6), 'with 1, 2, 4 or 8 devices')])
+def test_on_910s_only_the_devices_that_hccl_can_connect_are_taken(ids, words):
+    servers = [rank_table.of_this_server(ids)]
+    if words is None:
+        rank_table.check_910('table.json', servers)
+    else:
+        with pytest.raises(InputError, match='table.json: server .*' + words):
+            rank_table.check_910('table.json', servers)
+
+
+def test_the_rule_for_910s_binds_no_other_chip_and_no_rehearsal():
+    assert placement.plan(asked(ranks=3), on_npu=True, family='A2').devices == (0, 1, 2)
+    with pytest.raises(InputError, match='--rank_size=3: server .* has devices 0, 1, 2; on 910s'):
+        placement.plan(asked(ranks=3), on_npu=True, family='910')
+
+
+@pytest.mark.parametrize('name, family', [
+    ('910A', '910'), ('910ProB', '910'), ('910B', '910'), ('910B3', 'A2'), ('910_9391', 'A3'), ('Ascend910', 'A3'),
+    ('950PR', '950'), ('310P3', None)])
+def test_npu_smi_tells_the_family_of_the_chip(name, family):
+    answer = ('+------+\n| npu-smi 23.0.rc2   Version: 23.0.rc2 |\n| NPU   Name | Health | Power(W) |\n'
+              '| 0     %s              | OK            | 89.5    |\n' % name)
+    assert chip.family_in(answer) == family
+
+
+def test_device_addresses_are_the_configured_ones(monkeypatch, tmp_path):
+    conf = tmp_path / 'hccn.conf'
+    conf.write_text('arp_0=x\naddress_0=10.1.0.1\n address_1 = 10.1.0.2\nnetmask_0=255.255.0.0\n')
+    monkeypatch.setattr(device_addresses, 'HCCN_CONF', str(conf))
+    plan = placement.plan(asked(ranks=2), on_npu=True)
+    devices = json.loads(plan.rank_table)['server_list'][0]['device']
+    assert [device['device_ip'] for device in devices] == ['10.1.0.1', '10.1.0.2']
+    assert plan.rank_table_source == str(conf)
+
+
+def test_without_a_configuration_hccn_tool_is_asked(monkeypatch, tmp_path):
+    tool = tmp_path / 'hccn_tool'
+    tool.write_text('#!/bin/sh\n[ "$1 $3 $4" = "-i -ip -g" ] && echo "ipaddr:10.2.0.$2"; echo "netmask:255.255.0.0"\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(device_addresses, 'HCCN_CONF', str(tmp_path / 'absent'))
+    monkeypatch.setattr(device_addresses, 'HCCN_TOOL', (str(tool),))
+    assert device_addresses.device_addresses([2, 5]) == ({2: '10.2.0.2', 5: '10.2.0.5'}, 'hccn_tool')
+
+
+def test_where_nothing_is_configured_the_addresses_are_the_vendors(monkeypatch, tmp_path):
+    monkeypatch.setattr(device_addresses, 'HCCN_CONF', str(tmp_path / 'absent'))
+    monkeypatch.setattr(device_addresses, 'HCCN_TOOL', ())
+    addresses, source = device_addresses.device_addresses(range(8))
+    assert list(addresses.values()) == ['192.168.%d.101' % n for n in (100, 101, 102, 103)] + [
+        '192.168.%d.100' % n for n in (100, 101, 102, 103)]
+    assert 'example' in source
 
 
 @pytest.mark.parametrize('table, words', [
@@ -74,6 +159,15 @@ FIRST, SECOND = ('server_list', 0), ('server_list', 1)
     (changed('server_count', 'two'), 'server_count two of the file must be a whole number'),
     (changed('server_list', []), 'server_list of the file is not a list of some'),
     (changed('status', 'initializing'), 'status is initializing'),
+    (changed('version', '2.0'), 'version is 2.0, must be one of 1.0, 1.2'),
+    (changed('server_list', [
+        {'server_id': 'a', 'device': [{'device_id': '0', 'rank_id': '0'}, {'device_id': '1', 'rank_id': '2'}]},
+        {'server_id': 'b', 'device': [{'device_id': '0', 'rank_id': '1'}]}]),
+     'the ranks of server a are not consecutive'),
+    (dict(GROUPS, status='initializing'), 'status is initializing'),
+    (dict(GROUPS, group_count='2'), 'group_count is 2, but group_list has 1'),
+    (dict(super_pods(), super_pod_list=[{'super_pod_id': '0', 'server_list': [{'server_id': 'node0'}]}]),
+     'server node1 is in one of server_list and super_pod_list only'),
     (changed(*SECOND, 'server_id', '127.0.0.1'), 'server_id 127.0.0.1 is 2 times in server_list'),
     (changed(*SECOND, 'device', 'none'), 'device of server 192.0.2.7 is not a list'),
     (changed(*SECOND, 'device', ['none']), 'server 192.0.2.7 has no device_id'),
@@ -192,3 +286,14 @@ def test_the_cores_that_may_be_used_are_split_evenly(monkeypatch, usable, shares
 def test_a_rank_that_is_none_of_its_job_is_refused(given, environ, words):
     with pytest.raises(InputError, match=words):
         config.resolve(RECIPES['cspnet'], dict(given, case='performance'), environ)
+
+
+def test_an_exported_rank_table_counts_like_the_flag_but_not_for_a_single_rank(write):
+    path, recipe = write(TWO_SERVERS), RECIPES['cspnet']
+    given = {'data_path': 'synthetic'}
+    several = config.resolve(recipe, given, {'RANK_SIZE': '8', 'RANK_TABLE_FILE': path}, planning=True)
+    assert (several.rank_table, several.ranks) == (path, 0)
+    single = config.resolve(recipe, given, {'RANK_SIZE': '1', 'RANK_TABLE_FILE': path}, planning=True)
+    assert (single.rank_table, single.ranks) == (None, 1)
+    with pytest.raises(InputError, match='RANK_TABLE_FILE=/absent .environment.: must be a file'):
+        config.resolve(recipe, given, {'RANK_SIZE': '8', 'RANK_TABLE_FILE': '/absent'}, planning=True)
