@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from core.errors import InputError
 from core.settings import kinds, rules
-from core.settings.table import MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
+from core.settings.table import DEVICES_OF_A_SERVER, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
 
 _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 _RULES = {row.name: row.rules for row in SWITCHES}
@@ -122,7 +122,8 @@ def _exported_table(environ: Mapping[str, str], ranks: int) -> Optional[str]:
 
 
 def _placement(environ) -> Dict[str, Any]:
-    names = (('device_id', 'ASCEND_DEVICE_ID', '0', kinds.whole(0, MOST_DEVICES - 1)),
+    devices = DEVICES_OF_A_SERVER if environ.get('RANK_SIZE', '1') == '1' else MOST_DEVICES
+    names = (('device_id', 'ASCEND_DEVICE_ID', '0', kinds.whole(0, devices - 1)),
              ('ranks', 'RANK_SIZE', '1', kinds.whole(1)),
              ('rank', 'RANK_ID', '0', kinds.whole(0)))
     placement = {'addresses': tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(',')))}
