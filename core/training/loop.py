@@ -17,7 +17,7 @@ from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
-from core.training import checkpoints, evaluation, hooks, identity, preflight, step, swa
+from core.training import checkpoints, evaluation, hooks, identity, preflight, statistics, step, swa
 from core.training.clock import Clock
 
 
@@ -188,8 +188,13 @@ def _reporter(run):
         listeners.append(Summaries(config.summary_dir))
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
+    renew_statistics = statistics.Renewal(run)
+
+    def evaluate(session):
+        renew_statistics(session)
+        return run.evaluate(session)
     display_step = config.display_step if config.display_step <= clock.steps else clock.steps_per_epoch
-    return Reporter(clock, run.step, config, display_step, run.evaluate, listeners)
+    return Reporter(clock, run.step, config, display_step, evaluate, listeners)
 
 
 def _loop(train_op, run, session_config, run_hooks):

@@ -12,16 +12,16 @@ Log lines and the learning rate before the start epoch are those of the vendor's
 """
 import math
 import os
-from typing import Any, List, Tuple
+from typing import Any, List
 
 import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
-from core.recipe import BATCH_STATISTICS, Recipe
+from core.recipe import Recipe
 from core.reporting.report import Reporter
 from core.settings.config import Config
-from core.training import checkpoints, identity
+from core.training import checkpoints, identity, statistics
 
 
 def check(config: Config) -> None:
@@ -107,7 +107,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._last_iterate = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
         self._go_back = tf.group(*[v.assign(value) for v, value in zip(variables, self._last_iterate)])
         self._batch = tf.placeholder(tf.float32, [])
-        self._statistics, self._see_batch = cumulative_averages(self._batch)
+        self._statistics, self._see_batch = statistics.cumulative_averages(self._batch)
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
                                               self._run.config.network, self._run.communicator,
                                               variables + list(identity.facts().values()))
@@ -165,17 +165,3 @@ class _Averaging(tf.train.SessionRunHook):
     def _say(self, words, epoch):
         if self._run.config.verbose:
             say('Epoch %05d: %s' % (epoch + 1, words))
-
-
-def cumulative_averages(batch: tf.Tensor) -> Tuple[List[tf.Variable], tf.Operation]:
-    """(batch-norm statistics, op): each run of the op makes them their means over the batches 0 to `batch`.
-
-    batch: scalar float32, the index of the batch that the run sees. Where a layer is called several times in a batch,
-    the mean over its calls counts.
-    """
-    values = {}
-    for variable, value in tf.get_collection(BATCH_STATISTICS):
-        values.setdefault(variable, []).append(value)
-    return list(values), tf.group(*[
-        variable.assign((variable * batch + tf.add_n(calls) / len(calls)) / (batch + 1))
-        for variable, calls in values.items()])

@@ -8,7 +8,6 @@ import tensorflow as tf
 import toy
 from log_reading import figures
 
-from core.recipe import BATCH_STATISTICS
 from core.reporting.report import Report
 from core.settings.config import resolve
 from core.training import swa
@@ -58,21 +57,6 @@ def test_the_batch_norm_statistics_of_the_average_are_those_of_the_training_data
     data = toy.load(resolve(toy.RECIPE, {'case': 'performance'}, {})).train.x
     hidden = data @ average['toy/dense/kernel'] + average['toy/dense/bias']
     np.testing.assert_allclose(average['toy/batch_norm/moving_mean'], hidden.mean(0), rtol=1e-4, atol=1e-5)
-
-
-def test_cumulative_averages_are_means_over_batches_and_calls():
-    batches = np.random.RandomState(0).normal(size=[7, 2, 3]).astype(np.float32)
-    with tf.Graph().as_default(), tf.Session() as sess:
-        average = tf.get_variable('average', initializer=tf.constant([5., 0., -1e9]))
-        calls, batch = tf.placeholder(tf.float32, [2, 3]), tf.placeholder(tf.float32, [])
-        for call in tf.unstack(calls):
-            tf.add_to_collection(BATCH_STATISTICS, (average, call))
-        variables, see_batch = swa.cumulative_averages(batch)
-        sess.run(average.initializer)
-        for number, values in enumerate(batches):
-            sess.run(see_batch, {batch: number, calls: values})
-        assert variables == [average]
-        np.testing.assert_allclose(sess.run(average), batches.mean((0, 1)), rtol=1e-5)
 
 
 def test_averaging_leaves_the_training_itself_as_it_is(averaged):

@@ -1,0 +1,45 @@
+"""Batch-norm statistics computed anew, as means over batches at the weights of the moment."""
+from typing import Any, List, Tuple
+
+import tensorflow as tf
+
+from core.recipe import BATCH_STATISTICS
+
+BATCHES = 50                   # before an evaluation
+
+
+class Renewal:
+    """Called with a session after a step, it replaces batch-norm statistics by their means over the newest batches.
+
+    Moving averages lag behind weights that move fast: over a tenth of the run while their momentum warms up (nets/
+    layers.py), and a deep network multiplies the error of each layer. Tests would see that and not the weights. The
+    batches are the last BATCHES ones, in the order of training, so that the stream is where it was afterwards and a
+    resumed run computes the same. run: core.training.loop.Run; the graph is not finished yet.
+    """
+
+    def __init__(self, run: Any):
+        self._clock, self._input = run.clock, run.train_input
+        self._batch = tf.placeholder(tf.float32, [])
+        self._statistics, self._see_batch = cumulative_averages(self._batch)
+
+    def __call__(self, session: tf.Session) -> None:
+        if not self._statistics:
+            return
+        count = min(BATCHES, self._clock.step)
+        self._input.initialize(session, self._clock.step - count)
+        for batch in range(count):
+            session.run(self._see_batch, {self._batch: batch})
+
+
+def cumulative_averages(batch: tf.Tensor) -> Tuple[List[tf.Variable], tf.Operation]:
+    """(batch-norm statistics, op): each run of the op makes them their means over the batches 0 to `batch`.
+
+    batch: scalar float32, the index of the batch that the run sees. Where a layer is called several times in a batch,
+    the mean over its calls counts.
+    """
+    values = {}
+    for variable, value in tf.get_collection(BATCH_STATISTICS):
+        values.setdefault(variable, []).append(value)
+    return list(values), tf.group(*[
+        variable.assign((variable * batch + tf.add_n(calls) / len(calls)) / (batch + 1))
+        for variable, calls in values.items()])
