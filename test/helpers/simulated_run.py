@@ -1,0 +1,58 @@
+"""The log of a run without training: the real Clock, Reporter and log of a network, and steps that only take time."""
+import contextlib
+import math
+import time
+from types import SimpleNamespace
+
+from core.reporting.neutral_log import NeutralLog
+from core.reporting.report import Reporter
+from core.settings.config import resolve
+from core.training.clock import Clock
+from launchers.networks.registry import RECIPES
+
+# Training examples of the published data sets, as often as an epoch shows them.
+EXAMPLES = dict(cspnet=50000, cutmix=50000, alexnet=249000, sesemi=2000, swa=131072)
+MOST_EPOCHS = 3                # the further ones would log the same
+
+
+def metrics(step):
+    """Those of any network after `step` steps: the loss falls, accuracies rise."""
+    loss = math.exp(-step / 2000) + .1
+    return dict(loss=loss, cross_entropy=loss - .05, self_clf_loss=loss / 3, super_clf_loss=loss / 2,
+                accuracy=.9 - .5 * loss, plain_accuracy=.8 - .5 * loss)
+
+
+def evaluation(session):
+    """The metrics over the test set."""
+    del session
+    return dict(loss=.7654, accuracy=.6605, plain_accuracy=.6312)
+
+
+def run(network, case, path, monkeypatch, seconds_per_step, ranks=1):
+    """Writes the log of a run at default settings to `path`, except that it has at most MOST_EPOCHS epochs.
+
+    -> the Config.
+    """
+    recipe = RECIPES[network]
+    given = dict(case=case, data_path=recipe.defaults.get('data_path', 'directory'))
+    config = resolve(recipe, given, {'RANK_SIZE': str(ranks)})
+    steps_per_epoch = EXAMPLES[network] // (config.batch_size * ranks)
+    steps = config.train_steps or min(config.train_epochs, MOST_EPOCHS) * steps_per_epoch
+    now = [1e9]
+    clock = Clock(None, steps, steps_per_epoch)
+    step = SimpleNamespace(metrics=None, epoch_metrics=None, learning_rate=None)
+    log = (recipe.log or NeutralLog)()
+    reporter = Reporter(clock, step, config, min(config.display_step, steps), evaluation, [log])
+    with monkeypatch.context() as patch, open(str(path), 'w') as file, contextlib.redirect_stdout(file):
+        patch.setattr(time, 'time', lambda: now[0])
+        clock.after_create_session(SimpleNamespace(run=lambda _: 0), None)
+        while not clock.at_end:
+            clock.before_run(None)
+            reporter.before_run(None)
+            now[0] += seconds_per_step
+            clock.after_run(None, None)
+            results = dict(metrics=metrics(clock.step), epoch_metrics=metrics(clock.step), learning_rate=.05)
+            reporter.after_run(SimpleNamespace(session=None), SimpleNamespace(results=results))
+        log.average(evaluation(None))
+        reporter.end(None)
+    return config

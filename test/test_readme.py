@@ -1,0 +1,74 @@
+"""The two READMEs say the same, and name commands, flags and files that are there."""
+import glob
+import os
+import re
+
+import pytest
+from launching import ROOT
+
+from core.settings.table import SWITCHES
+
+PAGES = ('README.md', 'README.zh.md')
+SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py') + tuple(           # the reader makes these
+    'launchers/networks/' + name for name in ('mynet.py', 'mynet.sh', 'fromnpz.py', 'warm.py'))
+
+
+def page(name):
+    with open(os.path.join(ROOT, name), encoding='utf-8') as file:
+        return file.read()
+
+
+def commands(name):
+    """The lines of the bash blocks without comments, backslashes joined."""
+    blocks = re.findall(r'^```bash\n(.*?)^```', page(name), re.DOTALL | re.MULTILINE)
+    lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
+    return [' '.join(re.sub(r'(^|\s)#.*', '', line).split()) for line in lines]
+
+
+def flags(name):
+    return set(re.findall(r'(?<![\w-])--[A-Za-z][A-Za-z0-9_-]*', page(name)))
+
+
+def test_both_show_the_same_commands():
+    english, chinese = map(commands, PAGES)
+    assert english == chinese
+
+
+def test_both_name_the_same_flags():
+    english, chinese = map(flags, PAGES)
+    assert english == chinese
+
+
+def test_both_have_the_same_code_and_the_same_sections():
+    def shape(name):
+        text = page(name)
+        return (re.findall(r'^```(\w+)', text, re.MULTILINE), len(re.findall(r'^## ', text, re.MULTILINE)),
+                len(re.findall(r'^\|', text, re.MULTILINE)))
+    assert shape(PAGES[0]) == shape(PAGES[1])
+
+
+def known_flags():
+    """Every flag of the command line, and what else the sources say to be one."""
+    known = {'--' + spelling for row in SWITCHES for spelling in (row.name,) + row.aliases}
+    for folder in ('launchers', 'test', 'docs'):
+        for directory, _, names in os.walk(os.path.join(ROOT, folder)):
+            for name in names:
+                if name.endswith(('.py', '.sh')) and name != os.path.basename(__file__):
+                    text = page(os.path.join(directory, name))
+                    known |= set(re.findall(r'--[A-Za-z][A-Za-z0-9_-]*', text))
+                    known |= {'--' + flag for flag in re.findall(r"(?:Field|Switch)\('(\w+)'", text)}
+    return known
+
+
+def test_every_flag_is_one():
+    assert flags('README.md') - known_flags() == set()
+
+
+@pytest.mark.parametrize('name', PAGES + ('CONTRIBUTING.md', 'docs/architecture.md', 'docs/vendor-contract.md'))
+def test_every_file_that_a_page_names_is_there(name):
+    named = set(re.findall(r'(?<![\w/.])((?:core|data|docs|launchers|nets|test)/[\w/.*-]*[\w/])(?!{)\b', page(name)))
+    named |= {os.path.normpath(os.path.join(os.path.dirname(name), link)) for link in
+              re.findall(r'\]\(([^)#:]+)', page(name))}
+    missing = sorted(path for path in named - set(SHOWN_AS_NEW)
+                     if not glob.glob(os.path.join(ROOT, path)) + glob.glob(os.path.join(ROOT, path + '.py')))
+    assert missing == []
