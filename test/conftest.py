@@ -7,14 +7,21 @@ from launching import FAKES, HELPERS, place_with
 
 
 @pytest.fixture
-def npu_calls(monkeypatch):
-    """The calls that reach npu_bridge, on a machine that has it and one rank."""
+def npu(monkeypatch):
+    """The chip and adapter of a machine with npu_bridge and one rank: test/fakes/npu_bridge/machine.py."""
     monkeypatch.syspath_prepend(FAKES)
     monkeypatch.setenv('RANK_SIZE', '1')
-    import npu_bridge
-    yield npu_bridge.calls
+    from npu_bridge import machine
+    yield machine
+    machine.stop()
     for name in [name for name in sys.modules if name.split('.')[0] in ('npu_bridge', 'hccl')]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def npu_calls(npu):
+    """The calls that reach npu_bridge on such a machine."""
+    return npu.calls
 
 
 @pytest.fixture

@@ -1,0 +1,41 @@
+"""The chip and the C++ part of the adapter, as far as a test can tell them from the CPU; what tests read and set."""
+import os
+
+import tensorflow as tf
+from tensorflow.python.client import session as session_lib
+
+calls = []                     # (name, argument, ...) of the calls of npu_bridge's functions, in order
+fetch_sets = []                # (feeds, fetches, targets), by name, of each graph that NPU sessions ran, once, in order
+inf_nan = False                # the overflow mode: INF and NaN as on A2 and A3, else saturation as on a 910
+
+_CPU_JOBS = (b'ps', b'default')   # the adapter leaves the graphs of these jobs to the CPU
+_run = session_lib.BaseSession._do_run
+
+
+def start():
+    """From here on every session of the process that has the NpuOptimizer is on the NPU."""
+    session_lib.BaseSession._do_run = _do_run
+
+
+def stop():
+    """Sessions are TensorFlow's own again."""
+    session_lib.BaseSession._do_run = _run
+
+
+def _do_run(session, handle, target_list, fetch_list, feed_dict, *options):
+    """Each new set of feeds, fetches and targets is a graph of its own, which the adapter compiles, and says so."""
+    optimizers = session._config.graph_options.rewrite_options.custom_optimizers if session._config else ()
+    graph = tuple(tuple(sorted(thing.name for thing in group)) for group in (feed_dict, fetch_list, target_list))
+    for optimizer in optimizers:
+        if optimizer.name == 'NpuOptimizer' and graph not in fetch_sets:
+            fetch_sets.append(graph)
+            if optimizer.parameter_map['use_off_line'].b and optimizer.parameter_map['job'].s not in _CPU_JOBS:
+                os.write(2, b'The model has been compiled on the Ascend AI processor, current graph id is: %d\n'
+                         % len(fetch_sets))
+    return _run(session, handle, target_list, fetch_list, feed_dict, *options)
+
+
+def float_status(tensors):
+    """What the status register says after `tensors`: 1 after an overflow, in saturation mode only, else 0."""
+    finite = tf.reduce_all([tf.reduce_all(tf.is_finite(tensor)) for tensor in tensors if tensor is not None])
+    return tf.zeros([8]) if inf_nan else tf.fill([8], 1. - tf.cast(finite, tf.float32))
