@@ -37,8 +37,8 @@ class Device(NamedTuple):
     session_config: Callable[[Options, Config], tf.ConfigProto]
     # dropout(config, global_step) -> the dropout of a training graph
     dropout: Callable[[Config, tf.Variable], Dropout]
-    # check(config): raises InputError for what the environment lacks; touches no device
-    check: Callable[[Config], None] = _nothing
+    # check(config, options): raises InputError for what cannot run in this environment; touches no device
+    check: Callable[[Config, Options], None] = _nothing
     # prepare(config, options): runs once, after the data is loaded and before the first graph is made
     prepare: Callable[[Config, Options], None] = _nothing
     # graph(config, options) -> the context in which training and test graphs are built

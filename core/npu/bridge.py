@@ -3,9 +3,10 @@
 The imports stand inside functions because the packages exist on Ascend machines only. docs/vendor-contract.md section 4
 lists the names used here.
 """
+import contextlib
 import importlib.util
 import os
-from typing import Callable, List, Sequence, Tuple, Union
+from typing import Callable, Iterator, List, Sequence, Tuple, Union
 
 import tensorflow as tf
 
@@ -30,10 +31,26 @@ def is_used(flag: str) -> bool:
 
 def check_environment() -> None:
     """Raises InputError when the environment lacks what npu_bridge's all-reduce reads from it."""
-    for name in ('JOB_ID', 'RANK_SIZE'):
-        if not os.environ.get(name):
+    for names in ('JOB_ID',), ('RANK_SIZE', 'CM_WORKER_SIZE'):
+        if not any(map(os.environ.get, names)):
             raise InputError('%s: not set; an all-reduce between NPUs needs the environment variables JOB_ID and '
-                             'RANK_SIZE; test/train_*_8p.sh set them' % name)
+                             'RANK_SIZE; test/train_*_8p.sh set them' % names[0])
+
+
+@contextlib.contextmanager
+def rank_size_for_optimizers(ranks: int) -> Iterator[None]:
+    """A context in which npu_bridge's optimizers find the number of ranks, which they ask for while they build a graph.
+
+    In a start without a rank table the number stands in CM_WORKER_SIZE. Some releases of npu_bridge do not know that
+    variable, and would not exchange gradients; others refuse it beside RANK_SIZE.
+    """
+    before = {name: os.environ.pop(name, None) for name in ('RANK_SIZE', 'CM_WORKER_SIZE')}
+    os.environ['RANK_SIZE'] = str(ranks)
+    try:
+        yield
+    finally:
+        del os.environ['RANK_SIZE']
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def distributed_optimizer(optimizer: tf.train.Optimizer, loss_scale: Union[bool, float], ranks: int,
@@ -43,15 +60,40 @@ def distributed_optimizer(optimizer: tf.train.Optimizer, loss_scale: Union[bool,
     loss_scale: False (off), True (dynamic) or a number >= 1 (static), as kinds.loss_scale() parses it. After an
     overflow apply_gradients() updates nothing, not even its `global_step`.
     """
-    if loss_scale is False and ranks == 1:
-        return optimizer
     from npu_bridge import npu_init
+    if loss_scale is not False and not _is_inf_nan_mode():
+        # In saturation mode no gradient is infinite: NPUOptimizer asks the chip's status register for overflows.
+        # It takes tailing without ranks for an error.
+        return npu_init.NPUOptimizer(
+            optimizer, _loss_scale_manager(loss_scale), is_distributed=ranks > 1, is_loss_scale=True,
+            is_tailing_optimization=is_tailing_optimization and ranks > 1)
+    if ranks > 1:
+        optimizer = npu_init.NPUDistributedOptimizer(optimizer)
     if loss_scale is False:
-        return npu_init.NPUDistributedOptimizer(optimizer)
-    # NPUOptimizer, because NPULossScaleOptimizer alone does not reduce the gradients.
-    return npu_init.NPUOptimizer(
-        optimizer, _loss_scale_manager(loss_scale), is_distributed=ranks > 1,
-        is_loss_scale=True, is_tailing_optimization=is_tailing_optimization)
+        return optimizer
+    # In INF/NaN mode the status register says nothing: TensorFlow's optimizer looks at the gradients themselves.
+    # NPULossScaleOptimizer would do the same, but some of its releases lose `global_step` on the way.
+    return tf.contrib.mixed_precision.LossScaleOptimizer(optimizer, _loss_scale_manager(loss_scale))
+
+
+def check_overflow_mode(mode: int) -> None:
+    """Raises InputError when this release of the adapter cannot set the overflow mode of the chip."""
+    from npu_bridge.estimator.npu import npu_plugin
+    if not hasattr(npu_plugin, 'set_device_sat_mode'):
+        raise InputError('--npu_sat_mode=%d: this npu_bridge has no set_device_sat_mode; leave the flag out, or '
+                         'install a newer Ascend TensorFlow adapter' % mode)
+
+
+def set_overflow_mode(mode: int) -> None:
+    """Makes the chip saturate (0) or compute INF and NaN (1) on overflow; to be called before the network runs."""
+    from npu_bridge.estimator.npu import npu_plugin
+    npu_plugin.set_device_sat_mode(mode)
+
+
+def _is_inf_nan_mode():
+    """Whether the chip computes INF and NaN on overflow; adapters that cannot tell are of times when none did."""
+    from npu_bridge.estimator.npu import npu_plugin
+    return getattr(npu_plugin, 'is_inf_nan_enabled', lambda: False)()
 
 
 def loop_on_device(train_op: tf.Operation) -> Tuple[tf.Operation, Callable[[tf.Session, int], None]]:
@@ -101,7 +143,7 @@ def _import_npu_bridge(flag):
     """Loads the adapter, which registers NpuOptimizer, before the first session exists."""
     try:
         importlib.import_module('npu_bridge.npu_init')
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # hccl raises a ValueError where its library libhcomm.so is missing
         raise InputError('--device=%s: npu_bridge is installed but cannot be imported (%s); source '
                          "Ascend's set_env.sh or use --device=cpu" % (flag, error)) from error
 

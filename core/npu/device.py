@@ -1,10 +1,13 @@
 """NPU: the Device of a machine with an Ascend NPU and npu_bridge."""
+import os
 from typing import Tuple
 
 import tensorflow as tf
 
-from core.device import Device, Hooks
+from core.device import Device, Hooks, Options
+from core.errors import InputError
 from core.npu import bridge
+from core.npu.compiled import CheckCompiled
 from core.npu.session import session_config
 from core.settings.config import Config
 
@@ -19,9 +22,29 @@ class _LoadIterations(tf.train.SessionRunHook):
         self._load(session, self._steps)
 
 
-def _check(config: Config) -> None:
+# The values of options with which the adapter leaves the whole training to the CPU and says nothing.
+_LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
+
+
+def _check(config: Config, options: Options) -> None:
+    for key, value in _LEFT_TO_THE_CPU:
+        if options.get(key) == value:
+            raise InputError('--npu_option=%s=%s: the adapter would train on the CPU; leave the option out, or choose '
+                             'the CPU with --device=cpu' % (key, value))
     if config.ranks > 1:
         bridge.check_environment()
+    if config.npu_sat_mode is not None:
+        bridge.check_overflow_mode(config.npu_sat_mode)
+
+
+def _prepare(config: Config, options: Options) -> None:
+    del options
+    if config.npu_sat_mode is not None:
+        bridge.set_overflow_mode(config.npu_sat_mode)
+    if config.loss_scale is not False:
+        # The adapter turns the conditions around the weights into those of control flow version 2, which need less
+        # memory and allow dynamic shapes. Where it cannot, it warns and leaves them.
+        os.environ.setdefault('ENABLE_FORCE_V2_CONTROL', '1')
 
 
 def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
@@ -36,7 +59,10 @@ NPU = Device(
     session_config=lambda options, config: session_config(options),
     dropout=lambda config, global_step: lambda x, rate: bridge.dropout(x, 1 - rate),
     check=_check,
+    prepare=_prepare,
+    graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
     loop=_loop,
+    hooks=lambda run: [CheckCompiled()],
     has_hccl=True,
     is_exclusive=True)

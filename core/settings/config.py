@@ -63,13 +63,16 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
     if settled['case'] == 'full' and settled['data_path'] is None:
         raise InputError('--data_path: a full run needs the directory of the data set (or the word synthetic)')
     asked = settled.pop('rank_size')
-    placement = _placement(environ)
     if planning:
+        given_ranks = asked or (0 if settled['rank_table'] else None)
+        placement = dict(_placement(environ, given_ranks), rank=0)
         settled['rank_table'] = settled['rank_table'] or _exported_table(environ, placement['ranks'])
-        placement.update(rank=0, ranks=asked or (0 if settled['rank_table'] else placement['ranks']))
-    elif asked not in (None, placement['ranks']):
-        raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
-                         % (asked, placement['ranks']))
+        placement['ranks'] = asked or (0 if settled['rank_table'] else placement['ranks'])
+    else:
+        placement = _placement(environ, None)
+        if asked not in (None, placement['ranks']):
+            raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
+                             % (asked, placement['ranks']))
     return Config(**settled, **placement)
 
 
@@ -121,18 +124,26 @@ def _exported_table(environ: Mapping[str, str], ranks: int) -> Optional[str]:
         raise InputError('RANK_TABLE_FILE=%s (environment): %s' % (path, error))
 
 
-def _placement(environ) -> Dict[str, Any]:
-    devices = DEVICES_OF_A_SERVER if environ.get('RANK_SIZE', '1') == '1' else MOST_DEVICES
-    names = (('device_id', 'ASCEND_DEVICE_ID', '0', kinds.whole(0, devices - 1)),
-             ('ranks', 'RANK_SIZE', '1', kinds.whole(1)),
-             ('rank', 'RANK_ID', '0', kinds.whole(0)))
-    placement = {'addresses': tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(',')))}
-    for name, variable, default, kind in names:
-        text = environ.get(variable) or default
+def _placement(environ, ranks) -> Dict[str, Any]:
+    """The place of this process; `ranks` is how many a plan is for, None for the number in the environment."""
+    def read(variable, default, kind):
+        text = environ.get(variable) or str(default)
         try:
-            placement[name] = kind.parse(text)
+            return kind.parse(text)
         except ValueError as error:
             raise InputError('%s=%s (environment): %s' % (variable, text, error))
-    if placement['rank'] >= placement['ranks']:
-        raise InputError('RANK_ID=%(rank)d (environment): must be below RANK_SIZE=%(ranks)d' % placement)
-    return placement
+
+    workers = read('CM_WORKER_SIZE', 0, kinds.whole(0))  # the number of ranks in a start on NPUs without a rank table
+    size = read('RANK_SIZE', workers or 1, kinds.whole(1))
+    rank = read('RANK_ID', 0, kinds.whole(0))
+    if rank >= size:
+        raise InputError('RANK_ID=%d (environment): must be below RANK_SIZE=%d' % (rank, size))
+    if ranks is None and size > 1 and not (environ.get('RANK_SIZE') or environ.get('RANK_ID')):
+        raise InputError('RANK_ID (environment): not set; each of the %d ranks of CM_WORKER_SIZE needs its own' % size)
+    planned = size if ranks is None else ranks
+    if workers and planned and workers != planned:
+        raise InputError('CM_WORKER_SIZE=%d (environment): the run has %d ranks; unset it, or start as many ranks' % (
+            workers, planned))
+    devices = DEVICES_OF_A_SERVER if size == 1 else MOST_DEVICES
+    return dict(device_id=read('ASCEND_DEVICE_ID', 0, kinds.whole(0, devices - 1)), rank=rank, ranks=planned,
+                addresses=tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(','))))

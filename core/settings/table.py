@@ -132,6 +132,9 @@ SWITCHES = (
     # core/npu/switches.py makes NpuOptimizer options of these.
     Switch(NPU, 'loss_scale', kinds.loss_scale(), False, 'scale of the loss against float16 underflow',
            off_npu="TensorFlow's own loss scale"),
+    Switch(NPU, 'npu_sat_mode', kinds.whole(0, 1), None,
+           'on overflow the chip saturates (0) or computes INF and NaN (1); unset: as the chip does by itself',
+           off_npu=NPU_ONLY),
     Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES), None,
            'precision of the operators; unset: the adapter\'s default', npu_key='precision_mode', off_npu=NPU_ONLY),
     Switch(NPU, 'over_dump', kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump',

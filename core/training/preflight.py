@@ -19,9 +19,9 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
 
     device_ids: of all ranks of this server, whose last results the launcher moves away; (): the run's own alone.
     """
-    device.check(config)
     swa.check(config)
     options = switches.switch_options(config)
+    device.check(config, options)
     if config.train_steps:
         check_iterations(options, {'training steps': config.train_steps})
     if config.ranks > 1:

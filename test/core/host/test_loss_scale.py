@@ -54,6 +54,13 @@ def test_a_loss_scale_does_not_change_the_training(name, scale):
     np.testing.assert_allclose(scaled, plain, rtol=1e-6)
 
 
+@pytest.mark.parametrize('slope', [np.inf, np.nan])
+def test_a_static_scale_skips_a_step_whose_gradients_overflow(slope):
+    weights, variables = _train('momentum', 128., [0.5, slope, 0.5])
+    assert weights[1] == weights[0] and variables['applied'] == 2
+    assert weights[2] == _train('momentum', 128., [0.5, 0.5])[0][1]
+
+
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_a_step_with_an_infinite_gradient_is_skipped_and_halves_the_scale(name):
     weights, variables = _train(name, True, [0.5, np.inf, 0.5])

@@ -1,8 +1,10 @@
 """What the framework asks of npu_bridge, seen by the recording stand-in in test/fakes/."""
+import os
 import sys
 
 import pytest
 import tensorflow as tf
+import toy
 
 from core.errors import InputError
 from core.host.devices import CPU, detect
@@ -136,3 +138,53 @@ def test_dropout_on_an_npu_is_its_own(npu_calls):
 def test_gradients_are_split_by_percent_of_their_size(npu_calls):
     bridge.split_gradients([60, 19, 21])
     assert npu_calls == [('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group')]
+
+
+@pytest.mark.parametrize('option', ['use_off_line=False', 'job=ps', 'job=default'])
+def test_what_would_train_on_the_cpu_without_a_word_is_refused(npu, tmp_path, capfd, option):
+    assert toy.run('--output_path=%s' % tmp_path, '--npu_option=' + option) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith('--npu_option=%s: the adapter would train on the CPU' % option)
+    assert toy.run('--output_path=%s' % tmp_path, '--npu_option=' + option, '--device=cpu', '--train_steps=1') == 0
+
+
+def test_a_run_on_an_npu_that_compiles_nothing_says_so_after_its_first_step(npu, tmp_path, monkeypatch, capfd):
+    flags = '--train_steps=12', '--display_step=1'
+    assert toy.run('--output_path=%s' % (tmp_path / 'npu'), *flags) == 0
+    assert 'not compiled' not in capfd.readouterr().out
+    monkeypatch.setattr(npu, 'is_compiled', lambda optimizer: False)
+    assert toy.run('--output_path=%s' % (tmp_path / 'cpu'), *flags) == 0
+    log = capfd.readouterr().out
+    assert log.index('The first step was not compiled on the Ascend AI processor') < log.index('step 2 ')
+    assert log.count('not compiled') == 1
+
+
+def test_ranks_without_a_rank_table_exchange_gradients(npu, monkeypatch):
+    monkeypatch.delenv('RANK_SIZE')
+    monkeypatch.setenv('CM_WORKER_SIZE', '4')
+    monkeypatch.setenv('JOB_ID', '10087')
+    config = resolve(toy.RECIPE, {'case': 'performance'}, {'CM_WORKER_SIZE': '4', 'RANK_ID': '3'})
+    assert (config.ranks, config.rank) == (4, 3)
+    with tf.Graph().as_default(), NPU.graph(config, {}):
+        weight = tf.get_variable('weight', initializer=1.0)
+        bridge.distributed_optimizer(tf.train.GradientDescentOptimizer(0.1), False, 4).minimize(weight)
+    assert ('allreduce', 'sum') in npu.calls
+    assert os.environ['CM_WORKER_SIZE'] == '4' and 'RANK_SIZE' not in os.environ
+
+
+def test_both_variables_of_the_number_of_ranks_may_be_set_to_the_same(npu, eight_ranks, monkeypatch):
+    monkeypatch.setenv('CM_WORKER_SIZE', '8')
+    config = resolve(toy.RECIPE, {'case': 'performance'}, os.environ)
+    with tf.Graph().as_default(), NPU.graph(config, {}):
+        weight = tf.get_variable('weight', initializer=1.0)
+        bridge.distributed_optimizer(tf.train.GradientDescentOptimizer(0.1), False, 8).minimize(weight)
+    assert ('allreduce', 'sum') in npu.calls and os.environ['CM_WORKER_SIZE'] == os.environ['RANK_SIZE'] == '8'
+
+
+@pytest.mark.parametrize('environ, words', [
+    ({'CM_WORKER_SIZE': '4', 'RANK_SIZE': '8'}, 'CM_WORKER_SIZE=4 .environment.: the run has 8 ranks'),
+    ({'CM_WORKER_SIZE': '4'}, 'RANK_ID .environment.: not set; each of the 4 ranks'),
+    ({'CM_WORKER_SIZE': 'many'}, 'CM_WORKER_SIZE=many .environment.: must be')])
+def test_numbers_of_ranks_that_make_no_sense_are_refused(environ, words):
+    with pytest.raises(InputError, match=words):
+        resolve(toy.RECIPE, {'case': 'performance'}, environ)

@@ -8,7 +8,6 @@ calls = []                     # (name, argument, ...) of the calls of npu_bridg
 fetch_sets = []                # (feeds, fetches, targets), by name, of each graph that NPU sessions ran, once, in order
 inf_nan = False                # the overflow mode: INF and NaN as on A2 and A3, else saturation as on a 910
 
-_CPU_JOBS = (b'ps', b'default')   # the adapter leaves the graphs of these jobs to the CPU
 _run = session_lib.BaseSession._do_run
 
 
@@ -29,10 +28,15 @@ def _do_run(session, handle, target_list, fetch_list, feed_dict, *options):
     for optimizer in optimizers:
         if optimizer.name == 'NpuOptimizer' and graph not in fetch_sets:
             fetch_sets.append(graph)
-            if optimizer.parameter_map['use_off_line'].b and optimizer.parameter_map['job'].s not in _CPU_JOBS:
+            if is_compiled(optimizer):
                 os.write(2, b'The model has been compiled on the Ascend AI processor, current graph id is: %d\n'
                          % len(fetch_sets))
     return _run(session, handle, target_list, fetch_list, feed_dict, *options)
+
+
+def is_compiled(optimizer):
+    """Whether the adapter takes the graph from the CPU; these options keep it from doing so, without a word."""
+    return optimizer.parameter_map['use_off_line'].b and optimizer.parameter_map['job'].s not in (b'ps', b'default')
 
 
 def float_status(tensors):

@@ -1,4 +1,4 @@
-"""npu_bridge.estimator.npu.npu_optimizer: gradients reduced over the ranks, and a loss scale that looks at the status."""
+"""npu_bridge.estimator.npu.npu_optimizer: gradients reduced over the ranks, a loss scale that asks the status."""
 import tensorflow as tf
 from npu_bridge import machine
 from npu_bridge.estimator.npu import util

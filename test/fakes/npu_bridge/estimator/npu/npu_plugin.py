@@ -1,4 +1,4 @@
-"""npu_bridge.estimator.npu.npu_plugin: the overflow mode, and the end of the process. Adapters of 2021 lack the mode."""
+"""npu_bridge.estimator.npu.npu_plugin: the overflow mode, which adapters of 2021 lack, and the end of the process."""
 from npu_bridge import machine
 
 
