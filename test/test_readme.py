@@ -9,7 +9,7 @@ from launching import ROOT
 from core.settings.table import SWITCHES
 
 PAGES = ('README.md', 'README.zh.md')
-SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py') + tuple(           # the reader makes these
+SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py', 'test/output') + tuple(     # the reader makes these
     'launchers/networks/' + name for name in ('mynet.py', 'mynet.sh', 'fromnpz.py', 'warm.py'))
 
 
