@@ -15,6 +15,19 @@ class Outputs(NamedTuple):
     losses: tf.Tensor                  # [batch] float32: the loss of each example, without the regularization loss
     regularization_loss: tf.Tensor     # scalar float32
     metrics: Dict[str, tf.Tensor]      # name -> [batch] float32: metrics of each example; 'accuracy' is one of them
+    logits: tf.Tensor                  # [batch, classes] float32: their softmax is the probability of each class
+
+
+class Images(NamedTuple):
+    """How pictures reach a network that is trained: those of the test set and those of any file."""
+    # test_pixels(data set, config) -> data.pipeline.Input of test_input's images before normalize(), 0 to 255
+    test_pixels: Callable[[Any, Config], Any]
+    # read(path) -> [(name, image [height, width, 3], 0 to 255)]; raises InputError for a file without images
+    read: Callable[[str], List[Tuple[str, Any]]]
+    # normalize(images [batch, height, width, 3], constants) -> what the model takes, float32
+    normalize: Callable[[tf.Tensor, Dict[str, Any]], tf.Tensor]
+    # constants(data set) -> {name: array}: what the training data fixed for normalize(); checkpoints keep it
+    constants: Callable[[Any], Dict[str, Any]] = lambda data: {}
 
 
 def no_hooks(run: Any) -> List[tf.train.SessionRunHook]:
@@ -57,7 +70,21 @@ class Recipe(NamedTuple):
     hooks: Callable[[Any], List[tf.train.SessionRunHook]] = no_hooks
     # values of Config fields on built-in data, whatever the case, so that a rehearsal is short
     on_synthetic: Dict[str, Any] = {}
+    # class_names(data set) -> the names of its classes, in the order of their numbers
+    class_names: Callable[[Any], Tuple[str, ...]] = lambda data: data.class_names
+    # how pictures reach the network; None: its inputs are no pictures
+    images: Optional[Images] = None
+    # name of the input of an exported graph
+    input_name: str = 'input'
+    # values of Config fields in an exported graph, unless the user gives others
+    on_export: Dict[str, Any] = {}
     # percents of all gradient bytes in each fused all-reduce between NPUs, last layers first; (): the adapter's choice
     split_strategy: Sequence[int] = ()
     # evaluation_lines(metrics over the test set) -> the lines that launchers.evaluate prints
     evaluation_lines: Callable[[Dict[str, float]], List[str]] = top_1
+
+
+def load(recipe: Recipe, config: Config) -> Tuple[Any, Config]:
+    """(data set, Config with its class_names). Raises InputError for data that cannot be used."""
+    data = recipe.load(config)
+    return data, config._replace(class_names=tuple(recipe.class_names(data)))

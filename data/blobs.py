@@ -6,7 +6,7 @@ points; the test points here are fresh ones around the same centres.
 """
 import numpy as np
 
-from data.dataset import DataSet, Split
+from data.dataset import DataSet, Split, numbered
 
 
 def blobs(train=131072, test=16384, centres=3, deviation=2., seed=2):
@@ -14,7 +14,7 @@ def blobs(train=131072, test=16384, centres=3, deviation=2., seed=2):
     random = np.random.RandomState(seed)
     means = random.uniform(-10, 10, [centres, 2])
     splits = [_points(means, count, deviation, random) for count in (train, test)]
-    return DataSet(*splits, classes=centres)
+    return DataSet(*splits, numbered(centres))
 
 
 def _points(means, count, deviation, random):

@@ -50,7 +50,7 @@ def cats_dogs(path, seed):
         count = max(1, int(round(held_out * len(of_class))))
         test.append(list(itertools.chain(*shuffled[:count])))
         train.append(list(itertools.chain(*shuffled[count:])))
-    return DataSet(_split(train), _split(test), classes=len(CLASSES))
+    return DataSet(_split(train), _split(test), CLASSES)
 
 
 def _photos(path):
@@ -103,7 +103,7 @@ def load_training(name, y, seed):
     image = _decode(content, row, column, side)
     heads = tf.random.stateless_uniform([], flip_seed) < 0.5
     image = tf.cond(heads, lambda: image[:, ::-1], lambda: image)
-    return _centred(image + _colour_noise(colour_seed)), y
+    return centred(image + _colour_noise(colour_seed)), y
 
 
 def load_test(name, y, seed):
@@ -112,7 +112,14 @@ def load_test(name, y, seed):
     content = tf.read_file(name)
     size, side = _geometry(content)
     row, column = tf.unstack((size - side) // 2)
-    return _centred(_decode(content, row, column, side)), y
+    return centred(_decode(content, row, column, side)), y
+
+
+def central_crop(image):
+    """load_test()'s crop of a decoded image, uint8 [height, width, 3]: float32 [227, 227, 3] from 0 to 255."""
+    side = _window(tf.shape(image)[:2])
+    row, column = tf.unstack((tf.shape(image)[:2] - side) // 2)
+    return _scaled(image[row:row + side, column:column + side], CROP)
 
 
 def load_ten_crops(name, y, seed):
@@ -131,7 +138,7 @@ def load_ten_crops(name, y, seed):
     corners = [(0, 0), (0, free), (free, 0), (free, free), (free // 2, free // 2)]
     crops = tf.stack([tf.slice(square, [row, column, 0], [CROP, CROP, 3])
                       for row, column in corners])
-    return _centred(tf.concat([crops, crops[:, :, ::-1]], axis=0)), y
+    return centred(tf.concat([crops, crops[:, :, ::-1]], axis=0)), y
 
 
 def _geometry(content):
@@ -143,17 +150,24 @@ def _geometry(content):
     size = tf.cond(tf.equal(tf.strings.substr(content, -2, 2), END_OF_IMAGE),
                    lambda: tf.image.extract_jpeg_shape(content)[:2],
                    lambda: tf.shape(tf.image.decode_jpeg(content))[:2])
+    return size, _window(size)
+
+
+def _window(size):
+    """The side of the window of an image of `size` (height, width) that becomes the crop."""
     shortest = tf.cast(tf.reduce_min(size), tf.float64)
     window = tf.cast(tf.maximum(tf.round(shortest * CROP / SHORTEST), 1), tf.int32)
-    return size, tf.where(tf.reduce_all(tf.equal(size, CROP)), CROP, window)
+    return tf.where(tf.reduce_all(tf.equal(size, CROP)), CROP, window)
 
 
 def _decode(content, row, column, side, scaled=CROP):
     """The square window as float32 [scaled, scaled, 3]; as it is if `side` is `scaled`."""
     window = tf.image.decode_and_crop_jpeg(content, [row, column, side, side], channels=3)
-    resized = tf.compat.v1.image.resize_bilinear(window[None], [scaled, scaled],
-                                                 half_pixel_centers=True)
-    return resized[0]
+    return _scaled(window, scaled)
+
+
+def _scaled(window, side):
+    return tf.compat.v1.image.resize_bilinear(window[None], [side, side], half_pixel_centers=True)[0]
 
 
 def _colour_noise(seed):
@@ -162,5 +176,6 @@ def _colour_noise(seed):
     return 255 * tf.reduce_sum(multiples * COMPONENTS, axis=1)
 
 
-def _centred(image):
-    return image - tf.constant(MEAN)
+def centred(image):
+    """An image, or a batch of images, as float32 whose mean over many photographs is 0."""
+    return tf.cast(image, tf.float32) - tf.constant(MEAN)

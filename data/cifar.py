@@ -8,8 +8,9 @@ import numpy as np
 
 from core.errors import InputError
 from data import pickles
-from data.dataset import DataSet, Split, check_labels, find
+from data.dataset import DataSet, Split, check_labels, find, numbered
 
+NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')   # of CIFAR-10
 ROW = 3 * 32 * 32  # bytes of an image, channel by channel
 
 
@@ -21,7 +22,7 @@ def cifar10(path):
     names = ['data_batch_%d' % number for number in range(1, 6)] + ['test_batch']
     folder = find(path, 'cifar-10-batches-py', names)
     *train, test = [_split(os.path.join(folder, name), 'labels', 10) for name in names]
-    return DataSet(Split(*map(np.concatenate, zip(*train))), test, classes=10)
+    return DataSet(Split(*map(np.concatenate, zip(*train))), test, NAMES)
 
 
 def cifar100(path):
@@ -29,7 +30,22 @@ def cifar100(path):
     names = ['train', 'test']
     folder = find(path, 'cifar-100-python', names)
     train, test = [_split(os.path.join(folder, name), 'fine_labels', 100) for name in names]
-    return DataSet(train, test, classes=100)
+    return DataSet(train, test, _fine_names(os.path.join(folder, 'meta')))
+
+
+def images(path: str) -> np.ndarray:
+    """The images of one batch file, uint8 [count, 32, 32, 3]. Raises InputError naming the file."""
+    record = pickles.load(path)
+    if 'data' not in record:
+        raise InputError("%s: has no 'data'" % path)
+    return _images(path, record['data'])
+
+
+def _fine_names(path):
+    """The names of the hundred classes as the file `meta` beside the batches has them; numbers without it."""
+    names = pickles.load(path).get('fine_label_names', ()) if os.path.isfile(path) else ()
+    texts = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+    return texts if len(texts) == 100 else numbered(100)
 
 
 def _split(path, label_key, classes):

@@ -1,6 +1,6 @@
 """What a loader of this package returns, and the checks that loaders share."""
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 
@@ -17,7 +17,17 @@ class DataSet(NamedTuple):
     """A training part and the part held out for tests."""
     train: Split
     test: Split
-    classes: int
+    class_names: Tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """Their number."""
+        return len(self.class_names)
+
+
+def numbered(count: int) -> Tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(map(str, range(count)))
 
 
 def check_directory(path):

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from core.errors import InputError
-from data.dataset import DataSet, Split, check_labels, find
+from data.dataset import DataSet, Split, check_labels, find, numbered
 
 HEADER = 128  # bytes: a text, the version, and 'IM' or 'MI' for the byte order
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8',
@@ -27,7 +27,7 @@ def svhn(path):
     names = ['train_32x32.mat', 'test_32x32.mat']
     folder = find(path, 'SVHN', names)
     train, test = [_split(os.path.join(folder, name)) for name in names]
-    return DataSet(train, test, classes=10)
+    return DataSet(train, test, numbered(10))
 
 
 def _split(path):

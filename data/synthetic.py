@@ -10,7 +10,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from data.dataset import DataSet, Split
+from data.dataset import DataSet, Split, numbered
 
 TRAIN, TEST = 2048, 512  # images, unless asked otherwise
 FILES = 400  # of cats and dogs together, at least
@@ -43,8 +43,7 @@ def write_cats_dogs(directory, count=FILES, seed=0):
 def _images(classes, train, test, seed):
     random = np.random.RandomState(seed)
     patterns = np.stack([_pattern(random) for _ in range(classes)])
-    return DataSet(_split(patterns, train, random), _split(patterns, test, random),
-                   classes)
+    return DataSet(_split(patterns, train, random), _split(patterns, test, random), numbered(classes))
 
 
 def _pattern(random, size=32, frequencies=3):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 SCALE, IDENTITY = 55, 0.1
+FLAT = 1e-10                   # norm of an image below which it has one colour only
 BLOCK = 2000  # images worked on at a time: the float64 copies stay small
 
 
@@ -26,7 +27,7 @@ def normalize_contrast(images):
     flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    norm[norm < 1e-10] = 1
+    norm[norm < FLAT] = 1
     return (SCALE * flat / norm).reshape(images.shape)
 
 

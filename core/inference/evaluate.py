@@ -6,9 +6,9 @@ import tensorflow as tf
 from core.host.devices import detect
 from core.npu import switches
 from core.ranks.communicator import Communicator
-from core.recipe import Recipe
+from core.recipe import Recipe, load
 from core.settings.config import Config
-from core.training import checkpoints, evaluation, identity
+from core.training import checkpoints, evaluation, identity, weights
 
 
 def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
@@ -19,16 +19,15 @@ def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
     """
     device = detect(config.device)
     options = switches.switch_options(config)
-    path, reader = checkpoints.find(config.ckpt_path or config.ckpt_dir)
+    path, reader = weights.find(config.ckpt_path or config.ckpt_dir)
     config = config._replace(rank=0, ranks=1, seed=identity.fact(reader, 'seed', config.seed))
-    data = recipe.load(config)
+    data, config = load(recipe, config)
     device.prepare(config, options)
     with tf.Graph().as_default():
         with device.graph(config, options):
             test_graph = evaluation.build(recipe, config, recipe.test_input(data, config), Communicator())
         variables = tf.global_variables()
         checkpoints.check_fits(path, reader, variables, config.network)
-        saver = tf.train.Saver(variables)
         with tf.Session(config=device.session_config(options, config)) as session:
-            saver.restore(session, path)
+            weights.restore(session, reader, variables)
             return test_graph(session)

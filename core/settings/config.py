@@ -12,15 +12,21 @@ _RULES = {row.name: row.rules for row in SWITCHES}
 
 # Where this process stands among its peers: from the environment, and --rank_size for a run that is still planned.
 _PLACEMENT = ('device_id', 'rank', 'ranks', 'addresses')
+_OF_DATA = ('class_names',)         # what only the data set tells: core.recipe.load()
 
 
 class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if row.name != 'rank_size']
-                                    + list(_PLACEMENT))):
+                                    + list(_PLACEMENT + _OF_DATA))):
     """The settled values; hyper-parameters that the network does not have are None.
 
     ranks: how many ranks train together; 0 in a plan that leaves it to the rank table.
     """
     __slots__ = ()
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; 0 as long as the data is not loaded."""
+        return len(self.class_names)
 
     @property
     def run_dir(self) -> str:
@@ -73,7 +79,7 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
         if asked not in (None, placement['ranks']):
             raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
                              % (asked, placement['ranks']))
-    return Config(**settled, **placement)
+    return Config(class_names=(), **settled, **placement)
 
 
 def typed(name: str, value: Any) -> str:

@@ -64,8 +64,11 @@ SWITCHES = (
            'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',),
            agree=False, path=OUTPUT),
     Switch(RUN, 'ckpt_path', kinds.text(), None,
-           'checkpoint (a file, or the newest of a directory) whose weights are the starting point; '
+           'checkpoint (a file, or the newest of a directory) or .h5 file whose weights are the starting point; '
            'for launchers.evaluate the one to evaluate', agree=False),
+    Switch(RUN, 'finetune', kinds.boolean(), False,
+           'take from --ckpt_path what fits, and the last layer only if its classes are those of the data',
+           rules=(needs('ckpt_path'),)),
     Switch(RUN, 'resume', kinds.boolean(), False, 'continue the previous run from its newest whole checkpoint',
            agree=False),
     Switch(RUN, 'keep_history', _count, None,
@@ -79,7 +82,8 @@ SWITCHES = (
     Switch(DATA, 'data_path', kinds.text(), None,
            'directory of the data set, or the word synthetic; a performance run without it uses '
            'built-in synthetic data', ('data_dir', 'dataset'), agree=False, path=INPUT),
-    Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn'), RECIPE, 'the data set that data_path holds',
+    Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn', 'cats_dogs', 'folder'), RECIPE,
+           'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone',
            kept=True),
     Switch(DATA, 'labels', _positive, RECIPE, 'images that are used with their label, as many of each class'),
     Switch(DATA, 'unlabeled', kinds.choice('all', 'labeled'), RECIPE,
@@ -107,6 +111,8 @@ SWITCHES = (
            'part of the fully-connected units that dropout leaves in training'),
     Switch(HYPER_PARAMETERS, 'ten_crop', kinds.boolean(), RECIPE,
            'test on the mean over ten crops of an image, not on its centre alone'),
+    Switch(HYPER_PARAMETERS, 'test_copies', kinds.boolean(), RECIPE,
+           'test on the mean over shifted, noisy and mirrored copies of an image, not on the image alone'),
     Switch(HYPER_PARAMETERS, 'trunk', kinds.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
     Switch(HYPER_PARAMETERS, 'cutmix_alpha', kinds.number(least=0), RECIPE,
            'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),

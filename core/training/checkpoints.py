@@ -120,8 +120,10 @@ def check_fits(path, reader, variables, network):
     for variable in variables:
         name = variable.op.name
         if shapes.get(name) != variable.shape.as_list():
-            raise InputError('%s: not a checkpoint of this %s: %s is %s there, %s here; give the flags it was trained '
-                             'with' % (path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
+            raise InputError(
+                '%s: not a checkpoint of this %s: %s is %s there, %s here; give the flags it was trained with, or '
+                '--finetune for other classes' % (
+                    path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
 
 
 def nothing_left(config, step, steps):

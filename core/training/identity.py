@@ -13,14 +13,14 @@ from core.errors import InputError
 from core.settings.config import Config, typed
 from core.settings.table import MOST, SWITCHES
 
-_FACTS = 'run_facts/'
+FACTS = 'run_facts/'
 _KEPT = [row.name for row in SWITCHES if row.kept]
 _AGREED = [row.name for row in SWITCHES if row.agree]
 
 
 def checksums(config: Config) -> Dict[str, int]:
     """{switch: whole number} of the switches that must have the same values on all ranks."""
-    return {name: _checksum(getattr(config, name)) for name in _AGREED}
+    return {name: checksum(getattr(config, name)) for name in _AGREED}
 
 
 def check_flags(config: Config, own: Iterable[int], of_rank_0: Iterable[int]) -> None:
@@ -45,24 +45,24 @@ def check_facts(own: Dict[str, int], of_rank_0: Dict[str, int]) -> None:
 def facts_of(config: Config) -> Dict[str, int]:
     """Those of the facts that `config` alone tells; of words they are the checksums."""
     values = {name: getattr(config, name) for name in _KEPT}
-    facts = {name: value if isinstance(value, int) else _checksum(value) for name, value in values.items()}
+    facts = {name: value if isinstance(value, int) else checksum(value) for name, value in values.items()}
     return dict(facts, ranks=config.ranks)
 
 
 def add_facts(**facts: int) -> None:
     """Adds the facts to the graph, and so to every checkpoint."""
     for name, value in sorted(facts.items()):
-        tf.get_variable(_FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
+        tf.get_variable(FACTS + name, initializer=tf.constant(value, tf.int64), trainable=False)
 
 
 def facts() -> Dict[str, tf.Variable]:
     """{name: variable} of what add_facts() has added."""
-    return {variable.op.name[len(_FACTS):]: variable for variable in tf.global_variables(_FACTS)}
+    return {variable.op.name[len(FACTS):]: variable for variable in tf.global_variables(FACTS)}
 
 
 def fact(reader: Any, name: str, default: Any = None) -> Any:
     """A fact of the run that wrote the checkpoint behind tf.train.NewCheckpointReader `reader`."""
-    return int(reader.get_tensor(_FACTS + name)) if reader.has_tensor(_FACTS + name) else default
+    return int(reader.get_tensor(FACTS + name)) if reader.has_tensor(FACTS + name) else default
 
 
 def is_run_of(reader: Any, config: Config) -> bool:
@@ -76,9 +76,11 @@ def check_checkpoint(path: str, reader: Any, config: Config, own: Dict[str, int]
         there = fact(reader, name)
         if there != here:
             is_number = isinstance(getattr(config, name, here), int)
-            found = '%s=%s, this one %d' % (name, there, here) if is_number else 'another --%s' % name
+            word = 'another %s%s' % ('--' if name in _KEPT else '', name)
+            found = '%s=%s, this one %d' % (name, there, here) if is_number else word
             raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))
 
 
-def _checksum(value: Any) -> int:
+def checksum(value: Any) -> int:
+    """A whole number from 0 to MOST that tells values apart."""
     return zlib.crc32(repr(value).encode()) & MOST

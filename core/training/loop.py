@@ -12,12 +12,13 @@ from core.log import say
 from core.npu import switches
 from core.npu.options import check_iterations
 from core.ranks.communicator import Communicator, connect
-from core.recipe import Recipe
+from core.recipe import Recipe, load
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
-from core.training import checkpoints, evaluation, hooks, identity, preflight, statistics, step, swa
+from core.training import (checkpoints, evaluation, finetune, hooks, identity, preflight, statistics, step, swa,
+                           weights)
 from core.training.clock import Clock
 
 
@@ -32,6 +33,7 @@ class Run(NamedTuple):
     evaluate: Callable[[tf.Session], Dict[str, float]]
     listener: Listener             # prints the recipe's log lines
     communicator: Communicator
+    notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
 
 
 class _Start(tf.train.SessionRunHook):
@@ -39,10 +41,10 @@ class _Start(tf.train.SessionRunHook):
 
     def __init__(self, run, saved):
         self._config, self._saved, self._step, self._communicator = run.config, saved, run.step, run.communicator
+        self._notes = run.notes
         self._input, self._steps, self._steps_per_run = run.train_input, run.clock.steps, run.clock.steps_per_run
 
     def begin(self):
-        self._weights = tf.train.Saver(self._step.model_variables)
         steps = tf.get_variable('steps', initializer=tf.constant(self._steps, tf.int64), trainable=False,
                                 collections=[tf.GraphKeys.LOCAL_VARIABLES])
         flags = list(identity.checksums(self._config).values())
@@ -53,6 +55,7 @@ class _Start(tf.train.SessionRunHook):
 
     def after_create_session(self, session, coord):
         planned, flags = session.run(self._plan)
+        weights.load_notes(session, self._notes)
         if self._communicator.rank == 0:
             self._restore(session)
         session.run(self._as_rank_0)
@@ -69,9 +72,12 @@ class _Start(tf.train.SessionRunHook):
 
     def _restore(self, session):
         if not (self._config.resume and self._saved.resume(session, self._config)) and self._config.ckpt_path:
-            path, reader = checkpoints.find(self._config.ckpt_path)
+            path, reader = weights.find(self._config.ckpt_path)
+            if self._config.finetune:
+                finetune.start(session, path, reader, self._step, self._config)
+                return
             checkpoints.check_fits(path, reader, self._step.model_variables, self._config.network)
-            self._weights.restore(session, path)
+            weights.restore(session, reader, self._step.model_variables)
             say('weights from checkpoint: %s' % path)
 
 
@@ -94,7 +100,7 @@ def train(recipe: Recipe, config: Config) -> None:
     """
     device = detect(config.device)
     options = preflight.check(config, device)
-    data = recipe.load(config)
+    data, config = load(recipe, config)
     device.prepare(config, options)
     with tf.Graph().as_default():
         # Each rank draws noise of its own; the initial weights are those of rank 0 all the same.
@@ -104,7 +110,7 @@ def train(recipe: Recipe, config: Config) -> None:
         flags = identity.checksums(config).values()
         identity.check_flags(config, flags, communicator.rendezvous(flags))
         with device.graph(config, options):
-            run = _build(recipe, config, device, options, *inputs, communicator)
+            run = _build(recipe, config, device, options, data, *inputs, communicator)
         train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)
         session_config = device.session_config(options, config)
         communicator.configure(session_config)
@@ -113,7 +119,7 @@ def train(recipe: Recipe, config: Config) -> None:
             _loop(train_op, run, session_config, _hooks(recipe, run, loop_hooks + device.hooks(run)))
 
 
-def _build(recipe, config, device, options, train_input, test_input, communicator):
+def _build(recipe, config, device, options, data, train_input, test_input, communicator):
     """The Run with its training and its test graph."""
     steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
@@ -128,14 +134,16 @@ def _build(recipe, config, device, options, train_input, test_input, communicato
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch)
     evaluate_on_statistics = evaluation.build(recipe, config, test_input, communicator)
-    identity.add_facts(**identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch)
+    identity.add_facts(**identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch,
+                       class_names=identity.checksum(config.class_names))
+    notes = weights.add_notes(config.class_names, recipe.images.constants(data) if recipe.images else {})
     clock = Clock(training.global_step, steps, steps_per_epoch, device.steps_per_run(options))
 
     def evaluate(session):
         session.run(training.average_statistics)
         return evaluate_on_statistics(session)
     listener = (recipe.log or NeutralLog)()
-    return Run(config, options, clock, training, train_input, evaluate, listener, communicator)
+    return Run(config, options, clock, training, train_input, evaluate, listener, communicator, notes)
 
 
 def _claimed(config):

@@ -7,6 +7,7 @@ from core.device import Device
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
+from core.training import finetune
 
 
 class Step(NamedTuple):
@@ -19,6 +20,7 @@ class Step(NamedTuple):
     epoch_metrics: Dict[str, tf.Tensor]  # name -> scalar: the mean of the metric over the epoch so far
     learning_rate: tf.Tensor           # scalar
     model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
+    classifier: List[tf.Variable]      # those of the model_variables that belong to the layer of the logits
     average_statistics: tf.Operation   # replaces batch-norm statistics by their means over the ranks
     stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
     stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
@@ -53,7 +55,8 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     statistics = [v for v in model_variables
                   if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
-                model_variables, communicator.average(statistics), stop_request, stop_requests)
+                model_variables, finetune.classifier(outputs.logits, model_variables),
+                communicator.average(statistics), stop_request, stop_requests)
 
 
 def _means_over_epoch(metrics: Dict[str, Any], starts_epoch: tf.Tensor) -> Dict[str, tf.Tensor]:

@@ -21,7 +21,7 @@ from core.log import say
 from core.recipe import Recipe
 from core.reporting.report import Reporter
 from core.settings.config import Config
-from core.training import checkpoints, identity, statistics
+from core.training import checkpoints, identity, statistics, weights
 
 
 def check(config: Config) -> None:
@@ -110,7 +110,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._statistics, self._see_batch = statistics.cumulative_averages(self._batch)
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
                                               self._run.config.network, self._run.communicator,
-                                              variables + list(identity.facts().values()))
+                                              variables + list(identity.facts().values()) + weights.notes())
 
     def _take_op(self):
         """The op by which the weights enter the mean."""

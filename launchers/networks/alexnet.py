@@ -4,25 +4,28 @@ The vendor's `step:` is kept: it counts from 0 in every epoch. `progress` is the
 done, with a line at its end too; the loss there is the cross-entropy of one batch, as the vendor's.
 """
 import atexit
+import functools
 import os
 import shutil
 import tempfile
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 import tensorflow as tf
 
+from core.errors import InputError
 from core.log import say
-from core.recipe import Recipe
+from core.recipe import Images, Recipe
 from core.reporting.report import Listener
 from core.training import optimizers, schedules
-from data import cats_dogs, pipeline, synthetic
+from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import Split
 from data.loading import Skipped
 from launchers.networks import classification
 from nets.alexnet import alexnet, first_kernels
 
+CATS_DOGS, FOLDER = 'cats_dogs', 'folder'   # values of --task
 CROPS = 10                    # of an image with --ten_crop
 PROGRESS_STEPS = 20
 ROWS, COLUMNS, ENLARGED = 6, 16, 4   # of the picture of the kernels
@@ -33,23 +36,36 @@ class Files(NamedTuple):
     train: Split
     test: Split
     skipped: Skipped
+    class_names: Tuple[str, ...]
 
 
 def load(config):
-    """The Files of --data_path; synthetic ones are written to a directory that goes with the process."""
+    """The Files of --data_path; synthetic ones are written to a directory that goes with the process.
+
+    Raises InputError for a --task other than these two.
+    """
     path = config.data_path
+    if config.task == FOLDER:
+        if config.synthetic:
+            raise InputError('--task=%s: needs --data_path, a directory of class folders' % FOLDER)
+        return _files(folders.folders(path, config.seed, folders.JPEG))
+    if config.task != CATS_DOGS:
+        raise InputError('--task=%s: this network reads %s or %s' % (config.task, CATS_DOGS, FOLDER))
     if config.synthetic:
         path = tempfile.mkdtemp(prefix='cats_dogs-')
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         synthetic.write_cats_dogs(path, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
-    train, test, _ = cats_dogs.cats_dogs(path, config.seed)
-    return Files(train, test, Skipped(np.append(train.x, test.x)))
+    return _files(cats_dogs.cats_dogs(path, config.seed))
+
+
+def _files(data):
+    return Files(data.train, data.test, Skipped(np.append(data.train.x, data.test.x)), data.class_names)
 
 
 def train_input(files, config):
     """Random crops, mixed by --cutmix_alpha."""
     def mix(images, y, seed):
-        return cutmix(images, tf.one_hot(y, len(cats_dogs.CLASSES)), seed, config.cutmix_alpha)
+        return cutmix(images, tf.one_hot(y, len(files.class_names)), seed, config.cutmix_alpha)
     return pipeline.train_input(files.train, config.batch_size, config.seed, transform=mix,
                                 load_one=cats_dogs.load_training, skipped=files.skipped,
                                 rank=config.rank, ranks=config.ranks)
@@ -58,17 +74,39 @@ def train_input(files, config):
 def test_input(files, config):
     """The crop in the centre, or with --ten_crop all ten."""
     load_one, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
+    return _test_input(files, config, load_one, crops)
+
+
+def test_pixels(files, config):
+    """The crop in the centre, its values from 0 to 255."""
+    def load_one(name, y, seed):
+        image, y = cats_dogs.load_test(name, y, seed)
+        return image + cats_dogs.MEAN, y
+    return _test_input(files, config, load_one, 1)
+
+
+def _test_input(files, config, load_one, crops):
     batch_size = min(max(config.batch_size // crops, 1), len(files.test.y))
     return pipeline.test_input(files.test, batch_size, load_one=load_one, skipped=files.skipped,
                                rank=config.rank, ranks=config.ranks)
 
 
+def read(path):
+    """[(path, float32 [227, 227, 3])] of a picture: the crop in the centre, as in tests. Raises InputError."""
+    return [(path, _reader()(path))]
+
+
+@functools.lru_cache(maxsize=1)
+def _reader():
+    return images.Reader(cats_dogs.central_crop)
+
+
 def model(batch, is_training, config, dropout):
     """Recipe.model; images [n, 227, 227, 3], or [n, 10, 227, 227, 3] for the mean over ten crops."""
-    def net(images, is_training, dropout):
+    def net(images, is_training, dropout, classes=len(cats_dogs.CLASSES)):
         del is_training
         logits = alexnet(tf.reshape(images, [-1] + images.shape[-3:].as_list()),
-                         lambda x: dropout(x, 1 - config.keep_prob))
+                         lambda x: dropout(x, 1 - config.keep_prob), classes)
         return logits if images.shape.ndims == 4 else _mean_over_crops(logits)
     outputs = classification.classifier(net)(batch, is_training, config, dropout)
     return outputs._replace(metrics=dict(outputs.metrics, cross_entropy=outputs.losses))
@@ -162,13 +200,14 @@ def learning_rate(config, step, steps):
 
 
 RECIPE = Recipe(
-    defaults=dict(train_epochs=35, batch_size=100, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4,
+    defaults=dict(task=CATS_DOGS, train_epochs=35, batch_size=100, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4,
                   keep_prob=0.5, ten_crop=False, cutmix_alpha=0., display_step=1, val_epoch=1),
     cases=dict(full={}, performance=dict(train_epochs=10, save_interval=5)),
     load=load,
     train_input=train_input,
     test_input=test_input,
     model=model,
+    images=Images(test_pixels, read, lambda images, constants: cats_dogs.centred(images)),
     learning_rate=learning_rate,
     optimizer=optimizers.momentum,
     log=Log,

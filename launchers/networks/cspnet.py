@@ -37,4 +37,5 @@ RECIPE = cifar10.recipe(
     dict(train_epochs=50, batch_size=64, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4, display_step=1000,
          val_epoch=5),
     cases=dict(full={}, performance=dict(train_epochs=5)),
+    input_name='Placeholder',
     log=Log)

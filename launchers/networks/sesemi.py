@@ -10,20 +10,21 @@ the authors' two scripts. Differences from the vendor's:
 """
 import functools
 import os
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.log import say
-from core.recipe import Outputs, Recipe
+from core.recipe import Images, Outputs, Recipe
 from core.settings.config import Config
 from core.training import optimizers, schedules
-from data import cifar, pipeline, svhn, synthetic, whitening
+from data import cifar, pipeline, whitening
 from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
 from data.seeds import split_seed
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
+from launchers.networks import image_sets
 from launchers.networks.keras_log import KerasLog, progress
 from nets import layers
 from nets.convnet import convnet
@@ -41,16 +42,15 @@ SYNTHETIC_TEST = 128      # images; a test looks at each eight times
 
 class Task(NamedTuple):
     """A data set and how the vendor treats it."""
-    load: Callable        # of the user's files
-    synthesize: Callable  # their stand-in
-    classes: int
+    classes: int          # of a checkpoint that does not name them; 0: any number
     zca: bool             # images are whitened, not only contrast-normalised
     flips: bool           # a mirrored image is of the same class
 
 
-TASKS = {'cifar10': Task(cifar.cifar10, synthetic.cifar10, 10, zca=True, flips=True),
-         'cifar100': Task(cifar.cifar100, synthetic.cifar100, 100, zca=True, flips=True),
-         'svhn': Task(svhn.svhn, synthetic.cifar10, 10, zca=False, flips=False)}
+TASKS = {'cifar10': Task(10, zca=True, flips=True),
+         'cifar100': Task(100, zca=True, flips=True),
+         'svhn': Task(10, zca=False, flips=False),
+         image_sets.FOLDER: Task(0, zca=True, flips=True)}
 
 
 class Data(NamedTuple):
@@ -58,18 +58,17 @@ class Data(NamedTuple):
     train: Split
     test: Split
     normalize: Callable
+    class_names: Tuple[str, ...] = cifar.NAMES
+    fitted: Optional[whitening.Whitening] = None       # the whitening in normalize()
 
 
 def load(config: Config) -> Data:
     """The Data of --task. Raises InputError naming the file at fault."""
-    task = TASKS[config.task]
-    data = task.synthesize(test=SYNTHETIC_TEST) if config.synthetic else task.load(config.data_path)
-    normalize = whitening.normalize_contrast
-    if task.zca:
-        cache = os.path.join(config.output_path, 'cache')
-        normalize = functools.partial(
-            whitening.whiten, whitening=whitening.cached_whitening(data.train.x, cache))
-    return Data(data.train, data.test, normalize)
+    data = image_sets.load(config, test=SYNTHETIC_TEST)
+    if not TASKS[config.task].zca:
+        return Data(data.train, data.test, whitening.normalize_contrast, data.class_names)
+    fitted = whitening.cached_whitening(data.train.x, os.path.join(config.output_path, 'cache'))
+    return Data(data.train, data.test, functools.partial(whitening.whiten, whitening=fitted), data.class_names, fitted)
 
 
 def train_input(data: Data, config: Config) -> pipeline.Input:
@@ -79,7 +78,8 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
     are batch_size images in six poses each; an epoch is a pass over those, and at least one step.
     """
     task, place = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
-    labelled = labelled_subset(data.train, task.classes, config.labels, config.seed)
+    classes = len(data.class_names)
+    labelled = labelled_subset(data.train, classes, config.labels, config.seed)
     unlabelled = labelled if config.unlabeled == 'labeled' else data.train
     size = len(unlabelled.y)
     steps = max(pipeline.steps_per_epoch(size, config.batch_size) // config.ranks, 1)
@@ -88,7 +88,7 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
     def label(images, y, seed):
         augment_seed, cutmix_seed = split_seed(seed, 2)
         images = augment(images, augment_seed, task.flips)
-        return cutmix(images, tf.one_hot(y, task.classes), cutmix_seed, config.cutmix_alpha)
+        return cutmix(images, tf.one_hot(y, classes), cutmix_seed, config.cutmix_alpha)
 
     def pose(images, y, seed):
         del y
@@ -105,11 +105,37 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
 
 
 def test_input(data: Data, config: Config) -> pipeline.Input:
-    """Batches (copies [copies, batch, 32, 32, 3] of images, classes [batch], weights [batch])."""
+    """Batches (copies [batch, copies, 32, 32, 3] of images, classes [batch], weights [batch]).
+
+    Without --test_copies the images themselves, [batch, 32, 32, 3].
+    """
     def copy(images, y, seed):
-        return copies_for_test(images, seed, TASKS[config.task].flips), y
+        if not config.test_copies:
+            return images, y
+        return tf.transpose(copies_for_test(images, seed, TASKS[config.task].flips), [1, 0, 2, 3, 4]), y
     return pipeline.test_input(Split(data.normalize(data.test.x), data.test.y), config.batch_size, transform=copy,
                                rank=config.rank, ranks=config.ranks)
+
+
+def test_pixels(data: Data, config: Config) -> pipeline.Input:
+    """Batches (images uint8 [batch, 32, 32, 3], classes [batch], weights [batch])."""
+    return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
+
+
+def constants(data: Data) -> Dict[str, np.ndarray]:
+    """Recipe.images.constants: the whitening, if there is one."""
+    return dict(data.fitted._asdict()) if data.fitted else {}
+
+
+def normalize(images: tf.Tensor, constants: Dict[str, np.ndarray]) -> tf.Tensor:
+    """Data.normalize() in the graph, of images [batch, 32, 32, 3] from 0 to 255."""
+    flat = tf.reshape(tf.cast(images, tf.float32), [-1, images.shape[1:].num_elements()])
+    flat -= tf.reduce_mean(flat, 1, keepdims=True)
+    norm = tf.sqrt(tf.reduce_sum(tf.square(flat), 1, keepdims=True))
+    flat *= whitening.SCALE / tf.where(norm < whitening.FLAT, tf.ones_like(norm), norm)
+    if constants:
+        flat = tf.matmul(flat - constants['mean'], constants['matrix'])
+    return tf.reshape(flat, [-1] + images.shape[1:].as_list())
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, flips: bool) -> tf.Tensor:
@@ -128,10 +154,14 @@ def _at_least(count, split):
 
 
 def model(batch: Tuple, is_training: bool, config: Config, dropout: Callable) -> Outputs:
-    """Recipe.model: the losses of both heads in training; in tests those of the mean over the copies of an image."""
-    losses, metrics = _two_heads(*batch, config, dropout) if is_training else _mean_of_copies(*batch, config)
+    """Recipe.model: the losses of both heads in training; in tests of an image, or of the mean over its copies."""
+    losses, metrics, logits = _two_heads(*batch, config, dropout) if is_training else _test(*batch, config)
     regularization_loss = 2 * config.weight_decay * layers.l2_loss()  # Keras's l2 has no 1/2
-    return Outputs(losses, regularization_loss, metrics)
+    return Outputs(losses, regularization_loss, metrics, logits)
+
+
+def _classes(config):
+    return config.classes or TASKS[config.task].classes
 
 
 def _two_heads(labelled, unlabelled, config, dropout):
@@ -140,7 +170,7 @@ def _two_heads(labelled, unlabelled, config, dropout):
 
     def features(images):
         return _features(images, config, True, lambda x: dropout(x, trunk_rate) if trunk_rate else x)
-    logits = _head(dropout(features(images), head_rate), TASKS[config.task].classes, 'super_clf')
+    logits = _head(dropout(features(images), head_rate), _classes(config), 'super_clf')
     with layers.frozen_averages():
         of_posed = features(posed)
     super_clf_loss = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(labels), logits=logits)
@@ -149,18 +179,22 @@ def _two_heads(labelled, unlabelled, config, dropout):
     classes = tf.argmax(labels, 1, output_type=tf.int32)
     return self_clf_loss + super_clf_loss, dict(accuracy=_correct(logits, classes),
                                                 self_clf_loss=self_clf_loss,
-                                                super_clf_loss=super_clf_loss)
+                                                super_clf_loss=super_clf_loss), logits
 
 
-def _mean_of_copies(copies, classes, config):
-    count, batch_size, *image = copies.shape.as_list()
-    features = _features(tf.reshape(copies, [-1] + image), config, False, lambda x: x)
-    probabilities = tf.nn.softmax(_head(features, TASKS[config.task].classes, 'super_clf'))
-    probabilities = tf.reshape(probabilities, [count, batch_size, -1])
-    mean = tf.reduce_mean(probabilities, 0)
+def _test(images, classes, config):
+    """(losses, metrics, logits) of images [batch, 32, 32, 3], or of the mean over copies [batch, copies, 32, 32, 3]."""
+    features = _features(tf.reshape(images, [-1] + images.shape[-3:].as_list()), config, False, lambda x: x)
+    logits = _head(features, _classes(config), 'super_clf')
+    if images.shape.ndims == 4:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
+        accuracy = _correct(logits, classes)
+        return losses, dict(accuracy=accuracy, plain_accuracy=accuracy), logits
+    probabilities = tf.reshape(tf.nn.softmax(logits), [-1, images.shape[1].value, _classes(config)])
+    mean = tf.reduce_mean(probabilities, 1)
     losses = -tf.log(tf.batch_gather(mean, classes[:, None])[:, 0])
     return losses, dict(accuracy=_correct(mean, classes),
-                        plain_accuracy=_correct(probabilities[0], classes))
+                        plain_accuracy=_correct(probabilities[:, 0], classes)), tf.log(mean)
 
 
 def _features(images, config, is_training, dropout):
@@ -179,9 +213,14 @@ def _correct(scores, classes):
 
 
 def error_lines(means: Dict[str, float]) -> List[str]:
-    """The vendor's line, and the error of the images as they are, which the vendor's evaluator also knows."""
-    return ['classification error rate: %.4f' % (1 - means['accuracy']),
-            'plain error rate: %.4f, of one copy an image' % (1 - means['plain_accuracy'])]
+    """The vendor's line, and the error of the images as they are, which the vendor's evaluator also knows.
+
+    The outputs of an inference device may not tell the latter.
+    """
+    lines = ['classification error rate: %.4f' % (1 - means['accuracy'])]
+    if 'plain_accuracy' in means:
+        lines.append('plain error rate: %.4f, of one copy an image' % (1 - means['plain_accuracy']))
+    return lines
 
 
 class Log(KerasLog):
@@ -220,7 +259,7 @@ class Announce(tf.train.SessionRunHook):
 RECIPE = Recipe(
     defaults=dict(trunk='convnet', task='cifar10', labels=2000, unlabeled='labeled', train_epochs=300, batch_size=16,
                   learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
-                  display_step=50, val_epoch=300),
+                  test_copies=True, display_step=50, val_epoch=300),
     variants=(({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
               ({'unlabeled': 'all', 'task': 'svhn'}, dict(train_epochs=30))),
     cases=dict(full={}, performance=dict(train_epochs=3)),
@@ -229,6 +268,9 @@ RECIPE = Recipe(
     train_input=train_input,
     test_input=test_input,
     model=model,
+    images=Images(test_pixels, image_sets.read, normalize, constants),
+    input_name='super_data',
+    on_export=dict(test_copies=False),
     learning_rate=schedules.polynomial,
     optimizer=optimizers.nesterov,
     log=Log,

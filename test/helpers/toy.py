@@ -31,7 +31,7 @@ def load(config):
     random = np.random.RandomState(0)
     y = np.arange(TRAIN + TEST, dtype=np.int32) % 2
     x = (random.normal(size=[TRAIN + TEST, 32]) + y[:, None]).astype(np.float32)
-    return DataSet(Split(x[:TRAIN], y[:TRAIN]), Split(x[TRAIN:], y[TRAIN:]), 2)
+    return DataSet(Split(x[:TRAIN], y[:TRAIN]), Split(x[TRAIN:], y[TRAIN:]), ('zero', 'one'))
 
 
 def train_input(data, config):

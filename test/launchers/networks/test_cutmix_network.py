@@ -8,9 +8,10 @@ from log_reading import figures
 
 from core.reporting.report import Report
 from core.settings.config import resolve
-from data.dataset import DataSet, Split
+from data import synthetic
+from data.dataset import DataSet, Split, numbered
 from launchers import command, evaluate, train
-from launchers.networks import cifar10, cutmix
+from launchers.networks import cifar10, cutmix, image_sets
 from launchers.networks.registry import RECIPES
 from nets.resnet import resnet20
 
@@ -24,7 +25,7 @@ def small_data():
     """Nine training images and nine for tests."""
     random = np.random.RandomState(0)
     split = Split(random.randint(0, 256, [9, 32, 32, 3]).astype(np.uint8), np.arange(9, dtype=np.int32))
-    return DataSet(split, split, 10)
+    return DataSet(split, split, numbered(10))
 
 
 def batches_of(config):
@@ -112,7 +113,8 @@ def test_a_run_resumed_in_between_counts_its_windows_from_there(capfd):
 
 
 def test_a_run_learns_averages_its_weights_and_is_evaluated(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(cifar10.synthetic, 'cifar10', lambda real=cifar10.synthetic.cifar10: real(320, 64))
+    small = image_sets.TASKS['cifar10']._replace(synthesize=lambda: synthetic.cifar10(320, 64))
+    monkeypatch.setitem(image_sets.TASKS, 'cifar10', small)
     flags = ['--network=cutmix', '--output_path=%s' % tmp_path]
     assert command.run(train.act, flags + ['--case=dynamic_eval', '--swa_start_epoch=2'], {}) == 0
     log = capfd.readouterr().out

@@ -1,0 +1,149 @@
+"""Runs an exported model from its file alone, in this process or, to prove that the file suffices, in a fresh one.
+
+    python3 -m core.inference.runner FORMAT FILE [GRAPH]
+
+is that fresh process: it reads batches from standard input and writes their outputs to standard output, as raw bytes.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import InputError
+from core.settings.config import ROOT
+from core.training import h5
+
+PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'
+FORMATS = (PB, SAVED_MODEL, H5)
+SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+
+def cpu_session() -> tf.Session:
+    """A session on the CPU, where two processes compute the same bits."""
+    return tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))
+
+
+class Runner:
+    """An exported model, loaded. Called with a batch it returns the output, [batch, classes] float32.
+
+    graph: of the format h5, which holds weights alone: a MetaGraph file with the network's graph.
+    Raises InputError when the file cannot be loaded.
+    """
+
+    def __init__(self, form: str, path: str, graph: Optional[str] = None) -> None:
+        with tf.Graph().as_default():
+            self._session = cpu_session()
+            try:
+                self.input, self.output = _LOADERS[form](self._session, path, graph)
+            except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError('%s: cannot be loaded as %s: %s' % (path, form, str(error).splitlines()[0]))
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return self._session.run(self.output, {self.input: batch})
+
+    def __enter__(self) -> 'Runner':
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._session.close()
+
+
+def _load_pb(session, path, graph):
+    del session, graph
+    graph_def = tf.GraphDef()
+    try:
+        with open(path, 'rb') as file:
+            graph_def.ParseFromString(file.read())
+    except Exception as error:  # protobuf's DecodeError is no ValueError in all of its versions
+        raise ValueError(getattr(error, 'strerror', None) or 'no GraphDef: %s' % error)
+    used = {one.split(':')[0] for node in graph_def.node for one in node.input}
+    inputs = [node.name for node in graph_def.node if node.op == 'Placeholder']
+    outputs = [node.name for node in graph_def.node if node.name not in used]
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError('it has %d inputs and %d outputs; one of each is needed' % (len(inputs), len(outputs)))
+    return tf.import_graph_def(graph_def, return_elements=[inputs[0] + ':0', outputs[0] + ':0'], name='')
+
+
+def _load_saved_model(session, path, graph):
+    del graph
+    signature = tf.saved_model.load(session, [tf.saved_model.tag_constants.SERVING], path).signature_def[SIGNATURE]
+    (model_input,), (output,) = signature.inputs.values(), signature.outputs.values()
+    return [session.graph.get_tensor_by_name(info.name) for info in (model_input, output)]
+
+
+def _load_h5(session, path, graph):
+    tf.train.import_meta_graph(graph)
+    reader = h5.H5Reader(path)
+    variables = tf.global_variables()
+    session.run([v.initializer for v in variables],
+                {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
+    return [tf.get_collection(name)[0] for name in ('input', 'output')]
+
+
+_LOADERS = {PB: _load_pb, SAVED_MODEL: _load_saved_model, H5: _load_h5}
+
+
+class FreshRunner:
+    """A Runner in a process of its own, as a context; `shape` is that of its output.
+
+    Raises InputError when that process fails, with the last line that it wrote.
+    """
+
+    def __init__(self, form: str, path: str, graph: Optional[str], shape: Any) -> None:
+        self._form, self._path, self._graph, self._shape = form, path, graph, shape
+
+    def __enter__(self) -> 'FreshRunner':
+        self._errors = tempfile.TemporaryFile()
+        command = [sys.executable, '-m', 'core.inference.runner', self._form, os.path.abspath(self._path)]
+        self._process = subprocess.Popen(command + ([os.path.abspath(self._graph)] if self._graph else []), cwd=ROOT,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+        return self
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        size = int(np.prod(self._shape)) * np.dtype(np.float32).itemsize
+        try:
+            self._process.stdin.write(np.ascontiguousarray(batch).tobytes())
+            self._process.stdin.flush()
+            content = self._process.stdout.read(size)
+        except BrokenPipeError:
+            content = b''
+        if len(content) != size:
+            self._process.wait()
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors='replace').split('\n')
+            raise InputError('%s: a fresh process cannot run it: %s' % (
+                self._path, next((line for line in reversed(lines) if line), 'no message')))
+        return np.frombuffer(content, np.float32).reshape(self._shape)
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+        self._errors.close()
+
+
+def _serve(form: str, path: str, graph: Optional[str] = None) -> None:
+    """Answers batches until standard input ends; what TensorFlow prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), 'wb')
+    os.dup2(2, 1)
+    with Runner(form, path, graph) as model:
+        shape, dtype = model.input.shape.as_list(), np.dtype(model.input.dtype.as_numpy_dtype)
+        while True:
+            content = sys.stdin.buffer.read(int(np.prod(shape)) * dtype.itemsize)
+            if not content:
+                break
+            answers.write(model(np.frombuffer(content, dtype).reshape(shape)).tobytes())
+            answers.flush()
+
+
+if __name__ == '__main__':
+    try:
+        _serve(*sys.argv[1:])
+    except InputError as refusal:
+        sys.exit(str(refusal))

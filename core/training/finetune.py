@@ -1,0 +1,62 @@
+"""Fine-tuning: a network's backbone from a checkpoint, its classifier from there only for the very same classes."""
+from typing import Any, Dict, List, Sequence
+
+import tensorflow as tf
+
+from core.errors import InputError
+from core.log import say
+from core.settings.config import Config
+from core.training import weights
+
+_LAYERS = ('MatMul', 'Conv2D')
+_NAMED = 8                     # a line names at most so many variables
+
+
+def classifier(logits: tf.Tensor, variables: Sequence[tf.Variable]) -> List[tf.Variable]:
+    """Those of `variables` that belong to the layer of `logits`: its weights and what is added to their product."""
+    names, waiting, seen = [], [logits.op], set()
+    while waiting:
+        op = waiting.pop()
+        if op not in seen:
+            seen.add(op)
+            if 'Variable' in op.type:
+                names.append(op.name)
+            inputs = op.inputs[1:] if op.type in _LAYERS else op.inputs
+            waiting.extend(tensor.op for tensor in inputs)
+    return [v for v in variables if v.op.name in names]
+
+
+def start(session: tf.Session, path: str, reader: Any, step: Any, config: Config) -> None:
+    """Gives the model_variables of a Step their values in the checkpoint, the classifier's only for the same classes.
+
+    Says in one line each what starts fresh, what the checkpoint lacks, and what of it is not used.
+    Raises InputError when not one variable of the backbone is in the checkpoint.
+    """
+    variables, of_classifier = step.model_variables, [v.op.name for v in step.classifier]
+    same_classes = weights.class_names(reader) == config.class_names
+    shapes = reader.get_variable_to_shape_map()
+    fits = {v.op.name: shapes.get(v.op.name) == v.shape.as_list() for v in variables}
+    fresh = [] if same_classes else of_classifier
+    taken = [v for v in variables if fits[v.op.name] and v.op.name not in fresh]
+    if not {v.op.name for v in taken} - set(of_classifier):
+        raise InputError('--ckpt_path=%s: holds no variable of this network (%s, ...); give a checkpoint of the same '
+                         'network' % (path, variables[0].op.name))
+    weights.restore(session, reader, taken)
+    say('%d variables from checkpoint: %s' % (len(taken), path))
+    rest = [v.op.name for v in variables if v.op.name not in fresh]
+    _tell('the classifier starts fresh, for the checkpoint has other classes', fresh)
+    _tell('not in the checkpoint, start fresh', [name for name in rest if name not in shapes])
+    _tell('of another shape in the checkpoint, start fresh', [n for n in rest if n in shapes and not fits[n]])
+    used = {v.op.name for v in taken}
+    _tell('in the checkpoint and not used', [name for name in _of_networks(shapes) if name not in used])
+
+
+def _tell(what: str, names: Sequence[str]) -> None:
+    if names:
+        say('%s: %s%s' % (what, ', '.join(names[:_NAMED]), ', ... (%d)' % len(names) if len(names) > _NAMED else ''))
+
+
+def _of_networks(shapes: Dict[str, List[int]]) -> List[str]:
+    """The names without those of training: an optimizer's slots, which lie under their variable, counters, facts."""
+    slots = {name for name in shapes if name.rpartition('/')[0] in shapes}
+    return sorted(name for name in shapes if shapes[name] and name not in slots and not weights.is_note(name))

@@ -1,0 +1,68 @@
+"""HDF5 files of weights: a data set for each variable, by its path, and what is known of the run as attributes."""
+from typing import Any, Dict, List, Mapping
+
+import numpy as np
+
+from core.errors import InputError
+
+SUFFIX = '.h5'
+_NUMBERS = 'biuf'              # kinds of NumPy types that a weight may have
+
+
+class H5Reader:
+    """What a file holds, through the functions of TensorFlow's checkpoint reader. All of it is read at once.
+
+    Raises InputError when the file is not there, damaged, or holds something else than arrays of numbers.
+    """
+
+    def __init__(self, path: str) -> None:
+        h5py = _h5py(path)
+        self._tensors, self.attributes = {}, {}
+
+        def read(name, item):
+            if isinstance(item, h5py.Dataset):
+                if item.dtype.kind not in _NUMBERS:
+                    raise InputError('--ckpt_path=%s: %s holds no numbers' % (path, name))
+                self._tensors[name] = item[()]
+        try:
+            with h5py.File(path, 'r') as file:
+                file.visititems(read)
+                self.attributes.update(file.attrs)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError('--ckpt_path=%s: cannot be read as HDF5: %s' % (path, str(error).splitlines()[0]))
+
+    def get_variable_to_shape_map(self) -> Dict[str, List[int]]:
+        """{path of a variable: its shape}."""
+        return {name: list(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def has_tensor(self, name: str) -> bool:
+        """Whether there is a variable of that path."""
+        return name in self._tensors
+
+    def get_tensor(self, name: str) -> np.ndarray:
+        """The value of a variable."""
+        return self._tensors[name]
+
+
+def write(path: str, tensors: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
+    """Writes a file of `tensors` by path; attributes are texts, numbers, booleans or lists; None is left out."""
+    h5py = _h5py(path)
+    with h5py.File(path, 'w') as file:
+        for name, tensor in tensors.items():
+            file.create_dataset(name, data=tensor)
+        for name, value in attributes.items():
+            if isinstance(value, (tuple, list)):
+                file.attrs.create(name, list(map(str, value)), dtype=h5py.special_dtype(vlen=str))
+            elif value is not None:
+                file.attrs[name] = value
+
+
+def _h5py(path: str) -> Any:
+    """The package, which only these files need."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise InputError('%s: needs the Python package h5py, which cannot be imported: %s' % (path, error))
+    return h5py

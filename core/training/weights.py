@@ -1,0 +1,70 @@
+"""Weights from a checkpoint or an HDF5 file, and the notes on what inference needs beside them.
+
+Notes are variables too, so that they are saved, resumed and sent to other ranks with the rest:
+    notes/class_names       int32: the characters of a JSON list of texts
+    notes/constants/NAME    float32: a constant of the preprocessing that the training data fixed
+"""
+import json
+import re
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from core.training import checkpoints, h5, identity
+
+_NOTES = 'notes/'
+_CLASS_NAMES = _NOTES + 'class_names'
+_CONSTANTS = _NOTES + 'constants/'
+
+
+def find(path: str) -> Tuple[str, Any]:
+    """(path, reader) of what --ckpt_path names: an HDF5 file, or what checkpoints.find() takes.
+
+    Raises InputError when there is none, or it is damaged.
+    """
+    if path.endswith(h5.SUFFIX):
+        return path, h5.H5Reader(path)
+    return checkpoints.find(path)
+
+
+def restore(session: tf.Session, reader: Any, variables: Sequence[tf.Variable]) -> None:
+    """Gives the variables their values in a checkpoint or HDF5 file; adds nothing to the graph."""
+    session.run([v.initializer for v in variables],
+                {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
+
+
+def add_notes(class_names: Sequence[str], constants: Mapping[str, np.ndarray]) -> Dict[tf.Variable, np.ndarray]:
+    """Adds the variables of the notes to the graph; returns their values, which load_notes() puts in."""
+    text = np.array([ord(letter) for letter in json.dumps(list(class_names))], np.int32)
+    notes = dict({_CLASS_NAMES: text}, **{_CONSTANTS + name: value for name, value in constants.items()})
+    return {tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer(), trainable=False): value
+            for name, value in notes.items()}
+
+
+def load_notes(session: tf.Session, notes: Mapping[tf.Variable, np.ndarray]) -> None:
+    """Gives the variables of add_notes() their values, which no GraphDef holds."""
+    session.run([v.initializer for v in notes], {v.initializer.inputs[1]: value for v, value in notes.items()})
+
+
+def notes() -> List[tf.Variable]:
+    """The variables that add_notes() has added to the graph."""
+    return tf.global_variables(re.escape(_NOTES))
+
+
+def is_note(name: str) -> bool:
+    """Whether a variable's path is that of a note or of a fact of the run."""
+    return name.startswith((_NOTES, identity.FACTS))
+
+
+def class_names(reader: Any) -> Tuple[str, ...]:
+    """The names of a checkpoint's classes; () for one that does not tell."""
+    if not reader.has_tensor(_CLASS_NAMES):
+        return ()
+    return tuple(json.loads(''.join(map(chr, reader.get_tensor(_CLASS_NAMES)))))
+
+
+def constants(reader: Any) -> Dict[str, np.ndarray]:
+    """{name: constant} of a checkpoint's preprocessing."""
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith(_CONSTANTS)]
+    return {name[len(_CONSTANTS):]: reader.get_tensor(name) for name in names}

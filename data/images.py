@@ -1,0 +1,57 @@
+"""Pictures in files of any size: PNG, JPEG, BMP and GIF, of which an animated one shows its first image."""
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import InputError
+
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
+
+
+def decode(content: tf.Tensor) -> tf.Tensor:
+    """The image in a file's bytes (a scalar string) as uint8 [height, width, 3]; transparency is left out."""
+    def bmp():
+        image = tf.image.decode_bmp(content)
+        return tf.cond(tf.equal(tf.shape(image)[2], 1), lambda: tf.tile(image, [1, 1, 3]), lambda: image[..., :3])
+
+    def gif():
+        return tf.image.decode_gif(content)[0]
+
+    def starts(signature):
+        return tf.equal(tf.strings.substr(content, 0, len(signature)), signature)
+    # TensorFlow's decoder of JPEG tells PNG by itself; of its other decoders none takes all formats with 3 channels.
+    image = tf.cond(starts(b'BM'), bmp, lambda: tf.cond(
+        starts(b'GIF'), gif, lambda: tf.image.decode_jpeg(content, channels=3)))
+    image.set_shape([None, None, 3])
+    return image
+
+
+def square(image: tf.Tensor, size: int) -> tf.Tensor:
+    """The largest square in the centre of uint8 [height, width, 3], scaled to uint8 [size, size, 3]."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    side = tf.minimum(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = image[top:top + side, left:left + side]
+    scaled = tf.compat.v2.image.resize(cut, [size, size], antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
+
+
+class Reader:
+    """Reads files through fit(uint8 [height, width, 3]) -> the image that is wanted; threads may share one."""
+
+    def __init__(self, fit: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        with tf.Graph().as_default():
+            self._content = tf.placeholder(tf.string, [])
+            self._image = fit(decode(self._content))
+            self._session = tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))
+
+    def __call__(self, path: str) -> np.ndarray:
+        """The image in a file. Raises InputError naming the file when it cannot be read or decoded."""
+        try:
+            with open(path, 'rb') as file:
+                return self._session.run(self._image, {self._content: file.read()})
+        except OSError as error:
+            raise InputError('%s: %s' % (path, error.strerror))
+        except tf.errors.OpError:
+            raise InputError('%s: cannot be decoded as a PNG, JPEG, BMP or GIF image' % path)
