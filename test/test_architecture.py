@@ -166,3 +166,30 @@ def test_what_lies_under_all_rooms_imports_no_tensorflow():
     heavy = [path for path in FILES if room_of(path) in WITHOUT_TENSORFLOW
              and any(name.split('.')[0] == 'tensorflow' for name in imported_names(TREES[path]))]
     assert heavy == []
+
+
+def walks():
+    """-> {heading: [(file, the words in backticks after it)]} of the walks in docs/architecture.md."""
+    section = read('docs/architecture.md').split('\n## Five walks')[1].split('\n## ')[0]
+    found = {}
+    for walk in section.split('\n### ')[1:]:
+        stations = re.findall(r'^\d+\. (.*(?:\n   .*)*)', walk, re.MULTILINE)
+        words = [re.findall('`([^`]*)`', station) for station in stations]
+        found[walk.splitlines()[0]] = [(file, names) for file, *names in words]
+    return found
+
+
+def test_each_of_the_five_walks_has_at_most_nine_files():
+    assert len(walks()) == 5
+    assert all(len({file for file, _ in stations}) == len(stations) <= 9 for stations in walks().values())
+
+
+@pytest.mark.parametrize('heading', walks())
+def test_what_a_walk_names_is_there(heading):
+    missing = []
+    for file, names in walks()[heading]:
+        others = [name for name in names if '/' in name]
+        missing += [name for name in [file] + others if not os.path.exists(os.path.join(ROOT, name))]
+        missing += ['%s in %s' % (name, file) for name in names if re.fullmatch(r'\w+', name)
+                    and not re.search(r'\b%s\b' % name, read(file))]
+    assert missing == []
