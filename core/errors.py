@@ -27,7 +27,11 @@ class OrderlyEnd(RunEnd):
 
 
 class LossIsNotFinite(OrderlyEnd):
-    """The loss of a step is NaN or infinite."""
+    """The loss of a step is NaN or infinite.
+
+    The status tells launchers/shell/ranks.sh, whose own status is then 1, that a restart would not help.
+    """
+    status = 4
 
 
 class NothingLeft(OrderlyEnd):

@@ -10,11 +10,15 @@ if __name__ == '__main__':
 
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
+from core.errors import InputError  # noqa: E402
 from core.training import loop, preflight  # noqa: E402
 
 
 def act(recipe, config):
     """Trains, or answers --print_config."""
+    if config.max_restarts and 'LAUNCHER_PID' not in os.environ:
+        raise InputError('--max_restarts=%d: only the launchers, test/train_*.sh, start ranks again' %
+                         config.max_restarts)
     if config.print_config:
         print(preflight.describe_session(config))
     else:

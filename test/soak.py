@@ -1,10 +1,14 @@
 """Repeats train, SIGKILL at random moments, resume on 1 and 2 ranks.
 
     bash test/soak.sh MINUTES [--kill_seed=N] [trainer flag...]
+    bash test/soak.sh --restarts=KILLS [--kill_seed=N] [trainer flag...]
 
 After every kill each checkpoint that the state file names must load; at the end of every round the last
 loss and every variable must be those of a run that nothing happened to. Half of the kills take all
 processes, half one rank. Prints a line a round; the status is 0 if all was well.
+
+With --restarts the launcher itself starts the ranks again (--max_restarts) until so many ranks were killed; the losses
+of the case, all of them, must then be those of the undisturbed run, too.
 """
 import argparse
 import glob
@@ -163,9 +167,63 @@ def soak_round(ranks, output, flags, last, seconds, draw):
         resume = ['--resume=True']
 
 
+def restarted_round(output, flags, most, seconds, draw):
+    """Trains on 2 ranks that the launcher starts again after each of at most `most` kills; returns their number."""
+    launcher, kills = start(2, output, *flags, '--max_restarts=%d' % most), 0
+    while launcher.poll() is None:
+        try:
+            launcher.wait(draw.uniform(0, seconds) if kills < most else PATIENCE)
+        except subprocess.TimeoutExpired:
+            ranks = [pid for pid, command in processes(launcher).items() if 'launchers/train.py' in command]
+            if kills == most or not ranks:
+                continue
+            kill([draw.choice(ranks)])
+            kills += 1
+            await_restart(launcher, output, kills)
+    if launcher.returncode:
+        raise Fault('the launcher ended with status %d after %d kills' % (launcher.returncode, kills))
+    return kills
+
+
+def await_restart(launcher, output, number):
+    """Returns when the launcher has started the ranks so many times again, or has ended."""
+    deadline = time.time() + PATIENCE
+    while launcher.poll() is None:
+        with open(output + '.log') as log:
+            if '\nrestart %d of ' % number in log.read():
+                return
+        if time.time() > deadline:
+            raise Fault('no restart for %d seconds after a kill' % PATIENCE)
+        time.sleep(.05)
+
+
+def all_losses(output):
+    """The launcher's file of losses, None if there is none."""
+    for losses in glob.glob(os.path.join(glob.escape(output), '0', '*_loss.txt')):
+        with open(losses) as lines:
+            return lines.read()
+
+
+def soak_restarts(place, flags, kills, draw):
+    """Rounds with restarts until so many ranks were killed; returns the number of rounds."""
+    expected, rounds, killed = os.path.join(place, 'undisturbed'), 0, 0
+    _, seconds = undisturbed(2, expected, flags)
+    while killed < kills:
+        output = os.path.join(place, 'restarted-%d' % rounds)
+        more = restarted_round(output, flags, min(kills - killed, 10), seconds, draw)
+        compare(output, expected)
+        if all_losses(output) not in (None, all_losses(expected)):
+            raise Fault('the losses of the case differ from the undisturbed run\'s')
+        rounds, killed = rounds + 1, killed + more
+        print('round %d: %d ranks killed, %d in all; losses and variables as if undisturbed' % (rounds, more, killed),
+              flush=True)
+    return rounds
+
+
 def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument('minutes', type=float)
+    parser.add_argument('minutes', type=float, nargs='?', default=10.)
+    parser.add_argument('--restarts', type=int, help='kill so many ranks, which the launcher starts again')
     parser.add_argument('--kill_seed', type=int, help='of the moments and kinds of the kills')
     arguments, given = parser.parse_known_args()
     seed = arguments.kill_seed
@@ -175,6 +233,10 @@ def main():
     print('--kill_seed=%d, %s, in %s' % (seed, ' '.join(flags), place), flush=True)
     rounds = kills = 0
     try:
+        if arguments.restarts:
+            os.environ['RESTART_SECONDS'] = '0'
+            rounds, kills = soak_restarts(place, flags, arguments.restarts, draw), arguments.restarts
+            arguments.minutes = 0
         expected = {ranks: os.path.join(place, 'undisturbed-%d' % ranks) for ranks in (1, 2)}
         facts = {ranks: undisturbed(ranks, expected[ranks], flags) for ranks in (1, 2)}
         end_time = time.time() + 60 * arguments.minutes

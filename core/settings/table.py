@@ -71,6 +71,9 @@ SWITCHES = (
            rules=(needs('ckpt_path'),)),
     Switch(RUN, 'resume', kinds.boolean(), False, 'continue the previous run from its newest whole checkpoint',
            agree=False),
+    Switch(RUN, 'max_restarts', _count, 0,
+           'how often the launcher starts all ranks again, from the newest whole checkpoint, after a rank died or a '
+           'device failed', agree=False),
     Switch(RUN, 'keep_history', _count, None,
            'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all', agree=False),
     Switch(RUN, 'seed', kinds.whole(0, MOST), 1, 'fixes initial weights, shuffling and every other random draw',
@@ -168,7 +171,8 @@ SWITCHES = (
     Switch(RANKS, 'rank_size', kinds.whole(least=1), None,
            'number of ranks; unset: as many as --rank_table has, else what the launcher is named after', agree=False),
     Switch(RANKS, 'rank_table', kinds.file_path(), None,
-           'JSON file of the servers, devices and ranks; unset: the first devices of this server', agree=False,
+           'JSON file of the servers, devices and ranks; unset: RANK_TABLE_FILE of the environment, else the first '
+           'devices of this server', agree=False,
            path=INPUT),
     Switch(RANKS, 'server_id', kinds.text(), None,
            'which server of --rank_table this is; unset: the one with an address of this machine', agree=False),

@@ -90,7 +90,8 @@ def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str
     check(config, device, device_ids)
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
                 batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
-                keep_history='' if config.keep_history is None else config.keep_history)
+                keep_history='' if config.keep_history is None else config.keep_history,
+                max_restarts=config.max_restarts)
 
 
 def describe_session(config: Config) -> str:

@@ -13,8 +13,23 @@ awk() {  # reads a decimal point and any byte, whatever the locale of the user
     LC_ALL=C command awk "$@"
 }
 
-last_states() {  # LOG: its lines as a terminal shows them after progress bars were redrawn
-    awk '{ sub(/[\r\010]+$/, ""); sub(/^.*[\r\010]/, ""); print }' "$1"
+# The lines of a log as a terminal shows them after progress bars were redrawn. A restarted run went on from a
+# checkpoint, so what the log says of later steps before the restart is left out: those steps were made again.
+last_states() {  # LOG
+    awk '{
+        sub(/[\r\010]+$/, "")
+        sub(/^.*[\r\010]/, "")
+        if (/^restart [0-9]+ of [0-9]+: /) restarted = 1
+        if (restarted && /^resumed from checkpoint: /) {
+            path = substr($0, length("resumed from checkpoint: ") + 1)
+            if (path in saved) n = saved[path]
+            restarted = 0
+        }
+        if (restarted && /^--resume: no checkpoint in /) n = restarted = 0
+        lines[++n] = $0
+        if (/^checkpoint saved in file: /) saved[substr($0, length("checkpoint saved in file: ") + 1)] = n
+    }
+    END { for (i = 1; i <= n; i++) print lines[i] }' "$1"
 }
 
 fields() {  # LOG REGEX N: field N of every line that matches
@@ -58,10 +73,15 @@ source_log_reader() {  # NETWORK: defines vendor_name, read_fps, read_step_time,
     source "$reader"
 }
 
+case_name() {  # the vendors' CaseName
+    source_log_reader "${PLAN[network]}"
+    printf '%s\n' "$(vendor_name)_bs${PLAN[batch_size]}_${RANK_SIZE}p_${PLAN[case_name]}"
+}
+
 report_figures() {  # SECONDS, of the whole training
     local case_name
     source_log_reader "${PLAN[network]}"
-    case_name=$(vendor_name)_bs${PLAN[batch_size]}_${RANK_SIZE}p_${PLAN[case_name]}
+    case_name=$(case_name)
     read_figures
     printf '%s\n' "${FIGURES[losses]}" >"${PLAN[run_dir]}/${case_name}_loss.txt"
     print_case_log "$case_name" "$1" >"${PLAN[run_dir]}/$case_name.log"

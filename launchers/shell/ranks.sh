@@ -5,32 +5,89 @@
 #   SIGNAL         the signal that the launcher received and passed on; empty before that
 #   FAILED         index of the first rank that failed; empty while none has
 #   FAILED_STATUS  the exit status of that rank
+#   NO_RESTART     not empty when a rank failed for a reason that a restart does not cure
+#   RESTARTS       how often the ranks were started again
 #   NOTHING_LEFT   not empty when a trainer found, with --resume, that no step was left; the launcher reads it
 #   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
 # shellcheck disable=SC2154
 
 STOP_SECONDS=${STOP_SECONDS:-5}  # the other ranks have so long to end after one rank failed
 SAVE_SECONDS=${SAVE_SECONDS:-60}  # after a signal they have longer, because rank 0 may still save a checkpoint
-STATUS_NOTHING_LEFT=3  # of such a trainer (NothingLeft in core/errors.py)
+RESTART_SECONDS=${RESTART_SECONDS:-5}  # before the first restart; twice as many before each next one
+MOST_RESTART_SECONDS=300
+# Exit statuses of a trainer (core/errors.py)
+STATUS_BAD_INPUT=2
+STATUS_NOTHING_LEFT=3
+STATUS_BAD_LOSS=4
 
 train() {  # FLAG...: returns when every rank ended well; otherwise exits with the status of the first failure
-    local screen=''
-    declare -ga PIDS=()
-    SIGNAL='' FAILED='' FAILED_STATUS=0 NOTHING_LEFT='' TIMER=''
+    SIGNAL='' RESTARTS=0
     trap 'pass_on TERM' TERM
     trap 'pass_on INT' INT
+    empty_logs
+    run_ranks "$@"
+    while may_restart; do
+        RESTARTS=$((RESTARTS + 1))
+        tell_restart
+        pause_before_restart
+        [[ -n $SIGNAL ]] || run_ranks "$@" --resume=True
+    done
+    trap - TERM INT
+    leave_closed_terminal
+    [[ -z $FAILED ]] || report_failure
+}
+
+empty_logs() {  # before the trainers start, because tail may open a log earlier than its trainer
+    local log
+    for log in "${LOGS[@]}"; do
+        : >"$log"
+    done
+}
+
+run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAILED tells whether one failed
+    local screen='' bytes
+    declare -ga PIDS=()
+    FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER=''
+    bytes=$(wc -c <"${LOGS[0]}")
     start_ranks "$@"
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
         # ModelArts keeps what a job prints as the log of the job. The trainer writes to its file as always,
         # because a pipe could break and would hide the trainer's status; tail copies the file to the screen.
-        tail -n +1 -s 0.2 -f --pid="${PIDS[0]}" -- "${LOGS[0]}" &
+        tail -c +"$((bytes + 1))" -s 0.2 -f --pid="${PIDS[0]}" -- "${LOGS[0]}" &
         screen=$!
     fi
     await_ranks 2>/dev/null  # bash would print a line for every killed process
-    trap - TERM INT
     [[ -z $screen ]] || wait "$screen" || true
-    leave_closed_terminal
-    [[ -z $FAILED ]] || report_failure
+}
+
+may_restart() {  # not after a signal to the launcher, bad input or a bad loss
+    [[ -n $FAILED && -z $SIGNAL && -z $NO_RESTART ]] && ((RESTARTS < ${PLAN[max_restarts]:-0}))
+}
+
+tell_restart() {  # on the screen, in the logs of the ranks and in the companion of the case log
+    local line log
+    line="restart $RESTARTS of ${PLAN[max_restarts]}: $(describe_failure) at $(date '+%F %T'); starting again in \
+$(restart_seconds) seconds from the newest whole checkpoint"
+    printf '%s\n' "$line"
+    for log in "${LOGS[@]}" "${PLAN[run_dir]}/$(case_name)_restarts.log"; do
+        printf '%s\n' "$line" >>"$log"
+    done
+}
+
+pause_before_restart() {
+    sleep "$(restart_seconds)" &
+    TIMER=$!
+    while [[ -z $SIGNAL ]] && kill -0 "$TIMER" 2>/dev/null; do
+        wait "$TIMER" || true  # returns early when a signal came
+    done
+    kill "$TIMER" 2>/dev/null || true
+}
+
+restart_seconds() {
+    awk -v first="$RESTART_SECONDS" -v n="$RESTARTS" -v most="$MOST_RESTART_SECONDS" 'BEGIN {
+        seconds = first * 2 ^ (n - 1)
+        print seconds < most ? seconds : most
+    }'
 }
 
 start_ranks() {  # FLAG...
@@ -45,9 +102,10 @@ start_ranks() {  # FLAG...
 }
 
 start_rank() {  # INDEX FLAG...
-    local i=$1 bind=()
+    local i=$1 bind=() runner=()
     shift
-    : >"${LOGS[i]}"  # made before the trainer starts, because tail may open the file earlier than the trainer
+    # On ModelArts each rank is run by a process of the platform: launchers/modelarts/rank_runner.py asks it to.
+    [[ -z ${RANK_RUNNER:-} ]] || runner=("$PYTHON" "$RANK_RUNNER")
     [[ -z ${CORES[i]:-} ]] || bind=(taskset -c "${CORES[i]}")
     unset LIVE_FD
     if ((i == 0)) && [[ -t 1 ]]; then
@@ -55,7 +113,7 @@ start_rank() {  # INDEX FLAG...
         export LIVE_FD=3
     fi
     set -m  # gives the trainer a process group of its own, so that Ctrl-C reaches it once, through pass_on
-    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${bind[@]}" \
+    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${runner[@]}" "${bind[@]}" \
         "$PYTHON" "$TRAINER" "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
     PIDS[i]=$!
     set +m
@@ -98,7 +156,9 @@ collect() {  # INDEX of a rank whose trainer has ended
     if ((ended == STATUS_NOTHING_LEFT)); then
         # shellcheck disable=SC2034  # launch.sh reads NOTHING_LEFT
         NOTHING_LEFT=yes
-    elif ((ended != 0)) && [[ -z $FAILED ]]; then
+    elif ((ended != 0)); then
+        ((ended != STATUS_BAD_INPUT && ended != STATUS_BAD_LOSS)) || NO_RESTART=yes
+        [[ -z $FAILED ]] || return 0
         FAILED=$1
         FAILED_STATUS=$ended
         stop_others
@@ -116,10 +176,17 @@ stop_others() {  # a rank that waits for a dead rank cannot react to TERM, so th
 }
 
 report_failure() {
-    local who=training how="status $FAILED_STATUS" log=${LOGS[FAILED]} end='the lines above end its log,'
-    ((FAILED_STATUS != 137)) || how+=' (killed, as when memory runs out)'
+    local log=${LOGS[FAILED]} end='the lines above end its log,' status=$FAILED_STATUS
+    ((status != STATUS_BAD_LOSS)) || status=1
     [[ -s $log || -n $SIGNAL ]] || end='it has left nothing in its log (is the disk full?),'
-    ((${#RANKS[@]} == 1)) || who="rank ${RANKS[FAILED]} of $RANK_SIZE"
     last_states "$log" | tail -n 20 >&2
-    die "$FAILED_STATUS" "$who ended with $how; $end $log"
+    die "$status" "$(describe_failure); $end $log"
+}
+
+describe_failure() {
+    local who=training how="status $FAILED_STATUS"
+    ((FAILED_STATUS != STATUS_BAD_LOSS)) || how='status 1'
+    ((FAILED_STATUS != 137)) || how+=' (killed, as when memory runs out)'
+    ((${#RANKS[@]} == 1)) || who="rank ${RANKS[FAILED]} of $RANK_SIZE"
+    printf '%s ended with %s\n' "$who" "$how"
 }

@@ -201,7 +201,7 @@ def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(train, tmp_path):
     status, out, error = train('--learning_rate=1e30', '--train_epochs=5')
     step = max(losses(out)) + 1 if losses(out) else 1
-    assert status == 1 and re.search(r'Loss is (nan|inf) at step %d: ' % step, error)
+    assert status == 4 and re.search(r'Loss is (nan|inf) at step %d: ' % step, error)
     assert not steps_saved(tmp_path / '0' / 'ckpt') or max(steps_saved(tmp_path / '0' / 'ckpt')) < step
 
 

@@ -207,3 +207,49 @@ def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):
     status, _, stderr = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:no FPS')))
     assert status == 1
     assert stderr.startswith('cannot read images per second from %s' % log_of(place, 1))
+
+
+RESTARTS = {'script': 'train_performance_8p.sh', 'device': None}
+
+
+def restarting(behaviour, **environment):
+    return dict(RESTARTS, environment=dict(FAKE_TRAINER=behaviour, RESTART_SECONDS='0', **environment))
+
+
+def test_after_a_rank_has_died_all_ranks_start_again_with_resume(place):
+    status, stdout, stderr = launch(place, '--rank_size=2', '--max_restarts=2', **restarting('wait once,1:die once'))
+    assert (status, stderr) == (0, '')
+    line = re.search(r'^restart 1 of 2: rank 1 of 2 ended with status 137 .*; starting again in 0 seconds .*$', stdout,
+                     re.M).group(0)
+    assert 'Final Performance' in stdout and 'restart 2' not in stdout
+    assert (place / 'output' / '0' / (CASE % 2 + '_restarts.log')).read_text() == line + '\n'
+    for device in range(2):
+        text = log_of(place, device).read_text()
+        assert line in text.splitlines() and text.index(line) < text.index('started {', text.index(line))
+
+
+def test_ranks_that_die_each_time_are_started_again_as_often_as_asked(place):
+    status, stdout, stderr = launch(place, '--rank_size=2', '--max_restarts=3', **restarting('die'))
+    assert status == 137 and re.findall(r'^restart (\d) of 3', stdout, re.M) == list('123')
+    assert re.search(r'rank [01] of 2 ended with status 137', stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize('fault, status', [('exit2', 2), ('exit4', 1)])
+def test_bad_input_and_a_bad_loss_are_no_reason_to_restart(place, fault, status):
+    ended, stdout, _ = launch(place, '--rank_size=2', '--max_restarts=3', **restarting('stop,1:' + fault))
+    assert ended == status and 'restart 1' not in stdout
+
+
+def test_a_signal_to_the_launcher_ends_the_restarts(place):
+    process = start(place, '--rank_size=2', '--max_restarts=3',
+                    **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='600')))
+    until(lambda: 'restart 1' in log_of(place, 0).read_text() if log_of(place, 0).exists() else False)
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 137 and 'restart 2' not in stdout
+
+
+def test_pauses_before_restarts_grow(place):
+    _, stdout, _ = launch(place, '--rank_size=1', '--max_restarts=3',
+                          **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='0.01')))
+    assert re.findall(r'again in ([\d.]+) seconds', stdout) == ['0.01', '0.02', '0.04']
