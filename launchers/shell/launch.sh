@@ -113,7 +113,6 @@ share_rank_table() {  # exports what HCCL and core/ranks read
     if [[ -n ${PLAN[rank_table]} ]]; then
         PLAN[rank_table_file]=$OUTPUT_ROOT/${DEVICES[0]}/rank_table.json
         printf '%s\n' "${PLAN[rank_table]}" >"${PLAN[rank_table_file]}"
-        printf 'rank table: device addresses from %s\n' "${PLAN[rank_table_source]}"
     fi
     if [[ -n ${PLAN[rank_table_file]} ]]; then
         export RANK_TABLE_FILE=${PLAN[rank_table_file]} RANK_ADDRESSES=${PLAN[rank_addresses]}

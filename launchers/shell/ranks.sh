@@ -42,6 +42,9 @@ empty_logs() {  # before the trainers start, because tail may open a log earlier
     for log in "${LOGS[@]}"; do
         : >"$log"
     done
+    if [[ ${PLAN[npu]} == True && -n ${PLAN[rank_table_source]:-} ]]; then  # HCCL alone uses the addresses
+        printf 'Rank table: device addresses from %s\n' "${PLAN[rank_table_source]}" >>"${LOGS[0]}"
+    fi
 }
 
 run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAILED tells whether one failed

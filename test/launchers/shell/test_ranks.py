@@ -253,3 +253,11 @@ def test_pauses_before_restarts_grow(place):
     _, stdout, _ = launch(place, '--rank_size=1', '--max_restarts=3',
                           **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='0.01')))
     assert re.findall(r'again in ([\d.]+) seconds', stdout) == ['0.01', '0.02', '0.04']
+
+
+def test_on_npus_the_log_says_where_the_device_addresses_are_from(place):
+    assert launch(place, '--rank_size=2', '--device=npu', **PERFORMANCE)[0] == 0
+    lines = log_of(place, 0).read_text().splitlines()
+    assert lines[0].startswith('Rank table: device addresses from ') and not lines[1].startswith('Rank table')
+    assert launch(place, '--rank_size=2', **PERFORMANCE)[0] == 0
+    assert 'Rank table' not in log_of(place, 0).read_text()
