@@ -206,6 +206,7 @@ def train_batches(split, steps, skipped, first_step=0):
         return [session.run(source.batch) for _ in range(steps)]
 
 
+@pytest.mark.slow
 def test_a_corrupt_file_gives_its_place_to_the_next_good_one(images):
     bad = 5
     whole = train_batches(split_of(images), 6, Skipped(range(24)))

@@ -54,6 +54,7 @@ def test_alpha_0_leaves_the_batch_as_it_is():
     assert images is IMAGES and labels is LABELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('alpha', [0.1, 0.25, 1., 4.])
 def test_beta_variates_have_numpys_moments_and_quantiles(alpha):
     count = 100000

@@ -64,6 +64,7 @@ def test_the_test_network_shares_everything_with_the_training_network(monkeypatc
         assert tf.get_collection(tf.GraphKeys.UPDATE_OPS) == updates
 
 
+@pytest.mark.slow
 def test_learns_colours_and_tests_a_single_image_as_in_a_batch(monkeypatch):
     monkeypatch.setattr(cspdarknet, 'STAGES', SMALL)
     labels = np.arange(32) % 4

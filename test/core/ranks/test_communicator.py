@@ -95,6 +95,7 @@ def newest_step(directory):
     return max(int(path.suffixes[-2].split('-')[-1]) for path in (directory / 'ckpt').glob('*.index'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [2, 4])
 def test_ranks_exchange_what_numpy_computes(start, tmp_path, size):
     ranks = start(size, str(tmp_path / 'RANK.npz'), script='exchange.py')
@@ -120,6 +121,7 @@ def test_ranks_exchange_what_numpy_computes(start, tmp_path, size):
         np.testing.assert_array_equal(result['weights_after_overflow'], firsts[0][0])
 
 
+@pytest.mark.slow
 def test_ranks_with_a_share_of_the_batch_train_as_one_rank_with_all_of_it(start, tmp_path):
     flags = ['--network=plain', '--train_steps=20']
     assert toy.run(*flags, '--output_path=%s' % (tmp_path / 'one'), '--batch_size=8') == 0
@@ -134,6 +136,7 @@ def test_ranks_with_a_share_of_the_batch_train_as_one_rank_with_all_of_it(start,
             np.testing.assert_allclose(together[name], alone[name], atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_all_ranks_log_the_same_and_rank_0_alone_writes(start, tmp_path, capfd):
     ranks = start(2)
     assert ranks.statuses() == [0, 0]
@@ -148,6 +151,7 @@ def test_all_ranks_log_the_same_and_rank_0_alone_writes(start, tmp_path, capfd):
     assert 'Top-1: %.4f' % accuracy in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000')
     ranks.signal_at('\nstep 27 ', 1, signal.SIGKILL)
@@ -162,6 +166,7 @@ def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path):
     assert {step: before[step] for step in shared} == {step: after[0][step] for step in shared}
 
 
+@pytest.mark.slow
 def test_ranks_that_resume_a_finished_run_all_find_nothing_left(start, tmp_path):
     flags = '--output_path=%s' % tmp_path, '--train_steps=3'
     assert start(2, *flags).statuses() == [0, 0]
@@ -170,6 +175,7 @@ def test_ranks_that_resume_a_finished_run_all_find_nothing_left(start, tmp_path)
     assert ['already done 3 steps of 3' in resumed.log(rank) for rank in range(2)] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_all_after_the_same_step_with_a_checkpoint(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000')
     ranks.signal_at('\nstep 13 ', 1, signal.SIGTERM)
@@ -179,6 +185,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step_with_a_checkpoint(st
     assert {ranks.last_error(rank) for rank in range(2)} == {'SIGTERM: stopped after step %d' % saved}
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_all_ranks_at_the_same_step(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--learning_rate=1e30', '--train_epochs=5')
     assert ranks.statuses() == [4, 4]
@@ -186,6 +193,7 @@ def test_a_loss_that_is_not_a_number_stops_all_ranks_at_the_same_step(start, tmp
     assert ranks.last_error(0) == ranks.last_error(1)
 
 
+@pytest.mark.slow
 def test_a_rank_that_never_comes_is_named(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--connect_timeout=1', number=1, others=',' + addresses(1))
     assert ranks.statuses() == [2]
@@ -193,12 +201,14 @@ def test_a_rank_that_never_comes_is_named(start, tmp_path):
     assert not list(tmp_path.glob('*/ckpt/*'))
 
 
+@pytest.mark.slow
 def test_ranks_that_are_to_do_different_things_are_refused(start, tmp_path):
     ranks = start(2, '--output_path=%s' % tmp_path, '--train_steps=1RANK')
     assert ranks.statuses() == [1, 2]
     assert ranks.last_error(1) == '--train_steps=11: rank 0 has another value; give all ranks the same flags'
 
 
+@pytest.mark.slow
 def test_flags_that_may_differ_between_servers_are_places_and_those_of_rank_0_alone(start, tmp_path):
     ranks = start(2, '--output_path=%s/RANK' % tmp_path, '--train_steps=10', '--keep_history=RANK', '--server_id=RANK')
     assert ranks.statuses() == [0, 0]
@@ -209,6 +219,7 @@ def test_ranks_with_different_data_are_refused():
         loop._Start._check_same({'steps': 10, 'train_size': 80}, {'steps': 10, 'train_size': 81})
 
 
+@pytest.mark.slow
 def test_a_rank_that_answers_but_takes_no_part_is_not_waited_for_for_ever(start, tmp_path):
     with socket.socket() as other:
         other.bind(('127.0.0.1', 0))
@@ -220,6 +231,7 @@ def test_a_rank_that_answers_but_takes_no_part_is_not_waited_for_for_ever(start,
                     ranks.last_error(0))
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_has_the_statistics_of_all_ranks_data(start, tmp_path, capfd):
     ranks = start(2, '--output_path=%s' % tmp_path, '--batch_size=4', '--train_epochs=2', '--swa_start_epoch=1')
     assert ranks.statuses() == [0, 0]
@@ -266,6 +278,7 @@ def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
             np.testing.assert_array_equal(twice, once * 2)
 
 
+@pytest.mark.slow
 def test_ranks_find_each_other_whatever_proxy_there_is(start, tmp_path, monkeypatch):
     for name in ('http_proxy', 'https_proxy', 'no_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')

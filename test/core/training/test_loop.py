@@ -82,11 +82,13 @@ def test_a_run_learns_and_saves_every_epoch(train, tmp_path):
     assert 'checkpoint saved in file: %s' % (tmp_path / '0' / 'ckpt' / 'model.ckpt-30') in out
 
 
+@pytest.mark.slow
 def test_the_last_five_checkpoints_are_kept(train, tmp_path):
     train('--train_epochs=7')
     assert steps_saved(tmp_path / '0' / 'ckpt') == [30, 40, 50, 60, 70]
 
 
+@pytest.mark.slow
 def test_a_copied_checkpoint_directory_is_whole_for_tensorflow_too(train, tmp_path):
     train('--train_epochs=1')
     train('--train_epochs=2', '--resume')
@@ -96,11 +98,13 @@ def test_a_copied_checkpoint_directory_is_whole_for_tensorflow_too(train, tmp_pa
     assert paths == [str(tmp_path / 'copy' / name) for name in ('model.ckpt-10', 'model.ckpt-20')]
 
 
+@pytest.mark.slow
 def test_save_interval_counts_epochs_and_the_last_step_is_always_saved(train, tmp_path):
     train('--train_steps=35', '--save_interval=2')
     assert steps_saved(tmp_path / '0' / 'ckpt') == [20, 35]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_losses_of_an_undisturbed_one(train, undisturbed, tmp_path):
     status, log, _ = interrupted('--output_path=%s' % tmp_path, 'step 27 ', signal.SIGKILL)
     saved = steps_saved(tmp_path / '0' / 'ckpt')[-1]
@@ -113,6 +117,7 @@ def test_a_killed_run_resumes_to_the_losses_of_an_undisturbed_one(train, undistu
     assert re.findall('test accuracy.*', rest)[-1] == re.findall('test accuracy.*', whole)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbed, tmp_path, signum):
     status, log, error = interrupted('--output_path=%s' % tmp_path, 'step 13 ', signum)
@@ -198,6 +203,7 @@ def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
     assert status == 2 and '%s: cannot be written' % (tmp_path / 'data_dump') in error
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(train, tmp_path):
     status, out, error = train('--learning_rate=1e30', '--train_epochs=5')
     step = max(losses(out)) + 1 if losses(out) else 1
@@ -205,6 +211,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_names_the_step(train, tmp
     assert not steps_saved(tmp_path / '0' / 'ckpt') or max(steps_saved(tmp_path / '0' / 'ckpt')) < step
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_saving_leaves_the_checkpoint_before(train, tmp_path):
     assert train('--train_epochs=1')[0] == 0
     limited = subprocess.run(
@@ -220,6 +227,7 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_checkpoint_before(train, t
     assert status == 0 and 'resumed from checkpoint: %s' % (directory / 'model.ckpt-10') in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('harm', ['truncated', 'flipped', 'emptied index', 'data gone'])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, tmp_path, harm):
     train('--train_epochs=2')
@@ -240,6 +248,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, tmp_path,
     assert min(losses(out)) == 11
 
 
+@pytest.mark.slow
 def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
     train()
     status, _, error = train('--network=plain', '--resume', '--train_epochs=9')
@@ -247,6 +256,7 @@ def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
     assert steps_saved(tmp_path / '0' / 'ckpt') == [10, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('change', ['--batch_size=4', '--seed=7', '--task=svhn'])
 def test_resume_refuses_another_sequence_of_batches(train, change):
     train()
@@ -254,6 +264,7 @@ def test_resume_refuses_another_sequence_of_batches(train, change):
     assert status == 2 and change.split('=')[0][2:] in error.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_resume_of_a_finished_run_trains_nothing_and_says_how_to_go_on(train, tmp_path):
     train()
     before = {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
@@ -289,6 +300,7 @@ def test_a_run_without_resume_never_writes_over_an_earlier_one(train, tmp_path):
     assert before == {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
 
 
+@pytest.mark.slow
 def test_a_second_trainer_on_the_same_checkpoints_is_refused(tmp_path):
     command = [TOY[1], '--output_path=%s' % tmp_path, '--train_epochs=100000']
     log, error = tmp_path / 'log', tmp_path / 'error'
@@ -302,6 +314,7 @@ def test_a_second_trainer_on_the_same_checkpoints_is_refused(tmp_path):
         first.wait()
 
 
+@pytest.mark.slow
 def test_weights_of_another_run_are_the_starting_point_with_ckpt_path(train, tmp_path):
     train('--train_epochs=4')
     shutil.move(str(tmp_path / '0'), str(tmp_path / 'first'))
@@ -339,6 +352,7 @@ def test_tensorboard_gets_loss_learning_rate_accuracies_and_speed(train, tmp_pat
     assert tags['train/loss'] == list(range(1, 21)) and tags['test/accuracy'] == [10, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', ['True', '128'])
 def test_a_loss_scale_trains_like_none(train, undisturbed, scale):
     status, out, _ = train('--train_steps=40', '--loss_scale=%s' % scale)
@@ -347,11 +361,13 @@ def test_a_loss_scale_trains_like_none(train, undisturbed, scale):
     assert last == pytest.approx(float(losses(undisturbed(40))[40].split()[1]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_step_whose_gradients_overflow_is_counted_as_skipped(train):
     status, out, _ = train('--train_steps=3', '--loss_scale=True', '--weight_decay=1e36')
     assert status == 0 and 'Loss scale: 3 of 3 steps skipped' in out
 
 
+@pytest.mark.slow
 def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
     _, out, _ = train('--train_epochs=2')
     assert toy.run('--data_path=synthetic', '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), act=evaluate.act) == 0
@@ -361,6 +377,7 @@ def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
     assert accuracy * toy.TEST == pytest.approx(round(accuracy * toy.TEST), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('average', [False, True])
 def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, monkeypatch, average):
     seeds = []
@@ -371,6 +388,7 @@ def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, mo
     assert toy.run('--ckpt_path=' + path, act=evaluate.act) == 0 and seeds == [7, 7]
 
 
+@pytest.mark.slow
 def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
     train()
     path = str(tmp_path / '0' / 'ckpt' / 'model.ckpt-20')

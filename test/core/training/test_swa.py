@@ -51,6 +51,7 @@ def test_the_average_is_that_of_the_weights_at_the_ends_of_the_cycles(averaged):
         'Epoch 00005: running forward pass to adjust batch normalization']
 
 
+@pytest.mark.slow
 def test_the_batch_norm_statistics_of_the_average_are_those_of_the_training_data(averaged):
     saved, _ = averaged('--train_epochs=3', '--swa_start_epoch=2')
     average = weights(saved / 'swa' / 'model.ckpt-30', '.*')
@@ -59,6 +60,7 @@ def test_the_batch_norm_statistics_of_the_average_are_those_of_the_training_data
     np.testing.assert_allclose(average['toy/batch_norm/moving_mean'], hidden.mean(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_averaging_leaves_the_training_itself_as_it_is(averaged):
     plain, _ = averaged('--train_epochs=3', name='plain')
     with_average, _ = averaged('--train_epochs=3', '--swa_start_epoch=2', name='averaged')
@@ -66,6 +68,7 @@ def test_averaging_leaves_the_training_itself_as_it_is(averaged):
         np.testing.assert_array_equal(weights(with_average / 'model.ckpt-30', '.*')[name], value)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_in_the_same_average(averaged):
     flags = '--swa_start_epoch=2', '--swa_schedule=cyclic', '--swa_lr=0.001', '--swa_lr2=0.01', '--swa_freq=2'
     averaged('--train_steps=33', *flags)
@@ -76,6 +79,7 @@ def test_a_resumed_run_ends_in_the_same_average(averaged):
         np.testing.assert_array_equal(weights(resumed / 'swa' / 'model.ckpt-50', '.*')[name], value)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_that_starts_to_average_later_starts_anew(averaged):
     averaged('--train_epochs=2', '--swa_start_epoch=0.5')
     saved, log = averaged('--train_epochs=4', '--swa_start_epoch=0.75', '--resume')
@@ -85,6 +89,7 @@ def test_a_resumed_run_that_starts_to_average_later_starts_anew(averaged):
         np.testing.assert_allclose(value, (ends[0][name] + ends[1][name]) / 2, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_average_is_a_checkpoint_to_evaluate_and_both_accuracies_are_told(averaged, capfd):
     saved, log = averaged('--train_epochs=3', '--swa_start_epoch=2')
     last, average = re.search('accuracy (.*) for the last iterate, (.*) for the average of 2', log).groups()
@@ -93,6 +98,7 @@ def test_the_average_is_a_checkpoint_to_evaluate_and_both_accuracies_are_told(av
         assert 'Top-1: %s' % accuracy in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_verbose_0_prints_no_lines_of_the_callback(averaged):
     _, log = averaged('--train_epochs=1', '--swa_start_epoch=1', '--verbose=0')
     assert 'Epoch 0' not in log and 'for the average of 1' in log
@@ -162,6 +168,7 @@ def test_the_recipe_is_the_vendors():
     assert swa.start_epoch(config, 100) + 1 == 75
 
 
+@pytest.mark.slow
 def test_the_blobs_are_learned_and_averaged(tmp_path, capfd):
     flags = ['--network=swa', '--case=performance', '--output_path=%s' % tmp_path, '--train_epochs=8']
     assert command.run(train.act, flags, {}) == 0

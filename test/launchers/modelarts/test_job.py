@@ -106,6 +106,7 @@ def server():
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
     server.copy(place / 'data', 's3://bucket/a set')
     status, stdout, stderr = ended(boot(place, '--data_url=obs://bucket/a set/', '--train_url=s3://bucket/job 1/',
@@ -120,6 +121,7 @@ def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
         assert server.facts['key'] not in text and server.facts['secret'] not in text
 
 
+@pytest.mark.slow
 def test_the_real_trainer_trains_on_what_was_copied_in(place):
     cifar_pickles.write(place / 'cifar')
     job = boot(place, '--data_url=%s' % (place / 'cifar'), '--network=cutmix', '--batch_size=2', '--train_steps=2',
@@ -145,6 +147,7 @@ def test_a_wrong_key_is_said_in_one_line_and_nothing_runs(place, server):
     assert not (place / 'cache' / 'result').exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_a_while_is_waited_for(place, server):
     server.tell('stop')
     job = boot(place, '--train_url=s3://bucket/job 3', '--copy_retries=12', **server.environment)
@@ -156,6 +159,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(place, server):
     assert CASE_LOG in contents(place / 'there')
 
 
+@pytest.mark.slow
 def test_when_the_server_is_gone_for_good_the_results_are_kept_here(place, server):
     job = boot(place, '--train_url=s3://bucket/job 4', FAKE_TRAINER='stop', **server.environment)
     log = place / 'cache' / 'result' / '0' / 'train_0.log'
@@ -170,6 +174,7 @@ def test_when_the_server_is_gone_for_good_the_results_are_kept_here(place, serve
     assert 'the results are kept in %s' % (place / 'cache' / 'result') in last
 
 
+@pytest.mark.slow
 def test_results_go_out_while_the_job_runs_and_after_sigterm(place):
     job = boot(place, '--copy_interval=0.1', FAKE_TRAINER='stop')
     there = place / 'out' / '0' / 'train_0.log'
@@ -185,6 +190,7 @@ def test_a_failing_job_keeps_its_status_and_its_log_goes_out(place):
     assert 'the last words' in (place / 'out' / '0' / 'train_0.log').read_text()
 
 
+@pytest.mark.slow
 def test_no_secret_reaches_a_log_or_the_trainer(place):
     status, stdout, stderr = ended(boot(place, '--train_url=%s' % (place / SECRETS['SOME_TOKEN']),
                                         MODELARTS_MODEL_PATH='/model', MODELARTS_LOG_DIR=str(place), **SECRETS))
@@ -195,6 +201,7 @@ def test_no_secret_reaches_a_log_or_the_trainer(place):
         assert secret not in stdout + stderr + log
 
 
+@pytest.mark.slow
 def test_an_interrupted_job_is_brought_back_and_resumed(place):
     for name in ('ckpt/model.ckpt-10.index', 'ckpt/model.ckpt-10.data-00000-of-00001', 'train_0.log'):
         (place / 'out' / '0' / name).parent.mkdir(parents=True, exist_ok=True)

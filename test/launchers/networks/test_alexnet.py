@@ -195,6 +195,7 @@ def files(tmp_path):
     return directory
 
 
+@pytest.mark.slow
 def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, files, tmp_path):
     data_path = '--data_path=%s' % files.parent
     status, out, _ = run(train, data_path, '--epoch=4', '--learning_rate=1e-4', '--keep_prob=1', '--save_interval=4')
@@ -216,6 +217,7 @@ def test_eight_ranks_have_a_batch_each_of_the_built_in_files(monkeypatch):
         assert alexnet.train_input(alexnet.load(config), config).batches == 1
 
 
+@pytest.mark.slow
 def test_too_many_files_that_are_no_images_end_the_run_by_name(run, files):
     for number in 0, 1, 2:
         (files / ('cat.%d.jpg' % number)).write_bytes(b'no image')

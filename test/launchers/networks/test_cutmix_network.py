@@ -112,6 +112,7 @@ def test_a_run_resumed_in_between_counts_its_windows_from_there(capfd):
     assert capfd.readouterr().out.endswith('640.00 examples/second between steps 25 and 50\n')
 
 
+@pytest.mark.slow
 def test_a_run_learns_averages_its_weights_and_is_evaluated(tmp_path, capfd, monkeypatch):
     small = image_sets.TASKS['cifar10']._replace(synthesize=lambda: synthetic.cifar10(320, 64))
     monkeypatch.setitem(image_sets.TASKS, 'cifar10', small)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from launching import ROOT
 
 MOST_LINES = 25
@@ -17,6 +18,7 @@ def files_of_the_section():
     return dict((block.split()[1], block) for block in re.findall(r'```python\n(.*?)```', section, re.DOTALL))
 
 
+@pytest.mark.slow
 def test_a_network_is_two_files_of_at_most_25_lines_together_that_train_and_are_evaluated(tmp_path):
     files = files_of_the_section()
     assert sorted(files) == ['launchers/networks/mynet.py', 'nets/mynet.py']

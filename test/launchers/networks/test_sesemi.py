@@ -121,6 +121,7 @@ def test_the_moving_averages_are_those_of_the_classified_images_and_each_branch_
         assert after(others) == after(3 * others)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
     with tf.Graph().as_default(), tf.Session() as sess:
         outputs = build_model(settle())
@@ -191,6 +192,7 @@ def test_an_epoch_of_fewer_labels_than_the_ranks_take_in_a_step_is_one_step():
         assert sesemi.train_input(data, settled).batches == 1
 
 
+@pytest.mark.slow
 def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, monkeypatch):
     fitted = []
     monkeypatch.setattr(whitening, 'fit_whitening', lambda images: fitted.append(len(images)) or whitening.Whitening(
@@ -240,6 +242,7 @@ def run_dir(tmp_path_factory):
     return tmp_path_factory.mktemp('sesemi')
 
 
+@pytest.mark.slow
 def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(small, run_dir, capfd):
     path, log = '--output_path=%s' % run_dir, str(run_dir / 'log')
     arguments = PERFORMANCE + ['--task=svhn', '--batch_size=4', '--labels=80', '--epochs=3', path]

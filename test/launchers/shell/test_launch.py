@@ -203,6 +203,7 @@ def test_without_keep_history_every_archive_stays(place):
     assert len(list(history.iterdir())) == 20
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_killed(place):
     first = start(place, **fake('stop'))
     trainer = trainer_of(place)
@@ -311,6 +312,7 @@ def test_ctrl_c_on_a_terminal_reaches_the_trainer_once(place):
     assert screen.count('checkpoint saved after signal %d' % signal.SIGINT) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_step_ends_without_a_traceback(real_place):
     launcher = start(real_place, '--train_epochs=1000')
     log = real_place / 'output' / '0' / 'train_0.log'
@@ -339,11 +341,13 @@ def test_in_modelarts_the_trainers_status_is_kept_and_our_log_named_without_thei
     assert '### get your log here : %s/output/0/train_0.log\n' % place in stdout
 
 
+@pytest.mark.slow
 def test_checkpoints_among_the_results_themselves_are_refused(real_place):
     status, _, stderr = launch(real_place, '--modeldir=%s' % (real_place / 'output' / '0'))
     assert status == 2 and stderr.startswith('--modeldir=') and 'use a directory in it' in stderr
 
 
+@pytest.mark.slow
 def test_packages_of_the_working_directory_are_not_ours(real_place):
     for package in ('core', 'data', 'launchers'):
         (real_place / package).mkdir()
@@ -353,12 +357,14 @@ def test_packages_of_the_working_directory_are_not_ours(real_place):
     assert (status, stderr) == (0, '') and 'NpuOptimizer' in stdout
 
 
+@pytest.mark.slow
 def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_place):
     status, stdout, stderr = launch(real_place, '--batchsize=3')
     assert (status, stdout) == (2, '') and not (real_place / 'output').exists()
     assert 'batchsize' in stderr and stderr.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_the_real_trainer_answers_help_with_its_flags(real_place):
     status, stdout, _ = launch(real_place, '-h')
     assert status == 0 and '--batch_size' in stdout and not (real_place / 'output').exists()

@@ -95,6 +95,7 @@ def test_the_ranks_share_the_cores_evenly(place):
     assert place_of_rank(place, 1)['cores'] == usable[half:]
 
 
+@pytest.mark.slow
 def test_without_taskset_the_ranks_are_not_bound_and_that_is_said(place):
     bin_dir = place / 'bin'
     bin_dir.mkdir()
@@ -157,6 +158,7 @@ def test_ranks_deaf_to_the_stop_are_killed_with_all_that_they_started(place):
     until(lambda: not any(map(is_running, deaf)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_every_rank_save_and_leaves_no_process_behind(place, number):
     launcher = start(place, '--rank_size=3', **dict(PERFORMANCE, **fake('stop')))
@@ -179,6 +181,7 @@ def test_after_a_signal_a_deaf_rank_is_killed_in_the_end(place):
     until(lambda: not any(map(is_running, deaf)))
 
 
+@pytest.mark.slow
 def test_a_device_in_use_is_named_and_the_other_ranks_do_not_start(place):
     first = start(place, '--rank_size=1', **dict(PERFORMANCE, device='1', **fake('stop')))
     (trainer,) = processes(place, 1)
@@ -189,6 +192,7 @@ def test_a_device_in_use_is_named_and_the_other_ranks_do_not_start(place):
     assert not log_of(place, 0).exists()
 
 
+@pytest.mark.slow
 def test_the_previous_run_of_every_device_is_moved_to_the_history(place):
     for _ in range(2):
         assert launch(place, '--rank_size=2', **PERFORMANCE)[0] == 0
