@@ -69,17 +69,19 @@ def _of_switches(config) -> Iterator[Tuple[str, str, Any]]:
             value = getattr(config, row.name)
             flag = typed(row.name, value)
             yield flag, row.npu_key, value if row.kind.is_boolean else parse_option(flag, row.npu_key, value)
-            for key, other in _beside(row.name, config.output_path).items():
+            for key, other in _beside(row.name, config).items():
                 yield flag, key, other
 
 
-def _beside(name, output_path):
+def _beside(name, config):
     """{key: value} of the further options that a switch needs."""
-    def folder(place):
-        return os.path.join(output_path, place)
-    return {'over_dump': lambda: {'dump_path': folder('overflow_dump'), 'dump_debug_mode': 'all'},
-            'data_dump_flag': lambda: {'dump_path': folder('data_dump'), 'dump_mode': 'all'},
-            'profiling': lambda: {'profiling_options': _profile_everything(folder('profiling'))}}.get(name, dict)()
+    def folder(own, place):
+        return own or os.path.join(config.data_save_path or config.output_path, place)
+    return {
+        'over_dump': lambda: {'dump_path': folder(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'},
+        'data_dump_flag': lambda: {'dump_path': folder(config.data_dump_path, 'data_dump'), 'dump_mode': 'all'},
+        'profiling': lambda: {'profiling_options': _profile_everything(
+            folder(config.profiling_dump_path, 'profiling'))}}.get(name, dict)()
 
 
 def _profile_everything(folder):

@@ -5,17 +5,18 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from core.errors import InputError
 from core.settings import kinds, rules
-from core.settings.table import DEVICES_OF_A_SERVER, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
+from core.settings.table import AUTO, DEVICES_OF_A_SERVER, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
 
 _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 _RULES = {row.name: row.rules for row in SWITCHES}
 
-# Where this process stands among its peers: from the environment, and --rank_size for a run that is still planned.
+# Where this process stands among its peers: from the environment, or from these switches.
 _PLACEMENT = ('device_id', 'rank', 'ranks', 'addresses')
+_OF_PLACEMENT = ('device_id', 'rank_size')
 _OF_DATA = ('class_names',)         # what only the data set tells: core.recipe.load()
 
 
-class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if row.name != 'rank_size']
+class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if row.name not in _OF_PLACEMENT]
                                     + list(_PLACEMENT + _OF_DATA))):
     """The settled values; hyper-parameters that the network does not have are None.
 
@@ -68,7 +69,8 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
         raise InputError('%s: %s' % (typed(name, given[name]), rules.message(rule, '--{}'.format)))
     if settled['case'] == 'full' and settled['data_path'] is None:
         raise InputError('--data_path: a full run needs the directory of the data set (or the word synthetic)')
-    asked = settled.pop('rank_size')
+    _settle_automatic_rates(settled)
+    asked, device_id = settled.pop('rank_size'), settled.pop('device_id')
     if planning:
         given_ranks = asked or (0 if settled['rank_table'] else None)
         placement = dict(_placement(environ, given_ranks), rank=0)
@@ -79,6 +81,11 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
         if asked not in (None, placement['ranks']):
             raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
                              % (asked, placement['ranks']))
+    if device_id is not None:
+        if placement['ranks'] != 1:
+            raise InputError('--device_id=%d: for a run of one rank; the launchers of several ranks choose the devices '
+                             'themselves, as --rank_table says' % device_id)
+        placement['device_id'] = device_id
     return Config(class_names=(), **settled, **placement)
 
 
@@ -117,6 +124,14 @@ def _settled(recipe, given):
         if condition.items() <= dict(settled, **asked).items():
             settled.update(changes)
     return dict(settled, **asked)
+
+
+def _settle_automatic_rates(settled):
+    """Puts numbers where swa_lr and swa_lr2 are AUTO, as the vendor's callback for stochastic weight averaging does."""
+    if settled['swa_lr'] == AUTO:
+        settled['swa_lr'] = 0.1 * settled['learning_rate']
+    if settled['swa_lr2'] == AUTO:
+        settled['swa_lr2'] = settled['swa_lr'] + 0.25 * (settled['learning_rate'] - settled['swa_lr'])
 
 
 def _exported_table(environ: Mapping[str, str], ranks: int) -> Optional[str]:

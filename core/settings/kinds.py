@@ -76,6 +76,12 @@ def either(*kinds):
     return _kind(' or '.join(kind.allowed for kind in kinds), convert)
 
 
+def or_unset(word, kind):
+    """A Kind that takes `word`, too, and then counts as not given: scripts pass it where their user gave nothing."""
+    return Kind('%s; %s: as if not given' % (kind.allowed, repr(word) if not word else word),
+                lambda text: None if text == word else kind.parse(text), is_obvious=kind.is_obvious)
+
+
 def boolean():
     """True or False in any case; 1 and 0 mean the same."""
     words = {'true': True, '1': True, 'false': False, '0': False}
@@ -92,6 +98,15 @@ def text():
     def convert(given):
         return given if given and given == given.encode(errors='ignore').decode() else None
     return _kind('UTF-8 text, not empty', convert, is_obvious=True)
+
+
+def project_file(root):
+    """The path of a file; a relative one that is not in the working directory may be in the directory `root`."""
+    def convert(given):
+        return given if os.path.exists(given) or not os.path.exists(os.path.join(root, given)) else os.path.join(
+            root, given)
+    plain = text()
+    return plain._replace(parse=lambda given: convert(plain.parse(given)))
 
 
 def dump_steps():

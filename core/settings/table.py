@@ -22,6 +22,7 @@ MOST_DEVICES = 16                   # of a server of the A3 family, whose rank t
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
 PRECISION_MODES = ('allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype',
                    'allow_mix_precision', 'cube_fp16in_fp32out')
+AUTO = 'auto'                       # --swa_lr and --swa_lr2 that follow from --learning_rate
 NPU_ONLY = 'nothing'                # off_npu of a switch that only an NPU acts on
 INPUT, OUTPUT = 'input', 'output'
 
@@ -51,6 +52,8 @@ class Switch(NamedTuple):
 _positive = kinds.whole(least=1)
 _count = kinds.whole(least=0)
 _rate = kinds.number(above=0)
+_rate_or_auto = kinds.either(kinds.choice(AUTO), _rate)
+_folder = kinds.or_unset('', kinds.text())
 
 SWITCHES = (
     Switch(RUN, 'network', kinds.text(), 'cspnet', 'the system to train', kept=True),
@@ -65,7 +68,7 @@ SWITCHES = (
            agree=False, path=OUTPUT),
     Switch(RUN, 'ckpt_path', kinds.text(), None,
            'checkpoint (a file, or the newest of a directory) or .h5 file whose weights are the starting point; '
-           'for launchers.evaluate the one to evaluate', agree=False),
+           'for launchers.evaluate the one to evaluate', ('CKPT_PATH',), agree=False),
     Switch(RUN, 'finetune', kinds.boolean(), False,
            'take from --ckpt_path what fits, and the last layer only if its classes are those of the data',
            rules=(needs('ckpt_path'),)),
@@ -80,22 +83,24 @@ SWITCHES = (
            kept=True),
     Switch(RUN, 'device', kinds.choice('auto', 'npu', 'cpu'), 'auto',
            'auto: an NPU where npu_bridge is installed, else what TensorFlow finds', agree=False),
+    Switch(RUN, 'device_id', kinds.whole(0, DEVICES_OF_A_SERVER - 1), None,
+           'device of a run of one rank; unset: $ASCEND_DEVICE_ID', ('mul_device_id',), agree=False),
     Switch(RUN, 'print_config', kinds.boolean(), False, 'print the ConfigProto and exit', agree=False),
 
     Switch(DATA, 'data_path', kinds.text(), None,
            'directory of the data set, or the word synthetic; a performance run without it uses '
-           'built-in synthetic data', ('data_dir', 'dataset'), agree=False, path=INPUT),
+           'built-in synthetic data', ('data_dir', 'dataset', 'CIFAR_PATH'), agree=False, path=INPUT),
     Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn', 'cats_dogs', 'folder'), RECIPE,
            'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone',
-           kept=True),
+           ('data',), kept=True),
     Switch(DATA, 'labels', _positive, RECIPE, 'images that are used with their label, as many of each class'),
     Switch(DATA, 'unlabeled', kinds.choice('all', 'labeled'), RECIPE,
            'images of the self-supervised head: the whole training set or its labelled part', kept=True),
 
     Switch(SCHEDULE, 'train_epochs', kinds.whole(1, 10 ** 6), RECIPE, 'epochs to train',
            ('max_epoch', 'epochs', 'epoch')),
-    Switch(SCHEDULE, 'train_steps', kinds.whole(1, MOST), None, 'steps to train, in place of --train_epochs',
-           ('max_step',), rules=(excludes('train_epochs'),)),
+    Switch(SCHEDULE, 'train_steps', kinds.or_unset('0', kinds.whole(1, MOST)), None,
+           'steps to train, in place of --train_epochs', ('max_step', 'step'), rules=(excludes('train_epochs'),)),
     Switch(SCHEDULE, 'save_interval', _positive, 1, 'epochs between checkpoints'),
     Switch(SCHEDULE, 'display_step', _positive, RECIPE,
            'steps between log lines, the last step always has one; a shorter run has one an epoch',
@@ -129,9 +134,11 @@ SWITCHES = (
            ('lr_schedule',),
            rules=(needs('swa_start_epoch'), needs('swa_lr', when=lambda schedule: schedule != 'manual'),
                   needs('swa_lr2', when=lambda schedule: schedule == 'cyclic'))),
-    Switch(SCHEDULE, 'swa_lr', _rate, None, 'learning rate of the averaging, in a cycle the last one',
+    Switch(SCHEDULE, 'swa_lr', _rate_or_auto, None,
+           'learning rate of the averaging, in a cycle the last one; auto: a tenth of --learning_rate',
            rules=(needs('swa_schedule=constant|cyclic'),)),
-    Switch(SCHEDULE, 'swa_lr2', _rate, None, 'learning rate with which a cycle starts',
+    Switch(SCHEDULE, 'swa_lr2', _rate_or_auto, None,
+           'learning rate with which a cycle starts; auto: a quarter of the way from --swa_lr to --learning_rate',
            rules=(needs('swa_schedule=cyclic'),)),
     Switch(SCHEDULE, 'swa_freq', _positive, 1, 'epochs of a cycle, at whose end the weights enter the average',
            rules=(needs('swa_start_epoch'),)),
@@ -146,22 +153,30 @@ SWITCHES = (
            off_npu=NPU_ONLY),
     Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES), None,
            'precision of the operators; unset: the adapter\'s default', npu_key='precision_mode', off_npu=NPU_ONLY),
+    Switch(NPU, 'data_save_path', _folder, None, 'directory of the folders overflow_dump, data_dump and profiling; '
+           'unset: OUTPUT_PATH', agree=False, path=OUTPUT),
     Switch(NPU, 'over_dump', kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump',
            rules=(excludes('data_dump_flag=True'),), npu_key='enable_dump_debug', off_npu=NPU_ONLY),
+    Switch(NPU, 'over_dump_path', _folder, None, 'where --over_dump writes', agree=False, path=OUTPUT,
+           rules=(idle_without('over_dump=True'),)),
     Switch(NPU, 'data_dump_flag', kinds.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump',
            npu_key='enable_dump', off_npu=NPU_ONLY),
     Switch(NPU, 'data_dump_step', kinds.dump_steps(), '10', 'steps to dump',
            rules=(idle_without('data_dump_flag=True'),), npu_key='dump_step', off_npu=NPU_ONLY),
+    Switch(NPU, 'data_dump_path', _folder, None, 'where --data_dump_flag writes', agree=False, path=OUTPUT,
+           rules=(idle_without('data_dump_flag=True'),)),
     Switch(NPU, 'profiling', kinds.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling',
            npu_key='profiling_mode', off_npu=NPU_ONLY),
-    Switch(NPU, 'use_mixlist', kinds.boolean(), False, 'apply --mixlist_file',
-           rules=(needs('mixlist_file'),), off_npu=NPU_ONLY),
-    Switch(NPU, 'mixlist_file', kinds.text(), None, 'JSON file of operator types for mixed precision',
+    Switch(NPU, 'profiling_dump_path', _folder, None, 'where --profiling writes', agree=False, path=OUTPUT,
+           rules=(idle_without('profiling=True'),)),
+    Switch(NPU, 'use_mixlist', kinds.boolean(), False, 'apply --mixlist_file', off_npu=NPU_ONLY),
+    Switch(NPU, 'mixlist_file', kinds.project_file(ROOT), os.path.join(ROOT, 'configs', 'ops_info.json'),
+           'JSON file of operator types for mixed precision',
            rules=(idle_without('use_mixlist=True'),), agree=False, path=INPUT, npu_key='modify_mixlist',
            off_npu=NPU_ONLY),
     Switch(NPU, 'fusion_off_flag', kinds.boolean(), False, 'apply --fusion_off_file',
            rules=(needs('fusion_off_file'),), off_npu=NPU_ONLY),
-    Switch(NPU, 'fusion_off_file', kinds.text(), None, 'file of the fusion switches',
+    Switch(NPU, 'fusion_off_file', kinds.project_file(ROOT), None, 'file of the fusion switches',
            rules=(idle_without('fusion_off_flag=True'),), agree=False, path=INPUT, npu_key='fusion_switch_file',
            off_npu=NPU_ONLY),
     Switch(NPU, 'npu_option', kinds.text(), (),
@@ -169,7 +184,8 @@ SWITCHES = (
 
     # The 8p launchers start several ranks, one process each.
     Switch(RANKS, 'rank_size', kinds.whole(least=1), None,
-           'number of ranks; unset: as many as --rank_table has, else what the launcher is named after', agree=False),
+           'number of ranks; unset: as many as --rank_table has, else what the launcher is named after',
+           ('mul_rank_size',), agree=False),
     Switch(RANKS, 'rank_table', kinds.file_path(), None,
            'JSON file of the servers, devices and ranks; unset: RANK_TABLE_FILE of the environment, else the first '
            'devices of this server', agree=False,

@@ -56,7 +56,8 @@ def _check_outputs(config, folders):
     _check_writable(ckpt_flag, config.ckpt_dir)
     _check_writable('--summary' if config.summary else '--output_path', config.summary_dir)
     for folder in folders:
-        _check_writable('--output_path', folder)
+        flags = [name for name, path in _paths(config, OUTPUT) if _is_inside(folder, [path])] + ['output_path']
+        _check_writable('--' + flags[0], folder)
     if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
         raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
                          'another' % config.modeldir)

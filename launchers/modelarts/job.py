@@ -13,7 +13,7 @@ from typing import Any, Dict, NamedTuple, Tuple
 
 from core.errors import InputError
 from core.settings import flags, kinds, usage
-from core.settings.table import MOST_DEVICES, ROOT, Switch, switch
+from core.settings.table import MOST_DEVICES, OUTPUT, ROOT, SWITCHES, Switch, switch
 from core.training import checkpoints
 from launchers.modelarts import redaction
 from launchers.modelarts.redaction import say
@@ -26,6 +26,10 @@ OWN_SWITCHES = (
            'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
     Switch('ModelArts', 'train_url', kinds.text(), None, 'where the results go, and with --resume come from; needed'),
     Switch('ModelArts', 'cache_dir', kinds.text(), '/cache', 'local directory for the data set and the results'),
+    Switch('ModelArts', 'SESEMI_data_dir', kinds.text(), None, 'local directory for the data set alone; '
+           'unset: CACHE_DIR/dataset'),
+    Switch('ModelArts', 'SESEMI_result_dir', kinds.text(), None, 'local directory for the results alone; '
+           'unset: CACHE_DIR/result'),
     Switch('ModelArts', 'copy_interval', kinds.number(above=0), 180., 'seconds between two copies of the results'),
     Switch('ModelArts', 'copy_retries', kinds.whole(least=0), 6,
            'how often a copy is tried again when the server is away'),
@@ -47,27 +51,29 @@ class Job(NamedTuple):
     @property
     def data(self):
         """Local directory of the data set."""
-        return os.path.join(self.own['cache_dir'], 'dataset')
+        return self.own['SESEMI_data_dir'] or os.path.join(self.own['cache_dir'], 'dataset')
 
     @property
     def result(self):
         """Local directory of the results."""
-        return os.path.join(self.own['cache_dir'], 'result')
+        return self.own['SESEMI_result_dir'] or os.path.join(self.own['cache_dir'], 'result')
 
     @property
     def folders(self):
         """{local directory: url} of all that is copied out."""
-        folders = {self.result: self.own['train_url']}
-        for name in {'modeldir', 'summary'} & set(self.given):
-            folders[os.path.abspath(self.given[name])] = _below(self.own['train_url'], name)
-        return folders
+        return {self.result: self.own['train_url'], **self._given(row.name for row in SWITCHES if row.path == OUTPUT)}
 
     @property
     def runs(self):
         """{local directory: url} of what an earlier job may have left for --resume."""
         url = self.own['train_url']
         runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in _DEVICES}
-        return dict(runs, **{local: there for local, there in self.folders.items() if there != url})
+        return {**runs, **self._given(['modeldir', 'summary'])}
+
+    def _given(self, names):
+        """{local directory: url} of those of the switches that were given."""
+        return {os.path.abspath(self.given[name]): _below(self.own['train_url'], name)
+                for name in names if name in self.given}
 
     @property
     def checkpoints(self):

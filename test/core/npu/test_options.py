@@ -1,8 +1,10 @@
 """Every rule of docs/vendor-contract.md section 4, from the command line to the ConfigProto."""
 import json
+import os
 
 import pytest
 from google.protobuf import text_format
+from launching import ROOT
 
 from core.errors import InputError
 from core.host.devices import CPU, GPU
@@ -70,6 +72,24 @@ def test_profiling_collects_everything_into_its_folder():
         'fp_point': '', 'bp_point': '', 'aic_metrics': 'PipeUtilization'}
 
 
+@pytest.mark.parametrize('given, folders', [
+    (['--over_dump=True', '--data_save_path=/d'], ['/d/overflow_dump']),
+    (['--over_dump=True', '--over_dump_path=/o', '--data_save_path=/d'], ['/o']),
+    (['--over_dump=True', '--over_dump_path=', '--data_dump_path=/d'], ['/results/overflow_dump']),
+    (['--data_dump_flag=True', '--profiling=True', '--data_save_path=/d'], ['/d/data_dump', '/d/profiling']),
+    (['--data_dump_flag=True', '--profiling=True', '--data_dump_path=/d', '--profiling_dump_path=/p'], ['/d', '/p']),
+])
+def test_dumps_and_profiles_go_where_the_vendors_flags_say(given, folders):
+    assert switches.output_folders(_options(*given)) == folders
+
+
+def test_the_mixed_precision_list_of_the_project_is_found_from_any_directory(folder):
+    shipped = os.path.join(ROOT, 'configs', 'ops_info.json')
+    for given in (['--mixlist_file=./configs/ops_info.json'], ['--mixlist_file=configs/ops_info.json'], []):
+        path = _options('--use_mixlist=True', MIXED, *given)['modify_mixlist']
+        assert os.path.samefile(path, shipped)
+
+
 def test_the_folders_to_create_are_those_of_dumps_and_profiles():
     options = _options('--data_dump_flag=True', '--profiling=True')
     assert switches.output_folders(options) == ['/results/data_dump', '/results/profiling']
@@ -85,7 +105,9 @@ def test_the_folders_to_create_are_those_of_dumps_and_profiles():
      'such as 0|5|10-20'),
     (['--over_dump=True', '--data_dump_flag=True'],
      '--over_dump=True: not together with --data_dump_flag=True'),
-    (['--use_mixlist=True'], '--use_mixlist=True: needs --mixlist_file'),
+    (['--use_mixlist=True', '--precision_mode=force_fp16'],
+     '--mixlist_file=%s/configs/ops_info.json: needs precision_mode=allow_mix_precision or '
+     'precision_mode_v2=mixed_float16' % ROOT),
     (['--use_mixlist=True', '--mixlist_file=none.json'],
      '--mixlist_file=none.json: must be a file that exists and can be read'),
     (['--use_mixlist=True', '--mixlist_file=fusion.cfg', MIXED],

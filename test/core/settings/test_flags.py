@@ -17,12 +17,20 @@ from launchers.networks.registry import RECIPES, recipe_of
     ('--max_epoch=7', 'train_epochs', 7), ('--epoch=7', 'train_epochs', 7), ('--max_step=9', 'train_steps', 9),
     ('--batch=5', 'batch_size', 5), ('--SUMMARY=/s', 'summary', '/s'), ('--DISPLAY_STEP=3', 'display_step', 3),
     ('--VAL_EPOCH=2', 'val_epoch', 2), ('--data_dir=/d', 'data_path', '/d'), ('--dataset=/d', 'data_path', '/d'),
+    ('--CIFAR_PATH=/d', 'data_path', '/d'), ('--CKPT_PATH=/c', 'ckpt_path', '/c'), ('--step=9', 'train_steps', 9),
+    ('--mul_rank_size=8', 'rank_size', 8), ('--mul_device_id=3', 'device_id', 3), ('--data=svhn', 'task', 'svhn'),
+    ('--data_save_path=/d', 'data_save_path', '/d'), ('--over_dump_path=/d', 'over_dump_path', '/d'),
     ('--result=/r', 'output_path', '/r'), ('--base_lr=0.5', 'learning_rate', .5), ('--resume', 'resume', True),
     ('--resume=True', 'resume', True), ('--resume=False', 'resume', False), ('--loss_scale=True', 'loss_scale', True),
     ('--loss_scale=128', 'loss_scale', 128.), ('--data_path=/a b;$(x)', 'data_path', '/a b;$(x)'),
 ])
 def test_a_vendor_spelling_sets_its_field(spelling, field, value):
     assert flags.parse([spelling]) == {field: value}
+
+
+@pytest.mark.parametrize('argument', ['--max_step=0', '--train_steps=0', '--data_dump_path='])
+def test_what_the_vendors_launchers_pass_for_nothing_counts_as_not_given(argument):
+    assert flags.parse([argument]) == {}
 
 
 @pytest.mark.parametrize('argv, words', [
@@ -72,7 +80,7 @@ def test_an_unknown_network_is_refused_with_the_known_ones():
 @pytest.mark.parametrize('given, message', [
     ({'train_steps': 3, 'train_epochs': 2}, '--train_steps=3: not together with --train_epochs'),
     ({'over_dump': True, 'data_dump_flag': True}, '--over_dump=True: not together with --data_dump_flag=True'),
-    ({'use_mixlist': True}, '--use_mixlist=True: needs --mixlist_file'),
+    ({'fusion_off_flag': True}, '--fusion_off_flag=True: needs --fusion_off_file'),
     ({'swa_start_epoch': 1, 'swa_lr': .1}, '--swa_lr=0.1: needs --swa_schedule=constant|cyclic'),
 ])
 def test_what_needs_or_excludes_each_other_is_refused_in_one_form(given, message):
@@ -96,6 +104,21 @@ def test_the_number_of_ranks_is_one_value_whoever_says_it():
     assert ranks({'rank_size': 2}, {'RANK_SIZE': '8'}, planning=True) == 2
     assert ranks({'rank_table': '/t'}, {'RANK_SIZE': '8'}, planning=True) == 0, 'as many as the table has'
     assert not hasattr(resolve(RECIPES['cspnet'], {'case': 'performance'}, {}), 'rank_size')
+
+
+def test_the_device_of_one_rank_may_be_a_flag():
+    def device(given, environ):
+        return resolve(RECIPES['cspnet'], dict(given, case='performance'), environ, planning=True).device_id
+    assert device({'device_id': 3}, {'ASCEND_DEVICE_ID': '1'}) == 3
+    with pytest.raises(InputError, match='--device_id=3: for a run of one rank'):
+        device({'device_id': 3, 'rank_size': 2}, {})
+
+
+def test_automatic_rates_of_the_averaging_are_those_of_the_vendors_callback():
+    given = dict(case='performance', swa_start_epoch=1, swa_schedule='cyclic', swa_lr='auto', swa_lr2='auto',
+                 learning_rate=.4)
+    config = resolve(RECIPES['swa'], given, {})
+    assert (config.swa_lr, config.swa_lr2) == (pytest.approx(.04), pytest.approx(.04 + .25 * .36))
 
 
 def test_every_hyper_parameter_belongs_to_a_recipe_and_every_recipe_value_to_a_switch():
