@@ -21,7 +21,7 @@ from data.seeds import split_seed
 
 CLASSES = ('cat', 'dog')
 FOLDERS = ('', 'train', 'data_preprocessed/train', 'data/data_preprocessed/train')
-HELD_OUT, HELD_OUT_PART = 1000, 0.04  # whichever is less
+HELD_OUT, HELD_OUT_PART = 1000, 0.04  # of the photographs, whichever is less
 CROP_DIGITS = 10  # of the number of a vendor's crop
 
 END_OF_IMAGE = b'\xff\xd9'  # the marker in a JPEG file
@@ -33,15 +33,16 @@ COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, 
 NOISE = 0.1  # sigma of the random multiples of the components
 
 
-def cats_dogs(path, seed):
+def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
     """The DataSet of the JPEG files in or under `path`; x holds their names, cat is 0, dog 1.
 
-    The test part is drawn by `seed`: 1,000 files, or 4 % of a smaller set, of both classes; the crops of a
-    photograph stay together.
+    The test part is drawn by `seed`: 1,000 photographs, or 4 % of a smaller set, of both classes; the crops of a
+    photograph stay together. In the training part a photograph that is one file, and not crops already, counts
+    `crops` times: an epoch draws so many random crops of it.
     No file is opened. Raises InputError when either class is missing.
     """
     photos = _photos(path)
-    total = sum(len(crops) for of_class in photos for crops in of_class)
+    total = sum(map(len, photos))
     held_out = min(HELD_OUT, HELD_OUT_PART * total) / total
     random = np.random.RandomState(seed)
     train, test = [], []
@@ -49,7 +50,7 @@ def cats_dogs(path, seed):
         shuffled = [of_class[place] for place in random.permutation(len(of_class))]
         count = max(1, int(round(held_out * len(of_class))))
         test.append(list(itertools.chain(*shuffled[:count])))
-        train.append(list(itertools.chain(*shuffled[count:])))
+        train.append(list(itertools.chain(*(files * crops if len(files) == 1 else files for files in shuffled[count:]))))
     return DataSet(_split(train), _split(test), CLASSES)
 
 

@@ -1,10 +1,10 @@
 """The log lines of a network that has no vendor's lines to keep to; launchers/shell/neutral_log.sh reads them.
 
-    step 100 of 3910, epoch 1 of 5: loss 1.234568 accuracy 0.500000 step_time 0.051200 images_per_second 1250.0000
+    step 100 of 3910, epoch 1 of 5: loss 1.234568 accuracy 0.500000 seconds_per_step 0.051200 images_per_second 1250.0000
     test after epoch 1 of 5: loss 1.543210 accuracy 0.456700
-    end: step_time 0.051200 images_per_second 1250.0000
+    end: seconds_per_step 0.051200 images_per_second 1250.0000
 
-The values of a step are those of its batch; step_time is in seconds, and the mean over the steps timed so far.
+The values of a step are those of its batch; the speed is the mean over the steps timed so far.
 """
 from typing import Dict
 
@@ -20,14 +20,19 @@ class NeutralLog(Listener):
 
     def step(self, report: Report) -> None:
         say('step %d of %d, epoch %d of %d: %s %s' % (
-            report.step, report.steps, report.epoch + 1, self._epochs, _words(report.metrics), _speed(report)))
+            report.step, report.steps, report.epoch + 1, self._epochs, _words(report.metrics), speed(report)))
 
     def epoch(self, report: Report) -> None:
         if report.evaluation:
             say('test after epoch %d of %d: %s' % (report.epoch + 1, self._epochs, _words(report.evaluation)))
 
     def end(self, report: Report) -> None:
-        say('end: ' + _speed(report))
+        say_end(report)
+
+
+def say_end(report: Report) -> None:
+    """The last line, whose speed is that of the run: also for logs whose vendor's lines tell it too roughly."""
+    say('end: ' + speed(report))
 
 
 def _words(values: Dict[str, float]) -> str:
@@ -35,5 +40,6 @@ def _words(values: Dict[str, float]) -> str:
     return ' '.join('%s %.6f' % (name, values[name]) for name in names)
 
 
-def _speed(report: Report) -> str:
-    return 'step_time %.6f images_per_second %.4f' % (report.seconds_per_step, report.images_per_second)
+def speed(report: Report) -> str:
+    """The speed over the timed steps so far."""
+    return 'seconds_per_step %.6f images_per_second %.4f' % (report.seconds_per_step, report.images_per_second)

@@ -1,5 +1,5 @@
 """Report: what is known after a step, and the listeners that print it or write it to TensorBoard."""
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
@@ -50,11 +50,28 @@ class Listener:
     def epoch(self, report: Report) -> None:
         """After the last step of an epoch."""
 
+    def evaluation_start(self, epoch: int) -> None:
+        """Before an evaluation after the last step of an epoch, which counts from 0."""
+
     def average(self, evaluation: Metrics) -> None:
         """After stochastic weight averaging: the metrics of the average over the test set."""
 
     def end(self, report: Report) -> None:
         """After the last step of the run."""
+
+
+class Window:
+    """The steps between two reports, for log lines that tell the speed since the line before."""
+
+    def __init__(self):
+        self._step, self._seconds = None, 0.
+
+    def advance(self, report: Report) -> Tuple[int, float]:
+        """(first, seconds): the steps since the report before are `first` to report.step and took `seconds`."""
+        first = report.first_step if self._step is None else self._step
+        seconds = report.run_seconds - self._seconds
+        self._step, self._seconds = report.step, report.run_seconds
+        return first, seconds
 
 
 class Reporter(tf.train.SessionRunHook):
@@ -91,7 +108,10 @@ class Reporter(tf.train.SessionRunHook):
                 listener.step(self.report)
         if clock.at_epoch_end:
             if clock.at_end or (clock.epoch + 1) % self._config.val_epoch == 0:
-                self.report = self.report._replace(evaluation=self._evaluate(run_context.session))
+                for listener in self._listeners:
+                    listener.evaluation_start(clock.epoch)
+                evaluation = self._evaluate(run_context.session)
+                self.report = self.report._replace(evaluation=evaluation, seconds=clock.seconds)
             for listener in self._listeners:
                 listener.epoch(self.report)
 

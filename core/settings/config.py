@@ -119,10 +119,14 @@ def _settled(recipe, given):
     asked = dict(recipe.cases[case])
     if given.get('data_path', settled['data_path']) in _BUILT_IN:
         asked.update(recipe.on_synthetic)
+    if 'train_epochs' in given:        # a recipe may count its short runs in steps
+        asked.pop('train_steps', None)
     asked.update(given)
     for condition, changes in recipe.variants:
         if condition.items() <= dict(settled, **asked).items():
             settled.update(changes)
+    if any(option.startswith('precision_mode') for option in given.get('npu_option', ())):
+        settled['precision_mode'] = None  # the recipe's own gives way to either spelling of the user's
     return dict(settled, **asked)
 
 

@@ -10,7 +10,7 @@ from core.log import say
 from core.settings.config import Config
 
 PLATEAU_EPOCHS = 10            # between two looks at the accuracy
-PLATEAU_RISE = 0.02            # of the accuracy that is enough to go on at the same rate
+PLATEAU_RISE = 0.02            # of the accuracy: enough to go on at the same rate
 PLATEAU_FACTOR = 0.1
 
 
@@ -32,35 +32,36 @@ def plateau(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
 
 
 def _plateau_state():
-    """Variables: the part of the learning rate that is left, and the accuracy ten epochs ago (-1: none yet)."""
+    """Variables: the part of the learning rate that is left, and the accuracies of the nine epochs before."""
     with tf.variable_scope('plateau', reuse=tf.AUTO_REUSE):
-        return [tf.get_variable(name, [], initializer=tf.constant_initializer(value), trainable=False)
-                for name, value in (('left', 1), ('accuracy', -1))]
+        return [tf.get_variable(name, shape, initializer=tf.constant_initializer(value), trainable=False)
+                for name, shape, value in (('left', [], 1), ('accuracies', [PLATEAU_EPOCHS - 1], 0))]
 
 
 class FallOnPlateau(tf.train.SessionRunHook):
-    """Makes plateau() fall. Every ten epochs it compares the training accuracy of the epoch with that of ten before.
+    """Makes plateau() fall by the rule of the AlexNet vendor.
 
-    run: core.training.loop.Run.
+    Every ten epochs: the rises of the training accuracy from each of the nine epochs before to this one are less than
+    two points in the mean. run: core.training.loop.Run.
     """
 
     def __init__(self, run):
-        self._clock, self._mean = run.clock, run.step.epoch_metrics['accuracy']
+        self._clock, self._accuracy_of_epoch = run.clock, run.step.epoch_metrics['accuracy']
 
     def begin(self):
-        left, before = _plateau_state()
+        left, accuracies = _plateau_state()
         self._accuracy = tf.placeholder(tf.float32, [])
-        self._stalled = self._accuracy - before < PLATEAU_RISE
-        with tf.control_dependencies([self._stalled]):
-            self._update = tf.group(tf.assign(left, left * tf.where(self._stalled, PLATEAU_FACTOR, 1.)),
-                                    tf.assign(before, self._accuracy))
+        self._stalled = tf.reduce_mean(self._accuracy - accuracies) < PLATEAU_RISE
+        self._fall = tf.assign(left, left * PLATEAU_FACTOR).op
+        self._remember = tf.assign(accuracies, tf.concat([accuracies[1:], [self._accuracy]], 0)).op
 
     def before_run(self, run_context):
-        return tf.train.SessionRunArgs(self._mean)
+        return tf.train.SessionRunArgs(self._accuracy_of_epoch)
 
     def after_run(self, run_context, run_values):
-        clock = self._clock
-        if clock.passed(clock.steps_per_epoch) and clock.epoch % PLATEAU_EPOCHS == 0:
-            stalled, _ = run_context.session.run([self._stalled, self._update], {self._accuracy: run_values.results})
-            if stalled:
+        clock, session, accuracy = self._clock, run_context.session, {self._accuracy: run_values.results}
+        if clock.passed(clock.steps_per_epoch):
+            if clock.epoch and clock.epoch % PLATEAU_EPOCHS == 0 and session.run(self._stalled, accuracy):
+                session.run(self._fall)
                 say('[learning rate reducing]')
+            session.run(self._remember, accuracy)

@@ -16,7 +16,8 @@ import tensorflow as tf
 from core.errors import InputError
 from core.log import say
 from core.recipe import Images, Recipe
-from core.reporting.report import Listener
+from core.reporting.neutral_log import say_end
+from core.reporting.report import Listener, Window
 from core.training import optimizers, schedules
 from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
@@ -27,6 +28,7 @@ from nets.alexnet import alexnet, first_kernels
 
 CATS_DOGS, FOLDER = 'cats_dogs', 'folder'   # values of --task
 CROPS = 10                    # of an image with --ten_crop
+CROPS_AN_EPOCH = 10           # of a photograph in training; the vendor's crops are ten of each, too
 PROGRESS_STEPS = 20
 ROWS, COLUMNS, ENLARGED = 6, 16, 4   # of the picture of the kernels
 
@@ -55,11 +57,11 @@ def load(config):
         path = tempfile.mkdtemp(prefix='cats_dogs-')
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         synthetic.write_cats_dogs(path, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
-    return _files(cats_dogs.cats_dogs(path, config.seed))
+    return _files(cats_dogs.cats_dogs(path, config.seed, 1 if config.synthetic else CROPS_AN_EPOCH))
 
 
 def _files(data):
-    return Files(data.train, data.test, Skipped(np.append(data.train.x, data.test.x)), data.class_names)
+    return Files(data.train, data.test, Skipped(np.unique(np.append(data.train.x, data.test.x))), data.class_names)
 
 
 def train_input(files, config):
@@ -119,12 +121,17 @@ def _mean_over_crops(logits):
 
 
 class Log(Listener):
-    """The vendor's lines."""
+    """The vendor's lines, and the speed of the run in the last one."""
+
+    def __init__(self):
+        self._window = Window()
 
     def step(self, report):
         done = report.steps_in_epoch
+        first, seconds = self._window.advance(report)
+        step_time = seconds / (report.step - first)
         say('epoch %d step: %d step_time %.6f FPS %.5f' % (
-            report.epoch, done - 1, report.seconds_per_step, report.images_per_second))
+            report.epoch, done - 1, step_time, report.batch_size / step_time))
         if done % PROGRESS_STEPS == 0 or done == report.steps_per_epoch or report.step == report.steps:
             say('progress : %.6f%%  loss :%.6f' % (
                 100 * done / report.steps_per_epoch, report.metrics['cross_entropy']))
@@ -133,6 +140,9 @@ class Log(Listener):
         if report.evaluation:
             say(_accuracy_line('test', report.evaluation))
         say(_accuracy_line('train', report.epoch_metrics))
+
+    def end(self, report):
+        say_end(report)
 
 
 def _accuracy_line(part, means):
@@ -201,8 +211,10 @@ def learning_rate(config, step, steps):
 
 RECIPE = Recipe(
     defaults=dict(task=CATS_DOGS, train_epochs=35, batch_size=100, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4,
-                  keep_prob=0.5, ten_crop=False, cutmix_alpha=0., display_step=1, val_epoch=1),
-    cases=dict(full={}, performance=dict(train_epochs=10, save_interval=5)),
+                  keep_prob=0.5, ten_crop=False, cutmix_alpha=0., display_step=1, val_epoch=1,
+                  precision_mode='allow_mix_precision'),
+    cases=dict(full={}, performance=dict(train_steps=600)),
+    on_synthetic=dict(train_steps=30, save_interval=5),
     load=load,
     train_input=train_input,
     test_input=test_input,

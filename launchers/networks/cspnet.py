@@ -16,8 +16,12 @@ class Log(Listener):
             report.epoch, report.step, report.metrics['loss'], report.metrics['accuracy']))
         self._say_elapsed(report)
 
+    def evaluation_start(self, epoch):
+        say('Epoch %d, validating ....' % epoch)
+
     def epoch(self, report):
         if report.evaluation:
+            self._say_elapsed(report)
             say('Validation accuracy: %.4f' % report.evaluation['accuracy'])
 
     def end(self, report):
@@ -35,7 +39,7 @@ class Log(Listener):
 RECIPE = cifar10.recipe(
     cspdarknet53,
     dict(train_epochs=50, batch_size=64, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4, display_step=1000,
-         val_epoch=5),
+         val_epoch=5, precision_mode='allow_mix_precision'),
     cases=dict(full={}, performance=dict(train_epochs=5)),
     input_name='Placeholder',
     log=Log)

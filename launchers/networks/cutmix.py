@@ -7,6 +7,7 @@ from typing import Dict, List
 import tensorflow as tf
 
 from core.log import say
+from core.reporting.report import Window
 from core.training import optimizers
 from launchers.networks import cifar10
 from launchers.networks.keras_log import KerasLog, summary
@@ -23,13 +24,11 @@ class Log(KerasLog):
     """The vendor's lines. A TimeHistory line is about the steps since the one before, the last about the run."""
 
     def __init__(self):
-        self._step, self._seconds = None, 0.
+        self._window = Window()
 
     def step(self, report):
-        first = report.first_step if self._step is None else self._step
-        seconds = report.run_seconds - self._seconds
+        first, seconds = self._window.advance(report)
         _say_speed(seconds, report.batch_size * (report.step - first) / seconds, first, report.step)
-        self._step, self._seconds = report.step, report.run_seconds
 
     def epoch_line(self, report, seconds):
         values = dict(loss=report.epoch_metrics['loss'], accuracy=report.epoch_metrics['accuracy'])
@@ -54,7 +53,8 @@ def evaluation_lines(means: Dict[str, float]) -> List[str]:
 
 RECIPE = cifar10.recipe(
     resnet20,
-    dict(train_epochs=15, batch_size=32, learning_rate=1e-3, weight_decay=1e-4, cutmix_alpha=0.25),
+    dict(train_epochs=15, batch_size=32, learning_rate=1e-3, weight_decay=1e-4, cutmix_alpha=0.25,
+         precision_mode='allow_mix_precision'),
     penalty,
     cases=dict(full={}, performance={}, static_eval=dict(train_epochs=5, eval_static=True),
                dynamic_eval=dict(train_epochs=2)),

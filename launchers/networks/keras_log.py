@@ -1,27 +1,28 @@
 """Lines in the form that Keras prints them, for the systems whose vendors used it (docs/vendor-contract.md section 3).
 
-Differs from Keras where its lines are too coarse to compute with: the time of one sample or step has up to
-five digits, and is the mean over all timed steps of the run so far.
+The time of one sample or step in a line is the mean over the timed steps of the run so far, in whole microseconds,
+milliseconds or seconds, as Keras has it. The exact time is in the last line of the log, which our launcher reads.
 """
 import time
 
 from core.log import say
-from core.reporting.report import Listener
+from core.reporting.neutral_log import say_end
+from core.reporting.report import Listener, Metrics, Report
 
 _WIDTH = 30
 
 
-def progress(done, count, seconds, seconds_each, each, values):
-    """The bar after an epoch: `125/125 [====] - 7s 53.18ms/step - loss: 1.2345`.
+def progress(done: int, count: int, seconds: float, seconds_each: float, each: str, values: Metrics) -> str:
+    """The bar after an epoch: `125/125 [====] - 7s 53ms/step - loss: 1.2345`.
 
-    done, count: samples or steps (`each` says which) done and in the epoch; seconds: it took; seconds_each:
-    one of them took; values: {name: mean over the epoch}, printed in their order.
+    done, count: samples or steps (`each` says which) that are done and that the epoch has; seconds: the epoch took;
+    seconds_each: one of them took; values: means over the epoch, printed in their order.
     """
     return '%d/%d [%s] - %.0fs %s/%s%s' % (
         done, count, _bar(done, count), seconds, _duration(seconds_each), each, _values(values))
 
 
-def summary(done, steps, seconds, values):
+def summary(done: int, steps: int, seconds: float, values: Metrics) -> str:
     """The line without a bar (Keras's verbose=2): `1563/1563 - 25s - loss: 1.9876 - accuracy: 0.3210`."""
     return '%d/%d - %.0fs%s' % (done, steps, seconds, _values(values))
 
@@ -34,7 +35,7 @@ def _bar(done, count):
 def _duration(seconds):
     unit, scale = next((unit, scale) for unit, scale in (('s', 1), ('ms', 1e3), ('us', 1e6))
                        if seconds * scale >= 1 or unit == 'us')
-    return '%.5g%s' % (seconds * scale, unit)
+    return '%.0f%s' % (seconds * scale, unit)
 
 
 def _values(values):
@@ -42,10 +43,10 @@ def _values(values):
 
 
 class KerasLog(Listener):
-    """`Epoch 1/3` before an epoch and `epoch_line` after it; a network's log defines the latter."""
+    """`Epoch 1/3` before an epoch, `epoch_line` after it, the exact speed at the end; a log defines epoch_line()."""
 
-    def epoch_line(self, report, seconds):
-        """The line after an epoch that took `seconds`, evaluation included."""
+    def epoch_line(self, report: Report, seconds: float) -> str:
+        """The line after an epoch that took `seconds`, its evaluation included."""
         raise NotImplementedError
 
     def epoch_start(self, epoch, epochs):
@@ -54,3 +55,6 @@ class KerasLog(Listener):
 
     def epoch(self, report):
         say(self.epoch_line(report, time.time() - self._started))
+
+    def end(self, report):
+        say_end(report)

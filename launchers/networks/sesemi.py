@@ -10,7 +10,7 @@ the authors' two scripts. Differences from the vendor's:
 """
 import functools
 import os
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -224,7 +224,10 @@ def error_lines(means: Dict[str, float]) -> List[str]:
 
 
 class Log(KerasLog):
-    """The vendor's lines after an epoch."""
+    """The vendor's lines before and after an evaluation and after an epoch."""
+
+    def evaluation_start(self, epoch):
+        say('Evaluating with oversample=True...')
 
     def epoch_line(self, report, seconds):
         values = {name: report.epoch_metrics[name]
@@ -238,13 +241,21 @@ class Log(KerasLog):
 
 
 class Announce(tf.train.SessionRunHook):
-    """The vendor's lines at the start of the run and of each epoch."""
+    """The vendor's lines at the start of the run and of each epoch. run: core.training.loop.Run."""
 
-    def __init__(self, run):
+    def __init__(self, run: Any):
         self._run = run
 
     def begin(self):
         config, task = self._run.config, TASKS[self._run.config.task]
+        for name, value in (('dataset', config.data_path), ('result', config.output_path), ('data', config.task),
+                            ('labels', config.labels), ('network', config.trunk)):
+            say('===>>>%s:%s' % (name, value))
+        variables = self._run.step.model_variables
+        total, trainable = (sum(v.shape.num_elements() for v in variables if v in chosen)
+                            for chosen in (variables, tf.trainable_variables()))
+        for name, count in (('Total', total), ('Trainable', trainable), ('Non-trainable', total - trainable)):
+            say('{} params: {:,}'.format(name, count))
         say('Run configuration:')
         say('network=%s, dataset=%s, horizontal_flip=%s, ZCA=%s, nb_epochs=%d, batch_size=%d, '
             'nb_labels=%d, gpu_id=%d' % (

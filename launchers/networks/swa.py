@@ -4,28 +4,32 @@ The method is core/training/swa.py. The vendor tests on the training points, the
 """
 from core.log import say
 from core.recipe import Recipe
+from core.reporting.report import Metrics
+from core.settings.config import Config
 from core.settings.table import NO_DATA
 from core.training import optimizers, schedules
 from data import pipeline
 from data.blobs import blobs
+from data.dataset import DataSet
 from launchers.networks import classification
 from launchers.networks.keras_log import KerasLog, progress
 from nets.mlp import mlp
 
 
-def load(config):
+def load(config: Config) -> DataSet:
     """The blobs, which need no files."""
     if config.data_path != NO_DATA:
         say('--data_path=%s is not used: the points are drawn here' % config.data_path)
     return blobs()
 
 
-def train_input(data, config):
-    """Batches of points as they are."""
+def train_input(data: DataSet, config: Config) -> pipeline.Input:
+    """Batches of points as they are, and the vendor's first line."""
+    say('Train on %d samples' % len(data.train.y))
     return pipeline.train_input(data.train, config.batch_size, config.seed, rank=config.rank, ranks=config.ranks)
 
 
-def test_input(data, config):
+def test_input(data: DataSet, config: Config) -> pipeline.Input:
     """Batches of points as they are."""
     return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
 
@@ -42,7 +46,7 @@ class Log(KerasLog):
         say(test_line(evaluation))
 
 
-def test_line(means):
+def test_line(means: Metrics) -> str:
     """The line about the test points, which launchers/networks/swa.sh reads."""
     return 'Test accuracy: %.4f' % means['accuracy']
 
@@ -51,7 +55,8 @@ RECIPE = Recipe(
     defaults=dict(train_epochs=100, batch_size=16384, learning_rate=0.1, momentum=0., weight_decay=0.,
                   display_step=100, val_epoch=10, save_interval=10, data_path=NO_DATA,
                   # of 100 epochs the 75th, as the vendor's; a shorter run is averaged too
-                  swa_start_epoch=0.75, swa_schedule='cyclic', swa_lr=1e-3, swa_lr2=3e-3, swa_freq=3),
+                  swa_start_epoch=0.75, swa_schedule='cyclic', swa_lr=1e-3, swa_lr2=3e-3, swa_freq=3,
+                  precision_mode='allow_mix_precision'),
     load=load,
     train_input=train_input,
     test_input=test_input,

@@ -1,14 +1,16 @@
 # shellcheck shell=bash
-# How SWA's log is read: Keras progress lines that tell the time of a sample.
-# The vendor's launcher takes microseconds a sample for a step's; its log has no accuracy.
+# How SWA's log is read: the losses are in Keras progress lines, which tell the time of a sample in whole microseconds;
+# the last line of the log tells the exact time of a step. The vendor's logs have neither that line nor an accuracy.
 
 vendor_name() { echo SWA_ID0252_for_TensorFlow; }
 
-read_sample_time() { keras_seconds "$(last_field "$1" '/sample - loss: ' 5)"; }
+read_step_time() {
+    local exact
+    exact=$(read_exact_step_time "$1")
+    echo "${exact:-$(product "$(keras_seconds "$(last_field "$1" '/sample - loss: ' 5)")" "$2")}"
+}
 
-read_fps() { quotient 1 "$(read_sample_time "$1")"; }
-
-read_step_time() { product "$(read_sample_time "$1")" "$2"; }
+read_fps() { quotient "$2" "$(read_step_time "$@")"; }
 
 read_losses() { fields "$1" '/sample - loss: ' 8; }
 

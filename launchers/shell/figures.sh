@@ -3,7 +3,7 @@
 # launchers/networks/<network>.sh says where the log of a network has each figure; without such a file the log has
 # the neutral lines, which neutral_log.sh reads. The globals PLAN and LOGS are explained in launch.sh. read_figures
 # sets the global FIGURES:
-#   FIGURES      fps (images a second, all ranks together), step_time (seconds), accuracy (empty without one),
+#   FIGURES      fps (images a second, all ranks together), step_time (seconds), accuracy and test_accuracy (empty without one),
 #                losses (one a line), loss (the last of them)
 #
 # The launchers of the vendors mix units. Here ActualFPS is images a second and TrainingTime is milliseconds a
@@ -66,11 +66,12 @@ mean() {  # NUMBER...: a single number is printed unchanged
     }' "$@"
 }
 
-source_log_reader() {  # NETWORK: defines vendor_name, read_fps, read_step_time, read_losses, read_accuracy
-    local reader=$REPO_ROOT/launchers/networks/$1.sh
-    [[ -e $reader ]] || reader=$REPO_ROOT/launchers/shell/neutral_log.sh
+source_log_reader() {  # NETWORK: defines vendor_name, read_fps, read_step_time, read_losses, read_accuracy, loss_file
+    local own=$REPO_ROOT/launchers/networks/$1.sh
+    # shellcheck source=launchers/shell/neutral_log.sh
+    source "$REPO_ROOT/launchers/shell/neutral_log.sh"
     # shellcheck source=launchers/networks/cspnet.sh
-    source "$reader"
+    [[ ! -e $own ]] || source "$own"
 }
 
 case_name() {  # the vendors' CaseName
@@ -83,7 +84,7 @@ report_figures() {  # SECONDS, of the whole training
     source_log_reader "${PLAN[network]}"
     case_name=$(case_name)
     read_figures
-    printf '%s\n' "${FIGURES[losses]}" >"${PLAN[run_dir]}/${case_name}_loss.txt"
+    printf '%s\n' "${FIGURES[losses]}" >"${PLAN[run_dir]}/$(loss_file "$case_name")"
     print_case_log "$case_name" "$1" >"${PLAN[run_dir]}/$case_name.log"
     print_npu_notice
     print_final_block "$1"
@@ -99,6 +100,7 @@ read_figures() {  # the speed comes from the log of every rank on this server, t
     losses=$(read_losses "${LOGS[0]}")
     FIGURES[fps]=$fps
     FIGURES[accuracy]=$(read_accuracy "${LOGS[0]}")
+    FIGURES[test_accuracy]=$(read_test_accuracy "${LOGS[0]}")
     FIGURES[losses]=$losses
     FIGURES[loss]=${losses##*$'\n'}
     require_number 'the loss' "${FIGURES[loss]}" "${LOGS[0]}"
@@ -142,6 +144,9 @@ Final Performance sec/step : ${FIGURES[step_time]}
 E2E Training Duration sec : $1
 Final Train Accuracy : ${FIGURES[accuracy]:-None}
 FINAL
+    if [[ -n ${FIGURES[test_accuracy]} ]]; then
+        printf 'Final Test Accuracy : %s\n' "${FIGURES[test_accuracy]}"
+    fi
 }
 
 print_npu_notice() {

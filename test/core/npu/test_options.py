@@ -32,7 +32,8 @@ def folder(tmp_path, monkeypatch):
 
 def _config(*given):
     """What a command line of these flags makes of the trainer's configuration."""
-    return resolve(RECIPES['cspnet'], flags.parse(['--case=performance', '--output_path=/results'] + list(given)), {})
+    arguments = ['--network=sesemi', '--case=performance', '--output_path=/results'] + list(given)
+    return resolve(RECIPES['sesemi'], flags.parse(arguments), {})  # a network that asks for no precision of its own
 
 
 def _options(*given):

@@ -167,3 +167,13 @@ def test_the_help_says_what_precision_mode_may_be_and_nothing_that_goes_without_
     text = usage.usage(RECIPES, '')
     assert 'allow_mix_precision' in text.split('--precision_mode=VALUE')[1].split('default:')[0]
     assert 'UTF-8' not in text
+
+
+@pytest.mark.parametrize('network, given, precision', [
+    ('cspnet', {}, 'allow_mix_precision'), ('alexnet', {}, 'allow_mix_precision'), ('swa', {}, 'allow_mix_precision'),
+    ('cutmix', {}, 'allow_mix_precision'), ('sesemi', {}, None),
+    ('cspnet', {'precision_mode': 'force_fp32'}, 'force_fp32'),
+    ('cspnet', {'npu_option': ('precision_mode_v2=fp16',)}, None),
+    ('cspnet', {'npu_option': ('job=x',)}, 'allow_mix_precision')])
+def test_a_network_has_the_precision_of_its_vendors_script_unless_the_user_says_otherwise(network, given, precision):
+    assert resolve(RECIPES[network], dict(given, case='performance'), {}).precision_mode == precision

@@ -22,7 +22,8 @@ def log(capfd):
     lines.epoch_start(0, 5)
     lines.step(REPORT)
     lines.epoch(REPORT)
-    lines.epoch(REPORT._replace(evaluation={'accuracy': .66054, 'loss': 1.}))
+    lines.evaluation_start(1)
+    lines.epoch(REPORT._replace(seconds=65., evaluation={'accuracy': .66054, 'loss': 1.}))
     lines.end(REPORT)
     return capfd.readouterr().out
 
@@ -31,6 +32,8 @@ def test_the_lines_are_the_vendors(log):
     assert log.splitlines() == [
         'Epoch: 001 Step/Batch: 000001000 --- Loss: 1.2345678 Training accuracy: 0.5000',
         'Elapsed time: 00d 00h 01m 02s',
+        'Epoch 1, validating ....',
+        'Elapsed time: 00d 00h 01m 05s',
         'Validation accuracy: 0.6605',
         'Elapsed time: 00d 00h 01m 02s',
         'StepTime = 0.051200',

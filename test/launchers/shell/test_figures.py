@@ -14,7 +14,7 @@ GOLDEN = os.path.join(HERE, 'golden')
 
 @pytest.mark.parametrize('network, fps, step_time, losses, accuracy', [
     ('cspnet', 1250.0, 0.0512, [2.3025851, 1.2345678], ['0.6605']),
-    ('alexnet', 812.6, 0.123, [0.693147, 0.412345], ['61.2']),
+    ('alexnet', 812.6, 0.123, [0.693147, 0.412345], ['63.4']),
     ('swa', 1 / 0.62e-6, 16384 * 0.62e-6, [0.5102, 0.3021], ['0.9123']),
     ('sesemi', 16 / 0.05318, 0.05318, [4.5556, 1.2345], ['0.7821']),
     ('cutmix', 1250.0, 32 / 1250.0, [2.1111, 1.9876], ['0.4567']),
@@ -26,7 +26,7 @@ def test_figures_of_our_golden_logs(network, fps, step_time, losses, accuracy):
 
 @pytest.mark.parametrize('network, fps, step_time, loss_lines, loss, accuracy', [
     ('cspnet', 17.537586959355902, 3.6493047845363615, 5, 0.6304564, ['0.9547']),
-    ('alexnet', 24.54034, 4.075, 3, 0.772675, ['49.7']),
+    ('alexnet', 24.54034, 4.075, 3, 0.772675, ['755']),
     ('swa', 1e6, 16384e-6, 8, 0.3997, []),
     ('sesemi', 16 / 6, 6, 1, 4.5556, ['0.9560']),
     ('cutmix', 185.08, 32 / 185.08, 2, 0.7654, ['1.0000']),
@@ -61,7 +61,7 @@ def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
 def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     log = tmp_path / 'log'
     log.write_text('nothing of use\n')
-    read_all = ('source "$0/launchers/networks/$1.sh"; '
+    read_all = ('source_log_reader "$1"; '
                 'for f in fps step_time losses accuracy; do "read_$f" "$2" 16; done')
     assert bash(read_all, network, str(log)).strip() == ''
 
