@@ -50,7 +50,7 @@ def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
         shuffled = [of_class[place] for place in random.permutation(len(of_class))]
         count = max(1, int(round(held_out * len(of_class))))
         test.append(list(itertools.chain(*shuffled[:count])))
-        train.append(list(itertools.chain(*(files * crops if len(files) == 1 else files for files in shuffled[count:]))))
+        train.append([file for files in shuffled[count:] for file in (files * crops if len(files) == 1 else files)])
     return DataSet(_split(train), _split(test), CLASSES)
 
 

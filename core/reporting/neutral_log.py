@@ -1,6 +1,6 @@
 """The log lines of a network that has no vendor's lines to keep to; launchers/shell/neutral_log.sh reads them.
 
-    step 100 of 3910, epoch 1 of 5: loss 1.234568 accuracy 0.500000 seconds_per_step 0.051200 images_per_second 1250.0000
+    step 9 of 39, epoch 1 of 3: loss 1.234568 accuracy 0.500000 seconds_per_step 0.051200 images_per_second 1250.0000
     test after epoch 1 of 5: loss 1.543210 accuracy 0.456700
     end: seconds_per_step 0.051200 images_per_second 1250.0000
 

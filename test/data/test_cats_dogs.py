@@ -72,6 +72,13 @@ def test_of_a_large_set_a_thousand_are_held_out(monkeypatch, tmp_path):
     assert len(data.test.y) == 1000 and len(data.train.y) == 59000
 
 
+def test_a_thousand_photographs_are_held_out_also_when_they_are_crops(monkeypatch, tmp_path):
+    numbers = ['%09d%d' % (photo, crop) for photo in range(12500) for crop in range(10)]
+    monkeypatch.setattr(cats_dogs, '_numbers', lambda folder: {'cat': numbers, 'dog': numbers})
+    data = cats_dogs.cats_dogs(str(tmp_path), seed=1, crops=10)
+    assert (len(data.test.y), len(data.train.y)) == (10000, 240000)
+
+
 @pytest.mark.parametrize('inside', ['', 'train', 'data_preprocessed/train',
                                     'data/data_preprocessed/train'])
 def test_files_are_found_in_or_under_the_directory(tmp_path, inside):
