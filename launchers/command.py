@@ -1,28 +1,44 @@
 """What the Python commands share: from the command line to a recipe and a Config, and from errors to a status."""
 import sys
-from typing import Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from core.errors import RunEnd
 from core.npu.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags, usage
+from core.settings.table import Switch, switch
 from launchers.networks.registry import RECIPES, recipe_of
 
 
 def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning: bool = False) -> int:
-    """act(recipe, config) for the command line `argv`; returns the exit status: 0, that of the RunEnd, or 1 for a
-    file system that fails (a log on a full disk).
+    """act(recipe, config) for the command line `argv`; returns the exit status, as status_of() does.
 
     planning: see config.resolve().
     """
     if flags.asks_for_help(argv):
         print(usage.usage(dict(RECIPES), describe_options()))
         return 0
-    try:
+
+    def from_flags():
         given = flags.parse(argv)
         recipe = recipe_of(given)
         act(recipe, config_lib.resolve(recipe, given, environ, planning))
-        return 0
+    return status_of(from_flags)
+
+
+def status_of(act: Callable[[], Any]) -> int:
+    """Calls act(); returns the exit status: what act() returns or 0, that of the RunEnd, whose line goes to standard
+    error, or 1 for a file system that fails."""
+    try:
+        return act() or 0
     except (RunEnd, OSError) as end:
         print(end, file=sys.stderr)
         return getattr(end, 'status', 1)
+
+
+def help_text(command: str, own: Sequence[Switch], shared: Sequence[str] = ()) -> str:
+    """What -h of a command prints: its line, its `own` switches, and those of the trainer that matter to it."""
+    lines = ['usage: ' + command, ''] + usage.describe(own, {})
+    if shared:
+        lines += ['', 'and, as in training:'] + usage.describe([switch(name) for name in shared], {})
+    return '\n'.join(lines)

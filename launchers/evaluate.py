@@ -2,8 +2,11 @@
 import os
 import sys
 
-from core.inference.evaluate import evaluate
-from launchers import command
+if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+
+from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
+from core.inference.evaluate import evaluate  # noqa: E402
 
 
 def act(recipe, config):

@@ -4,11 +4,12 @@ from typing import Dict
 import tensorflow as tf
 
 from core.host.devices import detect
+from core.inference import trained
 from core.npu import switches
 from core.ranks.communicator import Communicator
-from core.recipe import Recipe, load
+from core.recipe import Recipe
 from core.settings.config import Config
-from core.training import checkpoints, evaluation, identity, weights
+from core.training import checkpoints, evaluation, weights
 
 
 def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
@@ -19,9 +20,8 @@ def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
     """
     device = detect(config.device)
     options = switches.switch_options(config)
-    path, reader = weights.find(config.ckpt_path or config.ckpt_dir)
-    config = config._replace(rank=0, ranks=1, seed=identity.fact(reader, 'seed', config.seed))
-    data, config = load(recipe, config)
+    path, reader, config = trained.find(config)
+    data, config = trained.load_data(recipe, config)
     device.prepare(config, options)
     with tf.Graph().as_default():
         with device.graph(config, options):

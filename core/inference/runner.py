@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.settings.config import ROOT
+from core.settings.table import ROOT
 from core.training import h5
 
 PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'

@@ -12,7 +12,7 @@ import numpy as np
 
 from core.errors import InputError
 
-MANIFEST, LABELS, INPUTS = 'manifest.json', 'labels.npy', 'input'
+MEMBERS = MANIFEST, LABELS, INPUTS = 'manifest.json', 'labels.npy', 'input'
 _FORMAT = 1
 LOGITS, PROBABILITIES = 'logits', 'probabilities'
 

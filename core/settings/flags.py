@@ -40,13 +40,28 @@ def parse(argv: Sequence[str]) -> Dict[str, Any]:
 
     Raises InputError naming the flag, its value and what is allowed.
     """
-    for argument in argv:
-        if argument == '--' or argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
-            raise InputError('%s: unknown flag; -h lists the flags' % argument)
+    _check_absls_own(argv)
     given, leftover = parse_known(argv, SWITCHES, known_only=False)
     if leftover:
         raise InputError('%r: not a flag; flags are written --name=value' % leftover[0])
     return given
+
+
+def parse_with_words(argv: Sequence[str], switches: Sequence[Switch]) -> Tuple[Dict[str, Any], List[str]]:
+    """({name: value}, the arguments that are no flags) for a command that takes files. Raises InputError."""
+    _check_absls_own(argv)
+    given, words = parse_known(argv, switches)
+    unknown = [word for word in words if word.startswith('-')]
+    if unknown:
+        raise InputError('%s: unknown flag; -h lists the flags' % unknown[0])
+    return given, words
+
+
+def _check_absls_own(argv):
+    """Raises InputError for arguments to which absl would give a meaning of its own."""
+    for argument in argv:
+        if argument == '--' or argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
+            raise InputError('%s: unknown flag; -h lists the flags' % argument)
 
 
 def parse_known(argv: Sequence[str], switches: Sequence[Switch],

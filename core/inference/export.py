@@ -1,0 +1,256 @@
+"""Export of a trained network: a frozen graph, a SavedModel or an HDF5 file, and inputs for an inference device.
+
+What is exported is loaded in a fresh process and compared with the checkpoint over the whole test set before it gets
+its name; until then it lies in a directory beside that is removed.
+"""
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import tensorflow as tf
+
+from core.errors import InputError, RunEnd
+from core.inference import frozen, samples, trained
+from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner, cpu_session
+from core.log import say
+from core.recipe import Recipe
+from core.settings.config import Config
+from core.training import h5, weights
+
+TOLERANCE = 1e-4               # of the largest output
+FLOAT32, UINT8 = 'float32', 'uint8'
+ALL = 'all'
+_MEMBERS = ('saved_model.pb', 'variables', 'assets.extra')   # of a SavedModel written here
+_ENDINGS = {PB: '.pb', SAVED_MODEL: '', H5: h5.SUFFIX}
+
+
+class ExportDiffers(RunEnd):
+    """What was exported does not compute what the checkpoint does."""
+
+
+class Request(NamedTuple):
+    """What to export; the network, its checkpoint, its data and the batch are in the Config."""
+    format: str                    # PB, SAVED_MODEL or H5
+    input_dtype: str = FLOAT32     # UINT8: images, whose normalisation is in the graph
+    output: Optional[str] = None   # path; None: one in OUTPUT_PATH/export
+    samples: Union[None, int, str] = None   # how many test inputs to write; ALL
+    probabilities: bool = False    # the output is the softmax of the logits
+    soc_version: str = 'Ascend310'   # of the atc line
+
+
+class TestSet:
+    """The inputs of the test set in batches of --batch_size, in a graph of their own."""
+
+    def __init__(self, recipe: Recipe, data: Any, config: Config, dtype: str) -> None:
+        self._graph, self._size = tf.Graph(), config.batch_size
+        with self._graph.as_default():
+            self._input = recipe.test_input(data, config)
+            if dtype == UINT8:
+                single = self._input.batch[0].shape.ndims
+                self._input = recipe.images.test_pixels(data, config)
+                if self._input.batch[0].shape.ndims != single:
+                    raise InputError('--input_dtype=uint8: this test looks at several views of an image, and an input '
+                                     'of uint8 is one image; switch the views off')
+        self._dtype = dtype
+        self.shape = [config.batch_size] + self._input.batch[0].shape.as_list()[1:]
+
+    def __iter__(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Yields (batch, labels); the last batch is filled up with copies of its last row, which have no label."""
+        rows, labels = np.zeros([0] + self.shape[1:], self._dtype), np.zeros([0], np.int32)
+        with self._graph.as_default(), cpu_session() as session:
+            self._input.initialize(session)
+            for _ in range(self._input.batches):
+                x, y, weight = session.run(self._input.batch)
+                if self._dtype == UINT8:
+                    x = np.clip(np.rint(x), 0, 255)
+                rows = np.concatenate([rows, x[weight > 0].astype(self._dtype)])
+                labels = np.concatenate([labels, y[weight > 0]])
+                while len(rows) >= self._size:
+                    yield rows[:self._size], labels[:self._size]
+                    rows, labels = rows[self._size:], labels[self._size:]
+        if len(rows):
+            yield np.concatenate([rows, np.repeat(rows[-1:], self._size - len(rows), 0)]), labels
+        if self._input.skipped:
+            self._input.skipped.check()
+
+
+def export(recipe: Recipe, config: Config, request: Request) -> None:
+    """Exports as `request` says, and prints what came of it.
+
+    Raises InputError for a checkpoint, data or an output that cannot be used, ExportDiffers when the export computes
+    something else than the checkpoint; then nothing is left of it.
+    """
+    _check(recipe, request)
+    target = os.path.abspath(request.output or _default_output(config, request))
+    folder = (os.path.splitext(target)[0] if request.format != SAVED_MODEL else target) + '_samples'
+    _check_replaceable(target, _MEMBERS if request.format == SAVED_MODEL else None)
+    if request.samples:
+        _check_replaceable(folder, samples.MEMBERS)
+    path, reader, config = trained.find(config)
+    data, config = trained.load_data(recipe, config)
+    tests = TestSet(recipe, data, config, request.input_dtype)
+    normalize = None
+    if request.input_dtype == UINT8:
+        constants = trained.constants(recipe, reader, data)
+        normalize = lambda images: recipe.images.normalize(images, constants)  # noqa: E731
+    with _aside(target) as aside, tf.Graph().as_default() as graph, cpu_session() as session:
+        model = trained.build(recipe, config, tests.shape, tf.as_dtype(request.input_dtype), normalize,
+                              request.probabilities)
+        model.load(session, path, reader, config.network)
+        description = _description(model, config, request)
+        made = os.path.join(aside, os.path.basename(target))
+        command = _atc(target, description, request)
+        _WRITERS[request.format](made, session, model, reader, config, dict(description, atc=command))
+        meta = os.path.join(aside, 'graph.meta') if request.format == H5 else None
+        if meta:
+            graph.add_to_collection('input', model.input)
+            graph.add_to_collection('output', model.output)
+            tf.train.export_meta_graph(meta)
+        writer = _samples_writer(aside, request)
+        say('checkpoint: %s' % path)
+        _compare(session, model, tests, writer, request.format, made, meta)
+        if writer:
+            loss = float(session.run(model.regularization_loss))
+            writer.finish(regularization_loss=loss, **description)
+            _replace(os.path.join(aside, 'samples'), folder, aside)
+        _replace(made, target, aside)
+        if request.format == PB:
+            _replace(made + '.json', os.path.splitext(target)[0] + '.json', aside)
+    say('exported: %s' % target)
+    if writer:
+        say('samples: %s' % os.path.join(folder, samples.MANIFEST))
+    if request.format == PB:
+        say(command)
+
+
+def _check(recipe: Recipe, request: Request) -> None:
+    if request.input_dtype == UINT8 and request.format == H5:
+        raise InputError('--input_dtype=uint8: needs --format=pb|saved_model; an HDF5 file holds weights alone')
+    if request.input_dtype == UINT8 and not recipe.images:
+        raise InputError('--input_dtype=uint8: the inputs of this network are no images')
+
+
+def _default_output(config: Config, request: Request) -> str:
+    name = config.network
+    if request.format != H5:
+        name += '_bs%d%s' % (config.batch_size, '_uint8' if request.input_dtype == UINT8 else '')
+    return os.path.join(config.output_path, 'export', name + _ENDINGS[request.format])
+
+
+def _check_replaceable(path: str, members: Optional[Sequence[str]]) -> None:
+    """Raises InputError unless a file, or a directory of `members` if these are given, may get the name `path`."""
+    if os.path.isdir(path) != bool(members) and os.path.exists(path):
+        raise InputError('--output: %s is %s; choose another path' % (
+            path, 'no directory' if members else 'a directory'))
+    others = set(os.listdir(path)) - set(members) if members and os.path.isdir(path) else ()
+    if others:
+        raise InputError('--output: %s has other files in it (%s), which would be lost; choose another path' % (
+            path, min(others)))
+
+
+@contextlib.contextmanager
+def _aside(target: str) -> Iterator[str]:
+    """A directory beside `target` for what is not finished; it goes when the context is left."""
+    parent = os.path.dirname(target)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        directory = tempfile.mkdtemp(prefix='.export-', dir=parent)
+    except OSError as error:
+        raise InputError('--output=%s: cannot be written: %s' % (target, error.strerror))
+    try:
+        yield directory
+    except (OSError, tf.errors.OpError) as error:
+        raise InputError('--output=%s: cannot be written: %s' % (target, str(error).splitlines()[0]))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _replace(made: str, target: str, aside: str) -> None:
+    """Gives a finished file or directory its name; an earlier one goes with the directory `aside`."""
+    if os.path.isdir(target):
+        os.rename(target, os.path.join(aside, 'earlier-' + os.path.basename(target)))
+    os.rename(made, target)
+
+
+def _description(model: trained.InferenceGraph, config: Config, request: Request) -> Dict[str, Any]:
+    """What an application has to know of the export."""
+    return dict(network=config.network, input_name=model.input.op.name, input_shape=model.input.shape.as_list(),
+                input_dtype=request.input_dtype, output=model.output_name, class_names=list(config.class_names))
+
+
+def _atc(target: str, description: Dict[str, Any], request: Request) -> str:
+    """The command that makes an .om file for inference devices out of a frozen graph."""
+    return 'atc --model=%s --framework=3 --output=%s --soc_version=%s --input_shape="%s:%s"' % (
+        target, os.path.splitext(target)[0], request.soc_version, description['input_name'],
+        ','.join(map(str, description['input_shape'])))
+
+
+def _write_pb(path, session, model, reader, config, description):
+    del reader, config
+    with open(path, 'wb') as file:
+        file.write(frozen.freeze(session, model.output, model.output_name).SerializeToString())
+    _write_json(path + '.json', description)
+
+
+def _write_saved_model(path, session, model, reader, config, description):
+    del reader, config
+    graph_def = frozen.freeze(session, model.output, model.output_name)
+    names = [model.input.op.name, model.output_name]
+    with tf.Graph().as_default(), cpu_session() as alone:
+        model_input, output = tf.import_graph_def(graph_def, return_elements=[n + ':0' for n in names], name='')
+        signature = tf.saved_model.predict_signature_def({names[0]: model_input}, {names[1]: output})
+        builder = tf.saved_model.Builder(path)
+        builder.add_meta_graph_and_variables(alone, [tf.saved_model.tag_constants.SERVING], {SIGNATURE: signature})
+        builder.save()
+    os.makedirs(os.path.join(path, 'assets.extra'))
+    _write_json(os.path.join(path, 'assets.extra', 'model.json'), description)
+
+
+def _write_h5(path, session, model, reader, config, description):
+    del session, description
+    names = [v.op.name for v in model.variables]
+    names += sorted(name for name in reader.get_variable_to_shape_map() if weights.is_note(name))
+    h5.write(path, {name: reader.get_tensor(name) for name in names}, config._asdict())
+
+
+_WRITERS = {PB: _write_pb, SAVED_MODEL: _write_saved_model, H5: _write_h5}
+
+
+def _write_json(path: str, content: Dict[str, Any]) -> None:
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+
+
+def _samples_writer(aside: str, request: Request) -> Optional[samples.Writer]:
+    if request.samples is None:
+        return None
+    return samples.Writer(os.path.join(aside, 'samples'), None if request.samples == ALL else request.samples)
+
+
+def _compare(session, model, tests, writer, form, made, meta) -> None:
+    """Runs checkpoint and export over the test set, which `writer` gets, and prints both accuracies.
+
+    Raises ExportDiffers for a difference above TOLERANCE; an HDF5 file has to agree in every bit.
+    """
+    largest = difference = 0.
+    correct, count = np.zeros(2, int), 0
+    with FreshRunner(form, made, meta, model.output.shape.as_list()) as exported:
+        for batch, labels in tests:
+            rows = [run(batch)[:len(labels)] for run in (
+                lambda batch: session.run(model.output, {model.input: batch}), exported)]
+            largest = max(largest, float(np.abs(rows[0]).max()))
+            difference = np.maximum(difference, np.abs(rows[0] - rows[1]).max())  # NaN stays NaN
+            correct += [int((one.argmax(1) == labels).sum()) for one in rows]
+            count += len(labels)
+            if writer:
+                writer.add(batch, labels)
+    allowed = 0. if form == H5 else TOLERANCE * largest
+    if not difference <= allowed:
+        raise ExportDiffers('the export differs from the checkpoint by %.3g, more than the %.3g allowed, and is not '
+                            'kept' % (difference, allowed))
+    say('largest difference from the checkpoint: %.3g of %.3g (allowed: %.3g)' % (difference, largest, allowed))
+    say('accuracy of %d test samples: checkpoint %.4f, export %.4f' % ((count,) + tuple(correct / count)))

@@ -1,0 +1,55 @@
+"""The exporter: python3 -m launchers.export --network=cspnet --ckpt_path=FILE_OR_DIR --data_path=DIR --format=pb.
+
+It makes a frozen graph for the Ascend tool atc, a SavedModel or an HDF5 file, and compares it with the checkpoint.
+"""
+import os
+import signal
+import sys
+
+if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+
+from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
+from core.inference import export, runner  # noqa: E402
+from core.settings import config as config_lib  # noqa: E402
+from core.settings import flags, kinds  # noqa: E402
+from core.settings.table import Switch  # noqa: E402
+from launchers.networks.registry import recipe_of  # noqa: E402
+
+GROUP = 'export'
+OWN_SWITCHES = (
+    Switch(GROUP, 'format', kinds.choice(*runner.FORMATS), runner.PB,
+           'a frozen graph with one input and one output, a SavedModel that can be served, or weights as HDF5'),
+    Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, export.UINT8), export.FLOAT32,
+           'uint8: the inputs are images, and their normalisation is in the graph'),
+    Switch(GROUP, 'output', kinds.text(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),
+    Switch(GROUP, 'samples', kinds.either(kinds.whole(least=1), kinds.choice(export.ALL)), None,
+           'how many test inputs to write as .bin files for an inference device, in OUTPUT_samples; unset: none'),
+    Switch(GROUP, 'probabilities', kinds.boolean(), False, 'the output is probabilities instead of logits'),
+    Switch(GROUP, 'soc_version', kinds.text(), 'Ascend310', 'the chip in the atc line'),
+)
+USAGE = ('python3 -m launchers.export --network=NAME --ckpt_path=FILE_OR_DIR --data_path=DIR [--format=pb] '
+         '[--batch_size=N] [--samples=all] [--flag=value ...]')
+SHARED = ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'task', 'trunk', 'test_copies', 'ten_crop')
+
+
+def main(argv, environ):
+    """Exports; returns the exit status."""
+    if flags.asks_for_help(argv):
+        print(command.help_text(USAGE, OWN_SWITCHES, SHARED))
+        return 0
+
+    def act():
+        own, arguments = flags.parse_known(argv, OWN_SWITCHES)
+        given = flags.parse(arguments)
+        recipe = recipe_of(given)
+        given = dict(recipe.on_export, **given)
+        request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
+        export.export(recipe, config_lib.resolve(recipe, given, environ), request)
+    return command.status_of(act)
+
+
+if __name__ == '__main__':
+    for number in (signal.SIGINT, signal.SIGTERM):  # as an exit, so that what is not finished is removed
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+    sys.exit(main(sys.argv[1:], os.environ))

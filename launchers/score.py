@@ -1,0 +1,55 @@
+"""The scorer: python3 -m launchers.score --manifest=DIR/manifest.json --outputs=DIR.
+
+It prints the lines of launchers.evaluate for outputs that an inference device computed from exported samples.
+"""
+import os
+import sys
+
+if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+
+from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
+from core.errors import InputError  # noqa: E402
+from core.inference import samples, score  # noqa: E402
+from core.settings import flags, kinds  # noqa: E402
+from core.settings.table import Switch  # noqa: E402
+from launchers.networks.registry import recipe_of  # noqa: E402
+
+GROUP = 'score'
+OWN_SWITCHES = (
+    Switch(GROUP, 'manifest', kinds.file_path(), None, 'manifest.json of the samples that launchers.export wrote'),
+    Switch(GROUP, 'outputs', kinds.text(), None,
+           'directory of the outputs, NAME_output_0.bin or .txt for the input NAME.bin, or one that holds it; '
+           'unset with --run_pb: DIR_outputs'),
+    Switch(GROUP, 'output_dtype', kinds.choice('float32', 'float16'), 'float32', 'type of the numbers in .bin outputs'),
+    Switch(GROUP, 'run_pb', kinds.file_path(), None,
+           'a frozen graph that is run here first and writes the outputs, in place of the inference device'),
+)
+USAGE = 'python3 -m launchers.score --manifest=DIR/manifest.json --outputs=DIR [--run_pb=FILE.pb]'
+
+
+def main(argv):
+    """Scores; returns the exit status."""
+    if flags.asks_for_help(argv):
+        print(command.help_text(USAGE, OWN_SWITCHES))
+        return 0
+
+    def act():
+        given, words = flags.parse_with_words(argv, OWN_SWITCHES)
+        if words:
+            raise InputError('%r: not a flag; flags are written --name=value' % words[0])
+        own = dict({row.name: row.default for row in OWN_SWITCHES}, **given)
+        if not own['manifest'] or not (own['outputs'] or own['run_pb']):
+            raise InputError('--%s: needed; -h tells more' % ('outputs' if own['manifest'] else 'manifest'))
+        outputs = own['outputs'] or os.path.dirname(os.path.abspath(own['manifest'])) + '_outputs'
+        recipe = recipe_of({'network': samples.read(own['manifest'])[0].network})
+        if own['run_pb']:
+            count = score.run_pb(own['run_pb'], own['manifest'], outputs)
+            print('%d outputs of %s: %s' % (count, own['run_pb'], outputs))
+        for line in recipe.evaluation_lines(score.metrics(own['manifest'], outputs, own['output_dtype'])):
+            print(line)
+    return command.status_of(act)
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
