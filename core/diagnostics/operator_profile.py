@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
-from core.diagnostics import profile_files
+from core.diagnostics import profile_files, step_graph
 from core.diagnostics.profile_files import Iteration, Operator
 from core.log import say
 
@@ -31,7 +31,7 @@ class Profile(tf.train.SessionRunHook):
         self._is_written = False
 
     def before_run(self, run_context: tf.train.SessionRunContext):
-        self._is_profiled = self._first <= self._clock.step <= self._last
+        self._is_profiled = self._first <= step_graph.next_step(self._clock) <= self._last
         self._started = time.time()
         if self._is_profiled:
             return tf.train.SessionRunArgs(None, options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE))
@@ -61,6 +61,17 @@ class Profile(tf.train.SessionRunHook):
         profile_files.write(directory, self._operators, self._iterations, self._device_id)
         say('Profile of %d steps: %s' % (len(self._iterations), directory))
         for line in summary(self._operators, self._iterations):
+            say(line)
+
+
+class ExportedProfile(tf.train.SessionRunHook):
+    """On an NPU: says at the end what the profiler's own export below `folder` holds, where there is one."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+
+    def end(self, session: tf.Session) -> None:
+        for line in profile_files.exported_summary(self._folder, LARGEST):
             say(line)
 
 

@@ -48,7 +48,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         return tf.logical_not(tf.reduce_all(tf.is_finite(tensor)))
 
     def before_run(self, run_context: tf.train.SessionRunContext):
-        self._step = self._run.clock.step
+        self._step = step_graph.next_step(self._run.clock)
         self._state = self._replay.state(run_context.session) if self._found < MOST_DUMPED else None
         return tf.train.SessionRunArgs(self._leaves)
 

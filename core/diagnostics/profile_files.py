@@ -4,6 +4,7 @@ The columns and events are those of msprof's export (July 2026), so that its vie
 GPU measured; what such a device cannot know is N/A.
 """
 import csv
+import glob
 import json
 import os
 import random
@@ -87,6 +88,31 @@ def write(directory: str, operators: Iterable[Operator], iterations: Iterable[It
             writer.writerows(rows)
     with open(os.path.join(directory, 'msprof_%s.json' % stamp), 'w') as file:
         json.dump(_timeline(operators, iterations), file)
+
+
+def exported_summary(folder: str, largest: int) -> List[str]:
+    """Lines about the newest export below `folder`: the `largest` operator types and the mean step; [] without one."""
+    exports = sorted(glob.glob(os.path.join(glob.escape(folder), 'PROF_*', OUTPUT)), key=os.path.getmtime)
+    if not exports:
+        return []
+    lines = ['Profile: %s' % exports[-1]]
+    for row in _rows_of(exports[-1], 'op_statistic')[:largest]:
+        lines.append('Profile: %5s%% %10s us in %s %s' % (
+            row['Ratio(%)'], row['Total Time(us)'], row['Count'], row['OP Type']))
+    steps = _rows_of(exports[-1], 'step_trace')
+    for column in ('Iteration Time(us)', 'FP to BP Time(us)', 'Iteration Refresh(us)', 'Data Aug Bound(us)'):
+        known = [float(row[column]) for row in steps if row.get(column, UNKNOWN) != UNKNOWN]
+        if known:
+            lines.append('Profile: mean %s of %d steps: %.3f' % (column, len(known), sum(known) / len(known)))
+    return lines
+
+
+def _rows_of(directory: str, name: str) -> List[Dict[str, str]]:
+    rows = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(directory), name + '_*.csv'))):
+        with open(path, newline='') as file:
+            rows += csv.DictReader(file)
+    return rows
 
 
 def by_type(operators: Iterable[Operator]) -> Dict[str, List[float]]:

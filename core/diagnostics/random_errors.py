@@ -16,6 +16,11 @@ def first_difference(ops: Sequence[tf.Operation], once: Dict[str, List[np.ndarra
     return next((op for op in ops if bits(once[op.name]) != bits(again[op.name])), None)
 
 
+def hooks(run: Any) -> List[tf.train.SessionRunHook]:
+    """The hook of --repeat_step, where it is given; run: core.training.loop.Run."""
+    return [] if run.config.repeat_step is None else [RepeatStep(run, run.config.repeat_step)]
+
+
 class RepeatStep(tf.train.SessionRunHook):
     """Runs step `number` (counted from 0) once more than the run needs, and says what differed.
 
@@ -33,7 +38,7 @@ class RepeatStep(tf.train.SessionRunHook):
         self._once: Optional[Dict[str, List[np.ndarray]]] = None
 
     def before_run(self, run_context: tf.train.SessionRunContext):
-        if self._run.clock.step != self._number:
+        if step_graph.next_step(self._run.clock) != self._number:
             return None
         session = run_context.session
         state = self._replay.state(session)

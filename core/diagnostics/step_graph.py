@@ -7,6 +7,8 @@ import tensorflow as tf
 from core.errors import InputError
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
+# On a CPU the last outputs of these operators are memory as it was found.
+_FILLED_OUTPUTS = {'FusedBatchNormV3': 5, 'FusedBatchNormGrad': 3, 'FusedBatchNormGradV2': 3, 'FusedBatchNormGradV3': 3}
 _SHARE_MEMORY = frozenset(('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'StopGradient'))
 
 
@@ -42,14 +44,20 @@ def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:
 
 
 def line_of(op: tf.Operation) -> str:
-    """FILE:LINE of the Python statement outside TensorFlow that made an operator, or the one it is the gradient of."""
+    """FILE:LINE of the statement outside TensorFlow that made an operator, or the one it is the gradient of.
+
+    The statement that called it follows, because most operators are made by a function that many layers share.
+    """
     made = op
     while made._original_op is not None:
         made = made._original_op
-    for frame in reversed(made.traceback):
-        if 'tensorflow_core' not in frame[0] and 'tensorflow/python' not in frame[0]:
-            return '%s:%d' % (frame[0], frame[1])
-    return 'unknown'
+    frames = ['%s:%d' % (file, line) for file, line, *_ in reversed(made.traceback) if 'tensorflow_core' not in file]
+    return ', called from '.join(frames[:2]) or 'unknown'
+
+
+def next_step(clock: Any) -> int:
+    """The number, from 0, of the training step that hooks see in the next run of the session."""
+    return clock.step + clock.steps_per_run - 1
 
 
 class Replay:
@@ -77,8 +85,8 @@ class Replay:
 
 
 def fetches(ops: Sequence[tf.Operation]) -> Dict[str, List[tf.Tensor]]:
-    """{operator's name: its outputs}, as a session takes it."""
-    return {op.name: list(op.outputs) for op in ops}
+    """{operator's name: its outputs}, as a session takes it; without those that no kernel fills."""
+    return {op.name: list(op.outputs)[:_FILLED_OUTPUTS.get(op.type)] for op in ops}
 
 
 def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:

@@ -68,7 +68,7 @@ class Dump(tf.train.SessionRunHook):
         check_disk(self._request, self._ops, self._request.due_steps(self._steps))
 
     def before_run(self, run_context: tf.train.SessionRunContext):
-        self._is_due = self._request.is_due(self._clock.step)
+        self._is_due = self._request.is_due(step_graph.next_step(self._clock))
         if not self._is_due:
             return None
         self._values = run_context.session.run(self._before)

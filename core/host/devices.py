@@ -1,7 +1,11 @@
 """GPU and CPU: the Devices that TensorFlow itself has, and the choice of the Device of a process."""
+import contextlib
+from typing import Iterator
+
 import tensorflow as tf
 
 from core.device import Device, Dropout, Options
+from core.host import rehearsal
 from core.host.gradients import fast_cpu_gradients
 from core.host.memory import keep_freed_memory
 from core.npu import bridge, switches
@@ -45,14 +49,26 @@ def _cpu_session_config(options: Options, config: Config) -> tf.ConfigProto:
     return proto
 
 
+@contextlib.contextmanager
+def _cpu_graph(config: Config, options: Options) -> Iterator[None]:
+    # The switches that look at operators see those of the NPU's graph, so these keep TensorFlow's own gradients.
+    fast = contextlib.nullcontext() if rehearsal.is_rehearsed(config, options) else fast_cpu_gradients()
+    with rehearsal.emulated(config, options), fast:
+        yield
+
+
 GPU = Device(
     name='gpu',
     session_config=lambda options, config: session_config(options),
     dropout=stateless_dropout,
+    graph=rehearsal.emulated,
+    steps_per_run=lambda options: options.get('iterations_per_loop', 1),
+    loop=rehearsal.loop,
+    hooks=rehearsal.hooks,
     notice=switches.off_npu)
 
 CPU = GPU._replace(
     name='cpu',
     session_config=_cpu_session_config,
     prepare=lambda config, options: keep_freed_memory(),
-    graph=lambda config, options: fast_cpu_gradients())
+    graph=_cpu_graph)

@@ -1,5 +1,5 @@
 """Loss scaling by TensorFlow's own classes, for CPU and GPU; core/npu/bridge.py has that of an NPU."""
-from typing import Union
+from typing import ContextManager, Union
 
 import tensorflow as tf
 
@@ -16,8 +16,23 @@ def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -
     if scale is False:
         return optimizer
     if scale is True:
-        return tf.train.experimental.MixedPrecisionLossScaleOptimizer(
-            optimizer, tf.train.experimental.DynamicLossScale())
+        return _DynamicallyScaled(optimizer, tf.train.experimental.DynamicLossScale())
     # MixedPrecisionLossScaleOptimizer would apply infinite gradients under a static scale; an NPU skips such steps.
-    mixed_precision = tf.contrib.mixed_precision
-    return mixed_precision.LossScaleOptimizer(optimizer, mixed_precision.FixedLossScaleManager(scale))
+    return _StaticallyScaled(optimizer, tf.contrib.mixed_precision.FixedLossScaleManager(scale))
+
+
+def _float32_kept() -> ContextManager:
+    """A context whose operators no emulated precision narrows: gradients scaled back would underflow there again."""
+    return tf.get_default_graph()._attr_scope({'_keep_dtype': tf.AttrValue(i=1)})
+
+
+class _DynamicallyScaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):
+    def _unscale_grads(self, grads):
+        with _float32_kept():
+            return super()._unscale_grads(grads)
+
+
+class _StaticallyScaled(tf.contrib.mixed_precision.LossScaleOptimizer):
+    def _down_scale(self, grads_vars, loss_scale):
+        with _float32_kept():
+            return super()._down_scale(grads_vars, loss_scale)

@@ -1,10 +1,12 @@
 """NPU: the Device of a machine with an Ascend NPU and npu_bridge."""
+import json
 import os
-from typing import Tuple
+from typing import Any, Tuple
 
 import tensorflow as tf
 
 from core.device import Device, Hooks, Options
+from core.diagnostics import operator_profile, random_errors
 from core.errors import InputError
 from core.npu import bridge
 from core.npu.compiled import CheckCompiled
@@ -54,6 +56,12 @@ def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
     return looped_train_op, [_LoadIterations(load, steps)]
 
 
+def _hooks(run: Any) -> Hooks:
+    profile = run.options.get('profiling_options')
+    exported = [operator_profile.ExportedProfile(json.loads(profile)['output'])] if profile else []
+    return [CheckCompiled(), *random_errors.hooks(run), *exported]
+
+
 NPU = Device(
     name='npu',
     session_config=lambda options, config: session_config(options),
@@ -63,6 +71,6 @@ NPU = Device(
     graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
     loop=_loop,
-    hooks=lambda run: [CheckCompiled()],
+    hooks=_hooks,
     has_hccl=True,
     is_exclusive=True)

@@ -130,8 +130,10 @@ def check_iterations(options, counts):
     iterations = options.get('iterations_per_loop', 1)
     for what, steps in counts.items():
         if steps % iterations:
-            raise InputError('--npu_option=iterations_per_loop=%d: the %d %s are no multiple of it; change one of them'
-                             % (iterations, steps, what))
+            below = steps // iterations * iterations
+            nearest = '%d or %d' % (below, below + iterations) if below else str(iterations)
+            raise InputError('--npu_option=iterations_per_loop=%d: the %d %s are no multiple of it; the nearest are %s'
+                             % (iterations, steps, what, nearest))
 
 
 def describe_options():

@@ -127,7 +127,11 @@ def _settled(recipe, given):
             settled.update(changes)
     if any(option.startswith('precision_mode') for option in given.get('npu_option', ())):
         settled['precision_mode'] = None  # the recipe's own gives way to either spelling of the user's
-    return dict(settled, **asked)
+    settled.update(asked)
+    if settled['emulate_precision'] is None:  # a mode that is the recipe's own default is not rehearsed unasked
+        settled['emulate_precision'] = any(one.startswith('precision_mode') for one in [
+            *given, *given.get('npu_option', ())])
+    return settled
 
 
 def _settle_automatic_rates(settled):

@@ -136,6 +136,14 @@ def directory():
     return _kind('a directory that exists and can be read and written', convert)
 
 
+def step_range() -> Kind:
+    """`N` or `A-B` with A < B: steps, counted from 0."""
+    def convert(text):
+        ends = re.fullmatch('([0-9]{1,9})(?:-([0-9]{1,9}))?', text)
+        return text if ends and (ends.group(2) is None or int(ends.group(1)) < int(ends.group(2))) else None
+    return _kind('N or A-B with A < B, such as 10-12', convert)
+
+
 def loss_scale():
     """The kind of --loss_scale: False (off), True (dynamic) or a number from 1 to _LARGEST_SCALE (static)."""
     allowed = 'False, True (dynamic) or a number from 1 to %d (static)' % _LARGEST_SCALE

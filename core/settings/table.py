@@ -155,6 +155,18 @@ SWITCHES = (
            'precision of the operators; unset: the adapter\'s default', npu_key='precision_mode', off_npu=NPU_ONLY),
     Switch(NPU, 'data_save_path', _folder, None, 'directory of the folders overflow_dump, data_dump and profiling; '
            'unset: OUTPUT_PATH', agree=False, path=OUTPUT),
+    Switch(NPU, 'emulate_precision', kinds.boolean(), None,
+           'off an NPU compute in the precision that --precision_mode has on --emulate_chip; unset: where a mode is '
+           'given'),
+    Switch(NPU, 'emulate_chip', kinds.choice('910', '910B'), None,
+           'the chip that a run off an NPU is a rehearsal for; unset: a 910'),
+    Switch(NPU, 'dump_form', kinds.choice('cpu', 'npu'), 'cpu',
+           'what --data_dump_flag writes off an NPU: ground truth, a .npy file for each output (cpu), or the dump '
+           'files of an NPU (npu)', rules=(idle_without('data_dump_flag=True'),)),
+    Switch(NPU, 'profiling_steps', kinds.step_range(), '10-12',
+           'steps, from 0, that --profiling looks at off an NPU', rules=(idle_without('profiling=True'),)),
+    Switch(NPU, 'repeat_step', kinds.whole(0, MOST), None,
+           'run this step, from 0, twice from the same state and name the first operator whose result differs'),
     Switch(NPU, 'over_dump', kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump',
            rules=(excludes('data_dump_flag=True'),), npu_key='enable_dump_debug', off_npu=NPU_ONLY),
     Switch(NPU, 'over_dump_path', _folder, None, 'where --over_dump writes', agree=False, path=OUTPUT,

@@ -52,6 +52,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     epoch_metrics = _means_over_epoch(metrics, tf.equal(global_step % steps_per_epoch, 0))
     with tf.control_dependencies([apply_gradients] + list(epoch_metrics.values())):
         train_op = tf.assign_add(global_step, 1).op
+    tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
     statistics = [v for v in model_variables
                   if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,

@@ -13,7 +13,7 @@ class Clock(tf.train.SessionRunHook):
     """Counts finished steps, as the training's own clock does."""
 
     def __init__(self):
-        self.step = 0
+        self.step, self.steps_per_run = 0, 1
 
     def after_run(self, run_context, run_values):
         self.step += 1
