@@ -39,7 +39,7 @@ def _plateau_state():
 
 
 class FallOnPlateau(tf.train.SessionRunHook):
-    """Makes plateau() fall by the rule of the AlexNet vendor.
+    """Makes plateau() fall by the rule of the vendor whose network learns by plateaus.
 
     Every ten epochs: the rises of the training accuracy from each of the nine epochs before to this one are less than
     two points in the mean. run: core.training.loop.Run.
