@@ -7,6 +7,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/helpers/packages.s
 
 set_up_tests
 set_up_s3_server
+set_up_photographs
 arguments=()
 for argument; do  # files are named from where the user is
     [[ ! $argument =~ ^[^-/].*[.]py(::|$) ]] || argument=$PWD/$argument

@@ -16,7 +16,11 @@ set_up_s3_server() {
     add_packages "$REPO_ROOT/.test-packages-s3" "$REPO_ROOT/test/helpers/s3_server.txt"
 }
 
-add_packages() {  # DIR REQUIREMENTS
+set_up_photographs() {
+    add_packages "$REPO_ROOT/.test-packages-photographs" "$REPO_ROOT/test/helpers/photographs.txt" --no-deps
+}
+
+add_packages() {  # DIR REQUIREMENTS [PIP OPTION...]
     set_up "$1" "$PYTHON $(sha256sum <"$2")" \
-        "$PYTHON" -m pip install --quiet --target "$1" --requirement "$2"
+        "$PYTHON" -m pip install --quiet --target "$1" --requirement "$2" "${@:3}"
 }

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Trains the networks on real images and holds what they reach against thresholds; about an hour on two cores.
+#
+#     bash test/accuracy.sh [--fault] [--seed=N] [NETWORK...]
+#
+# With --fault each network has the fault that its threshold is there to find, and the thresholds must not be reached.
+set -euo pipefail
+# shellcheck source=test/helpers/packages.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/helpers/packages.sh"
+
+set_up_tests
+set_up_photographs
+exec "$PYTHON" "$REPO_ROOT/test/helpers/accuracy.py" "$@"

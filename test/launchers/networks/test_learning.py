@@ -1,0 +1,21 @@
+"""On real images a network learns, and the average of its weights is as good as its last iterate.
+
+What takes longer is in test/accuracy.sh.
+"""
+import re
+
+import photographs
+import pytest
+
+from launchers import command, train
+
+
+@pytest.mark.slow
+def test_resnet20_learns_photographs_and_the_average_of_its_weights_does_not_lose_it(tmp_path, capfd):
+    photographs.write_cifar10(tmp_path / 'data', 800, 200)
+    assert command.run(train.act, [
+        '--network=cutmix', '--train_epochs=3', '--val_epoch=3', '--swa_start_epoch=3', '--save_interval=9',
+        '--data_path=%s' % (tmp_path / 'data'), '--output_path=%s' % (tmp_path / 'out')], {}) == 0
+    log = capfd.readouterr().out
+    last, average = map(float, re.search(r'accuracy (\S+) for the last iterate, (\S+) for the average', log).groups())
+    assert last > .4 and average > last - .1, 'chance is 0.1'
