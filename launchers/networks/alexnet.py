@@ -1,23 +1,25 @@
 """AlexNet on cats and dogs (docs/vendor-contract.md sections 1 and 3).
 
-The vendor's `step:` is kept: it counts from 0 in every epoch. `progress` is the part of the epoch that is
-done, with a line at its end too; the loss there is the cross-entropy of one batch, as the vendor's.
+An epoch is ten random crops of each photograph, as many as the vendor cuts before the training: 240,000 of 24,000.
+In the log `step:` counts from 0 in every epoch, as the vendor's does. `progress` is the part of the epoch that is done;
+it has a line at the end of the epoch, too, and the loss in it is the cross-entropy of one batch, as the vendor's.
 """
 import atexit
 import functools
 import os
 import shutil
 import tempfile
-from typing import NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
-from core.recipe import Images, Recipe
+from core.recipe import Images, Outputs, Recipe
 from core.reporting.neutral_log import say_end
 from core.reporting.report import Listener, Window
+from core.settings.config import Config
 from core.training import optimizers, schedules
 from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
@@ -41,7 +43,7 @@ class Files(NamedTuple):
     class_names: Tuple[str, ...]
 
 
-def load(config):
+def load(config: Config) -> Files:
     """The Files of --data_path; synthetic ones are written to a directory that goes with the process.
 
     Raises InputError for a --task other than these two.
@@ -64,7 +66,7 @@ def _files(data):
     return Files(data.train, data.test, Skipped(np.unique(np.append(data.train.x, data.test.x))), data.class_names)
 
 
-def train_input(files, config):
+def train_input(files: Files, config: Config) -> pipeline.Input:
     """Random crops, mixed by --cutmix_alpha."""
     def mix(images, y, seed):
         return cutmix(images, tf.one_hot(y, len(files.class_names)), seed, config.cutmix_alpha)
@@ -73,13 +75,13 @@ def train_input(files, config):
                                 rank=config.rank, ranks=config.ranks)
 
 
-def test_input(files, config):
+def test_input(files: Files, config: Config) -> pipeline.Input:
     """The crop in the centre, or with --ten_crop all ten."""
     load_one, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
     return _test_input(files, config, load_one, crops)
 
 
-def test_pixels(files, config):
+def test_pixels(files: Files, config: Config) -> pipeline.Input:
     """The crop in the centre, its values from 0 to 255."""
     def load_one(name, y, seed):
         image, y = cats_dogs.load_test(name, y, seed)
@@ -93,7 +95,7 @@ def _test_input(files, config, load_one, crops):
                                rank=config.rank, ranks=config.ranks)
 
 
-def read(path):
+def read(path: str) -> List[Tuple[str, np.ndarray]]:
     """[(path, float32 [227, 227, 3])] of a picture: the crop in the centre, as in tests. Raises InputError."""
     return [(path, _reader()(path))]
 
@@ -103,7 +105,7 @@ def _reader():
     return images.Reader(cats_dogs.central_crop)
 
 
-def model(batch, is_training, config, dropout):
+def model(batch: Tuple, is_training: bool, config: Config, dropout: Callable) -> Outputs:
     """Recipe.model; images [n, 227, 227, 3], or [n, 10, 227, 227, 3] for the mean over ten crops."""
     def net(images, is_training, dropout, classes=len(cats_dogs.CLASSES)):
         del is_training
@@ -167,7 +169,7 @@ class FirstKernels(tf.train.SessionRunHook):
                 file.write(run_context.session.run(self._png))
 
 
-def picture(kernels):
+def picture(kernels: tf.Tensor) -> tf.Tensor:
     """Kernels [size, size, 3, 96] side by side on one scale from black to white: uint8 [height, width, 3]."""
     darkest, brightest = tf.reduce_min(kernels), tf.reduce_max(kernels)
     tiles = tf.transpose(255 * (kernels - darkest) / (brightest - darkest), [3, 0, 1, 2])
@@ -204,8 +206,8 @@ class CountSkipped(tf.train.SessionRunHook):
         say('%d of %d image files skipped' % (len(self._skipped.names), len(self._skipped.files)))
 
 
-def learning_rate(config, step, steps):
-    """Recipe.learning_rate: times the number of ranks, as the vendor's, and a tenth at each plateau."""
+def learning_rate(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
+    """Recipe.learning_rate: --learning_rate times the number of ranks, as the vendor's; a tenth at each plateau."""
     return config.ranks * schedules.plateau(config, step, steps)
 
 
