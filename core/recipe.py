@@ -60,6 +60,10 @@ class Recipe(NamedTuple):
     learning_rate: Callable[[Config, tf.Variable, int], tf.Tensor]
     # optimizer(learning_rate, config); core/training/optimizers.py has some
     optimizer: Callable[[tf.Tensor, Config], tf.train.Optimizer]
+    # the vendor's name of the system; without one the name of its module
+    vendor_name: str = ''
+    # the values of --task, which are data sets, that load() reads; (): it reads no files
+    tasks: Sequence[str] = ()
     # log() -> core.reporting.report.Listener that prints the vendor's lines; None: core/reporting/neutral_log.py
     log: Optional[Callable[[], Any]] = None
     # for each --case, the values of Config fields that differ from the defaults

@@ -54,6 +54,11 @@ def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
     return DataSet(_split(train), _split(test), CLASSES)
 
 
+def has_photos(path: str) -> bool:
+    """Whether photographs of either class are in or under the directory `path`."""
+    return any(any(_numbers(os.path.join(path, folder)).values()) for folder in FOLDERS)
+
+
 def _photos(path):
     """For each class its photographs in the order of their numbers, each the full names of its files."""
     check_directory(path)

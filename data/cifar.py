@@ -8,9 +8,12 @@ import numpy as np
 
 from core.errors import InputError
 from data import pickles
-from data.dataset import DataSet, Split, check_labels, find, numbered
+from data.dataset import DataSet, Split, check_labels, find, folder_of, numbered
 
 NAMES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')   # of CIFAR-10
+# (directory, its files: the training batches first)
+CIFAR10 = 'cifar-10-batches-py', ['data_batch_%d' % number for number in range(1, 6)] + ['test_batch']
+CIFAR100 = 'cifar-100-python', ['train', 'test']
 ROW = 3 * 32 * 32  # bytes of an image, channel by channel
 
 
@@ -19,18 +22,26 @@ def cifar10(path):
 
     Images are uint8 [count, 32, 32, 3], labels int32. Raises InputError naming the file at fault.
     """
-    names = ['data_batch_%d' % number for number in range(1, 6)] + ['test_batch']
-    folder = find(path, 'cifar-10-batches-py', names)
+    folder, names = find(path, *CIFAR10), CIFAR10[1]
     *train, test = [_split(os.path.join(folder, name), 'labels', 10) for name in names]
     return DataSet(Split(*map(np.concatenate, zip(*train))), test, NAMES)
 
 
 def cifar100(path):
     """The DataSet of the hundred fine classes, in the form of cifar10."""
-    names = ['train', 'test']
-    folder = find(path, 'cifar-100-python', names)
+    folder, names = find(path, *CIFAR100), CIFAR100[1]
     train, test = [_split(os.path.join(folder, name), 'fine_labels', 100) for name in names]
     return DataSet(train, test, _fine_names(os.path.join(folder, 'meta')))
+
+
+def has_cifar10(path: str) -> bool:
+    """Whether files of CIFAR-10 are in or under the directory `path`."""
+    return folder_of(path, *CIFAR10) is not None
+
+
+def has_cifar100(path: str) -> bool:
+    """Whether files of CIFAR-100 are in or under the directory `path`."""
+    return folder_of(path, *CIFAR100) is not None
 
 
 def images(path: str) -> np.ndarray:

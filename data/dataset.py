@@ -36,14 +36,21 @@ def check_directory(path):
         raise InputError('--data_path=%s: no such directory' % path)
 
 
-def find(path, name, files):
-    """The directory that holds `files`: `path` itself, or `name` or dataset/`name` under it.
+def folder_of(path, name, files):
+    """The directory that holds `files`: `path` itself, or `name` or dataset/`name` under it; None without one.
 
     The first with any of them counts, so that its caller can name the one that is missing.
     """
     for folder in (path, os.path.join(path, name), os.path.join(path, 'dataset', name)):
         if any(os.path.isfile(os.path.join(folder, file)) for file in files):
             return folder
+
+
+def find(path, name, files):
+    """folder_of(). Raises InputError without one."""
+    folder = folder_of(path, name, files)
+    if folder:
+        return folder
     check_directory(path)
     raise InputError('--data_path=%s: none of %s is there, nor in %s/ or dataset/%s/ under it' % (
         path, ', '.join(files), name, name))

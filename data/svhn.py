@@ -10,8 +10,9 @@ import zlib
 import numpy as np
 
 from core.errors import InputError
-from data.dataset import DataSet, Split, check_labels, find, numbered
+from data.dataset import DataSet, Split, check_labels, find, folder_of, numbered
 
+FILES = ['train_32x32.mat', 'test_32x32.mat']
 HEADER = 128  # bytes: a text, the version, and 'IM' or 'MI' for the byte order
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8',
            13: 'u8'}  # miINT8 to miUINT64
@@ -24,10 +25,14 @@ def svhn(path):
 
     Images are uint8 [count, 32, 32, 3], labels int32. Raises InputError naming the file at fault.
     """
-    names = ['train_32x32.mat', 'test_32x32.mat']
-    folder = find(path, 'SVHN', names)
-    train, test = [_split(os.path.join(folder, name)) for name in names]
+    folder = find(path, 'SVHN', FILES)
+    train, test = [_split(os.path.join(folder, name)) for name in FILES]
     return DataSet(train, test, numbered(10))
+
+
+def has_svhn(path: str) -> bool:
+    """Whether files of SVHN are in or under the directory `path`."""
+    return folder_of(path, 'SVHN', FILES) is not None
 
 
 def _split(path):

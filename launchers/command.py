@@ -20,8 +20,7 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
         return 0
 
     def from_flags():
-        given = flags.parse(argv)
-        recipe = recipe_of(given)
+        recipe, given = recipe_of(flags.parse(argv), environ)
         act(recipe, config_lib.resolve(recipe, given, environ, planning))
     return status_of(from_flags)
 

@@ -41,8 +41,7 @@ def main(argv, environ):
 
     def act():
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)
-        given = flags.parse(arguments)
-        recipe = recipe_of(given)
+        recipe, given = recipe_of(flags.parse(arguments), environ)
         given = dict(recipe.on_export, **given)
         request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
         export.export(recipe, config_lib.resolve(recipe, given, environ), request)

@@ -14,7 +14,10 @@ from launchers import command  # noqa: E402
 from core.host.devices import detect  # noqa: E402
 from core.npu import chip  # noqa: E402
 from core.ranks import placement  # noqa: E402
+from core.recipe import Recipe  # noqa: E402
+from core.settings.config import Config  # noqa: E402
 from core.training import checkpoints, preflight  # noqa: E402
+from launchers.networks import readers  # noqa: E402
 
 
 def act(recipe, config):
@@ -28,8 +31,19 @@ def act(recipe, config):
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
     lines = preflight.lines(first, device, ours.devices)
+    readers.check(recipe, config)
+    lines.update(vendor_name=recipe.vendor_name or config.network, headline=headline(recipe, config))
     for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
         print('%s=%s' % item)
+
+
+def headline(recipe: Recipe, config: Config) -> str:
+    """The first line on the screen: which network is trained, and which others would read the same data."""
+    words = 'Network: %s (%s), case: %s' % (config.network, recipe.vendor_name or 'no vendor', config.case)
+    others = ['--network=' + name for name in readers.others(recipe, config)]
+    if others:
+        words += '; %s %s the same files' % (' and '.join(others), 'read' if len(others) > 1 else 'reads')
+    return words
 
 
 def main(argv, environ):

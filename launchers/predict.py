@@ -30,7 +30,7 @@ def main(argv, environ):
         as_json = given.pop('json', False)
         if not paths:
             raise InputError('no files are named; give images or directories after the flags')
-        recipe = recipe_of(given)
+        recipe, given = recipe_of(given, environ)
         config = config_lib.resolve(recipe, dict({'case': 'performance'}, **given), environ)  # which needs no data
         refused = []
 

@@ -227,4 +227,6 @@ RECIPE = Recipe(
     log=Log,
     hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
     evaluation_lines=lambda means: [_accuracy_line('test', means)],
-    split_strategy=(60, 19, 21))
+    split_strategy=(60, 19, 21),
+    vendor_name='AlexNet_ID0259_for_TensorFlow',
+    tasks=(CATS_DOGS, FOLDER))

@@ -3,8 +3,6 @@
 # speed in a line is of the steps since the line before; that of the run is in the last line, which the vendor's logs
 # do not have.
 
-vendor_name() { echo AlexNet_ID0259_for_TensorFlow; }
-
 read_fps() {
     local exact
     exact=$(read_exact_fps "$1")

@@ -23,7 +23,7 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
     return Recipe(
         defaults=dict(dict(task='cifar10', display_step=50, val_epoch=1, cutmix_alpha=0., eval_static=False),
                       **defaults),
-        load=image_sets.load, train_input=train_input, test_input=test_input,
+        load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=classification.classifier(net, penalty),
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images)),
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum), **parts))

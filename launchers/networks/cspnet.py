@@ -42,4 +42,5 @@ RECIPE = cifar10.recipe(
          val_epoch=5, precision_mode='allow_mix_precision'),
     cases=dict(full={}, performance=dict(train_epochs=5)),
     input_name='Placeholder',
-    log=Log)
+    log=Log,
+    vendor_name='CSPNet_ID0840_for_TensorFlow')

@@ -60,4 +60,5 @@ RECIPE = cifar10.recipe(
                dynamic_eval=dict(train_epochs=2)),
     optimizer=optimizers.adam,
     log=Log,
-    evaluation_lines=evaluation_lines)
+    evaluation_lines=evaluation_lines,
+    vendor_name='cutmix_ID2502_for_TensorFlow2.X')

@@ -1,8 +1,6 @@
 # shellcheck shell=bash
 # How CutMix's log is read.
 
-vendor_name() { echo cutmix_ID2502_for_TensorFlow2.X; }
-
 read_fps() { last_field "$1" '^TimeHistory: ' 4; }
 
 read_step_time() { quotient "$2" "$(read_fps "$1")"; }

@@ -7,7 +7,7 @@ import collections.abc
 import importlib
 import os
 import pkgutil
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Mapping, Tuple
 
 from core.errors import InputError
 from core.recipe import Recipe
@@ -47,16 +47,43 @@ class _Recipes(collections.abc.Mapping):
 RECIPES = _Recipes()
 
 
-def recipe_of(given: Dict[str, Any]) -> Recipe:
-    """The Recipe that the parsed flags ask for.
+def recipe_of(given: Dict[str, Any], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
+    """The Recipe that the parsed flags ask for, and the flags with the network's own name. Raises as network_of()."""
+    name = network_of(given, environ)
+    return RECIPES[name], dict(given, network=name)
 
-    Raises InputError for a network that there is none of, and for a recipe that cannot work: see check().
+
+def network_of(given: Dict[str, Any], environ: Mapping[str, str]) -> str:
+    """The network that the parsed flags ask for, or else NETWORK in `environ`: its own name, whichever was written.
+
+    The vendors' names count as well, with or without what follows the number: AlexNet_ID0259_for_TensorFlow,
+    AlexNet_ID0259. Raises InputError for a network that there is none of, and for a recipe that cannot work: see
+    check().
     """
-    name = given.get('network', switch('network').default)
+    name, written = given.get('network'), '--network=%s'
+    if name is None and environ.get('NETWORK'):
+        name, written = environ['NETWORK'], 'NETWORK=%s (environment)'
+    if name is None:
+        return switch('network').default
+    if name in RECIPES:
+        return name
+    for own, recipe in RECIPES.items():
+        if recipe.vendor_name and name in (recipe.vendor_name, recipe.vendor_name.partition('_for_')[0]):
+            return own
+    written %= name
+    for own in _with_trunk(name):
+        task = ' --task=' + given['task'] if 'task' in given else ''
+        raise InputError('%s: is a trunk of %s; write --network=%s --trunk=%s%s' % (written, own, own, name, task))
+    raise InputError('%s: must be one of %s' % (written, ', '.join(RECIPES)))
+
+
+def _with_trunk(name):
+    """The networks that have --trunk, when `name` is one of its values."""
     try:
-        return RECIPES[name]
-    except KeyError:
-        raise InputError('--network=%s: must be one of %s' % (name, ', '.join(RECIPES)))
+        switch('trunk').kind.parse(name)
+    except ValueError:
+        return []
+    return [own for own, recipe in RECIPES.items() if 'trunk' in recipe.defaults]
 
 
 def check(recipe: Recipe, module: str) -> None:

@@ -282,6 +282,8 @@ RECIPE = Recipe(
     images=Images(test_pixels, image_sets.read, normalize, constants),
     input_name='super_data',
     on_export=dict(test_copies=False),
+    vendor_name='SESEMI_ID1270_for_TensorFlow',
+    tasks=tuple(image_sets.TASKS),
     learning_rate=schedules.polynomial,
     optimizer=optimizers.nesterov,
     log=Log,

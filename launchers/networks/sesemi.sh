@@ -2,8 +2,6 @@
 # How SESEMI's log is read: the losses are in Keras progress lines, which tell the time of a step in whole milliseconds
 # or seconds; the last line of the log tells it exactly. The vendor's launcher misses the accuracy.
 
-vendor_name() { echo SESEMI_ID1270_for_TensorFlow; }
-
 read_step_time() {
     local exact
     exact=$(read_exact_step_time "$1")

@@ -64,4 +64,5 @@ RECIPE = Recipe(
     learning_rate=schedules.constant,
     optimizer=optimizers.momentum,
     log=Log,
-    evaluation_lines=lambda means: [test_line(means)])
+    evaluation_lines=lambda means: [test_line(means)],
+    vendor_name='SWA_ID0252_for_TensorFlow')

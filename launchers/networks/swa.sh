@@ -2,8 +2,6 @@
 # How SWA's log is read: the losses are in Keras progress lines, which tell the time of a sample in whole microseconds;
 # the last line of the log tells the exact time of a step. The vendor's logs have neither that line nor an accuracy.
 
-vendor_name() { echo SWA_ID0252_for_TensorFlow; }
-
 read_step_time() {
     local exact
     exact=$(read_exact_step_time "$1")

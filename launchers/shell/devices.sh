@@ -1,12 +1,8 @@
 # shellcheck shell=bash
 # Which devices a run may use. The globals DEVICES, OUTPUT_ROOT and PLAN are explained in launch.sh.
 
-check_device() {  # exports ASCEND_DEVICE_ID
-    if [[ -z ${ASCEND_DEVICE_ID+set} ]]; then
-        printf 'ASCEND_DEVICE_ID is not set: using 0\n' >&2
-    fi
-    export ASCEND_DEVICE_ID=${ASCEND_DEVICE_ID-0}
-    [[ $ASCEND_DEVICE_ID =~ ^[0-7]$ ]] ||
+check_device() {
+    [[ ${ASCEND_DEVICE_ID-0} =~ ^[0-7]$ ]] ||
         die 2 "ASCEND_DEVICE_ID='$ASCEND_DEVICE_ID': must be a whole number from 0 to 7"
 }
 

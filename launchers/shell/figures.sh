@@ -66,7 +66,7 @@ mean() {  # NUMBER...: a single number is printed unchanged
     }' "$@"
 }
 
-source_log_reader() {  # NETWORK: defines vendor_name, read_fps, read_step_time, read_losses, read_accuracy, loss_file
+source_log_reader() {  # NETWORK: defines read_fps, read_step_time, read_losses, read_accuracy, loss_file
     local own=$REPO_ROOT/launchers/networks/$1.sh
     # shellcheck source=launchers/shell/neutral_log.sh
     source "$REPO_ROOT/launchers/shell/neutral_log.sh"
@@ -76,7 +76,7 @@ source_log_reader() {  # NETWORK: defines vendor_name, read_fps, read_step_time,
 
 case_name() {  # the vendors' CaseName
     source_log_reader "${PLAN[network]}"
-    printf '%s\n' "$(vendor_name)_bs${PLAN[batch_size]}_${RANK_SIZE}p_${PLAN[case_name]}"
+    printf '%s\n' "${PLAN[vendor_name]}_bs${PLAN[batch_size]}_${RANK_SIZE}p_${PLAN[case_name]}"
 }
 
 report_figures() {  # SECONDS, of the whole training
@@ -123,7 +123,7 @@ require_number() {  # NAME VALUE LOG
 
 print_case_log() {  # CASE_NAME SECONDS
     cat <<CASE
-Network = $(vendor_name)
+Network = ${PLAN[vendor_name]}
 RankSize = $RANK_SIZE
 BatchSize = ${PLAN[batch_size]}
 DeviceType = $(uname -m)

@@ -124,6 +124,10 @@ announce() {
     if [[ -n ${MODELARTS_MODEL_PATH:-} && -d $modelarts_logs ]]; then
         shown=$(find "$modelarts_logs" -maxdepth 1 -name '*proc-rank*' -print -quit)
     fi
+    printf '%s\n' "${PLAN[headline]}"
+    if ((RANK_SIZE == 1)) && [[ -z ${ASCEND_DEVICE_ID+set} ]]; then
+        printf 'ASCEND_DEVICE_ID is not set: using %s\n' "${DEVICES[0]}" >&2
+    fi
     printf '### get your log here : %s\n' "${shown:-${LOGS[@]}}"
     if [[ ${PLAN[synthetic]} == True ]]; then
         printf 'Training on synthetic data: give --data_path=DIR to train on real data\n'

@@ -2,8 +2,6 @@
 # How the log of a network without a file of its own is read: the lines of core/reporting/neutral_log.py. The file of a
 # network defines those of these functions anew that are different for its log.
 
-vendor_name() { echo "${PLAN[network]}"; }
-
 read_fps() { read_exact_fps "$1"; }
 
 read_exact_fps() { read_word "$1" '^end: ' images_per_second; }

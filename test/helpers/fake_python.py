@@ -18,6 +18,9 @@ from core.errors import InputError, NothingLeft  # noqa: E402
 from core.ranks import placement  # noqa: E402
 
 BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
+VENDOR_NAMES = {'cspnet': 'CSPNet_ID0840_for_TensorFlow', 'alexnet': 'AlexNet_ID0259_for_TensorFlow',
+                'swa': 'SWA_ID0252_for_TensorFlow', 'sesemi': 'SESEMI_ID1270_for_TensorFlow',
+                'cutmix': 'cutmix_ID2502_for_TensorFlow2.X'}
 CASE_NAMES = {'performance': 'perf', 'full': 'acc',
               'static_eval': 'static_eval_perf', 'dynamic_eval': 'dynamic_eval_perf'}
 
@@ -37,7 +40,8 @@ def plan(flags):
         print(error, file=sys.stderr)
         return 2
     run_dir = os.path.join(os.path.abspath(flags['output_path']), str(ours.devices[0]))
-    lines = dict(network=network, case_name=CASE_NAMES[flags['case']], run_dir=run_dir, batch_size=BATCH_SIZES[network],
+    lines = dict(network=network, vendor_name=VENDOR_NAMES[network], headline='Network: ' + network,
+                 case_name=CASE_NAMES[flags['case']], run_dir=run_dir, batch_size=BATCH_SIZES[network],
                  synthetic='data_path' not in flags, kept='ckpt/summary' if 'resume' in flags else '',
                  keep_history=flags.get('keep_history', ''), max_restarts=flags.get('max_restarts', 0), finished='',
                  npu=flags.get('device') == 'npu', **ours.lines())

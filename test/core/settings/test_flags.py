@@ -8,7 +8,7 @@ from core.npu.options import describe_options
 from core.settings import flags, usage
 from core.settings.config import idle_lines, resolve
 from core.settings.table import RECIPE, SWITCHES
-from launchers.networks.registry import RECIPES, recipe_of
+from launchers.networks.registry import RECIPES, network_of
 
 
 @pytest.mark.parametrize('spelling, field, value', [
@@ -74,7 +74,7 @@ def test_a_run_that_makes_no_sense_is_refused(given, environ, words):
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match='--network=vgg: must be one of .*cspnet'):
-        recipe_of({'network': 'vgg'})
+        network_of({'network': 'vgg'}, {})
 
 
 @pytest.mark.parametrize('given, message', [

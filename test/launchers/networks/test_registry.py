@@ -11,7 +11,7 @@ from launching import ROOT
 from core.errors import InputError
 from core.training import optimizers, schedules
 from launchers import command, train
-from launchers.networks.registry import RECIPES, check, recipe_of
+from launchers.networks.registry import RECIPES, check, network_of
 
 
 def without(name, **parts):
@@ -40,11 +40,11 @@ def test_the_networks_are_the_modules_with_a_recipe():
     for name in 'cifar10', 'registry', 'classification', 'os', '../swa', 'swa.os', '':
         assert name not in RECIPES
         with pytest.raises(InputError, match='must be one of alexnet, cspnet, cutmix, sesemi, swa$'):
-            recipe_of({'network': name})
+            network_of({'network': name}, {})
 
 
 def test_a_run_imports_its_own_network_alone():
-    script = ('import sys; from launchers.networks.registry import recipe_of; recipe_of({"network": "swa"}); '
+    script = ('import sys; from launchers.networks.registry import network_of; network_of({"network": "swa"}, {}); '
               'print([name for name in sys.modules if name.startswith(("nets.", "launchers.networks."))])')
     found = subprocess.run([sys.executable, '-c', script], cwd=ROOT, stdout=subprocess.PIPE, check=True,
                            universal_newlines=True).stdout
@@ -83,3 +83,25 @@ def test_the_user_sees_one_line_before_anything_is_done(monkeypatch, tmp_path, c
     assert command.run(train.act, ['--network=my', '--output_path=%s' % tmp_path, '--case=performance'], {}) == 2
     assert capfd.readouterr().err.startswith('launchers.networks.my: the defaults of RECIPE lack lr_decay_power, ')
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('given, environ, network', [
+    ({}, {}, 'cspnet'), ({}, {'NETWORK': ''}, 'cspnet'), ({}, {'NETWORK': 'cutmix'}, 'cutmix'),
+    ({'network': 'swa'}, {'NETWORK': 'cutmix'}, 'swa'), ({'network': 'AlexNet_ID0259_for_TensorFlow'}, {}, 'alexnet'),
+    ({'network': 'AlexNet_ID0259'}, {}, 'alexnet'), ({'network': 'cutmix_ID2502_for_TensorFlow2.X'}, {}, 'cutmix'),
+    ({}, {'NETWORK': 'SESEMI_ID1270'}, 'sesemi'),
+])
+def test_a_network_has_the_vendors_names_too_and_may_come_from_the_environment(given, environ, network):
+    assert network_of(given, environ) == network
+
+
+@pytest.mark.parametrize('given, environ, words', [
+    ({'network': 'convnet', 'task': 'cifar10'}, {},
+     '--network=convnet: is a trunk of sesemi; write --network=sesemi --trunk=convnet --task=cifar10'),
+    ({}, {'NETWORK': 'vgg'}, 'NETWORK=vgg (environment): must be one of alexnet, cspnet'),
+    ({'network': '_for_TensorFlow'}, {}, '--network=_for_TensorFlow: must be one of'),
+])
+def test_a_network_that_there_is_none_of_is_answered(given, environ, words):
+    with pytest.raises(InputError) as refusal:
+        network_of(given, environ)
+    assert str(refusal.value).startswith(words)

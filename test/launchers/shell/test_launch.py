@@ -36,6 +36,7 @@ def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
     assert (status, stderr) == (0, '')
     lines = re.sub(r'(Duration sec :) \d+', r'\1 N', stdout).splitlines()
     assert lines == [
+        'Network: cspnet',
         '### get your log here : %s/train_0.log' % run_dir,
         'Training on synthetic data: give --data_path=DIR to train on real data',
         '------------------ ERROR NOTICE START ------------------',

@@ -53,7 +53,7 @@ def test_eight_ranks_run_each_with_its_own_device_log_and_directory(place):
     assert table == str(place / 'output' / '0' / 'rank_table.json')
     with open(table) as generated:
         assert len(json.load(generated)['server_list'][0]['device']) == 8
-    assert stdout.splitlines()[:8] == [
+    assert stdout.splitlines()[1:9] == [
         '### get your log here : %s' % log_of(place, device) for device in range(8)]
 
 
