@@ -13,7 +13,7 @@ from core.errors import InputError  # noqa: E402
 from core.inference import samples, score  # noqa: E402
 from core.settings import flags, kinds  # noqa: E402
 from core.settings.table import Switch  # noqa: E402
-from launchers.networks.registry import RECIPES  # noqa: E402
+from launchers.networks.registry import recipe_of  # noqa: E402
 
 GROUP = 'score'
 OWN_SWITCHES = (
@@ -42,7 +42,7 @@ def main(argv):
         if not own['manifest'] or not (own['outputs'] or own['run_pb']):
             raise InputError('--%s: needed; -h tells more' % ('outputs' if own['manifest'] else 'manifest'))
         outputs = own['outputs'] or os.path.dirname(os.path.abspath(own['manifest'])) + '_outputs'
-        recipe = RECIPES[samples.read(own['manifest'])[0].network]
+        recipe = recipe_of({'network': samples.read(own['manifest'])[0].network}, {})[0]
         if own['run_pb']:
             count = score.run_pb(own['run_pb'], own['manifest'], outputs)
             print('%d outputs of %s: %s' % (count, own['run_pb'], outputs))
