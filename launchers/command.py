@@ -16,7 +16,7 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
     planning: see config.resolve().
     """
     if flags.asks_for_help(argv):
-        print(usage.usage(dict(RECIPES), describe_options()))
+        print(usage.usage(RECIPES, describe_options()))
         return 0
 
     def from_flags():

@@ -6,6 +6,7 @@ from core.settings.table import GROUPS, HYPER_PARAMETERS, NPU_ONLY, RECIPE, SWIT
 
 def usage(recipes: Mapping[str, Any], options: str) -> str:
     """What -h prints for `recipes` {network: Recipe}; `options` is the text about the NpuOptimizer options."""
+    recipes = dict(recipes)  # a registry checks a recipe each time it is asked for it
     lines = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
              'networks: ' + ', '.join(recipes)]
     for heading, switches in _under_headings(recipes):

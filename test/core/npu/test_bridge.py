@@ -140,6 +140,7 @@ def test_gradients_are_split_by_percent_of_their_size(npu_calls):
     assert npu_calls == [('set_split_strategy_by_size', [60, 19, 21], 'hccl_world_group')]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('option', ['use_off_line=False', 'job=ps', 'job=default'])
 def test_what_would_train_on_the_cpu_without_a_word_is_refused(npu, tmp_path, capfd, option):
     assert toy.run('--output_path=%s' % tmp_path, '--npu_option=' + option) == 2
@@ -148,6 +149,7 @@ def test_what_would_train_on_the_cpu_without_a_word_is_refused(npu, tmp_path, ca
     assert toy.run('--output_path=%s' % tmp_path, '--npu_option=' + option, '--device=cpu', '--train_steps=1') == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_an_npu_that_compiles_nothing_says_so_after_its_first_step(npu, tmp_path, monkeypatch, capfd):
     flags = '--train_steps=12', '--display_step=1'
     assert toy.run('--output_path=%s' % (tmp_path / 'npu'), *flags) == 0

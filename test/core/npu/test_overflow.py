@@ -68,6 +68,7 @@ def test_an_adapter_that_knows_no_mode_is_asked_for_the_status(npu, monkeypatch)
     assert 'NPUOptimizer' in [call[0] for call in npu.calls]
 
 
+@pytest.mark.slow
 def test_the_mode_is_set_before_the_graph_is_built(npu, tmp_path):
     assert toy.run('--output_path=%s' % tmp_path, '--train_steps=1', '--npu_sat_mode=1', '--loss_scale=128') == 0
     names = [call[0] for call in npu.calls]
@@ -82,6 +83,7 @@ def test_a_mode_that_the_adapter_cannot_set_is_refused(npu, tmp_path, monkeypatc
     assert os.listdir(str(tmp_path)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('given, left', [(None, '1'), ('0', '0')])
 def test_conditions_of_a_loss_scale_become_those_of_version_2_unless_the_user_says_no(
         npu, tmp_path, monkeypatch, given, left):

@@ -285,6 +285,7 @@ def test_ranks_find_each_other_whatever_proxy_there_is(start, tmp_path, monkeypa
     assert start(2, '--output_path=%s' % tmp_path, '--train_steps=1').statuses() == [0, 0]
 
 
+@pytest.mark.slow
 def test_npus_exchange_through_npu_bridge(npu_calls, monkeypatch, tmp_path, capfd):
     monkeypatch.setenv('RANK_SIZE', '2')
     monkeypatch.setenv('RANK_ID', '0')

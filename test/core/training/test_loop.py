@@ -129,6 +129,7 @@ def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbe
     assert losses(log + rest) == losses(undisturbed(saved + 15))
 
 
+@pytest.mark.slow
 def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(train, monkeypatch, tmp_path):
     class Log(toy.Log):
         def epoch(self, report):
@@ -140,6 +141,7 @@ def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(tr
     assert 'test accuracy' in out and steps_saved(tmp_path / '0' / 'ckpt') == [10]
 
 
+@pytest.mark.slow
 def test_a_trainer_whose_launcher_was_killed_saves_and_ends_with_a_line(train, monkeypatch, tmp_path):
     monkeypatch.setenv('LAUNCHER_PID', str(os.getpid()))  # which is not the parent of this process
     status, out, error = train('--train_epochs=1000000')
@@ -150,6 +152,7 @@ def test_a_trainer_whose_launcher_was_killed_saves_and_ends_with_a_line(train, m
     assert train('--train_steps=3', '--resume')[0] == 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_the_terminal_of_its_live_line_is_closed(train, monkeypatch):
     controller, terminal = pty.openpty()
     os.close(controller)
@@ -274,6 +277,7 @@ def test_resume_of_a_finished_run_trains_nothing_and_says_how_to_go_on(train, tm
     assert before == {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
 
 
+@pytest.mark.slow
 def test_the_plan_knows_a_finished_run(train, tmp_path):
     def finished(*given):
         return re.search('^finished=(.*)$', train('--resume', *given, run=toy.plan)[1], re.M).group(1)
@@ -287,11 +291,13 @@ def test_the_plan_knows_a_finished_run(train, tmp_path):
     assert finished() == ''
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_starts_from_the_beginning(train):
     status, out, _ = train('--resume')
     assert status == 0 and 'starting from the beginning' in out and min(losses(out)) == 1
 
 
+@pytest.mark.slow
 def test_a_run_without_resume_never_writes_over_an_earlier_one(train, tmp_path):
     train()
     before = {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
@@ -341,6 +347,7 @@ def test_bad_input_is_one_line_that_names_it(train, flag, words):
     assert len(lines) == 1 and words in lines[0] and flag.split('=')[0] in lines[0]
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_loss_learning_rate_accuracies_and_speed(train, tmp_path):
     train()
     events, = (tmp_path / '0' / 'summary').iterdir()
@@ -396,12 +403,14 @@ def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
     assert 'not a checkpoint of this plain' in capfd.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_switch_for_npus_only_is_named_in_the_log(train, monkeypatch):
     monkeypatch.setitem(sys.modules, 'npu_bridge', None)
     _, out, _ = train('--precision_mode=force_fp16', '--train_steps=1')
     assert 'These switches act on an NPU only: --precision_mode=force_fp16' in out
 
 
+@pytest.mark.slow
 def test_where_npu_bridge_is_installed_the_run_is_its(train, npu_calls):
     status, out, _ = train('--loss_scale=128', '--npu_option=enable_data_pre_proc=True',
                            '--npu_option=iterations_per_loop=10')

@@ -2,6 +2,7 @@
 import re
 
 import numpy as np
+import pytest
 import tensorflow as tf
 import toy
 
@@ -16,6 +17,7 @@ def read(path):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+@pytest.mark.slow
 def test_an_evaluation_uses_the_statistics_of_the_newest_batches_at_the_weights_of_the_moment(tmp_path):
     assert toy.run('--train_epochs=3', '--output_path=%s' % tmp_path) == 0
     saved = read(tmp_path / '0' / 'ckpt' / 'model.ckpt-30')
@@ -24,6 +26,7 @@ def test_an_evaluation_uses_the_statistics_of_the_newest_batches_at_the_weights_
     np.testing.assert_allclose(saved['toy/batch_norm/moving_mean'], hidden.mean(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_with_and_without_evaluations(tmp_path, capfd):
     def losses(val_epoch):
         assert toy.run('--train_epochs=3', '--val_epoch=%d' % val_epoch, '--output_path=%s' % (

@@ -38,6 +38,7 @@ def averaged(tmp_path, capfd):
     return act
 
 
+@pytest.mark.slow
 def test_the_average_is_that_of_the_weights_at_the_ends_of_the_cycles(averaged):
     saved, log = averaged('--train_epochs=5', '--swa_start_epoch=2', '--swa_freq=2')
     ends = [weights(saved / ('model.ckpt-%d' % step)) for step in (30, 50)]
