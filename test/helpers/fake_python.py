@@ -28,7 +28,7 @@ CASE_NAMES = {'performance': 'perf', 'full': 'acc',
 def plan(flags):
     """Prints the plan as the trainer does, or refuses a flag that it does not know."""
     known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'max_restarts',
-             'rank_size', 'rank_table', 'server_id', 'base_port', 'device')
+             'rank_size', 'rank_table', 'server_id', 'base_port', 'connect_timeout', 'device')
     for name in flags:
         if name not in known:
             print('unknown flag --%s' % name, file=sys.stderr)
@@ -144,6 +144,8 @@ def main(arguments):
     program, *arguments = arguments
     if program == '-c':
         return 0
+    if program.endswith('/rank_runner.py'):
+        os.execv(sys.executable, [sys.executable, program] + arguments)
     assert program.endswith(('/launchers/plan.py', '/launchers/train.py')), program
     if '-h' in arguments:
         print('usage: the flags and their defaults')

@@ -1,109 +1,13 @@
 """launchers/boot_modelarts.py: data in, a launcher with fake_python.py in the trainer's place, results out."""
 import json
 import os
-import re
 import signal
-import subprocess
 import sys
 
 import pytest
 import cifar_pickles
-from launching import HELPERS, ROOT, until
-
-BOOT = os.path.join(ROOT, 'launchers', 'boot_modelarts.py')
-CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
-SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='aSecret/That+NobodySees',
-               S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
-# A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
-TRAINER = '''#!/bin/sh
-case "$*" in *launchers/train.py*) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
-exec "%(python)s" "%(here)s/fake_python.py" "$@"
-'''
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A working directory with a blank in its name, a trainer and a small data set."""
-    place = tmp_path / 'a place'
-    place.mkdir()
-    trainer = place / 'python'
-    trainer.write_text(TRAINER % dict(place=place, python=sys.executable, here=HELPERS))
-    trainer.chmod(0o755)
-    for name, content in CONTENTS.items():
-        (place / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / 'data' / name).write_text(content)
-    return place
-
-
-CONTENTS = dict({'batches/%d' % n: 'x' * n for n in range(40)}, **{'labels': '1 2 3', 'a cat/1 %.jpg': ''})
-
-
-def contents(directory):
-    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*') if path.is_file()}
-
-
-def boot(place, *flags, **environment):
-    """Starts the boot file on the data and with the results in `place`, unless a flag says otherwise."""
-    words = ['--network=cspnet', '--case=performance', '--cache_dir=%s' % (place / 'cache'),
-             '--copy_wait=0.05', '--copy_retries=3']
-    for name, default in (('data_url', 'data'), ('train_url', 'out')):
-        if not any(flag.startswith('--' + name) for flag in flags):
-            words.append('--%s=%s' % (name, place / default))
-    environment = dict(dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0'), **environment)
-    return subprocess.Popen([sys.executable, BOOT] + words + list(flags), env=environment, cwd=str(place),
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-
-
-def ended(process):
-    """-> (status, standard output, standard error)"""
-    stdout, stderr = process.communicate(timeout=120)
-    return process.returncode, stdout, stderr
-
-
-def has_line(path, pattern):
-    return lambda: path.exists() and re.search(pattern, path.read_text())
-
-
-class Server:
-    """The S3 server of s3_server.py."""
-
-    def __init__(self, process):
-        self._process = process
-        self.facts = json.loads(process.stdout.readline())
-
-    @property
-    def environment(self):
-        """What a job needs to reach it."""
-        return dict(S3_ENDPOINT='127.0.0.1:%d' % self.facts['port'], S3_USE_HTTPS='0', S3_VERIFY_SSL='0',
-                    AWS_REGION='us-east-1', AWS_ACCESS_KEY_ID=self.facts['key'],
-                    AWS_SECRET_ACCESS_KEY=self.facts['secret'])
-
-    def tell(self, order):
-        """stop or start."""
-        self._process.stdin.write(order + '\n')
-        self._process.stdin.flush()
-        assert self._process.stdout.readline() == 'done\n'
-
-    def copy(self, source, target):
-        """Copies with the right key, in a process of its own: TensorFlow takes its key from the environment once."""
-        code = 'import sys; from launchers.modelarts import gfile_storage; gfile_storage.copy_parallel(*sys.argv[1:])'
-        subprocess.run([sys.executable, '-c', code, str(source), str(target)], check=True,
-                       cwd=ROOT, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', **self.environment))
-
-
-@pytest.fixture(scope='module')
-def server():
-    packages = os.path.join(ROOT, '.test-packages-s3')
-    if not os.path.exists(os.path.join(packages, '.complete')):
-        pytest.skip('there is no S3 server: test/run_tests.sh installs one')
-    process = subprocess.Popen(
-        [sys.executable, os.path.join(HELPERS, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
-    yield Server(process)
-    process.stdin.close()
-    process.stdout.close()
-    process.kill()
-    process.wait()
+from launching import until
+from modelarts_job import CASE_LOG, CONTENTS, SECRETS, boot, contents, ended, has_line
 
 
 @pytest.mark.slow
@@ -257,7 +161,8 @@ def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
     (['--data_url=x'], '--train_url: needed'),
     (['--train_url=x', '--output_path=y'], '--output_path: is CACHE_DIR/result here'),
     (['--train_url=x', '--data_url=y', '--dataset=z'], '--data_path: is CACHE_DIR/dataset here'),
-    (['--train_url=x', '--batchsize=3'], "--batchsize: unknown command line flag 'batchsize'"),
+    (['--train_url=x', '--batchsize=3'], '--batchsize: unknown flag; is it --batch_size?'),
+    (['--train_url=x', 'train'], "'train': not a flag"),
     (['--train_url=x', '--copy_interval=0'], '--copy_interval'),
     (['--train_url=x', '--case=static_eval', '--rank_size=2'], '--case=static_eval: is for one rank'),
     (['--train_url=c/result/x', '--cache_dir=c'], '--train_url=c/result/x: inside --cache_dir=c'),

@@ -1,0 +1,67 @@
+"""Starts launchers/boot_modelarts.py, and talks to an S3 server, for tests."""
+import json
+import os
+import re
+import subprocess
+import sys
+
+from launching import ROOT
+
+BOOT = os.path.join(ROOT, 'launchers', 'boot_modelarts.py')
+CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
+SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='aSecret/That+NobodySees',
+               S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
+CONTENTS = dict({'batches/%d' % n: 'x' * n for n in range(40)}, **{'labels': '1 2 3', 'a cat/1 %.jpg': ''})
+
+
+def contents(directory):
+    return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*') if path.is_file()}
+
+
+def boot(place, *flags, **environment):
+    """Starts the boot file on the data and with the results in `place`, unless a flag says otherwise."""
+    words = ['--network=cspnet', '--case=performance', '--cache_dir=%s' % (place / 'cache'),
+             '--copy_wait=0.05', '--copy_retries=3']
+    for name, default in (('data_url', 'data'), ('train_url', 'out')):
+        if not any(flag.startswith('--' + name) for flag in flags):
+            words.append('--%s=%s' % (name, place / default))
+    environment = dict(dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0'), **environment)
+    return subprocess.Popen([sys.executable, BOOT] + words + list(flags), env=environment, cwd=str(place),
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def ended(process):
+    """-> (status, standard output, standard error)"""
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+def has_line(path, pattern):
+    return lambda: path.exists() and re.search(pattern, path.read_text())
+
+
+class Server:
+    """The S3 server of s3_server.py."""
+
+    def __init__(self, process):
+        self._process = process
+        self.facts = json.loads(process.stdout.readline())
+
+    @property
+    def environment(self):
+        """What a job needs to reach it."""
+        return dict(S3_ENDPOINT='127.0.0.1:%d' % self.facts['port'], S3_USE_HTTPS='0', S3_VERIFY_SSL='0',
+                    AWS_REGION='us-east-1', AWS_ACCESS_KEY_ID=self.facts['key'],
+                    AWS_SECRET_ACCESS_KEY=self.facts['secret'])
+
+    def tell(self, order):
+        """stop or start."""
+        self._process.stdin.write(order + '\n')
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == 'done\n'
+
+    def copy(self, source, target):
+        """Copies with the right key, in a process of its own: TensorFlow takes its key from the environment once."""
+        code = 'import sys; from launchers.modelarts import gfile_storage; gfile_storage.copy_parallel(*sys.argv[1:])'
+        subprocess.run([sys.executable, '-c', code, str(source), str(target)], check=True,
+                       cwd=ROOT, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', **self.environment))

@@ -1,0 +1,43 @@
+"""Fixtures of the ModelArts tests: a place for a job, and an S3 server."""
+import os
+import subprocess
+import sys
+
+import pytest
+from launching import HELPERS, ROOT
+from modelarts_job import CONTENTS, Server
+
+# A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
+TRAINER = '''#!/bin/sh
+case "$1" in */launchers/train.py) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
+exec "%(python)s" "%(here)s/fake_python.py" "$@"
+'''
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A working directory with a blank in its name, a trainer and a small data set."""
+    place = tmp_path / 'a place'
+    place.mkdir()
+    trainer = place / 'python'
+    trainer.write_text(TRAINER % dict(place=place, python=sys.executable, here=HELPERS))
+    trainer.chmod(0o755)
+    for name, content in CONTENTS.items():
+        (place / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / 'data' / name).write_text(content)
+    return place
+
+
+@pytest.fixture(scope='module')
+def server():
+    packages = os.path.join(ROOT, '.test-packages-s3')
+    if not os.path.exists(os.path.join(packages, '.complete')):
+        pytest.skip('there is no S3 server: test/run_tests.sh installs one')
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(HELPERS, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+    yield Server(process)
+    process.stdin.close()
+    process.stdout.close()
+    process.kill()
+    process.wait()
