@@ -156,7 +156,7 @@ def _without_unknown(arguments: Sequence[str]) -> List[str]:
 
     Raises InputError for what looks like a misspelt flag of ours.
     """
-    _, unknown = flags.parse_known([one for one in arguments if not flags.asks_for_help([one])], SWITCHES)
+    _, unknown = flags.parse_known(arguments, SWITCHES)
     spellings = [name for row in SWITCHES + OWN_SWITCHES for name in (row.name,) + row.aliases]
     kept, names = [], []
     for argument in arguments:
