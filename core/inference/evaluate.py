@@ -20,6 +20,7 @@ def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
     """
     device = detect(config.device)
     options = switches.switch_options(config)
+    device.check(config._replace(ranks=1), options)
     path, reader, config = trained.find(config)
     data, config = trained.load_data(recipe, config)
     device.prepare(config, options)

@@ -41,6 +41,8 @@ def _check(config: Config, options: Options) -> None:
 
 def _prepare(config: Config, options: Options) -> None:
     del options
+    if config.enable_hf32 is not None:
+        os.environ['ENABLE_HF32_EXECUTION'] = str(int(config.enable_hf32))
     if config.npu_sat_mode is not None:
         bridge.set_overflow_mode(config.npu_sat_mode)
     if config.loss_scale is not False:

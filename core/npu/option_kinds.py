@@ -1,81 +1,124 @@
-"""The kinds of values that only NpuOptimizer options have (contract section 4)."""
+"""The kinds of values that only NpuOptimizer options have (docs/npu-options.md)."""
 import json
+import os
 import re
+from typing import Dict
 
 from core.settings import kinds
 
-_MIXLIST_FORM = ('{"black-list": {"to-add": [], "to-remove": []}, '
-                 '"white-list": {"to-add": [], "to-remove": []}}')
-_PROFILING_SWITCHES = ('training_trace', 'task_trace', 'aicpu')
-_PROFILING_OPERATORS = ('fp_point', 'bp_point')
-_AIC_METRICS = ('PipeUtilization', 'ArithmeticUtilization', 'Memory', 'MemoryL0', 'MemoryUB',
-                'ResourceConflictRatio', 'L2Cache')
+MOST_PROFILING_BYTES = 2047       # of profiling_options; the profiler copies them into a buffer of one byte more
+_ON_OFF = kinds.choice('on', 'off')
+_LEVEL = kinds.choice('on', 'off', 'l0', 'l1')
+_FREQUENCY = kinds.whole(least=1, most=kinds.MOST)
+_METRICS = ('PipeUtilization', 'ArithmeticUtilization', 'Memory', 'MemoryL0', 'MemoryUB', 'ResourceConflictRatio',
+            'L2Cache', 'MemoryAccess', 'PipelineExecuteUtilization')
+_TEXT = kinds.Kind('text', str)   # '' too: an empty operator name lets the profiler find the operator itself
 
 
-def memory_size():
+def shapes() -> kinds.Kind:
+    """`name:int(,int)*` joined by `;`, as input_shape has them."""
+    return kinds.pattern(r'[^\s:;,]+:-?[0-9]+(,-?[0-9]+)*(;[^\s:;,]+:-?[0-9]+(,-?[0-9]+)*)*',
+                         'name:int,int,... of each input, joined by ;, such as data:-1,32;label:-1')
+
+
+def dimensions() -> kinds.Kind:
+    """Digits joined by `,` and `;`, as dynamic_dims has them."""
+    return kinds.pattern(r'[0-9]+([,;][0-9]+)*', 'whole numbers joined by , and ; such as 16,16;32,32')
+
+
+def shape_ranges() -> kinds.Kind:
+    """`data:...` and `getnext:...` joined by `;`, at most one each."""
+    return kinds.pattern(r'(data|getnext):[^;]+(;(data|getnext):[^;]+)?',
+                         'data:RANGES or getnext:RANGES, or both joined by ;, such as getnext:[128,3~5];data:[-1]')
+
+
+def devices() -> kinds.Kind:
+    """Digits joined by `,`."""
+    return kinds.pattern(r'[0-9]+(,[0-9]+)*', 'whole numbers joined by , such as 0,1')
+
+
+def memory_size() -> kinds.Kind:
     """Bytes, as text: digits or a product such as `26*1024*1024*1024`."""
-    allowed = 'a number of bytes such as 1073741824 or 26*1024*1024*1024'
-
-    def parse(text):
-        if not re.fullmatch(r'[1-9][0-9]*( *\* *[1-9][0-9]*)*', text):
-            raise ValueError('must be ' + allowed)
-        return text
-    return kinds.Kind(allowed, parse)
+    return kinds.pattern(r'[1-9][0-9]*( *\* *[1-9][0-9]*)*',
+                         'a number of bytes such as 1073741824 or 26*1024*1024*1024')
 
 
-def mixlist_file():
-    """Path of the JSON file that moves operators into and out of the mixed precision lists."""
-    allowed = 'a JSON file of the form ' + _MIXLIST_FORM
-
-    def is_change(change):
-        return (isinstance(change, dict) and set(change) <= {'to-add', 'to-remove'}
-                and all(isinstance(names, list) and all(isinstance(n, str) and n for n in names)
-                        for names in change.values()))
+def own_directory() -> kinds.Kind:
+    """A directory that is no link: the adapter asks about the path itself."""
+    usable = kinds.directory()
 
     def parse(path):
-        kinds.file_path().parse(path)
-        lists = _load_json(path)
-        if not (isinstance(lists, dict) and lists and set(lists) <= {'black-list', 'white-list'}
-                and all(map(is_change, lists.values()))):
-            raise ValueError('must be ' + allowed)
-        return path
-    return kinds.Kind(allowed, parse)
+        if os.path.islink(path):
+            raise ValueError('must be a directory itself: this is a link to %s' % os.path.realpath(path))
+        return usable.parse(path)
+    return kinds.Kind(usable.allowed + ', no link', parse)
 
 
-def profiling_options():
-    """JSON text of what the profiler collects; `output` is a directory that exists."""
-    allowed = 'JSON text with the keys output, %s (on or off), %s and aic_metrics' % (
-        ', '.join(_PROFILING_SWITCHES), ', '.join(_PROFILING_OPERATORS))
-    members = {'output': kinds.directory(), 'aic_metrics': kinds.choice(*_AIC_METRICS)}
-    members.update((name, kinds.choice('on', 'off')) for name in _PROFILING_SWITCHES)
-    # An empty operator name lets the profiler find the first and the last operator itself.
-    members.update((name, kinds.Kind('text', str)) for name in _PROFILING_OPERATORS)
+def _output(path):
+    """The directory of the profiles, which the profiler makes where it is missing."""
+    existing = os.path.abspath(path)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not path or not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError('must be a directory that can be written to or made')
+    return path
+
+
+def _metrics(text):
+    if text not in _METRICS and not re.fullmatch(r'Custom:0x[0-9a-fA-F]+(,0x[0-9a-fA-F]+)*', text):
+        raise ValueError('must be one of %s, Custom:0x..,0x..' % ', '.join(_METRICS))
+    return text
+
+
+def _storage(text):
+    if not re.fullmatch('[0-9]{1,9}MB', text) or int(text[:-2]) < 200:
+        raise ValueError('must be a size of 200MB or more')
+    return text
+
+
+_PROFILING = {
+    'output': kinds.Kind('', _output), 'aic_metrics': kinds.Kind('', _metrics),
+    # Only `on` is known to the compiler, which refuses `off`: it has to be left out.
+    'training_trace': kinds.choice('on'),
+    'task_time': _LEVEL, 'ge_api': kinds.choice('off', 'l0', 'l1'), 'storage_limit': kinds.Kind('', _storage),
+    'fp_point': _TEXT, 'bp_point': _TEXT, 'llc_profiling': _TEXT, 'sys_mem_serviceflow': _TEXT, 'host_sys': _TEXT,
+    'host_sys_usage': _TEXT,
+    **dict.fromkeys(('task_trace', 'aicpu', 'l2', 'hccl', 'msproftx', 'task_block', 'task_tsfw', 'runtime_api',
+                     'task_memory', 'instr_profiling'), _ON_OFF),
+    **dict.fromkeys(('instr_profiling_freq', 'sys_hardware_mem_freq', 'sys_io_sampling_freq',
+                     'sys_interconnection_freq', 'sys_cpu_freq', 'dvpp_freq', 'host_sys_usage_freq', 'sys_lp_freq'),
+                    _FREQUENCY),
+}
+
+
+def profiling_options() -> kinds.Kind:
+    """JSON text of what the profiler collects."""
+    allowed = 'JSON text {"key": "value"} with the keys ' + ', '.join(_PROFILING)
 
     def parse(text):
         try:
             options = json.loads(text)
         except (ValueError, RecursionError):
             options = None
-        if not (isinstance(options, dict) and options and set(options) <= set(members)
-                and all(isinstance(value, str) for value in options.values())):
+        if not (isinstance(options, dict) and all(isinstance(value, str) for value in options.values())):
             raise ValueError('must be ' + allowed)
-        for name in sorted(options):
-            _parse_member(name, members[name], options[name])
+        check_profiling(options, len(text.encode()))
         return text
     return kinds.Kind(allowed, parse)
 
 
-def _parse_member(name, kind, text):
-    try:
-        kind.parse(text)
-    except ValueError as error:
-        raise ValueError('"%s" %s' % (name, error)) from None
-
-
-def _load_json(path):
-    """What the JSON file holds, or None when it is not JSON text."""
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except (ValueError, RecursionError):
-        return None
+def check_profiling(options: Dict[str, str], size: int) -> None:
+    """Raises ValueError for {key: text} that the profiler would refuse; size: bytes of them as JSON text."""
+    for name in sorted(options):
+        if name not in _PROFILING:
+            raise ValueError('"%s" is no key of it; known are %s' % (name, ', '.join(_PROFILING)))
+        try:
+            _PROFILING[name].parse(options[name])
+        except ValueError as error:
+            raise ValueError('"%s" %s' % (name, error)) from None
+    if options.get('task_trace') == 'on' and options.get('training_trace') != 'on':
+        raise ValueError('"task_trace" needs "training_trace": "on"; or take "task_time" in its place')
+    if 'output' not in options and not os.environ.get('ASCEND_WORK_PATH'):
+        raise ValueError('"output" is missing: the directory of the profiles, unless ASCEND_WORK_PATH is set')
+    if size > MOST_PROFILING_BYTES:
+        raise ValueError('must be shorter than %d bytes' % (MOST_PROFILING_BYTES + 1))

@@ -1,10 +1,12 @@
 """From the trainer's switches to NpuOptimizer options (docs/vendor-contract.md section 4)."""
 import json
 import os
+import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from core.errors import InputError
-from core.npu.options import fault, parse_option
+from core.npu import environment, option_kinds
+from core.npu.options import RAW, fault, parse_option, parse_raw
 from core.settings.config import Config, idle, typed
 from core.settings.rules import is_on
 from core.settings.table import NPU_ONLY, SWITCHES
@@ -19,25 +21,35 @@ def switch_options(config: Config) -> Dict[str, Any]:
     """{key: typed value} of every NpuOptimizer option that the command line sets.
 
     The folders that --over_dump, --data_dump_flag and --profiling write to need not be there yet: see output_folders().
-    Raises InputError naming flag, value and what is allowed.
+    Raises InputError naming flag, value and what is allowed, or a variable of the environment.
     """
+    environment.check(os.environ)
     settings = {}
     for flag, key, value in list(_of_switches(config)) + list(_of_npu_option(config)):
         if key in settings:
             raise InputError('%s: %s is already set by %s' % (flag, key, settings[key].flag))
         settings[key] = _Set(flag, value)
     options = {key: setting.value for key, setting in settings.items()}
-    broken = fault(options)
+    broken = fault(options, lambda: config.emulate_chip or environment.chip_of_this_machine())
     if broken:
         key, message = broken
         raise InputError('%s: %s' % (settings[key].flag, message))
+    if os.path.islink(options.get('dump_path', '')):
+        raise InputError('%s: %s is a link, which the adapter takes for no directory; give the directory itself' % (
+            settings['dump_path'].flag, options['dump_path']))
     return options
 
 
 def output_folders(options: Dict[str, Any]) -> List[str]:
-    """The folders that dumps and profiles go to, for the caller to create before a session."""
+    """The folders that dumps, profiles and tuning go to, for the caller to create before a session."""
     profile = json.loads(options.get('profiling_options', '{}')).get('output')
-    return [folder for folder in (options.get('dump_path'), profile) if folder]
+    return [folder for folder in (options.get('dump_path'), profile, options.get('work_path')) if folder]
+
+
+def unchecked(options: Dict[str, Any]) -> List[str]:
+    """What the log says of the options that only the adapter knows."""
+    return ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
+            if item[0].startswith(RAW)]
 
 
 def off_npu(config: Config) -> List[str]:
@@ -77,16 +89,36 @@ def _beside(name, config):
     """{key: value} of the further options that a switch needs."""
     def folder(own, place):
         return own or os.path.join(config.data_save_path or config.output_path, place)
-    return {
-        'over_dump': lambda: {'dump_path': folder(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'},
-        'data_dump_flag': lambda: {'dump_path': folder(config.data_dump_path, 'data_dump'), 'dump_mode': 'all'},
-        'profiling': lambda: {'profiling_options': _profile_everything(
-            folder(config.profiling_dump_path, 'profiling'))}}.get(name, dict)()
+    if name == 'over_dump':
+        return {'dump_path': folder(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'}
+    if name == 'data_dump_flag':
+        return {'dump_path': folder(config.data_dump_path, 'data_dump')}
+    if name == 'aoe_mode':
+        return {'work_path': folder(None, 'aoe')}
+    if name == 'profiling':
+        return {'profiling_options': _profile(folder(config.profiling_dump_path, 'profiling'),
+                                              config.profiling_options)}
+    return {}
 
 
-def _profile_everything(folder):
-    return json.dumps({'output': folder, 'training_trace': 'on', 'task_trace': 'on', 'aicpu': 'on',
-                       'fp_point': '', 'bp_point': '', 'aic_metrics': 'PipeUtilization'})
+def _profile(folder, asked):
+    """The JSON text of the usual profiling options, those of --profiling_options=KEY=VALUE,... laid over them."""
+    options = {'output': folder, 'training_trace': 'on', 'task_time': 'on', 'hccl': 'on', 'aicpu': 'on',
+               'fp_point': '', 'bp_point': '', 'aic_metrics': 'PipeUtilization'}
+    flag = typed('profiling_options', asked)
+    for assignment in re.split(r',(?=[^,=]*=)', asked) if asked else []:
+        key, equals, value = assignment.partition('=')
+        if not equals:
+            raise InputError('%s: must be KEY=VALUE,KEY=VALUE,...' % flag)
+        options[key] = value
+        if key == 'task_trace':
+            del options['task_time']  # which is its newer name
+    text = json.dumps(options)
+    try:
+        option_kinds.check_profiling(options, len(text.encode()))
+    except ValueError as error:
+        raise InputError('%s: %s' % (flag, error))
+    return text
 
 
 def _of_npu_option(config) -> Iterator[Tuple[str, str, Any]]:
@@ -96,4 +128,4 @@ def _of_npu_option(config) -> Iterator[Tuple[str, str, Any]]:
         key, equals, text = assignment.partition('=')
         if not equals:
             raise InputError(flag + ': must be key=value')
-        yield flag, key, parse_option(flag, key, text)
+        yield flag, key, (parse_raw if key.startswith(RAW) else parse_option)(flag, key, text)

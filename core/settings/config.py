@@ -125,13 +125,23 @@ def _settled(recipe, given):
     for condition, changes in recipe.variants:
         if condition.items() <= dict(settled, **asked).items():
             settled.update(changes)
-    if any(option.startswith('precision_mode') for option in given.get('npu_option', ())):
-        settled['precision_mode'] = None  # the recipe's own gives way to either spelling of the user's
+    for name in _overruled(given):
+        settled[name] = switch(name).default
     settled.update(asked)
     if settled['emulate_precision'] is None:  # a mode that is the recipe's own default is not rehearsed unasked
         settled['emulate_precision'] = any(one.startswith('precision_mode') for one in [
             *given, *given.get('npu_option', ())])
     return settled
+
+
+def _overruled(given):
+    """The switches that were not given, but set an NpuOptimizer option which --npu_option sets, or which are excluded
+    by a switch or an option that was given: what a recipe has for them gives way."""
+    keys = {assignment.partition('=')[0] for assignment in given.get('npu_option', ())}
+    named = set(given) | {row.name for row in SWITCHES if row.npu_key in keys}
+    return [row.name for row in SWITCHES if row.name not in given and row.npu_key
+            and (row.name in named or named & {other for rule in row.rules if rule.words == rules.EXCLUDES
+                                               for other in rule.others})]
 
 
 def _settle_automatic_rates(settled):

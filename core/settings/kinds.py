@@ -7,6 +7,7 @@ import os
 import re
 from typing import Any, Callable, NamedTuple
 
+MOST = 2 ** 31 - 1                    # of an int32, as which Ascend's adapter and its ranks read whole numbers
 _LARGEST_SCALE = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
 
 
@@ -109,15 +110,27 @@ def project_file(root):
     return plain._replace(parse=lambda given: convert(plain.parse(given)))
 
 
+def pattern(expression, allowed):
+    """Text that the regular expression matches as a whole."""
+    return _kind(allowed, lambda given: given if re.fullmatch(expression, given) else None)
+
+
+def names():
+    """Names separated by single blanks."""
+    return pattern(r'\S+( \S+)*', 'names separated by single blanks')
+
+
 def dump_steps():
     """`N` or `A-B` with A < B, joined by `|`, at most 100 of them: `0|5|10-20`."""
-    def rises(steps):
-        ends = re.fullmatch('([0-9]+)(?:-([0-9]+))?', steps)
-        return ends and (ends.group(2) is None or int(ends.group(1)) < int(ends.group(2)))
+    def is_set(steps):
+        if not re.fullmatch('[0-9]+(-[0-9]+)?', steps):
+            return False
+        ends = [int(end) for end in steps.split('-')]
+        return ends == sorted(set(ends)) and ends[-1] <= MOST
 
     def convert(given):
         sets = given.split('|')
-        return given if len(sets) <= 100 and all(map(rises, sets)) else None
+        return given if len(sets) <= 100 and all(map(is_set, sets)) else None
     return _kind('N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20', convert)
 
 

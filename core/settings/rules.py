@@ -13,27 +13,27 @@ class Rule(NamedTuple):
     """One rule of a setting."""
     words: str                     # NEEDS, EXCLUDES or IDLE_WITHOUT
     others: Tuple[str, ...]        # conditions: a need is met by one of them, an exclusion broken by one
-    when: Callable[[Any], bool]    # whether the rule is about this value of the setting
+    when: str = ''                 # the rule is about these values alone: `A|B`, or `> N`; '': about all but False
 
 
-def is_on(value: Any) -> bool:
-    """Whether a setting with this value counts as given: 0 does, False and () do not."""
-    return value is not None and value is not False and value != ()
-
-
-def needs(*others: str, when: Callable[[Any], bool] = is_on) -> Rule:
+def needs(*others: str, when: str = '') -> Rule:
     """The setting is refused where none of the conditions holds."""
     return Rule(NEEDS, others, when)
 
 
-def excludes(*others: str, when: Callable[[Any], bool] = is_on) -> Rule:
+def excludes(*others: str, when: str = '') -> Rule:
     """The setting is refused where one of the conditions was typed as well."""
     return Rule(EXCLUDES, others, when)
 
 
 def idle_without(*others: str) -> Rule:
     """The setting is taken where none of the conditions holds, and the log says that it has no effect."""
-    return Rule(IDLE_WITHOUT, others, is_on)
+    return Rule(IDLE_WITHOUT, others)
+
+
+def is_on(value: Any) -> bool:
+    """Whether a setting with this value counts as given: 0 does, False and () do not."""
+    return value is not None and value is not False and value != ()
 
 
 def broken(rules: Mapping[str, Sequence[Rule]], typed: Mapping[str, Any], settled: Mapping[str, Any],
@@ -44,13 +44,19 @@ def broken(rules: Mapping[str, Sequence[Rule]], typed: Mapping[str, Any], settle
     """
     for name, value in typed.items():
         for rule in rules.get(name, ()):
-            if rule.words in kinds_of_rules and rule.when(value) and not _holds(rule, typed, settled):
+            if rule.words in kinds_of_rules and _is_about(rule, value) and not _holds(rule, typed, settled):
                 yield name, rule
 
 
 def message(rule: Rule, spelled: Callable[[str], str]) -> str:
     """What a broken rule says after the name of its setting: `needs --a=x|y or --b`."""
     return '%s %s' % (rule.words, ' or '.join(map(spelled, rule.others)))
+
+
+def _is_about(rule: Rule, value: Any) -> bool:
+    if rule.when.startswith('> '):
+        return value > int(rule.when[2:])
+    return str(value) in rule.when.split('|') if rule.when else is_on(value)
 
 
 def _holds(rule: Rule, typed: Mapping[str, Any], settled: Mapping[str, Any]) -> bool:

@@ -10,18 +10,21 @@ import os
 from typing import Any, NamedTuple, Optional, Tuple
 
 from core.settings import kinds
+from core.settings.kinds import MOST
 from core.settings.rules import Rule, excludes, idle_without, needs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RECIPE = object()                   # default of a hyper-parameter: only a recipe that declares it accepts the switch
 SYNTHETIC = 'synthetic'             # --data_path of the built-in data set
 NO_DATA = 'none'                    # --data_path of a system that makes its own data
-MOST = 2 ** 31 - 1                  # of steps and the like: ranks on NPUs exchange whole numbers as int32
 DEVICES_OF_A_SERVER = 8
 MOST_DEVICES = 16                   # of a server of the A3 family, whose rank tables have super pods
 CASES = ('performance', 'full', 'static_eval', 'dynamic_eval')
-PRECISION_MODES = ('allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype',
-                   'allow_mix_precision', 'cube_fp16in_fp32out')
+PRECISION_MODES = ('allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_origin_dtype', 'cube_fp16in_fp32out',
+                   'allow_mix_precision', 'allow_mix_precision_fp16', 'allow_mix_precision_bf16', 'allow_fp32_to_bf16')
+PRECISION_MODES_V2 = ('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16', 'cube_hif8',
+                      'mixed_hif8')
+CHIPS = ('910', '910B')             # 910: the Atlas training series; 910B: A2, A3 and later
 AUTO = 'auto'                       # --swa_lr and --swa_lr2 that follow from --learning_rate
 NPU_ONLY = 'nothing'                # off_npu of a switch that only an NPU acts on
 INPUT, OUTPUT = 'input', 'output'
@@ -132,8 +135,8 @@ SWITCHES = (
     Switch(SCHEDULE, 'swa_schedule', kinds.choice('manual', 'constant', 'cyclic'), 'manual',
            'learning rate from then on: the network\'s own, swa_lr, or in each cycle from swa_lr2 down to swa_lr',
            ('lr_schedule',),
-           rules=(needs('swa_start_epoch'), needs('swa_lr', when=lambda schedule: schedule != 'manual'),
-                  needs('swa_lr2', when=lambda schedule: schedule == 'cyclic'))),
+           rules=(needs('swa_start_epoch'), needs('swa_lr', when='constant|cyclic'),
+                  needs('swa_lr2', when='cyclic'))),
     Switch(SCHEDULE, 'swa_lr', _rate_or_auto, None,
            'learning rate of the averaging, in a cycle the last one; auto: a tenth of --learning_rate',
            rules=(needs('swa_schedule=constant|cyclic'),)),
@@ -152,7 +155,13 @@ SWITCHES = (
            'on overflow the chip saturates (0) or computes INF and NaN (1); unset: as the chip does by itself',
            off_npu=NPU_ONLY),
     Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES), None,
-           'precision of the operators; unset: the adapter\'s default', npu_key='precision_mode', off_npu=NPU_ONLY),
+           'precision of the operators; unset: what the chip takes by itself, allow_fp32_to_fp16 on a 910, '
+           'must_keep_origin_dtype on later ones', rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
+           off_npu=NPU_ONLY),
+    Switch(NPU, 'precision_mode_v2', kinds.choice(*PRECISION_MODES_V2), None,
+           'the same by its newer names', npu_key='precision_mode_v2', off_npu=NPU_ONLY),
+    Switch(NPU, 'emulate_chip', kinds.choice(*CHIPS), None,
+           'the chip that a run off an NPU is a rehearsal for: what it lacks is refused; unset: not known'),
     Switch(NPU, 'data_save_path', _folder, None, 'directory of the folders overflow_dump, data_dump and profiling; '
            'unset: OUTPUT_PATH', agree=False, path=OUTPUT),
     Switch(NPU, 'emulate_precision', kinds.boolean(), None,
@@ -177,10 +186,27 @@ SWITCHES = (
            rules=(idle_without('data_dump_flag=True'),), npu_key='dump_step', off_npu=NPU_ONLY),
     Switch(NPU, 'data_dump_path', _folder, None, 'where --data_dump_flag writes', agree=False, path=OUTPUT,
            rules=(idle_without('data_dump_flag=True'),)),
+    Switch(NPU, 'dump_mode', kinds.choice('input', 'output', 'all'), 'all', 'what of an operator to dump',
+           rules=(idle_without('data_dump_flag=True'),), npu_key='dump_mode', off_npu=NPU_ONLY),
+    Switch(NPU, 'dump_data', kinds.choice('tensor', 'stats'), None,
+           'tensor: the values themselves; stats: a csv of their least, largest and mean value for each operator; '
+           'unset: tensor', rules=(needs('data_dump_flag=True'),), npu_key='dump_data', off_npu=NPU_ONLY),
+    Switch(NPU, 'dump_layer', kinds.names(), None,
+           'names of the operators to dump, separated by blanks; unset: all', rules=(needs('data_dump_flag=True'),),
+           npu_key='dump_layer', off_npu=NPU_ONLY),
     Switch(NPU, 'profiling', kinds.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling',
            npu_key='profiling_mode', off_npu=NPU_ONLY),
     Switch(NPU, 'profiling_dump_path', _folder, None, 'where --profiling writes', agree=False, path=OUTPUT,
            rules=(idle_without('profiling=True'),)),
+    Switch(NPU, 'profiling_options', kinds.text(), None,
+           'KEY=VALUE,KEY=VALUE: what to profile beside or instead of the usual, as in task_time=l1,'
+           'aic_metrics=MemoryUB', rules=(needs('profiling=True'),), off_npu=NPU_ONLY),
+    Switch(NPU, 'aoe_mode', kinds.choice('1', '2', '4'), None,
+           'tune while training, into OUTPUT_PATH/aoe: 1 subgraphs (on a 910), 2 operators, 4 the split of the '
+           'gradients', npu_key='aoe_mode', off_npu=NPU_ONLY),
+    Switch(NPU, 'enable_hf32', kinds.boolean(), None,
+           'float32 products in HF32, on A2 and A3; unset: as ENABLE_HF32_EXECUTION in the environment says',
+           off_npu=NPU_ONLY),
     Switch(NPU, 'use_mixlist', kinds.boolean(), False, 'apply --mixlist_file', off_npu=NPU_ONLY),
     Switch(NPU, 'mixlist_file', kinds.project_file(ROOT), os.path.join(ROOT, 'configs', 'ops_info.json'),
            'JSON file of operator types for mixed precision',
@@ -192,7 +218,8 @@ SWITCHES = (
            rules=(idle_without('fusion_off_flag=True'),), agree=False, path=INPUT, npu_key='fusion_switch_file',
            off_npu=NPU_ONLY),
     Switch(NPU, 'npu_option', kinds.text(), (),
-           'KEY=VALUE, any other NpuOptimizer option; may be given several times', repeated=True, off_npu=NPU_ONLY),
+           'KEY=VALUE, any other NpuOptimizer option, or raw:KEY=b:True, raw:KEY=i:1, raw:KEY=s:TEXT for one that this '
+           'table does not know; may be given several times', repeated=True, off_npu=NPU_ONLY),
 
     # The 8p launchers start several ranks, one process each.
     Switch(RANKS, 'rank_size', kinds.whole(least=1), None,

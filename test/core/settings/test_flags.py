@@ -150,7 +150,7 @@ def test_the_help_names_every_spelling_and_every_default():
                 assert re.search(r'\b%s\b[^;]*(?<![\w.])%s(?![\w.])' % (network, re.escape(str(value))),
                                  defaults['--' + name]), (network, name)
     assert 'cspnet 50, 5 in a performance run' in text
-    assert 'dump_mode (output): what data to dump; one of input, output, all' in text.splitlines()
+    assert 'dump_mode (output): what of an operator to dump; one of input, output, all' in text.splitlines()
 
 
 def test_the_help_has_headings_and_each_switch_stands_under_one():
