@@ -4,9 +4,9 @@ The modes are those of `precision_mode` and `precision_mode_v2`; the lists are t
 operator information (docs/vendor-contract.md section 4): white operators take float16 in mixed precision, black ones
 keep float32, all others are gray and follow the operator before them.
 """
-import json
-import re
-from typing import Any, Dict, FrozenSet, Iterable, NamedTuple, Optional
+from typing import Dict, FrozenSet, NamedTuple, Optional
+
+from core.npu import option_files
 
 CHIPS = ('910', '910B')
 # The chip's own mode when nobody asks for one in training.
@@ -58,9 +58,6 @@ _BLACK = frozenset((
 WHITE_LISTS = {'910': _WHITE, '910B': _WHITE - {'DepthwiseConv2D'}}
 BLACK_LISTS = {'910': _BLACK, '910B': _BLACK}
 
-_DTYPE_LINE = re.compile(r'\s*(?P<who>\S+?)::?(?=Input|Output)(?:InputDtype:(?P<inputs>[\w,]+?))?,?'
-                         r'(?:OutputDtype:(?P<outputs>[\w,]+))?\s*')
-
 
 class Rules(NamedTuple):
     """Everything that decides the type of an operator."""
@@ -99,9 +96,7 @@ def rules(mode: str, chip: str, saturates: bool, mixlist_file: Optional[str] = N
 
 def _changed(path: str, white: set, black: set):
     """The lists after the changes in a modify_mixlist file; a removed operator becomes gray."""
-    with open(path, encoding='utf-8') as file:
-        text = file.read().strip()
-    changes: Dict[str, Any] = json.loads(text) if text else {}
+    changes = option_files.mixlist(path)
     for name, types in (('white-list', white), ('black-list', black)):
         types -= set(changes.get(name, {}).get('to-remove', ()))
     for name, types, other in (('white-list', white, black), ('black-list', black, white)):
@@ -113,11 +108,5 @@ def _changed(path: str, white: set, black: set):
 
 
 def _customized(path: str) -> Dict[str, Dtypes]:
-    with open(path, encoding='utf-8') as file:
-        lines: Iterable[str] = [line.split('#')[0].strip() for line in file]
-    found = {}
-    for match in filter(None, map(_DTYPE_LINE.fullmatch, lines)):
-        who, inputs, outputs = (match.group(name) or '' for name in ('who', 'inputs', 'outputs'))
-        found[who] = Dtypes(tuple(inputs.strip(',').split(',')) if inputs else (),
-                            tuple(outputs.split(',')) if outputs else ())
-    return found
+    return {('OpType::' + line.name if line.is_type else line.name): Dtypes(line.inputs, line.outputs)
+            for line in option_files.custom_dtypes(path)}

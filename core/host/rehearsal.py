@@ -3,7 +3,6 @@
 The GPU and CPU Devices (devices.py) use these functions: graph() changes the operators, hooks() watches the steps.
 """
 import contextlib
-import json
 import os
 from typing import Iterator, List, Optional, Tuple
 
@@ -13,6 +12,7 @@ from core.device import Hooks, Options
 from core.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
 from core.host import emulation, precision_rules
 from core.log import say
+from core.npu import switches
 from core.settings.config import Config
 
 _EMULATION = 'emulation'       # graph collection that holds the Emulation
@@ -46,6 +46,9 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
         return
     graph, chip = tf.get_default_graph(), chip_of(config, options)
     mode = options.get('precision_mode') or options.get('precision_mode_v2') or precision_rules.CHIP_MODE[chip]
+    if mode not in precision_rules.MODES:
+        say('precision_mode_v2=%s is not emulated off an NPU: this run computes in float32' % mode)
+        return
     rules = precision_rules.rules(mode, chip, saturates(config, chip), options.get('modify_mixlist'),
                                   options.get('customize_dtypes'))
     train_op = next(reversed(graph.get_collection(tf.GraphKeys.TRAIN_OP)), None)  # after the optimizer's own
@@ -79,7 +82,7 @@ def hooks(run) -> Hooks:
         made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps))
     if options.get('profiling_mode'):
         first, last = profiled_steps(config)
-        made.append(operator_profile.Profile(run.clock, json.loads(options['profiling_options'])['output'], first, last,
+        made.append(operator_profile.Profile(run.clock, switches.profile_folder(options), first, last,
                                              config.batch_size * config.ranks, config.device_id))
     return made + random_errors.hooks(run)
 

@@ -176,5 +176,10 @@ OPTIONS = {
     'aoe_config_file': _string(None, _file, 'what to tune'),
 }
 
+# Keys that act off an NPU, too (core/host/rehearsal.py).
+REHEARSED = ('iterations_per_loop', 'enable_data_pre_proc', 'precision_mode', 'precision_mode_v2', 'modify_mixlist',
+             'customize_dtypes', 'enable_dump', 'enable_dump_debug', 'dump_path', 'dump_step', 'dump_mode', 'dump_data',
+             'dump_layer', 'profiling_mode', 'profiling_options')
+
 # Keys that earlier releases had and today's CANN ends the process for, or ignores: {key: its successor}
 RETIRED = {'mstune_mode': 'aoe_mode', 'auto_tune_mode': 'aoe_mode'}

@@ -2,10 +2,11 @@
 import json
 import os
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from core.errors import InputError
 from core.npu import environment, option_kinds
+from core.npu.option_table import REHEARSED
 from core.npu.options import RAW, fault, parse_option, parse_raw
 from core.settings.config import Config, idle, typed
 from core.settings.rules import is_on
@@ -42,8 +43,16 @@ def switch_options(config: Config) -> Dict[str, Any]:
 
 def output_folders(options: Dict[str, Any]) -> List[str]:
     """The folders that dumps, profiles and tuning go to, for the caller to create before a session."""
-    profile = json.loads(options.get('profiling_options', '{}')).get('output')
-    return [folder for folder in (options.get('dump_path'), profile, options.get('work_path')) if folder]
+    folders = options.get('dump_path'), profile_folder(options), options.get('work_path')
+    return [folder for folder in folders if folder]
+
+
+def profile_folder(options: Dict[str, Any]) -> Optional[str]:
+    """The folder that profiles go to, as msprof chooses it where the options do not say; None without profiling."""
+    if not options.get('profiling_mode'):
+        return None
+    output = json.loads(options.get('profiling_options', '{}')).get('output')
+    return output or os.environ.get('ASCEND_WORK_PATH') or os.curdir
 
 
 def unchecked(options: Dict[str, Any]) -> List[str]:
@@ -57,7 +66,8 @@ def off_npu(config: Config) -> List[str]:
     without_effect, lines = [], []
     for row in _in_effect(config):
         value = getattr(config, row.name)
-        given = [typed(row.name, one) for one in (value if row.repeated else [value])]
+        given = [typed(row.name, one) for one in (value if row.repeated else [value])
+                 if row.name != 'npu_option' or one.partition('=')[0] not in REHEARSED]
         if row.off_npu == NPU_ONLY:
             without_effect += given
         elif row.off_npu:

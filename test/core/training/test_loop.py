@@ -177,8 +177,8 @@ def test_a_resumed_run_keeps_its_checkpoints_wherever_they_are(train, tmp_path):
 
 def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_path):
     (tmp_path / '0').mkdir()
-    for name in ('data', 'ops.json', 'fusion.cfg'):
-        (tmp_path / '0' / name).write_text('{"white-list": {}}')
+    for name, text in (('data', ''), ('ops.json', '{"white-list": {}}'), ('fusion.cfg', '{"Switch": {}}')):
+        (tmp_path / '0' / name).write_text(text)
     inside = tmp_path / '0' / 'data'
     inside.unlink()
     inside.mkdir()
@@ -404,10 +404,11 @@ def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_a_switch_for_npus_only_is_named_in_the_log(train, monkeypatch):
+def test_a_switch_for_npus_only_and_an_unchecked_option_are_named_in_the_log(train, monkeypatch):
     monkeypatch.setitem(sys.modules, 'npu_bridge', None)
-    _, out, _ = train('--precision_mode=force_fp16', '--train_steps=1')
-    assert 'These switches act on an NPU only: --precision_mode=force_fp16' in out
+    _, out, _ = train('--npu_option=deterministic=1', '--npu_option=raw:oo_level=s:O3', '--train_steps=1')
+    assert 'These switches act on an NPU only: --npu_option=deterministic=1 --npu_option=raw:oo_level=s:O3\n' in out
+    assert '--npu_option=raw:oo_level=O3: passed on as it is; nothing here checks it\n' in out
 
 
 @pytest.mark.slow
