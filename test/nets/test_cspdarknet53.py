@@ -45,6 +45,17 @@ def test_has_the_parameters_of_the_paper(graph):
     assert sum(v.shape.num_elements() for v in variables) == expected_parameters() == 26627434
 
 
+def test_every_kernel_starts_as_the_learning_rate_of_1e_3_wants_it(monkeypatch):
+    monkeypatch.setattr(cspdarknet, 'STAGES', SMALL)
+    with tf.Graph().as_default(), tf.Session() as sess:
+        cspdarknet53(tf.zeros([2, 32, 32, 3]), True)
+        kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
+        sess.run(tf.global_variables_initializer())
+        values = np.concatenate([kernel.ravel() for kernel in sess.run(kernels)])
+    # A normal distribution of std 0.01 cut off at two of these has a std of 0.0088.
+    assert abs(values).max() <= 0.02 and values.std() == pytest.approx(0.0088, rel=0.01)
+
+
 def test_has_72_convolutions_from_32x32_down_to_1x1(graph):
     convolutions = [op for op in graph.get_operations() if op.type == 'Conv2D']
     assert len(convolutions) == 72
