@@ -12,7 +12,7 @@ def parameters_read(functions: Iterable[Any]) -> Dict[str, str]:
     """{parameter: a function that reads it} of every config.PARAMETER in `functions` and in what they use.
 
     They use the functions and classes that their code names: as globals, as attributes of modules, in closures and in
-    functools.partial. A Recipe is such an iterable; its values that are no functions are passed over.
+    functools.partial. A Recipe is such an iterable; a tuple among its values is another, other values are passed over.
     """
     found, seen, waiting = {}, set(), list(functions)
     rooms = {_room(value) for value in waiting} | set(_ROOMS)
@@ -20,6 +20,8 @@ def parameters_read(functions: Iterable[Any]) -> Dict[str, str]:
         value = waiting.pop()
         if isinstance(value, functools.partial):
             waiting += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, tuple):
+            waiting += value
         elif isinstance(value, (type, types.FunctionType)) and _room(value) in rooms and value not in seen:
             seen.add(value)
             if isinstance(value, type):

@@ -57,6 +57,7 @@ def test_a_run_imports_its_own_network_alone():
     dict(optimizer=functools.partial(optimizers.momentum)),
     dict(learning_rate=Caller.rate),
     dict(hooks=lambda run: [Hook(run)]),
+    dict(images=(None, optimizers.momentum)),
 ])
 def test_a_hyper_parameter_that_functions_read_and_defaults_lack_is_refused_by_name(parts):
     recipe = toy.RECIPE._replace(**parts)
