@@ -72,6 +72,7 @@ def test_of_a_large_set_a_thousand_are_held_out(monkeypatch, tmp_path):
     assert len(data.test.y) == 1000 and len(data.train.y) == 59000
 
 
+@pytest.mark.slow
 def test_a_thousand_photographs_are_held_out_also_when_they_are_crops(monkeypatch, tmp_path):
     numbers = ['%09d%d' % (photo, crop) for photo in range(12500) for crop in range(10)]
     monkeypatch.setattr(cats_dogs, '_numbers', lambda folder: {'cat': numbers, 'dog': numbers})
@@ -111,6 +112,7 @@ def test_the_vendors_crops_are_read_and_those_of_a_photograph_held_out_together(
     assert len(data.train.x) == 180 and all(os.path.isfile(name) for name in data.train.x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('load_one', [cats_dogs.load_training, cats_dogs.load_test, cats_dogs.load_ten_crops])
 def test_a_file_that_is_cut_off_is_never_decoded_and_one_with_more_at_its_end_is(images, tmp_path, load_one):
     with open(os.path.join(images, 'cat.0.jpg'), 'rb') as file:
@@ -166,6 +168,7 @@ def test_any_size_is_scaled_to_a_shortest_side_of_256(tmp_path, height, width):
     assert abs(crop - whole[top:top + 227, left:left + 227]).max() < 6
 
 
+@pytest.mark.slow
 def test_training_crops_move_flip_and_change_colour_by_the_seed(tmp_path):
     path = write_jpeg(tmp_path / 'a.jpg', smooth(300, 400))
     drawn = [load(cats_dogs.load_training, path, seed=(1, number)) for number in range(12)]
@@ -229,6 +232,7 @@ def test_a_corrupt_file_gives_its_place_to_the_next_good_one(images):
     np.testing.assert_array_equal(resumed[1][0], patched[5][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('content', [b'', b'not a JPEG', b'\x89PNG\r\n\x1a\n', 'truncated'])
 def test_in_tests_a_corrupt_file_weighs_nothing(images, content):
     if content == 'truncated':
@@ -256,6 +260,7 @@ def test_a_corrupt_file_is_named_once_and_more_than_one_percent_stop_the_run(cap
         skipped.check()
 
 
+@pytest.mark.slow
 def test_without_a_count_of_the_skipped_a_corrupt_file_ends_the_run(images):
     with pytest.raises(tf.errors.InvalidArgumentError):
         train_batches(split_of(images, [5]), 6, skipped=None)

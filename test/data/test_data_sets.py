@@ -19,6 +19,7 @@ def net(images):
         return tf.layers.dense(tf.reduce_mean(images, axis=[1, 2]), 10, name='logits')
 
 
+@pytest.mark.slow
 def test_a_small_net_learns_synthetic_cifar10_in_80_steps():
     data = synthetic.cifar10(train=1024, test=256)
 

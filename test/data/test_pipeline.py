@@ -62,6 +62,7 @@ def test_the_order_follows_the_seed():
     assert len(labels(train(seed=2 ** 31 - 1))) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('first_step', [1, 4, 5, 13])
 def test_a_resumed_stream_goes_on_with_the_very_same_batches(first_step):
     whole = train(steps=16, load_one=draw)
@@ -83,6 +84,7 @@ def test_resuming_loads_nothing_of_what_is_skipped():
     assert not set(loaded) & set(labels(train(steps=50, split=many)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('ranks, batch_size', [(2, 4), (4, 2)])
 def test_ranks_share_the_global_batch_of_one_rank(ranks, batch_size):
     alone = train(steps=6, batch_size=8, load_one=draw)

@@ -3,12 +3,14 @@ import os
 import subprocess
 import sys
 
+import pytest
 from launching import ROOT
 
 from core.settings import flags
 from launchers import plan
 
 
+@pytest.mark.slow
 def test_the_plan_names_the_run_and_its_ranks_from_any_directory_and_makes_nothing(tmp_path):
     environment = dict(os.environ, RANK_SIZE='8', RANK_ID='0', TF_CPP_MIN_LOG_LEVEL='3')
     planner = subprocess.run(

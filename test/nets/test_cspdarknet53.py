@@ -40,6 +40,7 @@ def expected_parameters():
     return total
 
 
+@pytest.mark.slow
 def test_has_the_parameters_of_the_paper(graph):
     variables = graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)
     assert sum(v.shape.num_elements() for v in variables) == expected_parameters() == 26627434
@@ -63,6 +64,7 @@ def test_has_72_convolutions_from_32x32_down_to_1x1(graph):
     assert [sizes.count(size) for size in (32, 16, 8, 4, 2, 1)] == [1, 7, 9, 21, 21, 13]
 
 
+@pytest.mark.slow
 def test_the_test_network_shares_everything_with_the_training_network(monkeypatch):
     monkeypatch.setattr(cspdarknet, 'STAGES', SMALL)
     with tf.Graph().as_default():

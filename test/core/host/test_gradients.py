@@ -34,6 +34,7 @@ def assert_close(results, tolerance):
         assert error <= tolerance * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('strides', [1, 2, 4])
 @pytest.mark.parametrize('taps', [1, 2, 3, 5, 11])
 def test_agrees_with_tensorflow(taps, strides):

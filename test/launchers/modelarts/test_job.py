@@ -36,12 +36,14 @@ def test_the_real_trainer_trains_on_what_was_copied_in(place):
     assert (results / 'train_0.log').exists() and (results / 'ckpt' / 'model.ckpt-2.index').exists()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_made_is_refused_by_name(place):
     (place / 'cache').write_text('a file')
     status, _, stderr = ended(boot(place))
     assert status == 2 and stderr.startswith('--cache_dir=%s: ' % (place / 'cache'))
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_said_in_one_line_and_nothing_runs(place, server):
     environment = dict(server.environment, AWS_SECRET_ACCESS_KEY='wrong-and-secret')
     status, stdout, stderr = ended(boot(place, '--data_url=s3://bucket/set', '--train_url=s3://bucket/job 2',
@@ -88,6 +90,7 @@ def test_results_go_out_while_the_job_runs_and_after_sigterm(place):
     assert status == 143 and 'checkpoint saved after signal 15' in there.read_text()
 
 
+@pytest.mark.slow
 def test_a_failing_job_keeps_its_status_and_its_log_goes_out(place):
     status, _, stderr = ended(boot(place, FAKE_TRAINER='die'))
     assert status == 137 and 'the last words' in stderr
@@ -121,6 +124,7 @@ def test_an_interrupted_job_is_brought_back_and_resumed(place):
     assert old.read_text() == 'of the first job' != (place / 'out' / '0' / 'train_0.log').read_text()
 
 
+@pytest.mark.slow
 def test_a_job_that_gets_another_device_goes_on_with_the_newest_checkpoints(place):
     for device, step in ((0, 10), (5, 20)):
         for name in ('ckpt/model.ckpt-%d.index' % step, 'ckpt/swa/model.ckpt-%d.index' % step, 'summary/events'):
@@ -206,6 +210,7 @@ class file:
 '''.replace('\\\\n', '\\n')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('train_url, expected', [('obs://bucket/out', 0), ('obs://bucket/away', 1)])
 def test_moxing_is_used_where_it_is_installed(place, train_url, expected):
     (place / 'moxing.py').write_text(MOXING)

@@ -55,6 +55,7 @@ def test_a_second_call_shares_the_variables(graph):
     assert len(tf.global_variables()) == len(graph.variables)
 
 
+@pytest.mark.slow
 def test_a_tower_sees_its_own_maps_and_layer_3_both(graph):
     def seen(layer, earlier):
         return tf.gradients(graph.convolutions[layer], graph.variables[earlier + '/kernel'])[0]
@@ -70,6 +71,7 @@ def test_a_tower_sees_its_own_maps_and_layer_3_both(graph):
     assert seen('conv5/conv2d', 'conv4/conv2d_1') is None
 
 
+@pytest.mark.slow
 def test_the_weights_start_as_in_the_paper(graph):
     with tf.Session() as sess:
         sess.run(tf.global_variables_initializer())
@@ -275,6 +277,7 @@ def test_one_class_only_is_refused_before_anything_is_written(run, files, tmp_pa
     assert status == 2 and 'holds 0 photographs dog.N.jpg' in error and not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('flag', ['--keep_prob=0', '--keep_prob=1.5', '--ten_crop=perhaps', '--batch_size=400'])
 def test_a_wrong_value_is_refused_by_name(run, flag):
     status, _, error = run(train, flag)

@@ -42,6 +42,7 @@ def config_of(network, **given):
     return resolve(RECIPES[network], dict(given, case='performance'), {})
 
 
+@pytest.mark.slow
 def test_resnet20_has_the_published_size_and_shares_its_variables():
     with tf.Graph().as_default():
         images = tf.zeros([2, 32, 32, 3])
@@ -54,6 +55,7 @@ def test_resnet20_has_the_published_size_and_shares_its_variables():
         assert sum(np.prod(v.shape.as_list()) for v in tf.trainable_variables()) == 273066 - biases
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_sum_of_squares_of_the_convolutions():
     with tf.Graph().as_default(), tf.Session() as sess:
         resnet20(tf.zeros([2, 32, 32, 3]), True)
@@ -74,6 +76,7 @@ def test_cutmix_alpha_mixes_the_training_images_of_any_cifar_network(network):
     np.testing.assert_allclose(1 - (soft * labels).sum(1), changed, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_static_evaluation_leaves_the_partial_batch_out_and_a_dynamic_one_does_not():
     _, dynamic = batches_of(config_of('cutmix', batch_size=4))
     _, static = batches_of(config_of('cutmix', batch_size=4, eval_static=True))

@@ -43,6 +43,7 @@ def test_the_networks_are_the_modules_with_a_recipe():
             network_of({'network': name}, {})
 
 
+@pytest.mark.slow
 def test_a_run_imports_its_own_network_alone():
     script = ('import sys; from launchers.networks.registry import network_of; network_of({"network": "swa"}, {}); '
               'print([name for name in sys.modules if name.startswith(("nets.", "launchers.networks."))])')

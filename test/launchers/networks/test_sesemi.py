@@ -61,6 +61,7 @@ def test_convnet_has_the_vendors_parameters():
         assert count(tf.trainable_variables()) == 3124624
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('trunk, convolutions, maps', [
     ('convnet', 9, [2, 6, 6, 128]), ('nin', 9, [2, 8, 8, 192]), ('wrn', 28, [2, 8, 8, 128])])
 def test_a_trunk_has_its_layers_and_shares_them_between_training_and_test(trunk, convolutions, maps):
@@ -79,6 +80,7 @@ def test_the_flags_trunks_and_tasks_are_those_there_are():
     assert set(sesemi.TASKS) <= set(allowed['task'][len('one of '):].split(', '))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('trunk, task, unlabeled, rates', [
     ('convnet', 'cifar10', 'all', [0.2]), ('convnet', 'cifar100', 'labeled', [0.2]),
     ('convnet', 'svhn', 'labeled', [0.5] * 5), ('convnet', 'svhn', 'all', [0.5] * 5),
@@ -101,6 +103,7 @@ def test_a_full_run_has_the_epochs_of_its_method_and_2000_labels(arguments, epoc
     assert settle('--unlabeled=all').train_epochs == 3
 
 
+@pytest.mark.slow
 def test_the_moving_averages_are_those_of_the_classified_images_and_each_branch_has_its_own_statistics():
     with tf.Graph().as_default(), tf.Session() as sess:
         images, posed = (tf.placeholder(tf.float32, [2, 32, 32, 3]) for _ in range(2))
@@ -215,6 +218,7 @@ def streams_of(settled, monkeypatch):
     return splits
 
 
+@pytest.mark.slow
 def test_the_labelled_part_is_stratified_and_both_heads_see_it_unless_told_otherwise(monkeypatch):
     labelled, unlabelled = streams_of(settle('--task=svhn', '--unlabeled=all'), monkeypatch)
     assert np.bincount(labelled.y).tolist() == [10] * 10 and len(unlabelled.y) == 2048

@@ -226,6 +226,7 @@ def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_kil
     assert launch(place)[0] == 0
 
 
+@pytest.mark.slow
 def test_an_npu_in_use_is_refused_whatever_the_output_path(place, tmp_path):
     environment = dict(TMPDIR=str(tmp_path))
     first = start(place, '--device=npu', environment=dict(environment, FAKE_TRAINER='stop'))

@@ -41,6 +41,7 @@ def case_log(place, device, name):
     return dict(line.split(' = ') for line in lines)
 
 
+@pytest.mark.slow
 def test_eight_ranks_run_each_with_its_own_device_log_and_directory(place):
     status, stdout, stderr = launch(place, **PERFORMANCE)
     assert (status, stderr) == (0, '')
@@ -108,6 +109,7 @@ def test_without_taskset_the_ranks_are_not_bound_and_that_is_said(place):
     assert place_of_rank(place, 1)['cores'] == sorted(os.sched_getaffinity(0))
 
 
+@pytest.mark.slow
 def test_a_server_of_several_starts_its_own_ranks_only(place):
     table, port = place / 'table.json', free_ports(2)
     table.write_text(json.dumps(TABLE))
@@ -232,6 +234,7 @@ def test_after_a_rank_has_died_all_ranks_start_again_with_resume(place):
         assert line in text.splitlines() and text.index(line) < text.index('started {', text.index(line))
 
 
+@pytest.mark.slow
 def test_ranks_that_die_each_time_are_started_again_as_often_as_asked(place):
     status, stdout, stderr = launch(place, '--rank_size=2', '--max_restarts=3', **restarting('die'))
     assert status == 137 and re.findall(r'^restart (\d) of 3', stdout, re.M) == list('123')
@@ -259,6 +262,7 @@ def test_pauses_before_restarts_grow(place):
     assert re.findall(r'again in ([\d.]+) seconds', stdout) == ['0.01', '0.02', '0.04']
 
 
+@pytest.mark.slow
 def test_on_npus_the_log_says_where_the_device_addresses_are_from(place):
     assert launch(place, '--rank_size=2', '--device=npu', **PERFORMANCE)[0] == 0
     lines = log_of(place, 0).read_text().splitlines()
