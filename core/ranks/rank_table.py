@@ -85,7 +85,7 @@ def _servers(table: Any) -> Tuple[Server, ...]:
 
 
 def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
-    """The Servers of a table with group_list, whose ranks are numbered in the order of the file."""
+    """The Servers of a table with group_list: ranks follow the order of the file, or start at an instance's rank_id."""
     _check_status(table)
     groups = _entries(table, 'group_list', 'the file')
     if _number(table, 'group_count', kinds.whole(), 'the file') != len(groups):
@@ -94,11 +94,13 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
     rank = 0
     for instance in (one for group in groups for one in _entries(group, 'instance_list', 'a group')):
         server_id = str(_member(instance, 'server_id', 'an entry of instance_list'))
+        if 'rank_id' in instance:
+            rank = _number(instance, 'rank_id', kinds.whole(0), 'server %s' % server_id)
         for entry in _entries(instance, 'devices', 'server %s' % server_id):
             number = _number(entry, 'device_id', kinds.whole(0, DEVICES_OF_A_SERVER - 1), 'server %s' % server_id)
             by_server.setdefault(server_id, []).append(Device(number, rank))
             rank += 1
-    return tuple(Server(server_id, tuple(devices)) for server_id, devices in by_server.items())
+    return tuple(Server(server_id, _by_rank(devices)) for server_id, devices in by_server.items())
 
 
 def _server(entry: Any, devices_of_a_server: int) -> Server:
@@ -107,7 +109,11 @@ def _server(entry: Any, devices_of_a_server: int) -> Server:
     devices = [Device(_number(device, 'device_id', kinds.whole(0, devices_of_a_server - 1), place),
                       _number(device, 'rank_id', kinds.whole(0), place))
                for device in _entries(entry, 'device', place)]
-    return Server(str(server_id), tuple(sorted(devices, key=lambda device: device.rank_id)))
+    return Server(str(server_id), _by_rank(devices))
+
+
+def _by_rank(devices: List[Device]) -> Tuple[Device, ...]:
+    return tuple(sorted(devices, key=lambda device: device.rank_id))
 
 
 def _checked(servers: Tuple[Server, ...]) -> Tuple[Server, ...]:

@@ -4,100 +4,30 @@
 
 The platform starts the boot file once per card: launchers/modelarts/server.py has these processes work together.
 """
-import difflib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence
 
 from core.errors import InputError
 from core.ranks import rank_table
 from core.settings import flags, kinds, usage
-from core.settings.table import MOST_DEVICES, OUTPUT, ROOT, SWITCHES, Switch, switch
+from core.settings.table import ROOT, SYNTHETIC, switch
 from core.training import checkpoints
 from launchers.modelarts import rank_runner, redaction, server
+from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, below, parse
 from launchers.modelarts.redaction import say
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
 
-OWN_SWITCHES = (
-    switch('case'),
-    Switch('ModelArts', 'data_url', kinds.text(), None,
-           'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
-    Switch('ModelArts', 'train_url', kinds.text(), None, 'where the results go, and with --resume come from; needed'),
-    Switch('ModelArts', 'cache_dir', kinds.text(), '/cache', 'local directory for the data set and the results'),
-    Switch('ModelArts', 'SESEMI_data_dir', kinds.text(), None, 'local directory for the data set alone; '
-           'unset: CACHE_DIR/dataset'),
-    Switch('ModelArts', 'SESEMI_result_dir', kinds.text(), None, 'local directory for the results alone; '
-           'unset: CACHE_DIR/result'),
-    Switch('ModelArts', 'copy_interval', kinds.number(above=0), 180., 'seconds between two copies of the results'),
-    Switch('ModelArts', 'copy_retries', kinds.whole(least=0), 6,
-           'how often a copy is tried again when the server is away'),
-    Switch('ModelArts', 'copy_wait', kinds.number(above=0), 2.,
-           'seconds before the first of these, and twice as many before each next'),
-)
-_DEVICES = range(MOST_DEVICES)
 _NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
-_ALIKE = .8                     # how like a flag of ours an unknown one has to be, from 0 to 1, to be a mistake
 _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': 'performance_%s_static_eval',
             'dynamic_eval': 'performance_%s_dynamic_eval'}
-
-
-class Job(NamedTuple):
-    """What the command line asks for."""
-    own: Dict[str, Any]            # OWN_SWITCHES, defaults filled in
-    given: Dict[str, Any]          # the trainer's, as given
-    arguments: Tuple[str, ...]     # ... and as typed
-    outside: Tuple[Tuple[str, str], ...] = ()  # (local directory, name below train_url) of tuning and GE graphs
-
-    @property
-    def data(self) -> str:
-        """Local directory of the data set."""
-        return self.own['SESEMI_data_dir'] or os.path.join(self.own['cache_dir'], 'dataset')
-
-    @property
-    def boot(self) -> str:
-        """Local directory in which the boot processes of a server find each other."""
-        return os.path.join(self.own['cache_dir'], 'boot')
-
-    @property
-    def result(self) -> str:
-        """Local directory of the results."""
-        return self.own['SESEMI_result_dir'] or os.path.join(self.own['cache_dir'], 'result')
-
-    @property
-    def folders(self) -> Dict[str, str]:
-        """{local directory: url} of all that is copied out."""
-        return {self.result: self.own['train_url'], **self._given(row.name for row in SWITCHES if row.path == OUTPUT),
-                **{local: _below(self.own['train_url'], name) for local, name in self.outside}}
-
-    @property
-    def runs(self) -> Dict[str, str]:
-        """{local directory: url} of what an earlier job may have left for --resume."""
-        url = self.own['train_url']
-        runs = {os.path.join(self.result, str(device)): _below(url, str(device)) for device in _DEVICES}
-        return {**runs, **self._given(['modeldir', 'summary'])}
-
-    def _given(self, names: Iterable[str]) -> Dict[str, str]:
-        """{local directory: url} of those of the switches that were given."""
-        return {os.path.abspath(self.given[name]): _below(self.own['train_url'], name)
-                for name in names if name in self.given}
-
-    @property
-    def checkpoints(self) -> List[str]:
-        """The urls where an earlier job may have left checkpoints."""
-        url = self.own['train_url']
-        return [_below(url, 'modeldir')] + [_below(url, '%d/ckpt' % device) for device in _DEVICES]
-
-
-def _below(url, name):
-    return url.rstrip('/') + '/' + name
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -110,7 +40,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
               *usage.describe(OWN_SWITCHES, {}), 'and every flag of the trainer: bash test/train_full_1p.sh -h',
               sep='\n')
         return 0
-    return _guarded(lambda: _run_or_follow(_parse(argv, environ), environ))
+    return _guarded(lambda: _run_or_follow(parse(argv, environ), environ))
 
 
 def _guarded(act):
@@ -131,62 +61,6 @@ def _guarded(act):
 def _fail(line, status):
     redaction.complain(str(line))
     return status
-
-
-def _parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
-    """The Job that the command line asks for. Raises InputError."""
-    given, arguments = flags.parse_known(argv, OWN_SWITCHES)
-    own = dict({row.name: row.default for row in OWN_SWITCHES}, **given)
-    if own['train_url'] is None:
-        raise InputError('--train_url: needed: the place that the results are copied to')
-    if os.path.abspath(re.sub('^file://', '', own['train_url'])).startswith(os.path.abspath(own['cache_dir']) + os.sep):
-        raise InputError('--train_url=%s: inside --cache_dir=%s, from where the results are copied; choose another '
-                         'place' % (own['train_url'], own['cache_dir']))
-    arguments = _without_unknown(arguments)
-    job = Job(own, flags.parse(arguments), tuple(arguments))
-    if 'output_path' in job.given:
-        raise InputError('--output_path: is CACHE_DIR/result here; leave it out')
-    if own['data_url'] and 'data_path' in job.given:
-        raise InputError('--data_path: is CACHE_DIR/dataset here; leave it or --data_url out')
-    return job._replace(outside=tuple(_outside(job, environ)))
-
-
-def _without_unknown(arguments: Sequence[str]) -> List[str]:
-    """The arguments but those that the platform adds and nobody knows, which are told.
-
-    Raises InputError for what looks like a misspelt flag of ours.
-    """
-    _, unknown = flags.parse_known(arguments, SWITCHES)
-    spellings = [name for row in SWITCHES + OWN_SWITCHES for name in (row.name,) + row.aliases]
-    kept, names = [], []
-    for argument in arguments:
-        if not unknown or argument != unknown[0]:
-            kept.append(argument)
-            continue
-        unknown.pop(0)
-        name = argument.lstrip('-').partition('=')[0]
-        if argument.startswith('--') and name:
-            alike = difflib.get_close_matches(name, spellings, 1, _ALIKE)
-            if alike:
-                raise InputError('--%s: unknown flag; is it --%s?' % (name, alike[0]))
-            names.append('--' + name)
-        elif not names:  # else it is the value of an unknown flag
-            raise InputError('%r: not a flag; flags are written --name=value' % argument)
-    if names:
-        say('%s: unknown here and ignored' % ' '.join(names))
-    return kept
-
-
-def _outside(job: Job, environ: Mapping[str, str]):
-    """(local directory, name below train_url) of what tuning and GE write outside of CACHE_DIR/result."""
-    options = dict(option.partition('=')[::2] for option in job.given.get('npu_option', ()))
-    places = [(options.get('work_path'), 'tuning'), (options.get('debug_dir'), 'debug'),
-              (environ.get('TUNE_BANK_PATH'), 'tuning_bank')]
-    if environ.get('DUMP_GE_GRAPH'):
-        places.append((environ.get('DUMP_GRAPH_PATH'), 'ge_graph'))
-    for path, name in places:
-        if path and not (os.path.abspath(path) + os.sep).startswith(os.path.abspath(job.result) + os.sep):
-            yield os.path.abspath(path), name
 
 
 def _run_or_follow(job, environ):
@@ -253,10 +127,13 @@ def _run(job, environ, gather=lambda plan: None, runner=()):
     """
     command, child_environ = _command(job, environ), dict(_child_environ(job, environ), **dict(runner))
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
+    arguments = command[2:]
     if job.own['data_url']:
-        _make(job.data, job)  # the plan wants the directory to be there before the data is
+        _make(job.data, job)
+        # The data is not there yet. The launcher plans again when it is, and then looks at it.
+        arguments = [one for one in arguments if one != _data_path(job)] + ['--data_path=' + SYNTHETIC]
     planner = [child_environ['PYTHON'], os.path.join(ROOT, 'launchers', 'plan.py'), '--case=' + job.own['case']]
-    planned = subprocess.run(planner + command[2:], env=dict(child_environ, RANK_SIZE='1', RANK_ID='0'),
+    planned = subprocess.run(planner + arguments, env=dict(child_environ, RANK_SIZE='1', RANK_ID='0'),
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     if planned.returncode:
         return _fail(planned.stderr.rstrip('\n'), planned.returncode)
@@ -291,7 +168,7 @@ def _on_this_server(job, plan):
     ranks = plan.get('ranks', '0').split()
     if '0' in ranks:
         return job
-    place = _below(job.own['train_url'], 'from-rank-' + ranks[0])
+    place = below(job.own['train_url'], 'from-rank-' + ranks[0])
     return job._replace(own=dict(job.own, train_url=place))
 
 
@@ -304,13 +181,17 @@ def _command(job, environ):
     script = 'train_%s.sh' % _SCRIPTS[job.own['case']] % ('8p' if several else '1p')
     arguments = list(job.arguments)
     if job.own['data_url']:
-        arguments.append('--data_path=' + job.data)
+        arguments.append(_data_path(job))
     if several and 'rank_table' not in job.given:
         if environ.get('RANK_TABLE_FILE'):
             arguments.append('--rank_table=' + environ['RANK_TABLE_FILE'])
         elif 'rank_size' not in job.given:
             arguments.append('--rank_size=' + environ['RANK_SIZE'])
     return ['bash', os.path.join(ROOT, 'test', script), '--output_path=' + job.result] + arguments
+
+
+def _data_path(job):
+    return '--data_path=' + job.data
 
 
 def _child_environ(job, environ) -> Dict[str, str]:
@@ -340,7 +221,7 @@ def _bring_back(job, storage, results, device):
 
 def _hand_over(result, device):
     """Gives `device` the newest checkpoints and their summaries, where the platform has given the job another one."""
-    newest = {name: checkpoints.newest_step(os.path.join(result, name, 'ckpt')) for name in map(str, _DEVICES)}
+    newest = {name: checkpoints.newest_step(os.path.join(result, name, 'ckpt')) for name in map(str, DEVICES)}
     last = max(newest, key=newest.get)
     if newest[last] <= newest.get(device, newest[last]):  # a plan that is no run's names no device
         return

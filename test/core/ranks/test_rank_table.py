@@ -88,6 +88,14 @@ def test_the_older_form_with_groups_numbers_the_ranks_in_its_order(write):
     assert (second.server_id, second.devices) == ('192.0.2.7', ((0, 2),))
 
 
+def test_an_instance_with_a_rank_id_names_the_rank_of_its_first_device(write):
+    instances = [{'server_id': '10.0.0.1', 'rank_id': str(1 - device), 'devices': [{'device_id': str(device)}]}
+                 for device in range(2)]
+    server, = rank_table.load(write({'status': 'completed', 'group_count': '1', 'group_list': [
+        {'instance_list': instances}]}))
+    assert server.devices == ((1, 0), (0, 1))
+
+
 def test_a_table_with_super_pods_may_have_16_devices_a_server(write):
     first, second = rank_table.load(write(super_pods()))
     assert len(first.devices) == len(second.devices) == 16 and second.devices[0] == (0, 16)

@@ -139,7 +139,7 @@ def test_a_job_that_gets_another_device_goes_on_with_the_newest_checkpoints(plac
 
 
 def test_every_case_and_size_has_its_launcher():
-    from launchers.modelarts import job as modelarts
+    from launchers.modelarts import arguments, job as modelarts
     for flags, environ, script in (
             (['--case=performance'], {}, 'train_performance_1p.sh'),
             ([], {'RANK_SIZE': '1'}, 'train_full_1p.sh'),
@@ -147,7 +147,7 @@ def test_every_case_and_size_has_its_launcher():
             (['--rank_size=2'], {}, 'train_full_8p.sh'),
             ([], {'RANK_SIZE': '4'}, 'train_full_8p.sh'),
             ([], {'RANK_SIZE': '8', 'RANK_TABLE_FILE': '/table'}, 'train_full_8p.sh')):
-        command = modelarts._command(modelarts._parse(['--train_url=x'] + flags), environ)
+        command = modelarts._command(arguments.parse(['--train_url=x'] + flags), environ)
         assert os.path.basename(command[1]) == script
         assert ('--rank_table=/table' in command) == ('RANK_TABLE_FILE' in environ)
         assert ('--rank_size=4' in command) == (environ == {'RANK_SIZE': '4'})
@@ -155,8 +155,8 @@ def test_every_case_and_size_has_its_launcher():
 
 
 def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
-    from launchers.modelarts import job as modelarts
-    job = modelarts._parse(['--train_url=s3://b/out/'])
+    from launchers.modelarts import arguments, job as modelarts
+    job = arguments.parse(['--train_url=s3://b/out/'])
     assert modelarts._on_this_server(job, {'ranks': '0 1'}) == job
     assert modelarts._on_this_server(job, {'ranks': '8 9'}).folders == {'/cache/result': 's3://b/out/from-rank-8'}
 
@@ -180,10 +180,10 @@ def test_bad_flags_are_refused_by_name(capfd, flags, words):
 
 
 def test_help_names_every_flag_of_its_own(capfd):
-    from launchers.modelarts import job as modelarts
+    from launchers.modelarts import arguments, job as modelarts
     assert modelarts.run(['-h'], {}) == 0
     usage = capfd.readouterr().out
-    assert all('--' + field.name in usage for field in modelarts.OWN_SWITCHES)
+    assert all('--' + field.name in usage for field in arguments.OWN_SWITCHES)
 
 
 MOXING = '''

@@ -121,8 +121,8 @@ def test_tuning_and_ge_graphs_go_out_with_the_results(place):
         (place / name).mkdir()
         (place / name / 'file').write_text(name)
     environment = dict(TUNE_BANK_PATH=str(place / 'bank'), DUMP_GE_GRAPH='2', DUMP_GRAPH_PATH=str(place / 'ge'))
-    from launchers.modelarts import job as modelarts
-    job = modelarts._parse(['--train_url=out', '--npu_option=work_path=%s' % (place / 'tuned')], environment)
+    from launchers.modelarts import arguments, job as modelarts
+    job = arguments.parse(['--train_url=out', '--npu_option=work_path=%s' % (place / 'tuned')], environment)
     assert {name: job.folders[str(place / name)] for name in ('tuned', 'bank', 'ge')} == {
         'tuned': 'out/tuning', 'bank': 'out/tuning_bank', 'ge': 'out/ge_graph'}
     assert ended(boot(place, **environment))[0] == 0
