@@ -17,6 +17,9 @@ import tensorflow as tf
 
 from core.settings.config import Config
 
+# The graph collection to which an optimizer with a loss scale adds the scale, a scalar float32.
+LOSS_SCALE = 'loss_scale'
+
 Options = Dict[str, Any]       # NpuOptimizer options, {key: typed value}, as switches.switch_options() returns them
 Hooks = List[tf.train.SessionRunHook]
 Dropout = Callable[[tf.Tensor, float], tf.Tensor]   # dropout(x, rate) -> x, scaled, with a part `rate` of it zero
@@ -37,6 +40,8 @@ class Device(NamedTuple):
     session_config: Callable[[Options, Config], tf.ConfigProto]
     # dropout(config, global_step) -> the dropout of a training graph
     dropout: Callable[[Config, tf.Variable], Dropout]
+    # precision(config, options) -> the precision in force, in the words of --precision_mode or as a type
+    precision: Callable[[Config, Options], str] = lambda config, options: 'float32'
     # check(config, options): raises InputError for what cannot run in this environment; touches no device
     check: Callable[[Config, Options], None] = _nothing
     # prepare(config, options): runs once, after the data is loaded and before the first graph is made

@@ -1,6 +1,7 @@
 """Recipe: what a network supplies, as functions and numbers; launchers/networks/ holds one for each network."""
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from core.device import Dropout
@@ -28,6 +29,20 @@ class Images(NamedTuple):
     normalize: Callable[[tf.Tensor, Dict[str, Any]], tf.Tensor]
     # constants(data set) -> {name: array}: what the training data fixed for normalize(); checkpoints keep it
     constants: Callable[[Any], Dict[str, Any]] = lambda data: {}
+
+
+class Predictions(NamedTuple):
+    """What an evaluation found about each example of the test set (of this rank's share of it)."""
+    rows: np.ndarray                   # [examples] int64: their places in the test set
+    labels: np.ndarray                 # [examples] int32: their classes
+    probabilities: np.ndarray          # [examples, classes] float32
+
+
+class Picture(NamedTuple):
+    """A picture for the report of a run (core/reporting/pictures.py)."""
+    # make(core.reporting.pictures.View) -> a picture, or None when there is nothing to show yet; runs on the host
+    make: Callable[[Any], Optional[Dict[str, Any]]]
+    once: bool = False                 # made at the first evaluation only; else at every one, and when the run is done
 
 
 def no_hooks(run: Any) -> List[tf.train.SessionRunHook]:
@@ -84,6 +99,8 @@ class Recipe(NamedTuple):
     on_export: Dict[str, Any] = {}
     # percents of all gradient bytes in each fused all-reduce between NPUs, last layers first; (): the adapter's choice
     split_strategy: Sequence[int] = ()
+    # {name: Picture}: what the report shows of this network, in its order
+    pictures: Dict[str, Picture] = {}
     # evaluation_lines(metrics over the test set) -> the lines that launchers.evaluate prints
     evaluation_lines: Callable[[Dict[str, float]], List[str]] = top_1
 

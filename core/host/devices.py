@@ -61,6 +61,7 @@ GPU = Device(
     name='gpu',
     session_config=lambda options, config: session_config(options),
     dropout=stateless_dropout,
+    precision=rehearsal.precision,
     graph=rehearsal.emulated,
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
     loop=rehearsal.loop,

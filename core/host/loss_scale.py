@@ -3,6 +3,8 @@ from typing import ContextManager, Union
 
 import tensorflow as tf
 
+from core.device import LOSS_SCALE
+
 
 def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -> tf.train.Optimizer:
     """`optimizer` with the loss scaled and the gradients scaled back.
@@ -16,7 +18,10 @@ def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -
     if scale is False:
         return optimizer
     if scale is True:
-        return _DynamicallyScaled(optimizer, tf.train.experimental.DynamicLossScale())
+        policy = tf.train.experimental.DynamicLossScale()
+        tf.add_to_collection(LOSS_SCALE, policy())
+        return _DynamicallyScaled(optimizer, policy)
+    tf.add_to_collection(LOSS_SCALE, tf.constant(scale, tf.float32))
     # MixedPrecisionLossScaleOptimizer would apply infinite gradients under a static scale; an NPU skips such steps.
     return _StaticallyScaled(optimizer, tf.contrib.mixed_precision.FixedLossScaleManager(scale))
 

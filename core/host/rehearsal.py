@@ -45,7 +45,7 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
     if not config.emulate_precision:
         return
     graph, chip = tf.get_default_graph(), chip_of(config, options)
-    mode = options.get('precision_mode') or options.get('precision_mode_v2') or precision_rules.CHIP_MODE[chip]
+    mode = _mode(options, chip)
     if mode not in precision_rules.MODES:
         say('precision_mode_v2=%s is not emulated off an NPU: this run computes in float32' % mode)
         return
@@ -55,6 +55,18 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
     done = emulation.emulate(graph, rules, train_op)
     graph.add_to_collection(_EMULATION, done)
     say(_notice(chip, mode, done))
+
+
+def _mode(options, chip):
+    return options.get('precision_mode') or options.get('precision_mode_v2') or precision_rules.CHIP_MODE[chip]
+
+
+def precision(config: Config, options: Options) -> str:
+    """The precision that a run computes in, in words."""
+    chip = chip_of(config, options)
+    mode = _mode(options, chip)
+    is_emulated = config.emulate_precision and mode in precision_rules.MODES
+    return 'emulated %s of a %s' % (mode, chip) if is_emulated else 'float32'
 
 
 def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:

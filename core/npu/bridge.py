@@ -10,6 +10,7 @@ from typing import Callable, Iterator, List, Sequence, Tuple, Union
 
 import tensorflow as tf
 
+from core.device import LOSS_SCALE
 from core.errors import InputError
 
 
@@ -151,8 +152,11 @@ def _import_npu_bridge(flag):
 def _loss_scale_manager(loss_scale):
     from npu_bridge import npu_init
     if loss_scale is not True:
-        return npu_init.FixedLossScaleManager(loss_scale)
-    # These are the values of the vendor's training scripts.
-    return npu_init.ExponentialUpdateLossScaleManager(
-        init_loss_scale=2 ** 32, incr_every_n_steps=1000, decr_every_n_nan_or_inf=2,
-        incr_ratio=2, decr_ratio=0.5)
+        manager = npu_init.FixedLossScaleManager(loss_scale)
+    else:
+        # These are the values of the vendor's training scripts.
+        manager = npu_init.ExponentialUpdateLossScaleManager(
+            init_loss_scale=2 ** 32, incr_every_n_steps=1000, decr_every_n_nan_or_inf=2,
+            incr_ratio=2, decr_ratio=0.5)
+    tf.add_to_collection(LOSS_SCALE, tf.cast(manager.get_loss_scale(), tf.float32))
+    return manager

@@ -8,7 +8,7 @@ import tensorflow as tf
 from core.device import Device, Hooks, Options
 from core.diagnostics import operator_profile, random_errors
 from core.errors import InputError
-from core.npu import bridge
+from core.npu import bridge, chip
 from core.npu.compiled import CheckCompiled
 from core.npu.session import session_config
 from core.settings.config import Config
@@ -64,10 +64,17 @@ def _hooks(run: Any) -> Hooks:
     return [CheckCompiled(), *random_errors.hooks(run), *exported]
 
 
+def _precision(config: Config, options: Options) -> str:
+    del config
+    return options.get('precision_mode_v2') or options.get('precision_mode') or {
+        None: "the adapter's default", '910': 'allow_fp32_to_fp16'}.get(chip.family(), 'must_keep_origin_dtype')
+
+
 NPU = Device(
     name='npu',
     session_config=lambda options, config: session_config(options),
     dropout=lambda config, global_step: lambda x, rate: bridge.dropout(x, 1 - rate),
+    precision=_precision,
     check=_check,
     prepare=_prepare,
     graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),

@@ -106,7 +106,7 @@ def _addresses(servers: Sequence[Server], here: Server, base_port: Optional[int]
     """host:port of every rank, by rank. The ranks of a single server use its loopback."""
     if base_port is None and len(servers) > 1:
         raise InputError('--base_port: needed with several servers: give all of them the same port')
-    ports = _free_ports() if base_port is None else _given_ports(base_port, len(here.devices))
+    ports = free_ports() if base_port is None else given_ports(base_port, len(here.devices))
     addresses = {}
     for server in servers:
         host = rank_table.LOOPBACK if len(servers) == 1 else server.server_id
@@ -114,7 +114,7 @@ def _addresses(servers: Sequence[Server], here: Server, base_port: Optional[int]
     return [addresses[rank] for rank in sorted(addresses)]
 
 
-def _given_ports(base_port: int, count: int) -> Iterable[int]:
+def given_ports(base_port: int, count: int) -> Iterable[int]:
     """Ports from `base_port` on, of which this machine needs the first `count`."""
     for port in range(base_port, base_port + count):
         if not _can_bind('0.0.0.0', port):
@@ -122,7 +122,7 @@ def _given_ports(base_port: int, count: int) -> Iterable[int]:
     return range(base_port, base_port + MOST_DEVICES)
 
 
-def _free_ports() -> List[int]:
+def free_ports() -> List[int]:
     """Free ports below 32768: Linux gives the ports above to outgoing connections, which could take one meanwhile."""
     candidates = random.SystemRandom().sample(range(15000, 32768), 1000)
     free = (port for port in candidates if _can_bind('0.0.0.0', port))

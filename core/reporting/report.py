@@ -26,6 +26,7 @@ class Report(NamedTuple):
     evaluation: Optional[Metrics] = None   # over the test set, when an evaluation was due
     first_step: int = 0            # finished steps when this process started
     timed_steps: int = 1           # steps of this process without those that warm up
+    loss_scale: Optional[float] = None     # of this step; None without --loss_scale
 
     @property
     def images_per_second(self) -> float:
@@ -94,8 +95,10 @@ class Reporter(tf.train.SessionRunHook):
             for listener in self._listeners:
                 listener.epoch_start(clock.step // clock.steps_per_epoch, clock.epochs)
         step = self._step
-        return tf.train.SessionRunArgs(dict(
-            metrics=step.metrics, epoch_metrics=step.epoch_metrics, learning_rate=step.learning_rate))
+        fetches = dict(metrics=step.metrics, epoch_metrics=step.epoch_metrics, learning_rate=step.learning_rate)
+        if step.loss_scale is not None:
+            fetches['loss_scale'] = step.loss_scale
+        return tf.train.SessionRunArgs(fetches)
 
     def after_run(self, run_context, run_values):
         clock = self._clock
@@ -114,6 +117,11 @@ class Reporter(tf.train.SessionRunHook):
                 self.report = self.report._replace(evaluation=evaluation, seconds=clock.seconds)
             for listener in self._listeners:
                 listener.epoch(self.report)
+
+    def average(self, evaluation: Metrics) -> None:
+        """Tells the listeners the metrics of the average of the weights."""
+        for listener in self._listeners:
+            listener.average(evaluation)
 
     def end(self, session):
         for listener in self._listeners:

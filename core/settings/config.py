@@ -73,20 +73,20 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
     asked, device_id = settled.pop('rank_size'), settled.pop('device_id')
     if planning:
         given_ranks = asked or (0 if settled['rank_table'] else None)
-        placement = dict(_placement(environ, given_ranks), rank=0)
-        settled['rank_table'] = settled['rank_table'] or _exported_table(environ, placement['ranks'])
-        placement['ranks'] = asked or (0 if settled['rank_table'] else placement['ranks'])
+        place = dict(placement(environ, given_ranks), rank=0)
+        settled['rank_table'] = settled['rank_table'] or _exported_table(environ, place['ranks'])
+        place['ranks'] = asked or (0 if settled['rank_table'] else place['ranks'])
     else:
-        placement = _placement(environ, None)
-        if asked not in (None, placement['ranks']):
+        place = placement(environ, None)
+        if asked not in (None, place['ranks']):
             raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
-                             % (asked, placement['ranks']))
+                             % (asked, place['ranks']))
     if device_id is not None:
-        if placement['ranks'] != 1:
+        if place['ranks'] != 1:
             raise InputError('--device_id=%d: for a run of one rank; the launchers of several ranks choose the devices '
                              'themselves, as --rank_table says' % device_id)
-        placement['device_id'] = device_id
-    return Config(class_names=(), **settled, **placement)
+        place['device_id'] = device_id
+    return Config(class_names=(), **settled, **place)
 
 
 def typed(name: str, value: Any) -> str:
@@ -106,25 +106,31 @@ def idle_lines(config: Config) -> List[str]:
     return [line for name, line in idle(config).items() if getattr(config, name) != switch(name).default]
 
 
+def published(recipe: Any, asked: Mapping[str, Any]) -> Dict[str, Any]:
+    """{switch: value} of every row: the table's and the published recipe's, in the variant that `asked` belongs to."""
+    settled = {row.name: None if row.default is RECIPE else row.default for row in SWITCHES}
+    settled.update(recipe.defaults)
+    for condition, changes in recipe.variants:
+        if condition.items() <= dict(settled, **asked).items():
+            settled.update(changes)
+    return settled
+
+
 def _settled(recipe, given):
     """{switch: value} of every row."""
-    settled = {row.name: None if row.default is RECIPE else row.default for row in SWITCHES}
-    case = given.get('case', settled['case'])
+    case = given.get('case', switch('case').default)
     if case not in recipe.cases:
         raise InputError('--case=%s: must be one of %s for this network' % (case, ', '.join(recipe.cases)))
     for row in SWITCHES:
         if row.default is RECIPE and row.name in given and row.name not in recipe.defaults:
             raise InputError('--%s: this network has no such parameter; -h says which have it' % row.name)
-    settled.update(recipe.defaults)
     asked = dict(recipe.cases[case])
-    if given.get('data_path', settled['data_path']) in _BUILT_IN:
+    if given.get('data_path', published(recipe, {})['data_path']) in _BUILT_IN:
         asked.update(recipe.on_synthetic)
     if 'train_epochs' in given:        # a recipe may count its short runs in steps
         asked.pop('train_steps', None)
     asked.update(given)
-    for condition, changes in recipe.variants:
-        if condition.items() <= dict(settled, **asked).items():
-            settled.update(changes)
+    settled = published(recipe, asked)
     for name in _overruled(given):
         settled[name] = switch(name).default
     settled.update(asked)
@@ -163,8 +169,11 @@ def _exported_table(environ: Mapping[str, str], ranks: int) -> Optional[str]:
         raise InputError('RANK_TABLE_FILE=%s (environment): %s' % (path, error))
 
 
-def _placement(environ, ranks) -> Dict[str, Any]:
-    """The place of this process; `ranks` is how many a plan is for, None for the number in the environment."""
+def placement(environ: Mapping[str, str], ranks: Optional[int]) -> Dict[str, Any]:
+    """The place of this process; `ranks` is how many a plan is for, None for the number in the environment.
+
+    Raises InputError naming the variable at fault.
+    """
     def read(variable, default, kind):
         text = environ.get(variable) or str(default)
         try:

@@ -1,7 +1,7 @@
 """Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
 import contextlib
 import os
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -12,9 +12,11 @@ from core.log import say
 from core.npu import switches
 from core.npu.options import check_iterations
 from core.ranks.communicator import Communicator, connect
-from core.recipe import Recipe, load
+from core.recipe import Predictions, Recipe, load
+from core.reporting.facts import facts
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
+from core.reporting.run_report import RunReport, reported
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
 from core.training import (checkpoints, evaluation, finetune, hooks, identity, preflight, statistics, step, swa,
@@ -31,6 +33,8 @@ class Run(NamedTuple):
     train_input: Any               # data.pipeline.Input
     # evaluate(session) -> the metrics over the test set, {'loss': ..., ...}; every rank has to call it
     evaluate: Callable[[tf.Session], Dict[str, float]]
+    # predictions() -> those of the newest evaluate() on this rank, None before
+    predictions: Callable[[], Optional[Predictions]]
     listener: Listener             # prints the recipe's log lines
     communicator: Communicator
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
@@ -81,6 +85,18 @@ class _Start(tf.train.SessionRunHook):
             say('weights from checkpoint: %s' % path)
 
 
+class _BeginReport(tf.train.SessionRunHook):
+    """Tells the report at which step the run begins."""
+
+    def __init__(self, report, data, run):
+        self._report, self._data, self._run = report, data, run
+
+    def after_create_session(self, session, coord):
+        clock = self._run.clock
+        self._report.begin(self._run.config, self._data, clock.step, clock.steps, clock.steps_per_epoch,
+                           self._run.predictions)
+
+
 class _Save(tf.train.SessionRunHook):
     """Saves a checkpoint every --save_interval epochs and after the last step."""
 
@@ -100,6 +116,11 @@ def train(recipe: Recipe, config: Config) -> None:
     """
     device = detect(config.device)
     options = preflight.check(config, device)
+    with reported(recipe, config, lambda: facts(recipe, config, device, options)) as report:
+        _train(recipe, config, device, options, report)
+
+
+def _train(recipe, config, device, options, report):
     data, config = load(recipe, config)
     device.prepare(config, options)
     with tf.Graph().as_default():
@@ -116,7 +137,7 @@ def train(recipe: Recipe, config: Config) -> None:
         communicator.configure(session_config)
         _prepare(config, options, device)
         with communicator.together(), _claimed(config):
-            _loop(train_op, run, session_config, _hooks(recipe, run, loop_hooks + device.hooks(run)))
+            _loop(train_op, run, session_config, _hooks(recipe, run, data, report, loop_hooks + device.hooks(run)))
 
 
 def _build(recipe, config, device, options, data, train_input, test_input, communicator):
@@ -143,7 +164,8 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
         session.run(training.average_statistics)
         return evaluate_on_statistics(session)
     listener = (recipe.log or NeutralLog)()
-    return Run(config, options, clock, training, train_input, evaluate, listener, communicator, notes)
+    return Run(config, options, clock, training, train_input, evaluate,
+               lambda: next(iter(evaluate_on_statistics.newest), None), listener, communicator, notes)
 
 
 def _claimed(config):
@@ -165,10 +187,11 @@ def _prepare(config, options, device):
         say(line)
 
 
-def _hooks(recipe: Recipe, run: Run, device_hooks: List[tf.train.SessionRunHook]) -> List[tf.train.SessionRunHook]:
+def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
+           device_hooks: List[tf.train.SessionRunHook]) -> List[tf.train.SessionRunHook]:
     """Every hook of the run, in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
-    reporter = _reporter(run)
+    reporter = _reporter(run, report)
     # These make variables that checkpoints have to hold, so they come before the Saver.
     method_hooks = recipe.hooks(run) + swa.averaging(run, reporter)
     saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.communicator)
@@ -179,6 +202,7 @@ def _hooks(recipe: Recipe, run: Run, device_hooks: List[tf.train.SessionRunHook]
     return [
         _Start(run, saver),                                   # makes the variables what they are before the first step
         clock,                                                # counts the step, for all hooks below
+        *([_BeginReport(report, data, run)] if report else []),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause
         hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved
         reporter,                                             # evaluates and prints
@@ -189,11 +213,11 @@ def _hooks(recipe: Recipe, run: Run, device_hooks: List[tf.train.SessionRunHook]
         hooks.StopOnSignal(clock, training, save)]            # last: it ends the run
 
 
-def _reporter(run):
+def _reporter(run, report):
     config, clock = run.config, run.clock
     listeners = [run.listener]
     if config.rank == 0:
-        listeners.append(Summaries(config.summary_dir))
+        listeners += [Summaries(config.summary_dir), report]
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
     renew_statistics = statistics.Renewal(run)

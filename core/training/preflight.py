@@ -9,6 +9,8 @@ from core.errors import InputError
 from core.host.devices import detect
 from core.npu import switches
 from core.npu.options import check_iterations
+from core.reporting import record
+from core.settings import paths
 from core.settings.config import Config, typed
 from core.settings.table import INPUT, NO_DATA, OUTPUT, SWITCHES, SYNTHETIC
 from core.training import checkpoints, swa
@@ -38,8 +40,8 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
 
 def _check_inputs(config, moved):
     """Raises InputError for files that are not there, or will not be when the last run's results have been moved."""
-    if config.data_path not in (None, SYNTHETIC, NO_DATA) and not os.path.isdir(config.data_path):
-        raise InputError('--data_path=%s: no such directory' % config.data_path)
+    if config.data_path not in (None, SYNTHETIC, NO_DATA):
+        paths.check_readable('--data_path', config.data_path)
     for name, path in _paths(config, INPUT):
         if path not in (SYNTHETIC, NO_DATA) and _is_inside(path, moved):
             raise InputError('%s: inside the results, which this run moves away; copy it elsewhere first' % (
@@ -51,13 +53,13 @@ def _check_inputs(config, moved):
 
 def _check_outputs(config, folders):
     """Raises InputError for directories, the `folders` of the NPU switches among them, that results cannot go to."""
-    _check_writable('--output_path', config.run_dir)
+    paths.check_writable('--output_path', config.run_dir)
     ckpt_flag = '--modeldir' if config.modeldir else '--output_path'
-    _check_writable(ckpt_flag, config.ckpt_dir)
-    _check_writable('--summary' if config.summary else '--output_path', config.summary_dir)
+    paths.check_writable(ckpt_flag, config.ckpt_dir)
+    paths.check_writable('--summary' if config.summary else '--output_path', config.summary_dir)
     for folder in folders:
         flags = [name for name, path in _paths(config, OUTPUT) if _is_inside(folder, [path])] + ['output_path']
-        _check_writable('--' + flags[0], folder)
+        paths.check_writable('--' + flags[0], folder)
     if os.path.realpath(config.ckpt_dir) == os.path.realpath(config.run_dir):
         raise InputError('--modeldir=%s: holds the results, which the next run moves away; use a directory in it, or '
                          'another' % config.modeldir)
@@ -67,8 +69,8 @@ def _check_outputs(config, folders):
 
 
 def _kept(config):
-    """The names in run_dir that a resumed run goes on with: those on the way to its checkpoints and summaries."""
-    paths = (config.ckpt_dir, config.summary_dir) if config.resume else ()
+    """The names in run_dir that a resumed run goes on with: those on the way to checkpoints, summaries and record."""
+    paths = (config.ckpt_dir, config.summary_dir, record.directory(config.run_dir)) if config.resume else ()
     # As written, for ckpt may be a link out of there, and as it is, for another path may lead in.
     names = {os.path.relpath(resolve(path), resolve(config.run_dir)).split(os.sep)[0]
              for path in paths for resolve in (os.path.abspath, os.path.realpath)}
@@ -99,13 +101,3 @@ def describe_session(config: Config) -> str:
     """The text of the ConfigProto that the run's session would get (--print_config). Raises InputError like check()."""
     device = detect(config.device)
     return text_format.MessageToString(device.session_config(check(config, device), config))
-
-
-def _check_writable(flag, path):
-    """Raises InputError unless directory `path` can be written to or made; makes nothing."""
-    existing = os.path.abspath(path)
-    while not os.path.exists(existing):
-        existing = os.path.dirname(existing)
-    if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
-        raise InputError('%s=%s: cannot be written: %s is not a directory that this user may write to' % (
-            flag, path, existing))

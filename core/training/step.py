@@ -1,9 +1,9 @@
 """Step: the training graph. Everything that runs on the device in each step is built here."""
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
-from core.device import Device
+from core.device import LOSS_SCALE, Device
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
@@ -19,6 +19,7 @@ class Step(NamedTuple):
     metrics: Dict[str, tf.Tensor]      # name -> scalar of this batch: 'loss', 'accuracy', ...
     epoch_metrics: Dict[str, tf.Tensor]  # name -> scalar: the mean of the metric over the epoch so far
     learning_rate: tf.Tensor           # scalar
+    loss_scale: Optional[tf.Tensor]    # scalar; None without --loss_scale
     model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
     classifier: List[tf.Variable]      # those of the model_variables that belong to the layer of the logits
     average_statistics: tf.Operation   # replaces batch-norm statistics by their means over the ranks
@@ -55,8 +56,9 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
     statistics = [v for v in model_variables
                   if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
+    loss_scale = next(iter(tf.get_collection(LOSS_SCALE)), None)
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
-                model_variables, finetune.classifier(outputs.logits, model_variables),
+                loss_scale, model_variables, finetune.classifier(outputs.logits, model_variables),
                 communicator.average(statistics), stop_request, stop_requests)
 
 

@@ -150,7 +150,7 @@ class _Averaging(tf.train.SessionRunHook):
         average = self._run.evaluate(session)
         say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d' % (
             self._reporter.report.evaluation['accuracy'], average['accuracy'], max(count, 1)))
-        self._run.listener.average(average)
+        self._reporter.average(average)
         session.run(self._go_back, dict(zip(self._last_iterate, last_iterate)))
 
     def _renew_statistics(self, session):

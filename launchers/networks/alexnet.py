@@ -6,18 +6,22 @@ it has a line at the end of the epoch, too, and the loss in it is the cross-entr
 """
 import atexit
 import functools
+import glob
 import os
 import shutil
 import tempfile
-from typing import Callable, List, NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.host.session import cpu_session
 from core.log import say
-from core.recipe import Images, Outputs, Recipe
+from core.recipe import Images, Outputs, Picture, Recipe
+from core.reporting import pictures
 from core.reporting.neutral_log import say_end
+from core.reporting.pictures import Panel, View
 from core.reporting.report import Listener, Window
 from core.settings.config import Config
 from core.training import optimizers, schedules
@@ -25,7 +29,7 @@ from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import Split
 from data.loading import Skipped
-from launchers.networks import classification
+from launchers.networks import classification, shown
 from nets.alexnet import alexnet, first_kernels
 
 CATS_DOGS, FOLDER = 'cats_dogs', 'folder'   # values of --task
@@ -33,6 +37,8 @@ CROPS = 10                    # of an image with --ten_crop
 CROPS_AN_EPOCH = 10           # of a photograph in training; the vendor's crops are ten of each, too
 PROGRESS_STEPS = 20
 ROWS, COLUMNS, ENLARGED = 6, 16, 4   # of the picture of the kernels
+KERNELS = 'first_kernels'     # directory of these pictures in the results
+MISTAKES, SIDE = 16, 160      # misclassified images in the report, and the width and height of each
 
 
 class Files(NamedTuple):
@@ -152,10 +158,10 @@ def _accuracy_line(part, means):
 
 
 class FirstKernels(tf.train.SessionRunHook):
-    """Every epoch, the 96 kernels of the first layer as one picture in first_kernels/ of the results."""
+    """Every epoch, the 96 kernels of the first layer as one picture in the directory KERNELS of the results."""
 
     def __init__(self, run):
-        self._clock, self._directory = run.clock, os.path.join(run.config.run_dir, 'first_kernels')
+        self._clock, self._directory = run.clock, os.path.join(run.config.run_dir, KERNELS)
 
     def begin(self):
         os.makedirs(self._directory, exist_ok=True)
@@ -179,6 +185,40 @@ def picture(kernels: tf.Tensor) -> tf.Tensor:
     image = tf.reshape(rows, [1, ROWS * size, COLUMNS * size, 3])
     enlarged = tf.image.resize_nearest_neighbor(image, [ENLARGED * ROWS * size, ENLARGED * COLUMNS * size])
     return tf.cast(tf.round(enlarged[0]), tf.uint8)
+
+
+def kernels_over_epochs(view: View) -> Optional[Panel]:
+    """The pictures that FirstKernels has written, in a slider; those from before a --resume stay."""
+    paths = {}
+    for path in glob.glob(os.path.join(glob.escape(view.config.run_dir), KERNELS, 'epoch_*.png')):
+        epoch = int(os.path.basename(path)[len('epoch_'):-len('.png')]) + 1
+        paths[epoch] = path
+    stored = {int(words[0].split()[-1]): image for image, words in (view.stored('kernels') or {}).get('frames', ())}
+    epochs = pictures.spread(sorted(set(paths) | set(stored)))
+    new = [epoch for epoch in epochs if epoch not in stored]
+    small = [image[::ENLARGED, ::ENLARGED] for image in pictures.decode([paths[epoch] for epoch in new])]
+    stored.update(zip(new, pictures.encode(small)))
+    return pictures.slider(
+        ('First kernels over the epochs', '第一层卷积核随训练的变化'),
+        ('The 96 kernels of the first layer, of both towers', '两个分支第一层的 96 个卷积核'),
+        [(stored[epoch], ('epoch %d' % epoch, '第 %d 轮' % epoch)) for epoch in epochs]) if epochs else None
+
+
+def misclassified(view: View) -> Optional[Panel]:
+    """The test images that are wrong with the largest probability, as the files have them."""
+    return view.predictions and pictures.mistakes(
+        view.predictions, shown.class_names(view), lambda rows: photographs(view.data.test.x[rows]), MISTAKES, True)
+
+
+def photographs(names) -> list:
+    """The JPEG files as square uint8 images of SIDE pixels."""
+    with tf.Graph().as_default(), cpu_session() as session:
+        name = tf.placeholder(tf.string, [])
+        image = tf.image.decode_jpeg(tf.read_file(name), channels=3)
+        side = tf.reduce_min(tf.shape(image)[:2])
+        square = tf.image.resize_area(tf.image.resize_with_crop_or_pad(image, side, side)[None], [SIDE, SIDE])[0]
+        run = session.make_callable(tf.cast(square, tf.uint8), [name])
+        return [run(each) for each in names]
 
 
 class CountSkipped(tf.train.SessionRunHook):
@@ -225,6 +265,8 @@ RECIPE = Recipe(
     learning_rate=learning_rate,
     optimizer=optimizers.momentum,
     log=Log,
+    pictures=dict(kernels=Picture(kernels_over_epochs), confusion=Picture(shown.confusion),
+                  mistakes=Picture(misclassified)),
     hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
     evaluation_lines=lambda means: [_accuracy_line('test', means)],
     split_strategy=(60, 19, 21),

@@ -3,14 +3,14 @@ from typing import Any, Callable, Dict
 
 import tensorflow as tf
 
-from core.recipe import Images, Recipe
+from core.recipe import Images, Picture, Recipe
 from core.settings.config import Config
 from core.training import optimizers, schedules
 from data import pipeline
 from data.cutmix import cutmix
 from data.dataset import DataSet
 from data.transforms import normalize
-from launchers.networks import classification, image_sets
+from launchers.networks import classification, image_sets, shown
 from nets import layers
 
 
@@ -26,6 +26,7 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=classification.classifier(net, penalty),
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images)),
+        pictures=shown.classifier(mixed=Picture(shown.mixed_images, once=True)),
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum), **parts))
 
 

@@ -93,7 +93,8 @@ def check(recipe: Recipe, module: str) -> None:
     table in core/settings that have no default of their own.
     """
     hyper_parameters = {row.name for row in SWITCHES if row.default is RECIPE}
-    readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(recipe))
+    functions = [*recipe, *(picture.make for picture in recipe.pictures.values())]
+    readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(functions))
     for name, reader in sorted(readers.items()):
         if not hasattr(Config, name):
             raise InputError('%s: %s reads config.%s, which is no parameter of the command line' % (

@@ -15,8 +15,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
+from core.host.session import cpu_session
 from core.log import say
-from core.recipe import Images, Outputs, Recipe
+from core.recipe import Images, Outputs, Picture, Recipe
+from core.reporting import pictures
+from core.reporting.pictures import Panel, View
 from core.settings.config import Config
 from core.training import optimizers, schedules
 from data import cifar, pipeline, whitening
@@ -267,6 +270,26 @@ class Announce(tf.train.SessionRunHook):
             say('Learning rate:  %s' % run_context.session.run(self._run.step.learning_rate))
 
 
+def poses_of_an_image(view: View) -> Panel:
+    """The first training image in its six poses, before the shift and the noise."""
+    with tf.Graph().as_default(), cpu_session() as session:
+        posed, _ = six_poses(tf.constant(view.data.train.x[:1]))
+        images = session.run(posed)
+    names = [('rotated by 0°', '旋转 0°'), ('rotated by 90°', '旋转 90°'), ('rotated by 180°', '旋转 180°'),
+             ('rotated by 270°', '旋转 270°'), ('mirrored left to right', '左右镜像'), ('mirrored upside down', '上下镜像')]
+    return pictures.gallery(
+        ('Six poses of one image', '同一图像的六种姿态'),
+        ('The self-supervised head tells them apart; the image\'s own label is not used',
+         '自监督头区分这些姿态，不使用图像自身的标签'), list(images), [[('', name)] for name in names])
+
+
+def both_losses(view: View) -> Panel:
+    """The curves of the two heads' losses."""
+    del view
+    return pictures.curves(('Losses of both heads', '两个分类头的损失'), ('loss', '损失'), {
+        'batch/super_clf_loss': ('supervised', '有监督'), 'batch/self_clf_loss': ('self-supervised', '自监督')})
+
+
 RECIPE = Recipe(
     defaults=dict(trunk='convnet', task='cifar10', labels=2000, unlabeled='labeled', train_epochs=300, batch_size=16,
                   learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
@@ -287,5 +310,6 @@ RECIPE = Recipe(
     learning_rate=schedules.polynomial,
     optimizer=optimizers.nesterov,
     log=Log,
+    pictures=dict(losses=Picture(both_losses, once=True), poses=Picture(poses_of_an_image, once=True)),
     hooks=lambda run: [Announce(run)],
     evaluation_lines=error_lines)

@@ -2,18 +2,30 @@
 
 The method is core/training/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
 """
+import os
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from core.host.session import cpu_session
 from core.log import say
-from core.recipe import Recipe
+from core.recipe import Picture, Recipe
+from core.reporting import pictures
+from core.reporting.pictures import Panel, View
 from core.reporting.report import Metrics
 from core.settings.config import Config
 from core.settings.table import NO_DATA
-from core.training import optimizers, schedules
+from core.training import checkpoints, optimizers, schedules
 from data import pipeline
 from data.blobs import blobs
 from data.dataset import DataSet
 from launchers.networks import classification
 from launchers.networks.keras_log import KerasLog, progress
 from nets.mlp import mlp
+
+PIXELS, POINTS = 96, 240      # of the picture of the decision regions: its width and height, test points on it
+COLOURS = ((86, 137, 232), (242, 142, 76), (92, 184, 128))   # of the three classes
 
 
 def load(config: Config) -> DataSet:
@@ -51,6 +63,28 @@ def test_line(means: Metrics) -> str:
     return 'Test accuracy: %.4f' % means['accuracy']
 
 
+def decision_regions(view: View) -> Optional[Panel]:
+    """Which class the last iterate and the average see where in the plane, as their newest checkpoints have them."""
+    test = view.data.test
+    low, high = test.x.min(0) - 1, test.x.max(0) + 1
+    across, down = np.meshgrid(np.linspace(low[0], high[0], PIXELS), np.linspace(high[1], low[1], PIXELS))
+    maps = []
+    with tf.Graph().as_default(), cpu_session() as session:
+        probabilities = tf.nn.softmax(mlp(tf.constant(np.stack([across.ravel(), down.ravel()], 1), tf.float32), False))
+        saver = tf.train.Saver(tf.global_variables())
+        for words, directory in ((('last iterate', '最后一次迭代'), view.config.ckpt_dir),
+                                 (('average', '权重平均'), os.path.join(view.config.ckpt_dir, 'swa'))):
+            for path in checkpoints.paths(directory)[:1]:
+                saver.restore(session, path)
+                colours = session.run(probabilities) @ np.array(COLOURS)
+                maps.append((words, colours.round().astype(np.uint8).reshape(PIXELS, PIXELS, 3)))
+    shown = list(zip(*test.x[:POINTS].round(2).T.tolist(), test.y[:POINTS].tolist()))
+    return pictures.regions(
+        ('Decision regions', '决策区域'),
+        ('Colours mix the classes by their probability; dots are test points',
+         '颜色按各类概率混合；圆点为测试样本'), np.stack([low, high], 1).tolist(), maps, shown) if maps else None
+
+
 RECIPE = Recipe(
     defaults=dict(train_epochs=100, batch_size=16384, learning_rate=0.1, momentum=0., weight_decay=0.,
                   display_step=100, val_epoch=10, save_interval=10, data_path=NO_DATA,
@@ -64,5 +98,6 @@ RECIPE = Recipe(
     learning_rate=schedules.constant,
     optimizer=optimizers.momentum,
     log=Log,
+    pictures=dict(regions=Picture(decision_regions)),
     evaluation_lines=lambda means: [test_line(means)],
     vendor_name='SWA_ID0252_for_TensorFlow')

@@ -167,12 +167,12 @@ def test_a_resumed_run_keeps_its_checkpoints_wherever_they_are(train, tmp_path):
 
     def kept(*flags):
         return re.search('^kept=(.*)$', train('--resume', *flags, run=toy.plan)[1], re.M).group(1)
-    assert kept() == 'ckpt/summary'
-    assert kept('--modeldir=%s' % (run_dir / 'my models' / 'a')) == 'my models/summary'
+    assert kept() == 'ckpt/report/summary'
+    assert kept('--modeldir=%s' % (run_dir / 'my models' / 'a')) == 'my models/report/summary'
     run_dir.mkdir()
     (run_dir / 'ckpt').symlink_to(tmp_path / 'a large disk')
-    assert kept() == 'ckpt/summary'
-    assert kept('--modeldir=%s' % tmp_path, '--SUMMARY=%s' % (run_dir / 'board')) == 'board'
+    assert kept() == 'ckpt/report/summary'
+    assert kept('--modeldir=%s' % tmp_path, '--SUMMARY=%s' % (run_dir / 'board')) == 'board/report'
 
 
 def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_path):

@@ -1,0 +1,7 @@
+"""A session on the host for work beside a run: pictures, made-up files."""
+import tensorflow as tf
+
+
+def cpu_session() -> tf.Session:
+    """A session on the CPU for the default graph, whatever device the run has."""
+    return tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))

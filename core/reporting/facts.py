@@ -1,0 +1,84 @@
+"""Facts: what was asked of a run, on what machine it runs and where its results lie, for its record."""
+import os
+import platform
+import subprocess
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from core.device import Device, Options
+from core.npu import switches, versions
+from core.recipe import Recipe
+from core.settings import config as config_lib
+from core.settings.config import Config
+from core.settings.table import ROOT, SWITCHES
+
+Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)
+
+
+def facts(recipe: Recipe, config: Config, device: Device, options: Options) -> Dict[str, Any]:
+    """What core/reporting/record.py's `start` holds of a run: settings, precision, environment, results."""
+    precision = device.precision(config, options)
+    return dict(settings=_settings(recipe, config), precision=precision,
+                environment=_environment(device, precision), results=_results(config, options))
+
+
+def _settings(recipe: Recipe, config: Config) -> List[Tuple[str, str, str]]:
+    """(name, value, value of the published recipe) of each switch that means something to a run of this network."""
+    published = config_lib.published(recipe, config._asdict())
+    rows = [(row.name, getattr(config, row.name, None), published[row.name]) for row in SWITCHES
+            if row.name not in ('network', 'rank_size', 'print_config')]
+    return [(name, _text(value), _text(recipes)) for name, value, recipes in rows
+            if not (value is None and recipes is None)]
+
+
+def _text(value):
+    if value in (None, ()):
+        return '–'
+    return ' '.join(value) if isinstance(value, tuple) else str(value)
+
+
+def _environment(device: Device, precision: str) -> Rows:
+    rows = [(('device', '设备'), '%s: %s' % (device.name, _hardware(device))),
+            (('precision in force', '生效的精度'), precision),
+            (('TensorFlow', 'TensorFlow'), tf.__version__),
+            (('Python, NumPy', 'Python、NumPy'), '%s, %s' % (platform.python_version(), np.__version__)),
+            (('CANN', 'CANN'), versions.cann(os.environ) or '–'),
+            (('NPU driver', 'NPU 驱动'), versions.driver(os.environ) or '–'),
+            (('commit', '代码版本'), commit() or '–'),
+            (('system', '系统'), '%s, %d of %d cores' % (
+                platform.platform(terse=True), len(os.sched_getaffinity(0)), os.cpu_count()))]
+    return [row for row in rows if row[1] != '–']
+
+
+def _hardware(device):
+    """What the device is called, as far as the machine tells without touching it."""
+    if device.name == 'gpu':
+        return ', '.join(gpu.name for gpu in tf.config.experimental.list_physical_devices('GPU'))
+    if device.name == 'npu':
+        return 'ASCEND_DEVICE_ID=%s' % os.environ.get('ASCEND_DEVICE_ID', '0')
+    with open('/proc/cpuinfo') as lines:
+        names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.machine()
+
+
+def commit() -> str:
+    """The commit of this repository, with + when files were changed since; '' outside git."""
+    try:
+        described = subprocess.run(
+            ['git', '--git-dir', os.path.join(ROOT, '.git'), '--work-tree', ROOT, 'describe', '--always', '--abbrev=12',
+             '--dirty=+', '--exclude=*'],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        return described.stdout.decode().strip() if described.returncode == 0 else ''
+    except OSError:
+        return ''
+
+
+def _results(config: Config, options: Options) -> Rows:
+    """Where results lie, and for each NPU switch that is on where it writes."""
+    rows = [(('all results', '全部结果'), config.run_dir), (('checkpoints', '检查点'), config.ckpt_dir),
+            (('TensorBoard', 'TensorBoard'), config.summary_dir)]
+    rows += [((key, key), str(value)) for key, value in options.items()]
+    rows += [(('dump or profile', '转储或性能数据'), folder) for folder in switches.output_folders(options)]
+    return rows

@@ -1,0 +1,28 @@
+"""Whether the directories that a user names can be read or written; nothing is made."""
+import os
+
+from core.errors import InputError
+
+
+def check_readable(flag: str, path: str) -> None:
+    """Raises InputError unless `path` is a directory whose files this user may list and read."""
+    if not os.path.isdir(path):
+        raise InputError('%s=%s: no such directory' % (flag, path))
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise InputError('%s=%s: cannot be read by this user' % (flag, path))
+
+
+def check_writable(flag: str, path: str) -> None:
+    """Raises InputError unless directory `path` can be written to or made."""
+    existing = existing_part(path)
+    if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
+        raise InputError('%s=%s: cannot be written: %s is not a directory that this user may write to' % (
+            flag, path, existing))
+
+
+def existing_part(path: str) -> str:
+    """`path`, or the nearest directory above that exists."""
+    existing = os.path.abspath(path)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    return existing

@@ -1,0 +1,57 @@
+"""The table of runs: python3 -m launchers.runs [--output_path=DIR] [--sort=COLUMN] [--filter=COLUMN=VALUE] ...
+
+Reads what runs have left in DIR and DIR/history, runs in progress and killed ones included. Needs no TensorFlow.
+"""
+import argparse
+import os
+import sys
+
+from core.errors import InputError
+from core.reporting import page, runs
+from core.settings.table import ROOT
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument that is refused is an InputError."""
+
+    def error(self, message):
+        raise InputError('%s; -h lists the flags' % message)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of this command."""
+    flags = _Parser(prog='python3 -m launchers.runs', allow_abbrev=False,
+                    description='Lists the runs under an output path. Columns: %s.' % ', '.join(runs.COLUMNS))
+    flags.add_argument('--output_path', metavar='DIR', default=os.path.join(ROOT, 'output'),
+                       help='default: %(default)s')
+    flags.add_argument('--sort', metavar='COLUMN', default='when',
+                       help='column to sort by, with a - before it backwards; default: when')
+    flags.add_argument('--filter', metavar='COLUMN=VALUE', action='append', default=[],
+                       help='only runs whose column is VALUE or begins with it; may be given several times')
+    flags.add_argument('--csv', action='store_true', help='comma-separated values in place of the table')
+    flags.add_argument('--html', metavar='FILE', nargs='?', const='',
+                       help='write a page with the curves side by side and the differences of two runs; '
+                            'FILE: OUTPUT_PATH/runs.html')
+    return flags
+
+
+def main(argv: list) -> int:
+    """Prints the table or writes the page; the exit status is 2 for bad input."""
+    try:
+        asked = parser().parse_args(argv)
+        found = runs.chosen(runs.find(asked.output_path), asked.filter, asked.sort)
+        if asked.html is not None:
+            path = asked.html or os.path.join(asked.output_path, 'runs.html')
+            print(page.save(path, runs.as_html(found, asked.output_path)))
+        elif asked.csv:
+            print(runs.as_csv(found))
+        else:
+            print(runs.table(found) if found else 'no runs')
+        return 0
+    except (InputError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
