@@ -193,7 +193,8 @@ def test_inputs_among_the_results_that_a_run_moves_away_are_refused(train, tmp_p
 
 def test_results_of_every_rank_are_moved_away(train, tmp_path):
     (tmp_path / '1').mkdir()
-    (tmp_path / '1' / 'table').write_text(rank_table.text(rank_table.of_this_server([0, 1])))
+    (tmp_path / '1' / 'table').write_text(rank_table.text(
+        rank_table.of_this_server([0, 1]), {0: '192.168.100.101', 1: '192.168.101.101'}))
     for flag in '--rank_table=%s/1/table' % tmp_path, '--modeldir=%s/1/mine' % tmp_path, '--ckpt_path=%s/1' % tmp_path:
         status, _, error = train('--rank_size=2', flag, run=toy.plan)
         assert status == 2 and error.startswith(flag + ': inside the results')
