@@ -100,10 +100,12 @@ def measure(network: str, seed: int, faulty: bool) -> float:
 def main() -> int:
     """Prints a line for each network; 0 when all are as they should be."""
     parser = argparse.ArgumentParser()
-    parser.add_argument('network', nargs='*', default=list(CHECKS))
+    parser.add_argument('network', nargs='*', default=list(CHECKS), metavar='NETWORK')
     parser.add_argument('--fault', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
     asked = parser.parse_args()
+    if not set(asked.network) <= set(CHECKS):
+        parser.error('NETWORK must be one of ' + ', '.join(CHECKS))
     wrong = 0
     for network in asked.network:
         check, figure = CHECKS[network], measure(network, asked.seed, asked.fault)
