@@ -21,6 +21,8 @@ source "$REPO_ROOT/launchers/shell/devices.sh"
 source "$REPO_ROOT/launchers/shell/history.sh"
 # shellcheck source=launchers/shell/ranks.sh
 source "$REPO_ROOT/launchers/shell/ranks.sh"
+# shellcheck source=launchers/shell/ascend_errors.sh
+source "$REPO_ROOT/launchers/shell/ascend_errors.sh"
 # shellcheck source=launchers/shell/figures.sh
 source "$REPO_ROOT/launchers/shell/figures.sh"
 

@@ -183,7 +183,9 @@ report_failure() {
     ((status != STATUS_BAD_LOSS)) || status=1
     [[ -s $log || -n $SIGNAL ]] || end='it has left nothing in its log (is the disk full?),'
     last_states "$log" | tail -n 20 >&2
-    die "$status" "$(describe_failure); $end $log"
+    printf '%s\n' "$(describe_failure); $end $log" >&2
+    explain_ascend_errors "$SECONDS" >&2
+    exit "$status"
 }
 
 describe_failure() {
