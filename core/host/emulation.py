@@ -120,11 +120,11 @@ class _Rewriting:
                 return True, narrow_result or not is_cube
             if colour == 'black':
                 return False, False
-            follows = self._first_is_narrow(op) or ir_type in precision_rules.FLOAT16_ONLY
+            follows = self._first_is_narrow(op) or ir_type in self._rules.float16_only
             return follows, follows
         if action == REDUCE:
-            reduced = is_cube or ir_type in precision_rules.FLOAT16_ONLY
-            return reduced, narrow_result or ir_type in precision_rules.FLOAT16_ONLY
+            reduced = is_cube or ir_type in self._rules.float16_only
+            return reduced, narrow_result or ir_type in self._rules.float16_only
         return is_cube, False  # CUBE_ONLY
 
     def _first_is_narrow(self, op):

@@ -44,8 +44,8 @@ CUBE = frozenset((
     'Conv3DBackpropFilterV2', 'Conv3DBackpropInputV2'))
 # Gradients of kernels leave the cube unit in float32, whatever the mode.
 FLOAT32_OUTPUT = frozenset(('Conv2DBackpropFilterD', 'DepthwiseConv2DBackpropFilterD', 'Conv3DBackpropFilterV2'))
-# Pooling has float16 kernels only.
-FLOAT16_ONLY = frozenset(('MaxPool', 'MaxPoolGrad', 'AvgPool', 'AvgPoolGradD'))
+# Operators for which a chip has float16 kernels only.
+FLOAT16_ONLY = {'910': frozenset(('MaxPool', 'MaxPoolGrad', 'AvgPool', 'AvgPoolGradD')), '910B': frozenset()}
 # Statistics of a batch norm stay float32: only the first output follows the input.
 FIRST_OUTPUT_ONLY = frozenset(('BNTrainingUpdate', 'BNTrainingReduceGrad'))
 
@@ -65,6 +65,7 @@ class Rules(NamedTuple):
     narrow: Optional[str]          # float16 or bfloat16; None in a plain mode
     white: FrozenSet[str]
     black: FrozenSet[str]
+    float16_only: FrozenSet[str]
     saturates: bool                # values beyond the range become the largest finite one, not inf
     customized: Dict[str, 'Dtypes']     # operator's name, or OpType::TYPE -> its types
 
@@ -91,7 +92,7 @@ def rules(mode: str, chip: str, saturates: bool, mixlist_file: Optional[str] = N
     if mixlist_file and action == MIXED:
         white, black = _changed(mixlist_file, white, black)
     custom = _customized(customize_dtypes) if customize_dtypes and action != PLAIN else {}
-    return Rules(action, narrow, frozenset(white), frozenset(black), saturates, custom)
+    return Rules(action, narrow, frozenset(white), frozenset(black), FLOAT16_ONLY[chip], saturates, custom)
 
 
 def _changed(path: str, white: set, black: set):

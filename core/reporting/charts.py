@@ -10,6 +10,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 14, 26, 40
 MOST_POINTS = 240              # of a curve that are drawn; of more, the mean of each stretch with its range behind
 FEW_POINTS = 40                # of a curve that are marked one by one
 LOGARITHMIC = 60               # largest value / smallest, above which the axis is logarithmic
+STEP = Words('step', '步')
 
 
 class Curve(NamedTuple):
@@ -35,8 +36,8 @@ class Scale(NamedTuple):
         return self.first + (value - low) / (high - low) * (self.last - self.first)
 
 
-def chart(name: str, title: Words, unit: Words, curves: Sequence[Curve]) -> str:
-    """A <figure> with the curves over the steps; '' when no curve has a point."""
+def chart(name: str, title: Words, unit: Words, curves: Sequence[Curve], along: Words = STEP) -> str:
+    """A <figure> with the curves over the steps, or what `along` names; '' when no curve has a point."""
     curves = [curve for curve in curves if curve.points]
     if not curves:
         return ''
@@ -45,7 +46,7 @@ def chart(name: str, title: Words, unit: Words, curves: Sequence[Curve]) -> str:
     values = [value for curve in curves for _, value in curve.points]
     x = Scale(min(steps + [0]), max(steps + [1]), LEFT, WIDTH - RIGHT)
     y, y_ticks = _value_axis(min(values), max(values))
-    body = [_axes(x, y, y_ticks, unit)] + [_curve(curve, rows, x, y) for curve, rows in drawn]
+    body = [_axes(x, y, y_ticks, unit, along)] + [_curve(curve, rows, x, y) for curve, rows in drawn]
     return ('<figure class="card chart" data-figure="{name}"><figcaption>{title}</figcaption>'
             '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body}'
             '<g class="reading" hidden><line/></g></svg><div class="legend">{legend}</div></figure>').format(
@@ -85,7 +86,7 @@ def _nice(step: float) -> float:
     return power * next(factor for factor in (1, 2, 5, 10) if factor * power >= step * .999)
 
 
-def _axes(x, y, y_ticks, unit):
+def _axes(x, y, y_ticks, unit, along):
     parts = []
     for tick in y_ticks:
         place = y(tick)
@@ -101,7 +102,7 @@ def _axes(x, y, y_ticks, unit):
             place, HEIGHT - BOTTOM + 17, number(tick * step)))
     parts.append('<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>' % (
         LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM))
-    parts.append(_label(Words('step', '步'), (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, 'middle'))
+    parts.append(_label(along, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, 'middle'))
     parts.append(_label(unit, 6, 14, 'start'))
     return ''.join(parts)
 

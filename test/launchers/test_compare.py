@@ -1,0 +1,49 @@
+"""The command compare: its figures, its files and its exit status."""
+import glob
+
+import numpy as np
+import pytest
+
+from core.diagnostics import dump_files
+from launchers import compare
+
+VALUES = np.random.RandomState(0).normal(size=[5, 4, 3]).astype(np.float32)
+
+
+@pytest.fixture
+def dumps(tmp_path):
+    """dumps(name, corrupted) -> a directory with the ground truth of five operators."""
+    def write(name, corrupted=None):
+        (tmp_path / name).mkdir()
+        for number, values in enumerate(VALUES):
+            values = values[::-1] if number == corrupted else values
+            dump_files.write_ground_truth(str(tmp_path / name), 'net/op%d' % number, 0, values, 10 ** 15 + number)
+        return str(tmp_path / name)
+    return write
+
+
+def test_equal_dumps_are_within_the_threshold(dumps, tmp_path, capsys):
+    status = compare.main([dumps('a'), dumps('b'), '--output=%s' % (tmp_path / 'out')])
+    assert status == 0 and 'every operator is within the threshold of 0.01' in capsys.readouterr().out
+    assert len(glob.glob(str(tmp_path / 'out' / 'result_*.csv'))) == 1
+
+
+def test_a_corrupted_operator_is_named_and_shown_on_the_page(dumps, tmp_path, capsys):
+    status = compare.main([dumps('a', corrupted=3), dumps('b'), '--output=%s' % (tmp_path / 'out')])
+    out = capsys.readouterr().out
+    assert status == 1 and 'the first operator beyond the threshold of 0.01 is number 3: net_op3:0' in out
+    path, = glob.glob(str(tmp_path / 'out' / 'result_*.html'))
+    with open(path, encoding='utf-8') as file:
+        page = file.read()
+    assert 'net_op3:0' in page and page.count('<svg') == 2 and 'http' not in page.replace('http://www.w3.org', '')
+
+
+def test_a_wide_threshold_takes_the_difference(dumps, tmp_path):
+    assert compare.main([dumps('a', corrupted=3), dumps('b'), '--threshold=10', '--output=%s' % tmp_path]) == 0
+
+
+def test_a_directory_without_dumps_is_refused_in_one_line(dumps, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    status = compare.main([dumps('a'), str(tmp_path / 'empty'), '--output=%s' % tmp_path])
+    error = capsys.readouterr().err
+    assert status == 2 and error.count('\n') == 1 and 'holds no dump files' in error
