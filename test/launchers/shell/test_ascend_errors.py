@@ -14,8 +14,8 @@ EI0006: [PID: 3482331] 2025-02-25-14:07:19.774.362 Getting socket times out. Rea
         TraceBack (most recent call last):
         Transport init error. Reason: [Create][DestLink]Create Dest error! createLink para:rank[0]-localUserrank[0]
 """
-PROCESS_LOG = """[ERROR] RUNTIME(137309,python):2025-12-24-16:19:45.416.014 [file.cc:813] [137400][Wait]The argument is \
-invalid. Reason: bad device. ErrorCode=EE1001.
+PROCESS_LOG = """[ERROR] RUNTIME(137309,python):2025-12-24-16:19:45.416.014 [file.cc:813] [137400][Wait]The argument \
+is invalid. Reason: bad device. ErrorCode=EE1001.
 [ERROR] DRV(137309,python):2025-12-24-16:19:45.416.014 [devmm.c:813] E39999[PID: 52728] (E39999): TsdOpen failed.
 """
 CODE_LIKE = 'loss 1E10000 0xE19999 /data/E12345.jpg E123456 model_E19999 EPOCH10000 W11001: a warning\n'
