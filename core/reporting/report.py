@@ -138,7 +138,7 @@ class Reporter(tf.train.SessionRunHook):
 
 
 class Summaries(Listener):
-    """TensorBoard: loss, learning rate, accuracy in training and test, images per second."""
+    """TensorBoard: loss, learning rate, accuracy in training and test, images per second, the loss scale."""
 
     def __init__(self, directory: str):
         self._writer = tf.summary.FileWriter(directory)
@@ -150,6 +150,8 @@ class Summaries(Listener):
 
     def step(self, report):
         values = {'train/' + name: value for name, value in report.metrics.items()}
+        if report.loss_scale is not None:
+            values['loss_scale'] = report.loss_scale
         self._write(report.step, dict(values, learning_rate=report.learning_rate,
                                       images_per_second=report.images_per_second))
 
