@@ -9,16 +9,16 @@ import numpy as np
 from data.dataset import DataSet, Split, numbered
 
 
-def blobs(train=131072, test=16384, centres=3, deviation=2., seed=2):
+def blobs(train: int = 131072, test: int = 16384, centres: int = 3, std: float = 2., seed: int = 2) -> DataSet:
     """A DataSet of 2-D points, float32 [count, 2]. Its labels are the numbers of the centres."""
     random = np.random.RandomState(seed)
     means = random.uniform(-10, 10, [centres, 2])
-    splits = [_points(means, count, deviation, random) for count in (train, test)]
+    splits = [_points(means, count, std, random) for count in (train, test)]
     return DataSet(*splits, numbered(centres))
 
 
-def _points(means, count, deviation, random):
+def _points(means, count, std, random):
     labels = np.sort(np.arange(count) % len(means))
-    points = random.normal(means[labels], deviation)
+    points = random.normal(means[labels], std)
     order = random.permutation(count)
     return Split(points[order].astype(np.float32), labels[order].astype(np.int32))

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from data.dataset import DataSet, Split, check_directory
+from data.loading import Sample
 from data.seeds import split_seed
 
 CLASSES = ('cat', 'dog')
@@ -99,7 +100,7 @@ def _split(names):
     return Split(np.concatenate(names).astype(object), labels)
 
 
-def load_training(name, y, seed):
+def load_training(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The file's image for training: (float32 [227, 227, 3], y); a crop drawn by `seed`."""
     row_seed, column_seed, flip_seed, colour_seed = split_seed(seed, 4)
     content = tf.read_file(name)
@@ -112,7 +113,7 @@ def load_training(name, y, seed):
     return centred(image + _colour_noise(colour_seed)), y
 
 
-def load_test(name, y, seed):
+def load_test(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The file's image for tests: (float32 [227, 227, 3], y); the crop in the centre."""
     del seed
     content = tf.read_file(name)
@@ -121,14 +122,14 @@ def load_test(name, y, seed):
     return centred(_decode(content, row, column, side)), y
 
 
-def central_crop(image):
+def central_crop(image: tf.Tensor) -> tf.Tensor:
     """load_test()'s crop of a decoded image, uint8 [height, width, 3]: float32 [227, 227, 3] from 0 to 255."""
     side = _window(tf.shape(image)[:2])
     row, column = tf.unstack((tf.shape(image)[:2] - side) // 2)
     return _scaled(image[row:row + side, column:column + side], CROP)
 
 
-def load_ten_crops(name, y, seed):
+def load_ten_crops(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The file's image for the paper's test: (float32 [10, 227, 227, 3], y).
 
     The corners and the centre of the central 256x256 part, then their mirror images.
@@ -182,6 +183,6 @@ def _colour_noise(seed):
     return 255 * tf.reduce_sum(multiples * COMPONENTS, axis=1)
 
 
-def centred(image):
+def centred(image: tf.Tensor) -> tf.Tensor:
     """An image, or a batch of images, as float32 whose mean over many photographs is 0."""
     return tf.cast(image, tf.float32) - tf.constant(MEAN)

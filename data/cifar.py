@@ -17,7 +17,7 @@ CIFAR100 = 'cifar-100-python', ['train', 'test']
 ROW = 3 * 32 * 32  # bytes of an image, channel by channel
 
 
-def cifar10(path):
+def cifar10(path: str) -> DataSet:
     """The DataSet of the ten-class pickles in or under the directory `path`.
 
     Images are uint8 [count, 32, 32, 3], labels int32. Raises InputError naming the file at fault.
@@ -27,7 +27,7 @@ def cifar10(path):
     return DataSet(Split(*map(np.concatenate, zip(*train))), test, NAMES)
 
 
-def cifar100(path):
+def cifar100(path: str) -> DataSet:
     """The DataSet of the hundred fine classes, in the form of cifar10."""
     folder, names = find(path, *CIFAR100), CIFAR100[1]
     train, test = [_split(os.path.join(folder, name), 'fine_labels', 100) for name in names]

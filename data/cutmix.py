@@ -1,27 +1,26 @@
 """CutMix (arXiv 1905.04899) as a transform of a batch, vectorized, in the graph.
 
-A box of each image is pasted over from another image of the batch and the labels are mixed by
-area. Differs from the paper's algorithm 1 in that every image has a lambda and a box of its own
-instead of one for the mini-batch.
+Each image gets a box from another image of the batch, and its label is mixed with that image's label by area. Differs
+from the paper's algorithm 1: every image has a lambda and a box of its own, where the paper draws one for the batch.
 """
-from typing import NamedTuple
+from typing import NamedTuple, Sequence, Tuple
 
 import tensorflow as tf
 
 from data.seeds import random_integers, split_seed
 
-TRIES = 12  # of a gamma variate: each is rejected with less than 5 %, all of them never
+TRIES = 12  # of a gamma variate: one is rejected with a probability below 5 %, all of them with 10 ** -16
 
 
 class Cut(NamedTuple):
     """What is drawn for each image of a batch."""
-    share: tf.Tensor    # float32 [batch]: lambda, the part of the image that is to stay
-    row: tf.Tensor      # int32 [batch]: the centre of the box
-    column: tf.Tensor
-    partner: tf.Tensor  # int32 [batch]: where in the batch the box's content comes from
+    kept: tf.Tensor     # float32 [batch]: lambda, the part of the image's area that is to stay
+    row: tf.Tensor      # int32 [batch]: row of the centre of the box
+    column: tf.Tensor   # int32 [batch]: column of the centre of the box
+    partner: tf.Tensor  # int32 [batch]: index in the batch of the image that the box comes from
 
 
-def cutmix(images, labels, seed, alpha):
+def cutmix(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, alpha: float) -> Tuple[tf.Tensor, tf.Tensor]:
     """Mixes images [batch, height, width, channels] and one-hot labels [batch, classes].
 
     lambda ~ Beta(alpha, alpha); alpha = 0 leaves the batch as it is. `seed` is int64 [2].
@@ -32,19 +31,19 @@ def cutmix(images, labels, seed, alpha):
     return mix(images, labels, draw(batch, height, width, seed, alpha))
 
 
-def draw(batch, height, width, seed, alpha):
-    """The Cut of a batch of images [height, width] out of `seed`."""
-    share_seed, row_seed, column_seed, partner_seed = split_seed(seed, 4)
-    return Cut(tf.cast(beta([batch], share_seed, alpha), tf.float32),
+def draw(batch: int, height: int, width: int, seed: tf.Tensor, alpha: float) -> Cut:
+    """The Cut of a batch of images [height, width], drawn by `seed`, int64 [2]."""
+    kept_seed, row_seed, column_seed, partner_seed = split_seed(seed, 4)
+    return Cut(tf.cast(beta([batch], kept_seed, alpha), tf.float32),
                tf.random.stateless_uniform([batch], row_seed, 0, height, tf.int32),
                tf.random.stateless_uniform([batch], column_seed, 0, width, tf.int32),
                tf.argsort(random_integers([batch], partner_seed)))
 
 
-def mix(images, labels, cut):
+def mix(images: tf.Tensor, labels: tf.Tensor, cut: Cut) -> Tuple[tf.Tensor, tf.Tensor]:
     """(images, labels) with each image's box pasted from its partner, labels mixed by area."""
     _, height, width, _ = images.shape.as_list()
-    side = tf.sqrt(1 - cut.share)
+    side = tf.sqrt(1 - cut.kept)
     in_rows = _span(cut.row, side, height)
     in_columns = _span(cut.column, side, width)
     box = in_rows[:, :, None, None] & in_columns[:, None, :, None]
@@ -54,7 +53,7 @@ def mix(images, labels, cut):
 
 
 def _span(centre, side, size):
-    """bool [batch, size]: the places covered by the part `side` of the size, clipped."""
+    """bool [batch, size]: the positions that a span covers whose length is the part `side` of the size, clipped."""
     length = tf.cast(side * size, tf.int32)
     first = centre - length // 2
     last = centre + length // 2
@@ -62,10 +61,10 @@ def _span(centre, side, size):
     return (place >= first[:, None]) & (place < last[:, None])
 
 
-def beta(shape, seed, alpha):
+def beta(shape: Sequence[int], seed: tf.Tensor, alpha: float) -> tf.Tensor:
     """Beta(alpha, alpha) variates, float64, exact in distribution for any alpha > 0.
 
-    G1 / (G1 + G2) for gamma variates G, by their logarithms: for a small alpha they underflow.
+    They are G1 / (G1 + G2) for gamma variates G, computed from the logarithms because G underflows for a small alpha.
     """
     log_gammas = [_log_gamma(shape, part, alpha) for part in split_seed(seed, 2)]
     return tf.sigmoid(log_gammas[0] - log_gammas[1])

@@ -1,6 +1,6 @@
 """What a loader of this package returns, and the checks that loaders share."""
 import os
-from typing import NamedTuple, Tuple
+from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -30,13 +30,13 @@ def numbered(count: int) -> Tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def check_directory(path):
+def check_directory(path: str) -> None:
     """Raises InputError when --data_path is no directory."""
     if not os.path.isdir(path):
         raise InputError('--data_path=%s: no such directory' % path)
 
 
-def folder_of(path, name, files):
+def folder_of(path: str, name: str, files: Sequence[str]) -> Optional[str]:
     """The directory that holds `files`: `path` itself, or `name` or dataset/`name` under it; None without one.
 
     The first with any of them counts, so that its caller can name the one that is missing.
@@ -46,7 +46,7 @@ def folder_of(path, name, files):
             return folder
 
 
-def find(path, name, files):
+def find(path: str, name: str, files: Sequence[str]) -> str:
     """folder_of(). Raises InputError without one."""
     folder = folder_of(path, name, files)
     if folder:
@@ -56,7 +56,7 @@ def find(path, name, files):
         path, ', '.join(files), name, name))
 
 
-def check_labels(path, values, count, classes):
+def check_labels(path: str, values: Any, count: int, classes: int) -> np.ndarray:
     """The labels of `count` samples as int32 [count]; InputError naming the file `path`."""
     labels = np.asarray(values)
     if labels.ndim != 1 or labels.dtype.kind not in 'iu':
@@ -69,7 +69,7 @@ def check_labels(path, values, count, classes):
     return labels.astype(np.int32)
 
 
-def labelled_subset(split, classes, labels, seed):
+def labelled_subset(split: Split, classes: int, labels: int, seed: int) -> Split:
     """`labels` samples of `split`, drawn by `seed`, as many of each class; all of them if asked.
 
     Raises InputError naming --labels when the classes cannot share them evenly.

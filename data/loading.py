@@ -3,6 +3,8 @@
 A sample whose load_one fails (a corrupt JPEG) gives its place to the next good one of the
 epoch's permutation, so that shapes, order and resumption stay what they were without it.
 """
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
+
 import tensorflow as tf
 
 from core.errors import InputError
@@ -12,36 +14,39 @@ from data.seeds import SAMPLE, seed_of
 # AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently.
 as_written = tf.autograph.experimental.do_not_convert
 
-TRIES = 8  # with at most 1 % of the files bad, all of them fail once in 10 ** 16 times
+TRIES = 8  # with at most 1 % of the files bad, the probability that all of them fail is 10 ** -16
+
+Sample = Tuple[tf.Tensor, tf.Tensor]   # (x, y)
+LoadOne = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Sample]  # load_one(x, y, seed) -> Sample
 
 
 class Skipped:
     """The samples of a data set that could not be loaded; more than 1 % of them are too many."""
 
-    def __init__(self, files):
+    def __init__(self, files: Sequence[str]):
         self.files = files  # names of all files of the data set
         self.names = set()
 
-    def report(self, names):
+    def report(self, names: Iterable[bytes]) -> None:
         """Warns of each of the `names` (an array of bytes) that is new."""
         for name in sorted({name.decode(errors='replace') for name in names} - self.names):
             say('%s: cannot be decoded as a JPEG image: skipped' % name)
             self.names.add(name)
 
-    def check(self):
+    def check(self) -> None:
         """Raises InputError when more than 1 % were skipped."""
         if 100 * len(self.names) > len(self.files):
             raise InputError('%s: one of %d files that cannot be decoded, more than 1 %% of %d; mend or remove them' % (
                 min(self.names), len(self.names), len(self.files)))
 
 
-def load(places, split, load_one, seed, batch_size, skipped=None):
-    """The samples at the `places` of a batch: a Dataset, and what its placeholders are fed.
+def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed: int, batch_size: int,
+         skipped: Optional[Skipped] = None) -> Tuple[tf.data.Dataset, Dict[tf.Tensor, Any]]:
+    """(a Dataset of the samples at the `places` of each batch, what its placeholders must be fed).
 
-    `places` is a Dataset of (place, index), int64 [batch_size] and [batch_size, tries]; the
-    result one of (place, x, y, good), where good (bool [batch_size]) marks the rows that hold a
-    sample. Each try but the first is used only if those before it failed, which is told to
-    `skipped`; without that, failure to load ends the run.
+    places: a Dataset of (place, index), int64 [batch_size] and int64 [batch_size, tries]. The result has (place, x, y,
+    good), where good, bool [batch_size], marks the rows that hold a sample. A further try is made only when those
+    before it failed, which `skipped` is told; without `skipped` a sample that cannot be loaded ends the run.
     """
     x, y = (tf.placeholder(tf.as_dtype(array.dtype), array.shape) for array in split)
     feed = {x: split.x, y: split.y}
@@ -81,7 +86,7 @@ def _tell(skipped, names):
 
 
 def _blank(samples, attempt):
-    """A Dataset of one sample of zeros in the form of `samples`."""
+    """A Dataset with one sample of zeros that has the types and shapes of `samples`."""
     types = tf.compat.v1.data.get_output_types(samples)[1:]
     shapes = tf.compat.v1.data.get_output_shapes(samples)[1:]
     return tf.data.Dataset.from_tensors(

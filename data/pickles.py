@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import struct
+from typing import Any, Dict
 
 import numpy as np
 
@@ -17,7 +18,7 @@ PROTOCOL = 5                   # Python 3.7 knows 4; what 5 adds is below
 BYTEARRAY8, READONLY_BUFFER = 0x96, 0x98
 
 
-def load(path):
+def load(path: str) -> Dict[str, Any]:
     """The dict pickled in the file at `path`, its keys as str, its strings of Python 2 as bytes.
 
     Arrays of numbers and of strings are NumPy's, an array of objects is the list of them.

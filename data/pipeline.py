@@ -2,12 +2,12 @@
 
 A training run can therefore stop anywhere and resume on the very same batches, and `ranks` ranks
 with batches of B see, step by step, what one rank sees with batches of ranks * B. Arrays are fed
-when an iterator is initialized and never enter the GraphDef. Pieces:
+when an iterator is initialized and never enter the GraphDef. From samples to batches:
 
-    index_batches  which samples make up each batch, epoch after epoch
-    training_stream, test_stream  ... fetched, loaded and transformed: Streams
-    zip_streams    several Streams side by side, each with epochs of its own
-    as_input       a Stream made an Input: something a step's graph can be built on
+    index_batches                 chooses the samples of each batch, epoch after epoch
+    training_stream, test_stream  load and transform the chosen samples: a Stream
+    zip_streams                   makes one Stream of several, each of which has epochs of its own
+    as_input                      makes an Input of a Stream, on which the graph of a step can be built
 
 `load_one(x, y, seed) -> (x, y)` works on single samples (decoding, cropping); its seed depends on
 the sample's place in the whole stream, so it is the same however many ranks share the batch.
@@ -16,14 +16,18 @@ step and rank. Seeds are int64 [2], for tf.random.stateless_* (data/seeds.py). W
 (a data.loading.Skipped) a sample that cannot be loaded is replaced in training and weighs 0 in
 tests.
 """
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from data.loading import TRIES, Skipped, as_written, load
+from data.dataset import Split
+from data.loading import TRIES, LoadOne, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, random_integers, seed_of
+
+
+Transform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]   # transform(x, y, seed) -> the batch
 
 
 class Stream(NamedTuple):
@@ -46,30 +50,30 @@ class Input(NamedTuple):
     size: int       # samples of the data
     skipped: Skipped = None
 
-    def initialize(self, session, first_step=0):
-        """Puts the data in and goes to the batch of `first_step`, loading none of those before."""
+    def initialize(self, session: tf.Session, first_step: int = 0) -> None:
+        """Feeds the data and goes to the batch of `first_step`, without loading the batches before it."""
         steps = {start: first_step for start in self.starts}
         session.run(self.iterator.initializer, {**self.feed, **steps})
 
 
-def train_input(split, batch_size, seed, **options):
+def train_input(split: Split, batch_size: int, seed: int, **options: Any) -> Input:
     """The endless Input of shuffled batches that training_stream makes."""
     return as_input(training_stream(split, batch_size, seed, **options))
 
 
-def test_input(split, batch_size, **options):
+def test_input(split: Split, batch_size: int, **options: Any) -> Input:
     """The Input of one pass over `split` in its order, as test_stream makes it."""
     return as_input(test_stream(split, batch_size, **options))
 
 
-def as_input(stream):
+def as_input(stream: Stream) -> Input:
     """The Input that delivers what the Stream holds."""
     with tf.device('/cpu:0'):
         iterator = tf.data.make_initializable_iterator(stream.dataset.prefetch(2))
         return Input(iterator, iterator.get_next(), *stream[1:])
 
 
-def zip_streams(*streams):
+def zip_streams(*streams: Stream) -> Stream:
     """One Stream of tuples of the streams' batches; a pass is a pass over the first."""
     feed = {key: array for stream in streams for key, array in stream.feed.items()}
     starts = sum((stream.starts for stream in streams), ())
@@ -77,8 +81,9 @@ def zip_streams(*streams):
     return Stream(dataset, feed, starts, streams[0].batches, streams[0].size)
 
 
-def training_stream(split, batch_size, seed, transform=None, load_one=None, skipped=None,
-                    rank=0, ranks=1):
+def training_stream(split: Split, batch_size: int, seed: int, transform: Optional[Transform] = None,
+                    load_one: Optional[LoadOne] = None, skipped: Optional[Skipped] = None, rank: int = 0,
+                    ranks: int = 1) -> Stream:
     """An endless Stream of rank `rank`'s batches (x, y) of `batch_size`, shuffled every epoch.
 
     The samples left over when an epoch is cut into whole global batches are dropped, others in
@@ -94,8 +99,9 @@ def training_stream(split, batch_size, seed, transform=None, load_one=None, skip
     return Stream(dataset, feed, (start,), batches, len(split.y), skipped)
 
 
-def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
-                drop_remainder=False, rank=0, ranks=1):
+def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = None,
+                load_one: Optional[LoadOne] = None, skipped: Optional[Skipped] = None, drop_remainder: bool = False,
+                rank: int = 0, ranks: int = 1) -> Stream:
     """A Stream of `split` once, in order: batches (x, y, weight) of `batch_size` rows.
 
     Rows that only fill up the last batches, and those of samples that cannot be loaded, have
@@ -119,13 +125,13 @@ def test_stream(split, batch_size, transform=None, load_one=None, skipped=None,
     return Stream(dataset, feed, (), batches, count, skipped)
 
 
-def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1):
+def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor, rank: int = 0, ranks: int = 1,
+                  tries: int = 1) -> tf.data.Dataset:
     """An endless Dataset of (place, index) from batch `first_step` on.
 
-    `place` (int64 [batch_size]) numbers the samples through the whole stream; `index` (int64
-    [batch_size, tries]) says which of the `count` samples to take, and which instead. An
-    epoch's permutation is cut into global batches of ranks * batch_size, of which the rank
-    takes its slice.
+    place, int64 [batch_size]: the position of each sample in the whole stream. index, int64 [batch_size, tries]: which
+    of the `count` samples to take, and which others when that one cannot be loaded. Each epoch has a permutation of its
+    own, cut into global batches of ranks * batch_size, of which a rank takes its slice.
     """
     stride, batches = batch_size * ranks, steps_per_epoch(count, batch_size, ranks)
 
@@ -142,7 +148,7 @@ def index_batches(count, batch_size, seed, first_step, rank=0, ranks=1, tries=1)
     return epochs.flat_map(epoch_batches)
 
 
-def steps_per_epoch(count, batch_size, ranks=1):
+def steps_per_epoch(count: int, batch_size: int, ranks: int = 1) -> int:
     """How many whole global batches `count` samples fill; InputError if it is none."""
     if batch_size * ranks > count:
         on = ' on each of %d ranks' % ranks if ranks > 1 else ''

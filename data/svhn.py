@@ -20,7 +20,7 @@ MATRIX, COMPRESSED = 14, 15
 OTHER_CLASSES = (1, 2, 3, 4, 5, 16, 17, 18)  # of a matrix: cells, structures, text and other things than numbers
 
 
-def svhn(path):
+def svhn(path: str) -> DataSet:
     """The DataSet of train_32x32.mat and test_32x32.mat in `path`, or SVHN/ or dataset/SVHN/ under it.
 
     Images are uint8 [count, 32, 32, 3], labels int32. Raises InputError naming the file at fault.

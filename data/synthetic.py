@@ -17,17 +17,17 @@ FILES = 400  # of cats and dogs together, at least
 FILES_A_RANK = 200  # when there are many
 
 
-def cifar10(train=TRAIN, test=TEST, seed=0):
+def cifar10(train: int = TRAIN, test: int = TEST, seed: int = 0) -> DataSet:
     """A CIFAR-10-shaped DataSet (SVHN has the same shape) of `train` and `test` images: uint8 [count, 32, 32, 3]."""
     return _images(10, train, test, seed)
 
 
-def cifar100(train=2 * TRAIN, test=TEST, seed=0):
+def cifar100(train: int = 2 * TRAIN, test: int = TEST, seed: int = 0) -> DataSet:
     """A CIFAR-100-shaped DataSet, as cifar10's."""
     return _images(100, train, test, seed)
 
 
-def write_cats_dogs(directory, count=FILES, seed=0):
+def write_cats_dogs(directory: str, count: int = FILES, seed: int = 0) -> None:
     """Writes `count` JPEG files cat.N.jpg and dog.N.jpg of assorted sizes into `directory`."""
     random = np.random.RandomState(seed)
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as run:

@@ -1,28 +1,30 @@
 """Changes of whole batches of images on their way to the net, in the graph.
 
-All chance comes from an int64 [2] `seed` through tf.random.stateless_*, so that a resumed run
-sees the same batches again (data/pipeline.py). Images are [batch, height, width, channels].
+All chance comes from an int64 [2] `seed` through tf.random.stateless_*, so that a resumed run sees the same batches
+again (data/pipeline.py). Images are [batch, height, width, channels].
 """
+from typing import Tuple
+
 import tensorflow as tf
 
 from data.seeds import split_seed
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # of the training images, scaled to 0..1
-CIFAR10_DEVIATION = (0.2470, 0.2435, 0.2616)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 POSES = 6  # of SESEMI's proxy task: 0, 90, 180, 270 degrees, left-right, up-down
 
 
-def normalize(images):
-    """CIFAR uint8 images as float32, each channel of about zero mean and unit deviation."""
-    mean, deviation = (255 * tf.constant(x) for x in (CIFAR10_MEAN, CIFAR10_DEVIATION))
-    return (tf.cast(images, tf.float32) - mean) / deviation
+def normalize(images: tf.Tensor) -> tf.Tensor:
+    """CIFAR-10 images, uint8, as float32 with a mean near 0 and a std near 1 in each channel."""
+    mean, std = (255 * tf.constant(x) for x in (CIFAR10_MEAN, CIFAR10_STD))
+    return (tf.cast(images, tf.float32) - mean) / std
 
 
-def shift(images, seed, most=2, least=0):
-    """Each image moved by `least` to `most` pixels along each axis, either way, evenly drawn.
+def shift(images: tf.Tensor, seed: tf.Tensor, most: int = 2, least: int = 0) -> tf.Tensor:
+    """Each image moved along each axis by `least` to `most` pixels in a random direction, all distances alike.
 
-    What comes in at a border is the image mirrored, its edge repeated (Keras's 'reflect').
+    The image is continued beyond its border by its mirror image, whose edge repeats (Keras's fill mode 'reflect').
     """
     batch, height, width, _ = images.shape.as_list()
     steps = [step for step in range(-most, most + 1) if abs(step) >= least]
@@ -33,18 +35,18 @@ def shift(images, seed, most=2, least=0):
     return tf.gather(rows, first[:, 1:] + tf.range(width), axis=2, batch_dims=1)
 
 
-def flip(images, seed):
+def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Each image mirrored left-right with probability one half."""
     heads = tf.random.stateless_uniform([images.shape[0].value, 1, 1, 1], seed) < 0.5
     return tf.where(tf.broadcast_to(heads, images.shape), images[:, :, ::-1], images)
 
 
-def add_noise(images, seed, deviation=0.15):
-    """Float images with Gaussian noise of SESEMI's deviation added."""
-    return images + deviation * tf.random.stateless_normal(images.shape, seed)
+def add_noise(images: tf.Tensor, seed: tf.Tensor, std: float = 0.15) -> tf.Tensor:
+    """Float images with Gaussian noise added, by default of SESEMI's std."""
+    return images + std * tf.random.stateless_normal(images.shape, seed)
 
 
-def six_poses(images):
+def six_poses(images: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Square images in all six poses, and which each is: [6 * batch, ...], int32 [6 * batch].
 
     The poses of an image follow one another; rotations are counter-clockwise.
@@ -57,10 +59,11 @@ def six_poses(images):
             tf.tile(tf.range(POSES), [batch]))
 
 
-def copies_for_test(images, seed, flips):
-    """The copies of SESEMI's test: plain, shifted, both noisy, and all four mirrored too.
+def copies_for_test(images: tf.Tensor, seed: tf.Tensor, flips: bool) -> tf.Tensor:
+    """The copies that SESEMI's test averages over: plain and shifted, with and without noise, and the mirror images.
 
-    Returns [8, *images.shape], or 4 without `flips`. The first copy is `images` itself.
+    Returns [8, *images.shape], or without `flips`, which leaves the mirror images out, [4, *images.shape]. The first
+    copy is `images` itself.
     """
     shift_seed, *noise_seeds = split_seed(seed, 5)
     plain = [images, shift(images, shift_seed, least=1)]

@@ -22,7 +22,7 @@ class Whitening(NamedTuple):
     matrix: np.ndarray  # float32 [features, features]
 
 
-def normalize_contrast(images):
+def normalize_contrast(images: np.ndarray) -> np.ndarray:
     """Images [count, ...] of any type as float32, each of mean 0 and norm 55 (0 if it is flat)."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
@@ -31,7 +31,7 @@ def normalize_contrast(images):
     return (SCALE * flat / norm).reshape(images.shape)
 
 
-def fit_whitening(images):
+def fit_whitening(images: np.ndarray) -> Whitening:
     """The Whitening of uint8 training images [count, ...], after normalize_contrast."""
     features = images[0].size
     total, products = np.zeros(features), np.zeros([features, features])
@@ -46,16 +46,16 @@ def fit_whitening(images):
     return Whitening(mean.astype(np.float32), matrix.astype(np.float32))
 
 
-def whiten(images, whitening):
+def whiten(images: np.ndarray, whitening: Whitening) -> np.ndarray:
     """uint8 images [count, ...], contrast-normalised and whitened, as float32."""
     whitened = [(block - whitening.mean) @ whitening.matrix for block in _blocks(images)]
     return np.concatenate(whitened).reshape(images.shape)
 
 
-def cached_whitening(images, folder):
-    """fit_whitening(images), from a file in `folder` if these very images were there before.
+def cached_whitening(images: np.ndarray, folder: str) -> Whitening:
+    """fit_whitening(images), read from a file in `folder` where an earlier run has stored it for these very images.
 
-    A damaged file is computed again; it is put in place whole, for runs side by side.
+    A damaged file is computed again. The file appears only when it is whole, because other runs may read it meanwhile.
     """
     digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
     path = os.path.join(folder, 'zca-%g-%g-%s.npz' % (SCALE, IDENTITY, digest))

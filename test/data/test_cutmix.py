@@ -15,7 +15,7 @@ def mix_in_numpy(cut):
     height, width = IMAGES.shape[1:3]
     images, labels = IMAGES.copy(), LABELS.copy()
     for i in range(BATCH):
-        ratio = np.sqrt(np.float32(1) - cut.share[i])
+        ratio = np.sqrt(np.float32(1) - cut.kept[i])
         tall, wide = int(height * ratio), int(width * ratio)
         top, bottom = np.clip([cut.row[i] - tall // 2, cut.row[i] + tall // 2], 0, height)
         left, right = np.clip([cut.column[i] - wide // 2, cut.column[i] + wide // 2], 0, width)

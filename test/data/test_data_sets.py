@@ -58,7 +58,7 @@ def test_synthetic_data_are_the_same_every_time_and_differ_between_train_and_tes
     assert not np.array_equal(once.train.x, synthetic.cifar10(20, 20, seed=1).train.x)
 
 
-def test_blobs_are_three_round_clouds_of_deviation_2():
+def test_blobs_are_three_round_clouds_of_std_2():
     data = blobs.blobs(train=30000, test=3000)
     assert data.train.x.shape == (30000, 2) and data.train.x.dtype == np.float32
     assert collections.Counter(data.train.y) == {0: 10000, 1: 10000, 2: 10000}

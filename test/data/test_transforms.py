@@ -56,7 +56,7 @@ def test_about_half_of_the_images_are_mirrored_and_the_others_left_alone():
     assert 16 < sum(flipped) < 48
 
 
-def test_noise_has_the_deviation_asked_for():
+def test_noise_has_the_std_asked_for():
     noise = run(lambda: transforms.add_noise(tf.zeros([50, 32, 32, 3]), SEED))
     assert abs(noise.std() - 0.15) < 0.002 and abs(noise.mean()) < 0.002
 
