@@ -1,8 +1,8 @@
 """moxing's file functions by tf.io.gfile, for machines without moxing: s3:// (obs:// means the same) and plain paths.
 
-TensorFlow 1.15's S3 file system needs care: Stat says "does not exist", and Copy makes an empty file and reports
-success, when in truth the key is wrong or the server is away. Only listing and writing tell the truth, so a
-directory is listed first, and what was copied is measured. Names with & cannot be listed.
+TensorFlow 1.15's S3 file system hides errors: with a wrong key, or while the server is away, Stat says "does not
+exist", and Copy makes an empty file and reports success. Only listing and writing report the error. So a directory is
+listed first, and the length of every copied file is compared. Names with & cannot be listed.
 """
 import concurrent.futures
 import contextlib
@@ -10,6 +10,7 @@ import http.client
 import os
 import ssl
 import urllib.parse
+from typing import Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 from tensorflow.python import pywrap_tensorflow
@@ -20,7 +21,7 @@ _THREADS = 16                  # a small file costs a round trip or four: many a
 _CONNECT_SECONDS = 10
 
 
-def make_dirs(url):
+def make_dirs(url: str) -> None:
     """Makes the directory, unless it is there, and so shows that one may write there.
 
     It, exists() and copy_parallel() raise ConnectionError when the server is away and tf.errors.OpError for the rest.
@@ -31,13 +32,13 @@ def make_dirs(url):
     tf.io.gfile.makedirs(url)
 
 
-def exists(url):
+def exists(url: str) -> bool:
     """Whether the directory `url` is there; on S3: whether anything is in it."""
     url = _reachable(url)
     return bool(_names(url)) if _is_s3(url) else tf.io.gfile.exists(url)
 
 
-def copy_parallel(src_url, dst_url):
+def copy_parallel(src_url: str, dst_url: str) -> None:
     """Copies every file below the directory `src_url` to its place below `dst_url`.
 
     Raises InputError when there is no file. At a plain path a file appears only when it is whole.
@@ -59,15 +60,15 @@ def copy_parallel(src_url, dst_url):
                 copy.cancel()  # after an error: those that have not begun
 
 
-def _is_s3(url):
+def _is_s3(url: str) -> bool:
     return url.startswith('s3://')
 
 
-def _join(directory, name):
+def _join(directory: str, name: str) -> str:
     return directory.rstrip('/') + '/' + name
 
 
-def _reachable(url):
+def _reachable(url: str) -> str:
     """`url` as TensorFlow writes it, once its server answers.
 
     TensorFlow's own S3 client would try to connect for 25 seconds in every call before it gives up.
@@ -88,8 +89,11 @@ def _reachable(url):
     return url
 
 
-def _ask(host, port, is_secret):
-    """Returns when the server has answered, whatever; OSError when it does not in time. Port None: the usual one."""
+def _ask(host: str, port: Optional[int], is_secret: bool) -> None:
+    """Returns when the server has answered anything; OSError when it does not answer in time.
+
+    port: None for the usual one. is_secret: whether the server speaks HTTPS.
+    """
     connection = (http.client.HTTPSConnection(host, port, timeout=_CONNECT_SECONDS,
                                               context=ssl.SSLContext(ssl.PROTOCOL_TLS))
                   if is_secret else http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS))
@@ -98,13 +102,13 @@ def _ask(host, port, is_secret):
         connection.getresponse()
 
 
-def _names(url):
-    """What is directly in the directory `url`, which tf.io.gfile.listdir would Stat first."""
+def _names(url: str) -> List[str]:
+    """The names in the directory `url`, not by tf.io.gfile.listdir, which calls Stat first."""
     found = pywrap_tensorflow.GetChildren(tf.compat.as_bytes(url))
     return sorted({tf.compat.as_str_any(name) for name in found} - {''})
 
 
-def _files(pool, url, prefix=''):
+def _files(pool: concurrent.futures.Executor, url: str, prefix: str = '') -> Iterator[Tuple[str, int]]:
     """(name relative to `url`, length) of every file below it."""
     names = _names(_join(url, prefix))
     for name, stat in zip(names, pool.map(tf.io.gfile.stat, [_join(url, prefix + name) for name in names])):
@@ -114,7 +118,7 @@ def _files(pool, url, prefix=''):
             yield prefix + name, stat.length
 
 
-def _copy(source, target, length):
+def _copy(source: str, target: str, length: int) -> None:
     if _is_s3(target):  # there an object is whole or not there
         written = target
     else:

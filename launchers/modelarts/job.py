@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from core.errors import InputError
 from core.ranks import rank_table
@@ -20,7 +20,7 @@ from core.settings import flags, kinds, usage
 from core.settings.table import ROOT, SYNTHETIC, switch
 from core.training import checkpoints
 from launchers.modelarts import rank_runner, redaction, server
-from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, below, parse
+from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, Job, below, parse
 from launchers.modelarts.redaction import say
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
@@ -43,8 +43,8 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return _guarded(lambda: _run_or_follow(parse(argv, environ), environ))
 
 
-def _guarded(act):
-    """act(), which returns a status; its errors as lines and statuses, redacted as no traceback of Python's own is."""
+def _guarded(act: Callable[[], int]) -> int:
+    """The status that act() returns, or that of its error, which is printed here because Python would not redact it."""
     try:
         return act()
     except InputError as error:
@@ -58,12 +58,13 @@ def _guarded(act):
         return 1
 
 
-def _fail(line, status):
+def _fail(line: Any, status: int) -> int:
     redaction.complain(str(line))
     return status
 
 
-def _run_or_follow(job, environ):
+def _run_or_follow(job: Job, environ: Mapping[str, str]) -> int:
+    """The status of the job, which this process runs alone, as the leader of its server, or for one rank only."""
     rank = _rank(job, environ)
     if rank is None:
         return _run(job, environ)
@@ -94,7 +95,7 @@ def _rank(job, environ) -> Optional[int]:
         raise InputError('RANK_ID=%s (environment): %s' % (environ['RANK_ID'], error))
 
 
-def _beside_rank(job, environ, rank, seconds):
+def _beside_rank(job: Job, environ: Mapping[str, str], rank: int, seconds: int) -> Job:
     """The job with the --server_id of the server that has the rank, once the platform has completed the rank table."""
     path = environ.get('RANK_TABLE_FILE')
     if not path or 'server_id' in job.given:
@@ -111,7 +112,7 @@ def _beside_rank(job, environ, rank, seconds):
     raise InputError('RANK_ID=%d (environment): %s has no such rank' % (rank, path))
 
 
-def _is_completed(path):
+def _is_completed(path: str) -> bool:
     try:
         with open(path, encoding='utf-8') as file:
             return json.load(file).get('status') == 'completed'
@@ -119,13 +120,14 @@ def _is_completed(path):
         return False
 
 
-def _run(job, environ, gather=lambda plan: None, runner=()):
+def _run(job: Job, environ: Mapping[str, str], gather: Callable[[Dict[str, str]], None] = lambda plan: None,
+         runner: Mapping[str, str] = {}) -> int:
     """The status of the launcher or of what has kept it from being started.
 
     gather(plan): waits for the other boot processes of this server; runner: variables for the launcher that has the
     boot processes run the trainers.
     """
-    command, child_environ = _command(job, environ), dict(_child_environ(job, environ), **dict(runner))
+    command, child_environ = _command(job, environ), dict(_child_environ(job, environ), **runner)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
     arguments = command[2:]
     if job.own['data_url']:
@@ -156,15 +158,18 @@ def _run(job, environ, gather=lambda plan: None, runner=()):
     return status
 
 
-def _make(directory, job):
+def _make(directory: str, job: Job) -> None:
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
         raise InputError('--cache_dir=%s: %s cannot be made: %s' % (job.own['cache_dir'], directory, error.strerror))
 
 
-def _on_this_server(job, plan):
-    """The job as it is here: servers have devices of the same names, so all but rank 0's get a place of their own."""
+def _on_this_server(job: Job, plan: Mapping[str, str]) -> Job:
+    """The job with the --train_url of this server: a place below it on all servers but that of rank 0.
+
+    Servers have devices of the same numbers, so that their results would overwrite each other.
+    """
     ranks = plan.get('ranks', '0').split()
     if '0' in ranks:
         return job
@@ -172,7 +177,7 @@ def _on_this_server(job, plan):
     return job._replace(own=dict(job.own, train_url=place))
 
 
-def _command(job, environ):
+def _command(job: Job, environ: Mapping[str, str]) -> List[str]:
     """The launcher's command line."""
     several = str(job.given.get('rank_size') or environ.get('RANK_SIZE') or 1) != '1' or 'rank_table' in job.given
     if several and job.own['case'] not in ('performance', 'full'):
@@ -190,12 +195,12 @@ def _command(job, environ):
     return ['bash', os.path.join(ROOT, 'test', script), '--output_path=' + job.result] + arguments
 
 
-def _data_path(job):
+def _data_path(job: Job) -> str:
     return '--data_path=' + job.data
 
 
-def _child_environ(job, environ) -> Dict[str, str]:
-    """The launcher's environment: it copies nothing and so needs no keys. GE graphs go to the results."""
+def _child_environ(job: Job, environ: Mapping[str, str]) -> Dict[str, str]:
+    """The environment of the launcher: without keys, because it copies nothing; GE graphs go to the results."""
     hidden = redaction.variables(environ)
     kept = {name: value for name, value in environ.items() if name not in hidden}
     if kept.get('DUMP_GE_GRAPH'):
@@ -203,8 +208,11 @@ def _child_environ(job, environ) -> Dict[str, str]:
     return dict({'PYTHON': sys.executable}, **kept)
 
 
-def _bring_back(job, storage, results, device):
-    """With --resume the runs found under --train_url, for `device` to go on with; without it none may be there."""
+def _bring_back(job: Job, storage: Storage, results: Results, device: str) -> None:
+    """With --resume copies the runs under --train_url back, for `device` to go on with.
+
+    Raises InputError without --resume when there are checkpoints, which this job would overwrite.
+    """
     if job.given.get('resume'):
         for directory, url in job.runs.items():
             if storage.exists(url):
@@ -219,8 +227,8 @@ def _bring_back(job, storage, results, device):
                              'another --train_url' % url)
 
 
-def _hand_over(result, device):
-    """Gives `device` the newest checkpoints and their summaries, where the platform has given the job another one."""
+def _hand_over(result: str, device: str) -> None:
+    """Moves the newest checkpoints and their summaries to `device`, where the earlier job had another device."""
     newest = {name: checkpoints.newest_step(os.path.join(result, name, 'ckpt')) for name in map(str, DEVICES)}
     last = max(newest, key=newest.get)
     if newest[last] <= newest.get(device, newest[last]):  # a plan that is no run's names no device
@@ -235,8 +243,8 @@ def _hand_over(result, device):
                 os.replace(os.path.join(folder, file), os.path.join(target, file))
 
 
-def _launch(command, environ, results, interval):
-    """Runs the launcher, which SIGTERM and Ctrl-C are passed on to; publishes results meanwhile; its status."""
+def _launch(command: List[str], environ: Mapping[str, str], results: Results, interval: float) -> int:
+    """The status of the launcher, to which signals are passed on; publishes results while it runs."""
     ended, launcher, received = threading.Event(), None, []
 
     def forward(number, frame):
@@ -259,7 +267,7 @@ def _launch(command, environ, results, interval):
     return status if status >= 0 else 128 - status
 
 
-def _publish_often(results, interval, ended):
+def _publish_often(results: Results, interval: float, ended: threading.Event) -> None:
     while not ended.wait(interval):
         try:
             results.publish()

@@ -4,6 +4,7 @@ Three functions are used, by moxing's names: copy_parallel, exists and make_dirs
 """
 import re
 import time
+from typing import Any, Callable
 
 from core.errors import InputError
 from launchers.modelarts.redaction import say
@@ -24,27 +25,27 @@ class Storage:
     key, a bucket or a directory that is not there) and StorageError for the rest.
     """
 
-    def __init__(self, files, retries, first_wait):
+    def __init__(self, files: Any, retries: int, first_wait: float):
         self._files = files
         self._waits = [first_wait * 2 ** n for n in range(retries)]
 
-    def fetch(self, url, directory):
+    def fetch(self, url: str, directory: str) -> None:
         """Copies every file below `url` to its place below the local directory."""
         self._persist(url, lambda: self._files.copy_parallel(src_url=url, dst_url=directory))
 
-    def send(self, directory, url):
+    def send(self, directory: str, url: str) -> None:
         """Copies every file below the local directory to its place below `url`."""
         self._persist(url, lambda: self._files.copy_parallel(src_url=directory, dst_url=url))
 
-    def exists(self, url):
+    def exists(self, url: str) -> bool:
         """Whether the directory is there."""
         return self._persist(url, lambda: self._files.exists(url))
 
-    def make_dirs(self, url):
+    def make_dirs(self, url: str) -> None:
         """Makes the directory, unless it is there."""
         self._persist(url, lambda: self._files.make_dirs(url))
 
-    def _persist(self, url, act):
+    def _persist(self, url: str, act: Callable[[], Any]) -> Any:
         for wait in self._waits:
             try:
                 return _attempt(url, act)
@@ -66,8 +67,8 @@ def _attempt(url, act):
         raise (InputError if for_good else StorageError)(line)
 
 
-def files():
-    """moxing's file functions where it is installed, else their stand-ins."""
+def files() -> Any:
+    """moxing.file where moxing is installed, else gfile_storage, which has the same three functions."""
     try:
         import moxing
         return moxing.file

@@ -1,4 +1,4 @@
-"""Results: copies what is new in local folders out to storage, so that what is there is always of use.
+"""Results: copies what is new in local folders out to storage, in an order that keeps every checkpoint there usable.
 
 A checkpoint is whole there or not visible: its data goes out first, its index next, the state file that names it
 last. All three are hard-linked aside in the opposite order before, because the trainer deletes old checkpoints.
@@ -6,6 +6,9 @@ last. All three are hard-linked aside in the opposite order before, because the 
 import os
 import re
 import shutil
+from typing import Dict, List, Mapping, Tuple
+
+from launchers.modelarts.storage import Storage
 
 _BEING_WRITTEN = re.compile(r'tempstate|_temp_|\.tmp[0-9a-f]{32}$')
 _INDEX = 1                     # the phase of the index files, in:
@@ -20,16 +23,16 @@ class Results:
     folders: {local directory: url}; aside: a directory of ours on the same disk.
     """
 
-    def __init__(self, storage, folders, aside):
+    def __init__(self, storage: Storage, folders: Mapping[str, str], aside: str):
         self._storage, self._folders, self._aside = storage, folders, aside
-        self._published = {}           # path -> signature of what is out there
+        self._published: Dict[str, Tuple[int, ...]] = {}   # path -> signature of the file that storage has
 
-    def adopt(self):
-        """Takes what is in the folders now for published: it came from there."""
+    def adopt(self) -> None:
+        """Counts the files that are in the folders now as published, because they came from storage."""
         for directory in self._folders:
             self._published.update(_signatures(directory))
 
-    def publish(self):
+    def publish(self) -> None:
         """Copies every file that is new or has changed; one that fails is copied next time.
 
         Raises what Storage.send() raises, and OSError for a full disk here.
@@ -46,7 +49,7 @@ class Results:
     def _place(self, phase, name=''):
         return os.path.join(self._aside, str(phase), name)
 
-    def _stage(self, directory):
+    def _stage(self, directory: str) -> List[Dict[str, Tuple[int, ...]]]:
         """Links what is to be copied into one directory for each phase; returns the signatures of each."""
         shutil.rmtree(self._aside, ignore_errors=True)
         staged = {}
@@ -62,8 +65,8 @@ class Results:
         return [staged[phase] for phase in sorted(staged)]
 
 
-def _signatures(directory):
-    """{path: what changes when the file does} of all files below `directory` but those being written."""
+def _signatures(directory: str) -> Dict[str, Tuple[int, ...]]:
+    """{path: (inode, size, time of the last change)} of all files below `directory` but those being written."""
     found = {}
     for folder, _, names in os.walk(directory):
         for path in (os.path.join(folder, name) for name in names if not name.startswith('.')):
@@ -76,8 +79,8 @@ def _signatures(directory):
     return found
 
 
-def _link(path, target):
-    """Links or copies the file; returns whether it is still there."""
+def _link(path: str, target: str) -> bool:
+    """Links or copies the file to `target`; returns False when the file is gone."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
         os.link(path, target)
