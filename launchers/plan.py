@@ -12,10 +12,10 @@ if __name__ == '__main__':
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
 from core.host.devices import detect  # noqa: E402
-from core.npu import chip  # noqa: E402
+from core.npu import chip, switches  # noqa: E402
 from core.ranks import placement  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
-from core.settings.config import Config  # noqa: E402
+from core.settings.config import Config, idle_lines  # noqa: E402
 from core.training import checkpoints, preflight  # noqa: E402
 from launchers.networks import readers  # noqa: E402
 
@@ -27,6 +27,8 @@ def act(recipe, config):
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     if config.print_config:
         print(preflight.describe_session(first))
+        for line in idle_lines(first) + switches.unchecked(switches.switch_options(first)):
+            print(line, file=sys.stderr)
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''

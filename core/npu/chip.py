@@ -22,6 +22,11 @@ def family() -> Optional[str]:
     return family_in(answer)
 
 
+def like() -> Optional[str]:
+    """The chip of table.CHIPS that this machine's NPUs take precisions and options like; None where unknown."""
+    return {None: None, '910': '910'}.get(family(), '910B')
+
+
 def family_in(answer: str) -> Optional[str]:
     """The family named in the text that `npu-smi info` prints: rows `| 0     910B3   | OK  | ...`."""
     named = re.search(r'^\|\s*\d+\s+((?:Ascend)?9[15]0\w*)\s*\|', answer, re.M)

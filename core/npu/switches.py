@@ -5,7 +5,7 @@ import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from core.errors import InputError
-from core.npu import environment, option_kinds
+from core.npu import chip, environment, option_kinds
 from core.npu.option_table import REHEARSED
 from core.npu.options import RAW, fault, parse_option, parse_raw
 from core.settings.config import Config, idle, typed
@@ -31,7 +31,7 @@ def switch_options(config: Config) -> Dict[str, Any]:
             raise InputError('%s: %s is already set by %s' % (flag, key, settings[key].flag))
         settings[key] = _Set(flag, value)
     options = {key: setting.value for key, setting in settings.items()}
-    broken = fault(options, lambda: config.emulate_chip or environment.chip_of_this_machine())
+    broken = fault(options, lambda: config.emulate_chip or chip.like())
     if broken:
         key, message = broken
         raise InputError('%s: %s' % (settings[key].flag, message))

@@ -29,7 +29,7 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
     if config.ranks > 1:
         options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
     moved = [config._replace(device_id=number).run_dir for number in device_ids or [config.device_id]]
-    _check_inputs(config, moved)
+    _check_inputs(config, options, moved)
     _check_outputs(config, switches.output_folders(options))
     for name, path in _paths(config, OUTPUT):
         if _is_inside(path, set(moved) - {config.run_dir}):
@@ -38,7 +38,7 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
     return options
 
 
-def _check_inputs(config, moved):
+def _check_inputs(config, options, moved):
     """Raises InputError for files that are not there, or will not be when the last run's results have been moved."""
     if config.data_path not in (None, SYNTHETIC, NO_DATA):
         paths.check_readable('--data_path', config.data_path)
@@ -46,6 +46,10 @@ def _check_inputs(config, moved):
         if path not in (SYNTHETIC, NO_DATA) and _is_inside(path, moved):
             raise InputError('%s: inside the results, which this run moves away; copy it elsewhere first' % (
                 typed(name, path)))
+    for key, value in options.items():
+        if isinstance(value, str) and os.path.isfile(value) and _is_inside(value, moved):
+            raise InputError('%s: inside the results, which this run moves away; copy it elsewhere first' % (
+                typed('npu_option', '%s=%s' % (key, value))))
     if config.ckpt_path and not config.resume and _is_inside(config.ckpt_path, moved):
         raise InputError('--ckpt_path=%s: inside the results that this run replaces; continue that run with '
                          '--resume, or copy the checkpoint elsewhere first' % config.ckpt_path)

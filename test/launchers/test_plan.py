@@ -32,6 +32,11 @@ def test_the_printed_config_is_that_of_a_rank_among_all(capsys):
     assert 'hcom_parallel' in capsys.readouterr().out
     assert plan.main(asked, {}) == 0
     assert 'hcom_parallel' not in capsys.readouterr().out
+    assert plan.main(asked + ['--npu_option=raw:oo_level=s:O3', '--data_dump_step=5'], {}) == 0
+    said = capsys.readouterr()
+    assert 'oo_level' in said.out and said.err.splitlines() == [
+        '--data_dump_step=5 has no effect without --data_dump_flag=True',
+        '--npu_option=raw:oo_level=O3: passed on as it is; nothing here checks it']
 
 
 def test_planning_is_no_flag_of_a_user(capsys):

@@ -5,7 +5,7 @@ import pytest
 from _pytest.monkeypatch import MonkeyPatch
 
 from core.errors import InputError
-from core.npu import switches
+from core.npu import chip, switches
 from core.settings import flags
 from core.settings.config import resolve
 from launchers.networks.registry import RECIPES
@@ -280,13 +280,29 @@ def test_variables_with_good_values_are_taken(monkeypatch, name, value):
     assert options() == {}
 
 
-@pytest.mark.parametrize('chip, given, words', [
+@pytest.mark.parametrize('like, given, words', [
     ('910', ['--precision_mode=allow_mix_precision_bf16'], 'a 910 has no allow_mix_precision_bf16'),
     ('910', ['--precision_mode_v2=mixed_bfloat16'], 'a 910 has no mixed_bfloat16'),
     ('910', ['--profiling=True', '--profiling_options=aic_metrics=MemoryAccess'], 'a 910 has no MemoryAccess'),
     ('910B', npu('enable_dump_debug=True dump_path=dumps dump_debug_mode=aicore_overflow'),
      'a 910B has no aicore_overflow'),
     ('910B', ['--aoe_mode=1'], 'a 910B has no 1')])
-def test_what_the_chip_lacks_is_refused_where_the_chip_is_known(chip, given, words):
-    assert words in refused('--emulate_chip=' + chip, *given)
-    assert options(*given, '--emulate_chip=' + {'910': '910B', '910B': '910'}[chip])
+def test_what_the_chip_lacks_is_refused_where_the_chip_is_known(like, given, words):
+    assert words in refused('--emulate_chip=' + like, *given)
+    assert options(*given, '--emulate_chip=' + {'910': '910B', '910B': '910'}[like])
+
+
+@pytest.mark.parametrize('name, refuses', [('910A', True), ('910B3', False), ('310P3', False), (None, False)])
+def test_the_chip_of_a_machine_with_npus_is_known(tmp_path, monkeypatch, name, refuses):
+    script = tmp_path / 'npu-smi'
+    script.write_text('#!/bin/sh\ncat <<END\n| NPU   Name      | Health |\n| 0     %s     | OK     |\nEND\n' % name)
+    script.chmod(0o755 if name else 0o644)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    chip.family.cache_clear()
+    try:
+        if refuses:
+            assert 'a 910 has no mixed_bfloat16' in refused('--precision_mode_v2=mixed_bfloat16')
+        else:
+            assert options('--precision_mode_v2=mixed_bfloat16')
+    finally:
+        chip.family.cache_clear()
