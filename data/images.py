@@ -11,20 +11,31 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 
 def decode(content: tf.Tensor) -> tf.Tensor:
     """The image in a file's bytes (a scalar string) as uint8 [height, width, 3]; transparency is left out."""
-    def bmp():
-        image = tf.image.decode_bmp(content)
-        return tf.cond(tf.equal(tf.shape(image)[2], 1), lambda: tf.tile(image, [1, 1, 3]), lambda: image[..., :3])
-
     def gif():
         return tf.image.decode_gif(content)[0]
 
     def starts(signature):
         return tf.equal(tf.strings.substr(content, 0, len(signature)), signature)
     # TensorFlow's decoder of JPEG tells PNG by itself; of its other decoders none takes all formats with 3 channels.
-    image = tf.cond(starts(b'BM'), bmp, lambda: tf.cond(
+    image = tf.cond(starts(b'BM'), lambda: _bmp(content), lambda: tf.cond(
         starts(b'GIF'), gif, lambda: tf.image.decode_jpeg(content, channels=3)))
     image.set_shape([None, None, 3])
     return image
+
+
+def _bmp(content):
+    """An image of 32 bits, 24 bits or, by its palette, 8 bits a pixel."""
+    def number(place, dtype=tf.int32):
+        return tf.decode_raw(tf.strings.substr(content, place, dtype.size), dtype)[0]
+    bits, pixels, header = tf.cast(number(28, tf.uint8), tf.int32), number(10), number(14)
+
+    def of_palette():
+        colours = tf.decode_raw(tf.strings.substr(content, 14 + header, pixels - 14 - header), tf.uint8)
+        colours = tf.reshape(colours, [-1, 4])
+        return tf.gather(colours[:, 2::-1], tf.cast(tf.image.decode_bmp(content, 1)[..., 0], tf.int32))
+    # An op for each number of channels: TensorFlow's keeps the number of the first image that it saw.
+    return tf.cond(tf.equal(bits, 32), lambda: tf.image.decode_bmp(content, 4)[..., :3], lambda: tf.cond(
+        tf.equal(bits, 8), of_palette, lambda: tf.image.decode_bmp(content, 3)))
 
 
 def square(image: tf.Tensor, size: int) -> tf.Tensor:

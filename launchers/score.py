@@ -1,6 +1,7 @@
 """The scorer: python3 -m launchers.score --manifest=DIR/manifest.json --outputs=DIR.
 
-It prints the lines of launchers.evaluate for outputs that an inference device computed from exported samples.
+It prints the lines of launchers.evaluate for outputs that an inference device computed from exported samples, as by
+    msame --model=FILE.om --input=DIR/input --output=DIR
 """
 import os
 import sys

@@ -57,6 +57,8 @@ def _tell(what: str, names: Sequence[str]) -> None:
 
 
 def _of_networks(shapes: Dict[str, List[int]]) -> List[str]:
-    """The names without those of training: an optimizer's slots, which lie under their variable, counters, facts."""
-    slots = {name for name in shapes if name.rpartition('/')[0] in shapes}
-    return sorted(name for name in shapes if shapes[name] and name not in slots and not weights.is_note(name))
+    """The names of networks' variables: in a scope, and neither an optimizer's slot, which lies under its variable, nor
+    an average, which has its variable's path under another scope, nor a note."""
+    def is_of_training(name):
+        return name.rpartition('/')[0] in shapes or name.partition('/')[2] in shapes or weights.is_note(name)
+    return sorted(name for name in shapes if '/' in name and shapes[name] and not is_of_training(name))

@@ -1,0 +1,180 @@
+"""Exports of a small trained network: what is in them, what they compute, and what is left when they fail."""
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from launching import ROOT
+
+from core.inference import export as exporting
+from core.inference import frozen, runner
+from data import synthetic
+from launchers import evaluate, export, score
+from launchers.networks import image_sets
+from launchers.networks.registry import RECIPES
+
+TEST = 21
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The output path of a run of the small network on a small data set."""
+    directory = str(tmp_path_factory.mktemp('trained'))
+    kept = image_sets.TASKS['cifar10']
+    image_sets.TASKS['cifar10'] = kept._replace(synthesize=lambda: synthetic.cifar10(160, TEST))
+    assert tiny.run('--output_path=' + directory, '--train_epochs=4') == 0
+    yield directory
+    image_sets.TASKS['cifar10'] = kept
+
+
+class InProcess(runner.Runner):
+    """A FreshRunner that is not fresh, for tests of something else."""
+
+    def __init__(self, form, path, graph, shape):
+        super().__init__(form, path, graph)
+
+
+@pytest.fixture
+def run_export(trained, tmp_path, capfd, monkeypatch):
+    """run_export(flag...) -> (status, standard output, last line of standard error); exports go to tmp_path."""
+    monkeypatch.setattr(exporting, 'FreshRunner', InProcess)
+
+    def act(*flags):
+        capfd.readouterr()
+        status = export.main(['--network=tiny', '--data_path=synthetic', '--ckpt_path=%s/0/ckpt' % trained,
+                              '--output_path=%s' % tmp_path] + list(flags), {})
+        captured = capfd.readouterr()
+        return status, captured.out, (captured.err.splitlines() or [''])[-1]
+    return act
+
+
+def evaluated(capfd, *flags):
+    capfd.readouterr()
+    assert tiny.run('--data_path=synthetic', *flags, act=evaluate.act) == 0
+    return capfd.readouterr().out
+
+
+def test_a_frozen_graph_has_one_input_one_output_and_nothing_of_training(run_export, tmp_path):
+    status, out, _ = run_export('--batch_size=4')
+    assert status == 0
+    graph_def = tf.GraphDef.FromString((tmp_path / 'export' / 'tiny_bs4.pb').read_bytes())
+    used = {name for node in graph_def.node for name in node.input}
+    assert [node.name for node in graph_def.node if node.op == 'Placeholder'] == ['input']
+    assert [node.name for node in graph_def.node if node.name not in used] == ['logits']
+    assert {node.op for node in graph_def.node} == {
+        'Placeholder', 'Const', 'Conv2D', 'BiasAdd', 'Relu', 'Reshape', 'MatMul'}
+    described = json.loads((tmp_path / 'export' / 'tiny_bs4.json').read_text())
+    assert described['input_shape'] == [4, 32, 32, 3] and described['class_names'][3] == '3'
+    assert out.splitlines()[-1] == (
+        'atc --model={0}.pb --framework=3 --output={0} --soc_version=Ascend310 --input_shape="input:4,32,32,3"'.format(
+            tmp_path / 'export' / 'tiny_bs4'))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'uint8'])
+def test_samples_run_and_scored_here_give_the_lines_of_evaluate(dtype, run_export, trained, tmp_path, capfd):
+    expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
+    status, out, _ = run_export('--samples=all', '--input_dtype=' + dtype, '--output=%s/x.pb' % tmp_path)
+    assert status == 0 and 'accuracy of %d test samples' % TEST in out
+    assert len(os.listdir(str(tmp_path / 'x_samples' / 'input'))) == -(-TEST // tiny.BATCH)
+    status = score.main(['--manifest=%s' % (tmp_path / 'x_samples' / 'manifest.json'), '--run_pb=%s/x.pb' % tmp_path])
+    assert status == 0 and capfd.readouterr().out.splitlines()[1:] == expected.splitlines()
+
+
+def test_uint8_inputs_are_the_pixels_of_the_test_set(run_export, tmp_path):
+    assert run_export('--samples=3', '--input_dtype=uint8', '--output=%s/x.pb' % tmp_path)[0] == 0
+    batch = np.fromfile(str(tmp_path / 'x_samples' / 'input' / '000000.bin'), np.uint8).reshape(-1, 32, 32, 3)
+    test = synthetic.cifar10(160, TEST).test
+    assert (batch == test.x[:tiny.BATCH]).all()
+    assert np.load(str(tmp_path / 'x_samples' / 'labels.npy')).tolist() == test.y[:3].tolist()
+
+
+def test_an_hdf5_file_holds_weights_by_path_and_the_configuration_and_evaluates_like_its_checkpoint(
+        run_export, trained, tmp_path, capfd):
+    expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
+    status, out, _ = run_export('--format=h5')
+    path = str(tmp_path / 'export' / 'tiny.h5')
+    assert status == 0 and 'largest difference from the checkpoint: 0 of' in out
+    reader = tf.train.load_checkpoint('%s/0/ckpt' % trained)
+    with h5py.File(path, 'r') as file:
+        assert (file['tiny/dense/kernel'][()] == reader.get_tensor('tiny/dense/kernel')).all()
+        assert file.attrs['network'] == 'tiny' and file.attrs['weight_decay'] == 1e-4
+        assert list(file.attrs['class_names']) == [str(number) for number in range(10)]
+    assert evaluated(capfd, '--ckpt_path=' + path) == expected
+
+
+def test_a_saved_model_serves(run_export, tmp_path):
+    assert run_export('--format=saved_model', '--probabilities', '--batch_size=2')[0] == 0
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = tf.saved_model.load(session, ['serve'], str(tmp_path / 'export' / 'tiny_bs2'))
+        signature = model.signature_def['serving_default']
+        probabilities = session.run(signature.outputs['probabilities'].name,
+                                    {signature.inputs['input'].name: np.zeros([2, 32, 32, 3])})
+    assert probabilities.sum(1) == pytest.approx([1, 1], rel=1e-5)
+
+
+def test_an_export_that_differs_from_the_checkpoint_is_not_kept(run_export, tmp_path, monkeypatch):
+    freeze = frozen.freeze
+
+    def off_by_a_little(*arguments):
+        graph_def = freeze(*arguments)
+        bias = next(node for node in graph_def.node if node.name == 'tiny/dense/bias')
+        value = tf.make_ndarray(bias.attr['value'].tensor)
+        bias.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value * 1.1 + 0.01))
+        return graph_def
+    monkeypatch.setattr(frozen, 'freeze', off_by_a_little)
+    status, _, error = run_export('--samples=all')
+    assert status == 1 and error.startswith('the export differs from the checkpoint by')
+    assert os.listdir(str(tmp_path / 'export')) == []
+
+
+def test_a_second_export_takes_the_place_of_the_first_but_never_of_other_files(run_export, tmp_path):
+    for _ in range(2):
+        assert run_export('--format=saved_model', '--samples=1', '--output=%s/m' % tmp_path)[0] == 0
+    assert sorted(os.listdir(str(tmp_path))) == ['m', 'm_samples']
+    (tmp_path / 'm_samples' / 'mine.txt').write_text('')
+    status, _, error = run_export('--format=saved_model', '--samples=1', '--output=%s/m' % tmp_path)
+    assert status == 2 and 'mine.txt' in error and (tmp_path / 'm_samples' / 'mine.txt').exists()
+    status, _, error = run_export('--output=%s' % tmp_path)
+    assert status == 2 and 'is a directory' in error
+
+
+@pytest.mark.parametrize('flags, words', [
+    (['--format=onnx'], '--format=onnx: must be one of pb, saved_model, h5'),
+    (['--format=h5', '--input_dtype=uint8'], 'needs --format=pb|saved_model'),
+    (['--samples=0'], '--samples=0: must be'),
+    (['--samples=99'], '--samples=99: the test set has only %d' % TEST),
+    (['--ckpt_path=/nowhere'], '--ckpt_path=/nowhere: no such checkpoint'),
+    (['--ckpt_path=/etc/passwd.h5'], '--ckpt_path=/etc/passwd.h5: cannot be read as HDF5'),
+    (['--output=/proc/x/y.pb'], '--output=/proc/x/y.pb: cannot be written'),
+    (['--network=swa', '--input_dtype=uint8'], 'the inputs of this network are no images')])
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(flags, words, run_export, tmp_path):
+    status, _, error = run_export(*flags)
+    assert status == 2 and words in error
+    assert not os.path.exists(str(tmp_path / 'export')) or os.listdir(str(tmp_path / 'export')) == []
+
+
+def test_the_inputs_have_the_names_of_the_vendors_commands():
+    assert {name: RECIPES[name].input_name for name in ('cspnet', 'sesemi', 'alexnet', 'cutmix', 'swa')} == dict(
+        cspnet='Placeholder', sesemi='super_data', alexnet='input', cutmix='input', swa='input')
+
+
+@pytest.mark.slow
+def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_path):
+    def run(*command):
+        return subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', command[0] + '.py')] + list(command[1:]),
+                              cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+    trained = run('train', '--network=swa', '--case=performance', '--train_epochs=1', '--output_path=o')
+    assert trained.returncode == 0, trained.stderr
+    exported = run('export', '--network=swa', '--ckpt_path=o/0/ckpt', '--format=saved_model', '--output=m')
+    assert exported.returncode == 0, exported.stderr
+    assert 'accuracy of 16384 test samples' in exported.stdout
+    (tmp_path / 'bad.pb').write_bytes(b'\0\1')
+    with runner.FreshRunner('pb', str(tmp_path / 'bad.pb'), None, [1, 1]) as bad:
+        with pytest.raises(ValueError, match='bad.pb: a fresh process cannot run it: .*bad.pb: cannot be loaded as pb'):
+            bad(np.zeros([1]))

@@ -1,0 +1,67 @@
+"""Pictures in files: every format decodes to the same colours, and what is none is named."""
+import numpy as np
+import pytest
+import tensorflow as tf
+from pictures import GIF, bmp_of_palette, encoded
+
+from core.errors import InputError
+from data import cats_dogs, images
+
+IMAGE = np.random.RandomState(0).randint(0, 256, [6, 5, 3]).astype(np.uint8)
+
+
+@pytest.fixture(scope='module')
+def read(tmp_path_factory):
+    """read(bytes) -> the decoded image."""
+    reader, path = images.Reader(lambda image: image), tmp_path_factory.mktemp('images') / 'file'
+
+    def act(content):
+        path.write_bytes(content)
+        return reader(str(path))
+    return act
+
+
+def test_png_and_bmp_give_the_pixels_with_and_without_transparency(read):
+    clear = np.concatenate([IMAGE, np.full([6, 5, 1], 7, np.uint8)], 2)
+    for content in (encoded(IMAGE, 'png'), encoded(IMAGE, 'bmp'), encoded(clear, 'png'), encoded(clear, 'bmp')):
+        assert (read(content) == IMAGE).all()
+
+
+def test_a_bmp_with_a_palette_has_its_colours(read):
+    indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
+    colours = np.array([[9, 8, 7], [0, 255, 3], [200, 100, 50]], np.uint8)
+    assert (read(bmp_of_palette(indices, colours)) == colours[indices]).all()
+
+
+def test_grey_images_have_three_channels(read):
+    assert (read(encoded(IMAGE[..., :1], 'png')) == IMAGE[..., :1]).all()
+    assert read(encoded(IMAGE[..., :1], 'jpg')).shape == (6, 5, 3)
+
+
+def test_an_animated_gif_shows_its_first_image(read):
+    assert read(GIF).tolist() == [[[0, 0, 0]]]
+
+
+@pytest.mark.parametrize('content', [b'', b'x', b'BM', b'BM' + b'\0' * 60, b'GIF89a', encoded(IMAGE, 'png')[:40],
+                                     encoded(IMAGE, 'jpg')[:100], encoded(IMAGE, 'bmp')[:60]])
+def test_what_is_no_image_or_cut_off_is_refused_by_name(content, read):
+    with pytest.raises(InputError, match='file: cannot be decoded as a PNG, JPEG, BMP or GIF image'):
+        read(content)
+
+
+def test_a_square_is_the_middle_of_a_picture_and_a_small_picture_is_its_own_square(tmp_path):
+    wide = np.zeros([32, 96, 3], np.uint8)
+    wide[:, 32:64] = np.random.RandomState(1).randint(0, 256, [32, 32, 3])
+    path = tmp_path / 'wide.png'
+    path.write_bytes(encoded(wide, 'png'))
+    assert (images.Reader(lambda image: images.square(image, 32))(str(path)) == wide[:, 32:64]).all()
+
+
+def test_the_central_crop_of_a_decoded_picture_is_the_one_of_alexnets_tests(tmp_path):
+    path = str(tmp_path / 'photo.jpg')
+    with open(path, 'wb') as file:
+        file.write(encoded(np.random.RandomState(2).randint(0, 256, [300, 400, 3]).astype(np.uint8), 'jpg'))
+    with tf.Graph().as_default(), tf.Session() as session:
+        expected = session.run(cats_dogs.load_test(tf.constant(path), 0, None)[0])
+        found = session.run(cats_dogs.centred(images.Reader(cats_dogs.central_crop)(path)))
+    assert found == pytest.approx(expected, abs=1e-3)

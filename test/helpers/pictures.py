@@ -1,0 +1,53 @@
+"""Pictures in files, of the formats that TensorFlow decodes."""
+import os
+import struct
+
+import numpy as np
+import tensorflow as tf
+
+
+def encoded(image, form):
+    """The bytes of a file of an image, uint8 [height, width, 3]."""
+    if form == 'bmp':
+        return bmp(image)
+    encode = {'png': tf.image.encode_png, 'jpg': lambda x: tf.image.encode_jpeg(x, quality=100)}[form]
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(encode(image))
+
+
+def bmp(image):
+    """A BMP file of 3 or 4 channels, whose rows go from the bottom to the top."""
+    height, width, channels = image.shape
+    order = [2, 1, 0, 3][:channels]
+    rows = b''.join(image[row][:, order].tobytes().ljust(-(-width * channels // 4) * 4, b'\0')
+                    for row in reversed(range(height)))
+    head = struct.pack('<IiiHHIIiiII', 40, width, height, 1, 8 * channels, 0, len(rows), 0, 0, 0, 0)
+    return b'BM' + struct.pack('<IHHI', 14 + len(head) + len(rows), 0, 0, 14 + len(head)) + head + rows
+
+
+def bmp_of_palette(indices, colours):
+    """A BMP file of 8 bits a pixel: indices uint8 [height, width] of `colours`, uint8 [count, 3]."""
+    height, width = indices.shape
+    rows = b''.join(row.tobytes().ljust(-(-width // 4) * 4, b'\0') for row in indices[::-1])
+    palette = b''.join(bytes(colour[::-1]) + b'\0' for colour in colours)
+    head = struct.pack('<IiiHHIIiiII', 40, width, height, 1, 8, 0, len(rows), 0, 0, len(colours), 0)
+    start = 14 + len(head) + len(palette)
+    return b'BM' + struct.pack('<IHHI', start + len(rows), 0, 0, start) + head + palette + rows
+
+
+# 1x1, black: two images, of which the second is white.
+GIF = (b'GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff'
+       + b'!\xf9\x04\x00\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00'
+       + b'!\xf9\x04\x00\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02L\x01\x00;')
+
+
+def write_class_folders(directory, counts, form='jpg', size=(40, 48)):
+    """Writes `counts` {class: number} pictures of one colour a class as directory/CLASS/NUMBER.form."""
+    for number, (name, count) in enumerate(sorted(counts.items())):
+        os.makedirs(os.path.join(str(directory), name))
+        image = np.full(size + (3,), 20, np.uint8)
+        image[..., number % 3] = 220
+        content = encoded(image, form)
+        for place in range(count):
+            with open(os.path.join(str(directory), name, '%02d.%s' % (place, form)), 'wb') as file:
+                file.write(content)
