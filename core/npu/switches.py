@@ -65,6 +65,8 @@ def off_npu(config: Config) -> List[str]:
     """Lines about what the switches of this run do off an NPU."""
     without_effect, lines = [], []
     for row in _in_effect(config):
+        if row.name in ('precision_mode', 'precision_mode_v2') and config.emulate_precision:
+            continue  # the emulation has a line of its own
         value = getattr(config, row.name)
         given = [typed(row.name, one) for one in (value if row.repeated else [value])
                  if row.name != 'npu_option' or one.partition('=')[0] not in REHEARSED]

@@ -57,7 +57,7 @@ _count = kinds.whole(least=0)
 _rate = kinds.number(above=0)
 _rate_or_auto = kinds.either(kinds.choice(AUTO), _rate)
 _folder = kinds.or_unset('', kinds.text())
-_REHEARSED_PRECISION = 'emulated where the command line gives the mode, or with --emulate_precision=True; else float32'
+_NOT_EMULATED = 'this run computes in float32; --emulate_precision=True rehearses the mode'
 
 SWITCHES = (
     Switch(RUN, 'network', kinds.text(), 'cspnet', 'the system to train', kept=True),
@@ -158,9 +158,9 @@ SWITCHES = (
     Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES), None,
            'precision of the operators; unset: what the chip takes by itself, allow_fp32_to_fp16 on a 910, '
            'must_keep_origin_dtype on later ones', rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
-           off_npu=_REHEARSED_PRECISION),
+           off_npu=_NOT_EMULATED),
     Switch(NPU, 'precision_mode_v2', kinds.choice(*PRECISION_MODES_V2), None,
-           'the same by its newer names', npu_key='precision_mode_v2', off_npu=_REHEARSED_PRECISION),
+           'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED),
     Switch(NPU, 'emulate_precision', kinds.boolean(), None,
            'off an NPU compute in the precision that --precision_mode has on --emulate_chip; unset: where a mode is '
            'given'),

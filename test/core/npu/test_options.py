@@ -203,6 +203,13 @@ def test_the_notice_names_the_switches_that_need_an_npu():
     assert switches.off_npu(_config('--data_dump_step=5')) == []
 
 
+def test_a_precision_that_is_not_emulated_is_told():
+    assert switches.off_npu(_config('--precision_mode=force_fp16', '--emulate_precision=False')) == [
+        'Off an NPU, --precision_mode=force_fp16: this run computes in float32; --emulate_precision=True rehearses the '
+        'mode']
+    assert switches.off_npu(_config('--precision_mode=force_fp16')) == []
+
+
 def test_a_switch_that_does_something_else_off_an_npu_says_what():
     assert switches.off_npu(_config('--loss_scale=128')) == [
         "Off an NPU, --loss_scale=128.0: TensorFlow's own loss scale"]
