@@ -12,6 +12,7 @@ PAGES = ('README.md', 'README.zh.md')
 SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py', 'test/output') + tuple(     # the reader makes these
     'launchers/networks/' + name for name in ('mynet.py', 'mynet.sh', 'fromnpz.py', 'warm.py'))
 
+OF_DOCKER = {'--rm', '--ipc'}
 GONE = {'--plan'}                                                     # the changelog names flags of before
 
 
@@ -51,7 +52,7 @@ def test_both_have_the_same_code_and_the_same_sections():
 
 def known_flags():
     """Every flag of the command line, and what else the sources say to be one."""
-    known = {'--' + spelling for row in SWITCHES for spelling in (row.name,) + row.aliases}
+    known = {'--' + spelling for row in SWITCHES for spelling in (row.name,) + row.aliases} | OF_DOCKER
     for folder in ('launchers', 'test', 'docs'):
         for directory, _, names in os.walk(os.path.join(ROOT, folder)):
             for name in names:

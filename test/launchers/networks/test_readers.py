@@ -32,7 +32,7 @@ def test_a_network_takes_its_own_data(tmp_path, network, data, given):
     ('cutmix', 'svhn', '--network=sesemi --task=svhn reads; --network=cutmix reads CIFAR-10'),
     ('sesemi', 'cifar100', '--network=sesemi --task=cifar100 reads; '),
     ('cspnet', 'nothing', 'holds none of the data sets that a network reads'),
-    ('cspnet', 'nothing', 'no data at all: --network=swa'),
+    ('cspnet', 'nothing', '--network=swa needs no data'),
 ])
 def test_the_data_of_another_network_is_refused_with_the_network_that_reads_it(tmp_path, network, data, words):
     with pytest.raises(InputError) as refusal:
