@@ -117,7 +117,7 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
         return batch + (tf.cast(good & (place < count), tf.float32),)
 
     with tf.device('/cpu:0'):
-        row = tf.range(rank * batch_size, (rank + 1) * batch_size, dtype=tf.int64)
+        row = np.arange(rank * batch_size, (rank + 1) * batch_size)
         places = tf.data.Dataset.range(0, batches * stride, stride).map(
             lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None]))
         samples, feed = load(places, split, load_one, 0, batch_size, skipped)
@@ -144,7 +144,9 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
         skipped = tf.maximum(first_step - epoch * batches, 0)
         return tf.data.Dataset.from_tensor_slices((place, index)).skip(skipped)
 
-    epochs = tf.data.Dataset.range(first_step // batches, np.iinfo(np.int64).max)
+    # Divided inside a dataset, because an operator of the graph itself would be one to compile for an NPU.
+    epochs = tf.data.Dataset.from_tensors(first_step).flat_map(
+        lambda step: tf.data.Dataset.range(step // batches, np.iinfo(np.int64).max))
     return epochs.flat_map(epoch_batches)
 
 

@@ -6,7 +6,7 @@ lists the names used here.
 import contextlib
 import importlib.util
 import os
-from typing import Callable, Iterator, List, Sequence, Tuple, Union
+from typing import Callable, Iterator, List, Tuple, Union
 
 import tensorflow as tf
 
@@ -119,19 +119,15 @@ def all_reduce(tensor: tf.Tensor) -> tf.Tensor:
     return npu_init.hccl_ops.allreduce(tensor, 'sum', fusion=0)
 
 
-def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
-    """An op that gives the variables the values they have on rank 0.
+def broadcast(tensor: tf.Tensor) -> tf.Tensor:
+    """What the tensor is on rank 0.
 
-    Integers, which are at most config.MOST here, travel as int32, because not every HCCL release knows int64.
+    Integers, which are at most table.MOST here, travel as int32, because not every HCCL release knows int64.
     """
     from npu_bridge import npu_init
-    assignments = []
-    for variable in variables:
-        dtype = variable.dtype.base_dtype
-        sent = variable if dtype.is_floating else tf.cast(variable, tf.int32)
-        received, = npu_init.hccl_ops.broadcast([sent], 0)
-        assignments.append(tf.assign(variable, tf.cast(received, dtype)))
-    return tf.group(*assignments)
+    dtype = tensor.dtype.base_dtype
+    received, = npu_init.hccl_ops.broadcast([tensor if dtype.is_floating else tf.cast(tensor, tf.int32)], 0)
+    return tf.cast(received, dtype)
 
 
 def split_gradients(percents: List[int]) -> None:

@@ -57,16 +57,9 @@ class Communicator:
         """
         return list(integers)
 
-    def broadcast(self, variables: Sequence[tf.Variable]) -> tf.Operation:
-        """An op that gives the variables the values that they have on rank 0."""
-        del variables
-        return tf.no_op()
-
-    def average(self, variables: Sequence[tf.Variable]) -> tf.Operation:
-        """An op that gives the floating-point variables the mean of their values over the ranks."""
-        if self.ranks == 1:
-            return tf.no_op()
-        return tf.group(*[tf.assign(v, mean) for v, mean in zip(variables, self.mean(variables))])
+    def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+        """What each of the tensors, whose shapes are static, is on rank 0."""
+        return list(tensors)
 
     def barrier(self) -> tf.Operation:
         """An op that ends when every rank runs it."""
@@ -101,8 +94,8 @@ class Hccl(Communicator):
     def mean(self, tensors):
         return [total / self.ranks for total in self.sum(tensors)] if self.ranks > 1 else list(tensors)
 
-    def broadcast(self, variables):
-        return bridge.broadcast(variables) if self.ranks > 1 else tf.no_op()
+    def broadcast(self, tensors):
+        return list(map(bridge.broadcast, tensors)) if self.ranks > 1 else list(tensors)
 
 
 class Collectives(Communicator):
@@ -155,9 +148,8 @@ class Collectives(Communicator):
         finally:
             timer.cancel()
 
-    def broadcast(self, variables):
-        values = packed(variables, lambda vector: self._broadcast(vector, next(self._keys)))
-        return tf.group(*[tf.assign(variable, value) for variable, value in zip(variables, values)])
+    def broadcast(self, tensors):
+        return packed(tensors, lambda vector: self._broadcast(vector, next(self._keys)))
 
     def _all_reduce(self, vector, final_op, key):
         with tf.device(self._device):

@@ -45,6 +45,9 @@ class Listener:
     def epoch_start(self, epoch: int, epochs: int) -> None:
         """Before the first step that this process takes in an epoch; `epoch` counts from 0."""
 
+    def first_step(self, report: Report) -> None:
+        """After the first step that this process takes in an epoch."""
+
     def step(self, report: Report) -> None:
         """After every step that is a multiple of --display_step, and after the last one."""
 
@@ -94,18 +97,22 @@ class Reporter(tf.train.SessionRunHook):
         if clock.at_epoch_start:
             for listener in self._listeners:
                 listener.epoch_start(clock.step // clock.steps_per_epoch, clock.epochs)
+        self._is_first_of_epoch = clock.at_epoch_start
         step = self._step
         fetches = dict(metrics=step.metrics, epoch_metrics=step.epoch_metrics, learning_rate=step.learning_rate)
         if step.loss_scale is not None:
             fetches['loss_scale'] = step.loss_scale
-        return tf.train.SessionRunArgs(fetches)
+        return tf.train.SessionRunArgs((step.applied_steps, fetches))
 
     def after_run(self, run_context, run_values):
         clock = self._clock
         step_is_due = clock.passed(self._display_step) or clock.at_end
-        if not (clock.at_epoch_end or step_is_due):
+        if not (clock.at_epoch_end or step_is_due or self._is_first_of_epoch):
             return
-        self.report = self._make_report(run_context.session, run_values.results)
+        self.report = self._make_report(*run_values.results)
+        if self._is_first_of_epoch:
+            for listener in self._listeners:
+                listener.first_step(self.report)
         if step_is_due:
             for listener in self._listeners:
                 listener.step(self.report)
@@ -127,14 +134,13 @@ class Reporter(tf.train.SessionRunHook):
         for listener in self._listeners:
             listener.end(self.report)
 
-    def _make_report(self, session, results):
-        clock, config = self._clock, self._config
-        skipped = 0 if config.loss_scale is False else clock.step - int(session.run(self._step.applied_steps))
+    def _make_report(self, applied_steps, results):
+        clock = self._clock
         return Report(
             step=clock.step, steps=clock.steps, epoch=clock.epoch, steps_per_epoch=clock.steps_per_epoch,
-            batch_size=config.batch_size, skipped=skipped, seconds=clock.seconds, run_seconds=clock.run_seconds,
-            seconds_per_step=clock.seconds_per_step, first_step=clock.first_step, timed_steps=clock.timed_steps,
-            **results)
+            batch_size=self._config.batch_size, skipped=clock.step - int(applied_steps), seconds=clock.seconds,
+            run_seconds=clock.run_seconds, seconds_per_step=clock.seconds_per_step, first_step=clock.first_step,
+            timed_steps=clock.timed_steps, **results)
 
 
 class Summaries(Listener):

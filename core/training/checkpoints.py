@@ -10,11 +10,14 @@ import fcntl
 import glob
 import os
 import re
+from typing import Dict
 
+import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
+from core.settings.config import Config
 from core.settings.table import MOST
 from core.training import identity
 
@@ -153,9 +156,16 @@ class Checkpoints:
 
     def __init__(self, directory, network, communicator, variables=None):
         self._directory, self._network, self._rank = directory, network, communicator.rank
-        self._written = communicator.barrier()
+        self._variables = variables or tf.global_variables()
         # Relative paths in the state file: the directory may be copied elsewhere.
-        self._saver = tf.train.Saver(variables or tf.global_variables(), max_to_keep=_KEPT, save_relative_paths=True)
+        self._saver = tf.train.Saver(self._variables, max_to_keep=_KEPT, save_relative_paths=True)
+        definition = self._saver.saver_def
+        saved = tf.get_default_graph().get_tensor_by_name(definition.save_tensor_name)
+        with tf.control_dependencies([saved.op] if self._rank == 0 else []):
+            self._written = communicator.barrier()
+        with tf.control_dependencies([self._written]):
+            # Rank 0 saves and reaches the barrier in one run, because a run of its own would be a further graph.
+            definition.save_tensor_name = tf.identity(saved).name
 
     def save(self, session, number):
         """Saves step `number`, which every rank waits for.
@@ -164,7 +174,8 @@ class Checkpoints:
         """
         if self._rank == 0:
             self._save(session, number)
-        session.run(self._written)
+        else:
+            session.run(self._written)
 
     def _save(self, session, number):
         target = os.path.join(self._directory, _PREFIX)
@@ -178,19 +189,19 @@ class Checkpoints:
                 target, number, str(error).splitlines()[0]))
         say('checkpoint saved in file: %s' % path)
 
-    def resume(self, session, config):
-        """Restores the newest whole checkpoint of the run that `config` asks for; returns whether there was one.
+    def resume(self, config: Config, facts: Dict[str, int]) -> Dict[tf.Variable, np.ndarray]:
+        """{variable: value} of the newest whole checkpoint of the run that `config` asks for; {} without one.
 
-        Raises InputError when it belongs to another network or to another sequence of batches.
+        facts: those of this run. Raises InputError when the checkpoint belongs to another network or to another
+        sequence of batches.
         """
         path, reader = newest_whole(self._directory)
         if not path:
             say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
-            return False
-        check_fits(path, reader, tf.global_variables(), self._network)
-        identity.check_checkpoint(path, reader, config, session.run(identity.facts()))
-        self._saver.restore(session, path)
+            return {}
+        check_fits(path, reader, self._variables, self._network)
+        identity.check_checkpoint(path, reader, config, facts)
         self._saver.recover_last_checkpoints(
             [kept for kept in reversed(paths(self._directory)) if _step(kept) <= _step(path)])
         say('resumed from checkpoint: %s' % path)
-        return True
+        return {v: reader.get_tensor(v.op.name) for v in self._variables}

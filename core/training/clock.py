@@ -9,22 +9,24 @@ WARMUP_RUNS = 5
 class Clock(tf.train.SessionRunHook):
     """Counts finished steps on the host and times them; answers the other hooks' questions about the step.
 
-    global_step is read once, when the session starts, and counted from there: fetched beside train_op it may be read
-    before or after its update. The time between two steps (evaluation, checkpoints) does not count.
+    Steps are counted here from the first one on, because global_step fetched beside train_op may be read before or
+    after its update. The time between two steps (evaluation, checkpoints) does not count.
     """
 
-    def __init__(self, global_step: tf.Variable, steps: int, steps_per_epoch: int, steps_per_run: int = 1):
+    def __init__(self, steps: int, steps_per_epoch: int, steps_per_run: int = 1):
         self.steps = steps                        # of the whole run
         self.steps_per_epoch = steps_per_epoch
         self.steps_per_run = steps_per_run        # training steps of one session.run
         self.step = 0                             # finished steps
         self.first_step = 0                       # finished steps when this process started
         self.run_seconds = 0.                     # in training steps of this process
-        self._global_step = global_step
         self._warmup = []                         # seconds of the first runs, in which graphs are compiled
 
+    def start(self, step: int) -> None:
+        """Says how many steps are finished when the session starts."""
+        self.step = self.first_step = step
+
     def after_create_session(self, session, coord):
-        self.step = self.first_step = int(session.run(self._global_step))
         self._started = time.time()
 
     def before_run(self, run_context):

@@ -15,9 +15,7 @@ class Evaluation(NamedTuple):
     """The tensors of the test graph. Called with a session it returns the metrics over the whole test set."""
     test_input: Any                # data.pipeline.Input of (x, y, weight)
     names: List[str]               # of the metrics, 'loss' among them
-    batch_sums: tf.Tensor          # [metrics + 1]: each metric's sum over the rows of a batch, and how many rows
-    rank_sums: tf.Tensor           # placeholder [metrics + 1]: the sums of batch_sums over this rank's batches
-    total_sums: tf.Tensor          # [metrics + 1]: the sums of rank_sums over the ranks
+    sums: tf.Tensor                # [metrics + 1], of all ranks' batches: each metric's sum over the rows, their number
     regularization_loss: tf.Tensor   # scalar
     communicator: Communicator
     rows: Dict[str, tf.Tensor]     # labels, logits and weights of a batch
@@ -29,14 +27,14 @@ class Evaluation(NamedTuple):
         Raises InputError when too many files of the test set cannot be decoded.
         """
         self.test_input.initialize(session)
-        fetches = dict(sums=self.batch_sums, rows=self.rows)
+        # Always the same fetches, because others would be another graph to compile.
+        fetches = dict(sums=self.sums, regularization_loss=self.regularization_loss, rows=self.rows)
         batches = [session.run(fetches) for _ in range(self.test_input.batches)]
-        rank_sums = sum(batch['sums'].astype(np.float64) for batch in batches)
         if self.test_input.skipped:
             self.test_input.skipped.check()
-        *totals, rows = session.run(self.total_sums, {self.rank_sums: rank_sums})
+        *totals, rows = sum(batch['sums'].astype(np.float64) for batch in batches)
         metrics = {name: float(total) / float(rows) for name, total in zip(self.names, totals)}
-        metrics['loss'] += float(session.run(self.regularization_loss))
+        metrics['loss'] += float(batches[-1]['regularization_loss'])
         self.newest[:] = [self._predictions([batch['rows'] for batch in batches])]
         return metrics
 
@@ -53,18 +51,16 @@ class Evaluation(NamedTuple):
 def build(recipe: Recipe, config: Config, test_input: Any, communicator: Communicator) -> Evaluation:
     """Builds the Evaluation of `recipe` on `test_input`; it shares the variables of a training graph, if there is one.
 
-    Each rank evaluates the batches of its own test_input.
+    Each rank evaluates the batches of its own test_input, which are as many on every rank.
     """
     *batch, weight = test_input.batch
     outputs = recipe.model(tuple(batch), False, config, no_dropout)
     values = dict(outputs.metrics, loss=outputs.losses)
     names = sorted(values)
-    batch_sums = tf.stack([tf.reduce_sum(values[name] * weight) for name in names] + [tf.reduce_sum(weight)])
-    rank_sums = tf.placeholder(tf.float32, batch_sums.shape)
-    total_sums, = communicator.sum([rank_sums])
+    sums, = communicator.sum([
+        tf.stack([tf.reduce_sum(values[name] * weight) for name in names] + [tf.reduce_sum(weight)])])
     rows = dict(zip(_ROWS, (batch[-1], outputs.logits, weight)))
-    return Evaluation(test_input, names, batch_sums, rank_sums, total_sums, outputs.regularization_loss, communicator,
-                      rows, [])
+    return Evaluation(test_input, names, sums, outputs.regularization_loss, communicator, rows, [])
 
 
 def no_dropout(x: tf.Tensor, rate: float) -> tf.Tensor:

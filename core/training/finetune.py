@@ -1,6 +1,7 @@
 """Fine-tuning: a network's backbone from a checkpoint, its classifier from there only for the very same classes."""
 from typing import Any, Dict, List, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
@@ -26,8 +27,8 @@ def classifier(logits: tf.Tensor, variables: Sequence[tf.Variable]) -> List[tf.V
     return [v for v in variables if v.op.name in names]
 
 
-def start(session: tf.Session, path: str, reader: Any, step: Any, config: Config) -> None:
-    """Gives the model_variables of a Step their values in the checkpoint, the classifier's only for the same classes.
+def values(path: str, reader: Any, step: Any, config: Config) -> Dict[tf.Variable, np.ndarray]:
+    """{model variable of a Step: its value in the checkpoint}; the classifier's are there for the same classes only.
 
     Says in one line each what starts fresh, what the checkpoint lacks, and what of it is not used.
     Raises InputError when not one variable of the backbone is in the checkpoint.
@@ -41,7 +42,6 @@ def start(session: tf.Session, path: str, reader: Any, step: Any, config: Config
     if not {v.op.name for v in taken} - set(of_classifier):
         raise InputError('--ckpt_path=%s: holds no variable of this network (%s, ...); give a checkpoint of the same '
                          'network' % (path, variables[0].op.name))
-    weights.restore(session, reader, taken)
     say('%d variables from checkpoint: %s' % (len(taken), path))
     rest = [v.op.name for v in variables if v.op.name not in fresh]
     _tell('the classifier starts fresh, for the checkpoint has other classes', fresh)
@@ -49,6 +49,7 @@ def start(session: tf.Session, path: str, reader: Any, step: Any, config: Config
     _tell('of another shape in the checkpoint, start fresh', [n for n in rest if n in shapes and not fits[n]])
     used = {v.op.name for v in taken}
     _tell('in the checkpoint and not used', [name for name in _of_networks(shapes) if name not in used])
+    return weights.values(reader, taken)
 
 
 def _tell(what: str, names: Sequence[str]) -> None:

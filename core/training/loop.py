@@ -37,52 +37,82 @@ class Run(NamedTuple):
     predictions: Callable[[], Optional[Predictions]]
     listener: Listener             # prints the recipe's log lines
     communicator: Communicator
+    facts: Dict[str, int]          # of identity.add_facts()
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
 
 
 class _Start(tf.train.SessionRunHook):
-    """Restores the checkpoint the run starts from, if any, on all ranks, and goes to the first batch that is left."""
+    """Gives all variables their first values, on all ranks in one run of the session, and goes to the first batch.
 
-    def __init__(self, run, saved):
-        self._config, self._saved, self._step, self._communicator = run.config, saved, run.step, run.communicator
-        self._notes = run.notes
-        self._input, self._steps, self._steps_per_run = run.train_input, run.clock.steps, run.clock.steps_per_run
+    Rank 0 takes what a checkpoint has; everything else starts from its initializer. No variable may be made after this
+    hook's begin().
+    """
+
+    def __init__(self, run: Run, saver: checkpoints.Checkpoints):
+        self._run, self._saver = run, saver
 
     def begin(self):
-        steps = tf.get_variable('steps', initializer=tf.constant(self._steps, tf.int64), trainable=False,
-                                collections=[tf.GraphKeys.LOCAL_VARIABLES])
-        flags = list(identity.checksums(self._config).values())
-        flags = tf.get_variable('flags', initializer=tf.constant(flags, tf.int64), trainable=False,
-                                collections=[tf.GraphKeys.LOCAL_VARIABLES])
-        self._plan = dict(identity.facts(), steps=steps), flags
-        self._as_rank_0 = self._communicator.broadcast(tf.global_variables() + [steps, flags])
+        run = self._run
+        self._facts = dict(run.facts, steps=run.clock.steps)
+        self._flags = list(identity.checksums(run.config).values())
+        steps, flags = (tf.get_variable(name, initializer=tf.constant(value, tf.int64), trainable=False,
+                                        collections=[tf.GraphKeys.LOCAL_VARIABLES])
+                        for name, value in (('steps', run.clock.steps), ('flags', self._flags)))
+        shared = tf.global_variables() + [steps, flags]
+        of_rank_0 = dict(zip(shared, run.communicator.broadcast(list(map(_initialized, shared)))))
+        assigned = [v.assign(value).op for v, value in of_rank_0.items()] if run.communicator.ranks > 1 else []
+        self._assigned = tf.group(*assigned, *[v.initializer for v in shared + tf.local_variables()])
+        facts = {name: of_rank_0[v] for name, v in dict(identity.facts(), steps=steps).items()}
+        self._of_rank_0 = of_rank_0[run.step.global_step], of_rank_0[flags], facts
+        self._values = dict(run.notes)
+        if run.communicator.rank == 0:
+            self._values.update(self._from_checkpoint())
 
     def after_create_session(self, session, coord):
-        planned, flags = session.run(self._plan)
-        weights.load_notes(session, self._notes)
-        if self._communicator.rank == 0:
-            self._restore(session)
-        session.run(self._as_rank_0)
-        shared, flags_of_rank_0 = session.run(self._plan)
-        identity.check_flags(self._config, flags, flags_of_rank_0)
-        identity.check_facts(planned, shared)
-        done = int(session.run(self._step.global_step))
-        if done >= self._steps:
-            raise NothingLeft(checkpoints.nothing_left(self._config, done, self._steps))
-        if (self._steps - done) % self._steps_per_run:
+        run = self._run
+        (done, flags, facts), _ = session.run(
+            (self._of_rank_0, self._assigned), {v.initializer.inputs[1]: value for v, value in self._values.items()})
+        identity.check_flags(run.config, self._flags, flags)
+        identity.check_facts(self._facts, facts)
+        if done >= run.clock.steps:
+            raise NothingLeft(checkpoints.nothing_left(run.config, done, run.clock.steps))
+        if (run.clock.steps - done) % run.clock.steps_per_run:
             raise InputError('--npu_option=iterations_per_loop=%d: the %d steps that are left are no multiple of it' % (
-                self._steps_per_run, self._steps - done))
-        self._input.initialize(session, done)
+                run.clock.steps_per_run, run.clock.steps - done))
+        run.clock.start(int(done))
+        run.train_input.initialize(session, int(done))
 
-    def _restore(self, session):
-        if not (self._config.resume and self._saved.resume(session, self._config)) and self._config.ckpt_path:
-            path, reader = weights.find(self._config.ckpt_path)
-            if self._config.finetune:
-                finetune.start(session, path, reader, self._step, self._config)
-                return
-            checkpoints.check_fits(path, reader, self._step.model_variables, self._config.network)
-            weights.restore(session, reader, self._step.model_variables)
-            say('weights from checkpoint: %s' % path)
+    def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
+        """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
+        config, step_ = self._run.config, self._run.step
+        values = self._saver.resume(config, self._run.facts) if config.resume else {}
+        if values or not config.ckpt_path:
+            return values
+        path, reader = weights.find(config.ckpt_path)
+        if config.finetune:
+            return finetune.values(path, reader, step_, config)
+        checkpoints.check_fits(path, reader, step_.model_variables, config.network)
+        say('weights from checkpoint: %s' % path)
+        return weights.values(reader, step_.model_variables)
+
+
+class _NothingToInitialize(tf.train.Scaffold):
+    """Keeps the session from initialising variables and asking whether they are: that would be four more graphs."""
+    init_op = ready_op = local_init_op = ready_for_local_init_op = None
+
+    def __init__(self):
+        super().__init__(init_fn=lambda scaffold, session: None)
+
+
+def _initialized(variable):
+    """The value of a variable after its initializer, by an edge of the graph.
+
+    TensorFlow's optimizer may move the reading of a reference variable before its control dependencies.
+    """
+    if variable.initializer.outputs:
+        return variable.initializer.outputs[0]
+    with tf.control_dependencies([variable.initializer]):  # a resource variable
+        return variable.read_value()
 
 
 class _BeginReport(tf.train.SessionRunHook):
@@ -154,18 +184,15 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     check_iterations(options, counts)
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch)
-    evaluate_on_statistics = evaluation.build(recipe, config, test_input, communicator)
-    identity.add_facts(**identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch,
-                       class_names=identity.checksum(config.class_names))
+    evaluate = evaluation.build(recipe, config, test_input, communicator)
+    facts = dict(identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch,
+                 class_names=identity.checksum(config.class_names))
+    identity.add_facts(**facts)
     notes = weights.add_notes(config.class_names, recipe.images.constants(data) if recipe.images else {})
-    clock = Clock(training.global_step, steps, steps_per_epoch, device.steps_per_run(options))
-
-    def evaluate(session):
-        session.run(training.average_statistics)
-        return evaluate_on_statistics(session)
+    clock = Clock(steps, steps_per_epoch, device.steps_per_run(options))
     listener = (recipe.log or NeutralLog)()
-    return Run(config, options, clock, training, train_input, evaluate,
-               lambda: next(iter(evaluate_on_statistics.newest), None), listener, communicator, notes)
+    return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
+               listener, communicator, facts, notes)
 
 
 def _claimed(config):
@@ -197,7 +224,6 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
     saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.communicator)
 
     def save(session):
-        session.run(training.average_statistics)
         saver.save(session, clock.step)
     return [
         _Start(run, saver),                                   # makes the variables what they are before the first step
@@ -231,7 +257,7 @@ def _reporter(run, report):
 
 def _loop(train_op, run, session_config, run_hooks):
     # MonitoredTrainingSession would restart a session after some errors without a word.
-    with tf.train.SingularMonitoredSession(run_hooks, master=run.communicator.target,
-                                           config=session_config) as session:
+    with tf.train.SingularMonitoredSession(run_hooks, _NothingToInitialize(), run.communicator.target,
+                                           session_config) as session:
         while not run.clock.at_end:
             session.run(train_op)

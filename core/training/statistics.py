@@ -3,6 +3,7 @@ from typing import Any, List, Tuple
 
 import tensorflow as tf
 
+from core.ranks.communicator import Communicator
 from core.recipe import BATCH_STATISTICS
 
 BATCHES = 50                   # before an evaluation
@@ -20,7 +21,7 @@ class Renewal:
     def __init__(self, run: Any):
         self._clock, self._input = run.clock, run.train_input
         self._batch = tf.placeholder(tf.float32, [])
-        self._statistics, self._see_batch = cumulative_averages(self._batch)
+        self._statistics, self._see_batch = cumulative_averages(self._batch, run.communicator)
 
     def __call__(self, session: tf.Session) -> None:
         if not self._statistics:
@@ -31,8 +32,8 @@ class Renewal:
             session.run(self._see_batch, {self._batch: batch})
 
 
-def cumulative_averages(batch: tf.Tensor) -> Tuple[List[tf.Variable], tf.Operation]:
-    """(batch-norm statistics, op): each run of the op makes them their means over the batches 0 to `batch`.
+def cumulative_averages(batch: tf.Tensor, communicator: Communicator) -> Tuple[List[tf.Variable], tf.Operation]:
+    """(batch-norm statistics, op): each run of the op makes them their means over all ranks' batches 0 to `batch`.
 
     batch: scalar float32, the index of the batch that the run sees. Where a layer is called several times in a batch,
     the mean over its calls counts.
@@ -40,6 +41,6 @@ def cumulative_averages(batch: tf.Tensor) -> Tuple[List[tf.Variable], tf.Operati
     values = {}
     for variable, value in tf.get_collection(BATCH_STATISTICS):
         values.setdefault(variable, []).append(value)
+    means = communicator.mean([tf.add_n(calls) / len(calls) for calls in values.values()])
     return list(values), tf.group(*[
-        variable.assign((variable * batch + tf.add_n(calls) / len(calls)) / (batch + 1))
-        for variable, calls in values.items()])
+        variable.assign((variable * batch + mean) / (batch + 1)) for variable, mean in zip(values, means)])

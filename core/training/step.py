@@ -14,7 +14,7 @@ class Step(NamedTuple):
     """The tensors, variables and ops of the training graph that hooks and the loop use."""
     train_op: tf.Operation             # updates the weights and global_step
     global_step: tf.Variable           # int64: finished steps
-    applied_steps: tf.Variable         # int64: the finished steps whose gradients were finite and so were applied
+    applied_steps: tf.Tensor           # int64: how many steps, this one included, had finite gradients to apply
     loss: tf.Tensor                    # scalar: the loss of this batch with the regularization loss
     metrics: Dict[str, tf.Tensor]      # name -> scalar of this batch: 'loss', 'accuracy', ...
     epoch_metrics: Dict[str, tf.Tensor]  # name -> scalar: the mean of the metric over the epoch so far
@@ -22,7 +22,6 @@ class Step(NamedTuple):
     loss_scale: Optional[tf.Tensor]    # scalar; None without --loss_scale
     model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
     classifier: List[tf.Variable]      # those of the model_variables that belong to the layer of the logits
-    average_statistics: tf.Operation   # replaces batch-norm statistics by their means over the ranks
     stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
     stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
@@ -31,35 +30,42 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
           steps: int, steps_per_epoch: int) -> Step:
     """Builds the Step of `recipe` on this rank's `batch`, for a run of `steps`.
 
-    Loss, metrics and gradients are means over the batches of all ranks.
+    Loss, metrics, gradients and batch-norm statistics are means over the batches of all ranks.
     """
     global_step = tf.train.get_or_create_global_step()
     outputs = recipe.model(batch, True, config, device.dropout(config, global_step))
     model_variables = [v for v in tf.global_variables() if v is not global_step]
+    statistics = [v for v in model_variables
+                  if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
     update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     own_metrics = {name: tf.reduce_mean(values) for name, values in outputs.metrics.items()}
     own_metrics['loss'] = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
     learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
-    applied_steps = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
+    applied = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
     optimizer = communicator.optimizer(recipe.optimizer(learning_rate, config), config.loss_scale)
     gradients = optimizer.compute_gradients(own_metrics['loss'], tf.trainable_variables())
     with tf.control_dependencies(update_ops):
-        apply_gradients = optimizer.apply_gradients(gradients, global_step=applied_steps)
+        apply_gradients = optimizer.apply_gradients(gradients, global_step=applied)
+        own_statistics = [v.read_value() for v in statistics]
+    with tf.control_dependencies([apply_gradients]):
+        applied_steps = applied.read_value()
     stop_request = tf.get_variable('stop_request', [], tf.float32, tf.zeros_initializer(), trainable=False,
                                    collections=[tf.GraphKeys.LOCAL_VARIABLES])
     names = sorted(own_metrics)
-    *means, stop_requests = communicator.mean([own_metrics[name] for name in names] + [stop_request])
+    # In one exchange, because each has its own latency.
+    stop_requests, *means = communicator.mean([stop_request] + [own_metrics[name] for name in names] + own_statistics)
     metrics = dict(zip(names, means))
     epoch_metrics = _means_over_epoch(metrics, tf.equal(global_step % steps_per_epoch, 0))
-    with tf.control_dependencies([apply_gradients] + list(epoch_metrics.values())):
+    updates = [apply_gradients] + list(epoch_metrics.values())
+    if communicator.ranks > 1:
+        updates += [tf.assign(v, mean) for v, mean in zip(statistics, means[len(names):])]
+    with tf.control_dependencies(updates):
         train_op = tf.assign_add(global_step, 1).op
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
-    statistics = [v for v in model_variables
-                  if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
     loss_scale = next(iter(tf.get_collection(LOSS_SCALE)), None)
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
-                loss_scale, model_variables, finetune.classifier(outputs.logits, model_variables),
-                communicator.average(statistics), stop_request, stop_requests)
+                loss_scale, model_variables, finetune.classifier(outputs.logits, model_variables), stop_request,
+                stop_requests)
 
 
 def _means_over_epoch(metrics: Dict[str, Any], starts_epoch: tf.Tensor) -> Dict[str, tf.Tensor]:

@@ -107,7 +107,7 @@ class _Averaging(tf.train.SessionRunHook):
         self._last_iterate = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
         self._go_back = tf.group(*[v.assign(value) for v, value in zip(variables, self._last_iterate)])
         self._batch = tf.placeholder(tf.float32, [])
-        self._statistics, self._see_batch = statistics.cumulative_averages(self._batch)
+        self._statistics, self._see_batch = statistics.cumulative_averages(self._batch, self._run.communicator)
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
                                               self._run.config.network, self._run.communicator,
                                               variables + list(identity.facts().values()) + weights.notes())
@@ -160,7 +160,6 @@ class _Averaging(tf.train.SessionRunHook):
         train.initialize(session)
         for batch in range(train.batches):
             session.run(self._see_batch, {self._batch: batch})
-        session.run(self._run.step.average_statistics)
 
     def _say(self, words, epoch):
         if self._run.config.verbose:

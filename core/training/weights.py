@@ -34,17 +34,17 @@ def restore(session: tf.Session, reader: Any, variables: Sequence[tf.Variable]) 
                 {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
 
 
+def values(reader: Any, variables: Sequence[tf.Variable]) -> Dict[tf.Variable, np.ndarray]:
+    """{variable: its value in a checkpoint or HDF5 file}."""
+    return {v: reader.get_tensor(v.op.name) for v in variables}
+
+
 def add_notes(class_names: Sequence[str], constants: Mapping[str, np.ndarray]) -> Dict[tf.Variable, np.ndarray]:
-    """Adds the variables of the notes to the graph; returns their values, which load_notes() puts in."""
+    """Adds the variables of the notes to the graph; returns their values, which no GraphDef holds."""
     text = np.array([ord(letter) for letter in json.dumps(list(class_names))], np.int32)
     notes = dict({_CLASS_NAMES: text}, **{_CONSTANTS + name: value for name, value in constants.items()})
     return {tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer(), trainable=False): value
             for name, value in notes.items()}
-
-
-def load_notes(session: tf.Session, notes: Mapping[tf.Variable, np.ndarray]) -> None:
-    """Gives the variables of add_notes() their values, which no GraphDef holds."""
-    session.run([v.initializer for v in notes], {v.initializer.inputs[1]: value for v, value in notes.items()})
 
 
 def notes() -> List[tf.Variable]:

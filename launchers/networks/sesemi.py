@@ -237,6 +237,9 @@ class Log(KerasLog):
                   for name in ('loss', 'self_clf_loss', 'super_clf_loss')}
         return progress(report.steps_in_epoch, report.steps_per_epoch, seconds, report.seconds_per_step, 'step', values)
 
+    def first_step(self, report):
+        say('Learning rate:  %s' % report.learning_rate)
+
     def epoch(self, report):
         super().epoch(report)
         for line in error_lines(report.evaluation) if report.evaluation else ():
@@ -244,7 +247,7 @@ class Log(KerasLog):
 
 
 class Announce(tf.train.SessionRunHook):
-    """The vendor's lines at the start of the run and of each epoch. run: core.training.loop.Run."""
+    """The vendor's lines at the start of the run. run: core.training.loop.Run."""
 
     def __init__(self, run: Any):
         self._run = run
@@ -264,10 +267,6 @@ class Announce(tf.train.SessionRunHook):
             'nb_labels=%d, gpu_id=%d' % (
                 config.trunk, config.task, task.flips, task.zca, self._run.clock.epochs,
                 config.batch_size, config.labels, config.device_id))
-
-    def before_run(self, run_context):
-        if self._run.clock.at_epoch_start:
-            say('Learning rate:  %s' % run_context.session.run(self._run.step.learning_rate))
 
 
 def poses_of_an_image(view: View) -> Panel:

@@ -52,13 +52,12 @@ def exchange(communicator):
     rank = tf.constant(float(communicator.rank))
     exchanges = dict(sums=tf.stack(communicator.sum([rank, 2 * rank])),
                      means=tf.stack(communicator.mean([rank, 2 * rank])))
-    broadcast, average = communicator.broadcast(held), communicator.average([statistic])
+    received, average = communicator.broadcast(held), communicator.mean([statistic])
+    broadcast = [variable.assign(value) for variable, value in zip(held, received)]
     with communicator.together(), tf.Session(communicator.target, config=session_config(communicator)) as session:
         session.run(tf.global_variables_initializer())
-        session.run(average)
-        results = dict(session.run(exchanges), average=session.run(statistic))
-        session.run(broadcast)
-        results.update(zip(('weights', 'bias', 'counter'), session.run(held)))
+        results = dict(session.run(exchanges), average=session.run(average)[0])
+        results.update(zip(('weights', 'bias', 'counter'), session.run(broadcast)))
         results.update(zip(('weights_gradient', 'bias_gradient'), session.run([g for g, _ in gradients])))
         session.run(overflow)
         results['weights_after_overflow'] = session.run(weights)

@@ -39,20 +39,20 @@ def run(network, case, path, monkeypatch, seconds_per_step, ranks=1):
     steps_per_epoch = EXAMPLES[network] // (config.batch_size * ranks)
     steps = config.train_steps or min(config.train_epochs, MOST_EPOCHS) * steps_per_epoch
     now = [1e9]
-    clock = Clock(None, steps, steps_per_epoch)
-    step = SimpleNamespace(metrics=None, epoch_metrics=None, learning_rate=None)
+    clock = Clock(steps, steps_per_epoch)
+    step = SimpleNamespace(metrics=None, epoch_metrics=None, learning_rate=None, applied_steps=None)
     log = (recipe.log or NeutralLog)()
     reporter = Reporter(clock, step, config, min(config.display_step, steps), evaluation, [log])
     with monkeypatch.context() as patch, open(str(path), 'w') as file, contextlib.redirect_stdout(file):
         patch.setattr(time, 'time', lambda: now[0])
-        clock.after_create_session(SimpleNamespace(run=lambda _: 0), None)
+        clock.after_create_session(None, None)
         while not clock.at_end:
             clock.before_run(None)
             reporter.before_run(None)
             now[0] += seconds_per_step
             clock.after_run(None, None)
             results = dict(metrics=metrics(clock.step), epoch_metrics=metrics(clock.step), learning_rate=.05)
-            reporter.after_run(SimpleNamespace(session=None), SimpleNamespace(results=results))
+            reporter.after_run(SimpleNamespace(session=None), SimpleNamespace(results=(clock.step, results)))
         log.average(evaluation(None))
         reporter.end(None)
     return config

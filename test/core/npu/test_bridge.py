@@ -108,10 +108,9 @@ def test_a_broadcast_brings_the_roots_weights_and_counters(npu_calls):
     with tf.Graph().as_default(), tf.Session() as session:
         weights = tf.get_variable('weights', initializer=[1.0, 2.0])
         steps = tf.get_variable('steps', initializer=tf.constant(3, tf.int64), trainable=False)
-        synchronise = bridge.broadcast(tf.global_variables())
+        received = [bridge.broadcast(variable) for variable in (weights, steps)]
         session.run(tf.global_variables_initializer())
-        session.run(synchronise)
-        assert session.run(weights).tolist() == [7, 7] and session.run(steps) == 7
+        assert [value.tolist() for value in session.run(received)] == [[7, 7], 7]
     assert npu_calls[0] == ('broadcast', 'weights', 0) and len(npu_calls) == 2
 
 
@@ -121,11 +120,9 @@ def test_the_facts_of_every_network_survive_the_broadcast(npu_calls, monkeypatch
     config = resolve(RECIPES[network], {'network': network, 'case': 'performance', 'seed': 2 ** 31 - 1}, {})
     with tf.Graph().as_default(), tf.Session() as session:
         identity.add_facts(**identity.facts_of(config))
-        as_rank_0 = bridge.broadcast(tf.global_variables())
+        received = {name: bridge.broadcast(variable) for name, variable in identity.facts().items()}
         session.run(tf.global_variables_initializer())
-        before = session.run(identity.facts())
-        session.run(as_rank_0)
-        assert session.run(identity.facts()) == before
+        assert session.run(received) == identity.facts_of(config)
 
 
 def test_dropout_on_an_npu_is_its_own(npu_calls):
