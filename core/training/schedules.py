@@ -46,22 +46,29 @@ class FallOnPlateau(tf.train.SessionRunHook):
     """
 
     def __init__(self, run):
-        self._clock, self._accuracy_of_epoch = run.clock, run.step.epoch_metrics['accuracy']
+        self._clock, self._step = run.clock, run.step
 
     def begin(self):
         left, accuracies = _plateau_state()
-        self._accuracy = tf.placeholder(tf.float32, [])
-        self._stalled = tf.reduce_mean(self._accuracy - accuracies) < PLATEAU_RISE
-        self._fall = tf.assign(left, left * PLATEAU_FACTOR).op
-        self._remember = tf.assign(accuracies, tf.concat([accuracies[1:], [self._accuracy]], 0)).op
+        self._may_fall, self._epoch_ends = (tf.placeholder(tf.bool, []) for _ in range(2))
+        accuracy = self._step.epoch_metrics['accuracy']
+        self._falls = tf.logical_and(self._may_fall, tf.reduce_mean(accuracy - accuracies) < PLATEAU_RISE)
+        # Part of the training step's run, because a run of its own would be a further graph.
+        with tf.control_dependencies([self._step.train_op, self._falls]):
+            self._update = tf.group(
+                tf.assign(left, tf.where(self._falls, left * PLATEAU_FACTOR, left)),
+                tf.assign(accuracies, tf.where(
+                    self._epoch_ends, tf.concat([accuracies[1:], [accuracy]], 0), accuracies)))
 
     def before_run(self, run_context):
-        return tf.train.SessionRunArgs(self._accuracy_of_epoch)
+        clock = self._clock
+        epochs = (clock.step + clock.steps_per_run) // clock.steps_per_epoch
+        ends = epochs > clock.step // clock.steps_per_epoch
+        may_fall = ends and epochs > 1 and (epochs - 1) % PLATEAU_EPOCHS == 0
+        return tf.train.SessionRunArgs((self._falls, self._update), {
+            self._epoch_ends: ends, self._may_fall: may_fall})
 
     def after_run(self, run_context, run_values):
-        clock, session, accuracy = self._clock, run_context.session, {self._accuracy: run_values.results}
-        if clock.passed(clock.steps_per_epoch):
-            if clock.epoch and clock.epoch % PLATEAU_EPOCHS == 0 and session.run(self._stalled, accuracy):
-                session.run(self._fall)
-                say('[learning rate reducing]')
-            session.run(self._remember, accuracy)
+        falls, _ = run_values.results
+        if falls:
+            say('[learning rate reducing]')

@@ -40,7 +40,7 @@ def run(network, case, path, monkeypatch, seconds_per_step, ranks=1):
     steps = config.train_steps or min(config.train_epochs, MOST_EPOCHS) * steps_per_epoch
     now = [1e9]
     clock = Clock(steps, steps_per_epoch)
-    step = SimpleNamespace(metrics=None, epoch_metrics=None, learning_rate=None, applied_steps=None)
+    step = SimpleNamespace(metrics=None, epoch_metrics=None, learning_rate=None, loss_scale=None, applied_steps=None)
     log = (recipe.log or NeutralLog)()
     reporter = Reporter(clock, step, config, min(config.display_step, steps), evaluation, [log])
     with monkeypatch.context() as patch, open(str(path), 'w') as file, contextlib.redirect_stdout(file):

@@ -12,6 +12,7 @@ from core.errors import InputError
 from core.reporting.report import Report
 from core.settings.config import resolve
 from core.training import schedules
+from core.training.clock import Clock
 from data import synthetic
 from data.loading import Skipped
 from launchers import command, evaluate, train
@@ -106,17 +107,17 @@ def test_ten_crops_count_by_their_mean_probability():
 
 def rates(accuracies):
     """The learning rate after each of the epochs with these training accuracies."""
-    clock = SimpleNamespace(steps_per_epoch=1, passed=lambda interval: True)
-    with tf.Graph().as_default(), tf.Session() as sess:
+    clock = Clock(len(accuracies), 1)
+    with tf.Graph().as_default():
         rate = schedules.plateau(SimpleNamespace(learning_rate=1.), None, None)
-        hook = schedules.FallOnPlateau(SimpleNamespace(
-            clock=clock, step=SimpleNamespace(epoch_metrics={'accuracy': tf.constant(0.)})))
-        hook.begin()
-        sess.run(tf.global_variables_initializer())
+        accuracy, train_op = tf.placeholder(tf.float32, []), tf.no_op()
+        hook = schedules.FallOnPlateau(SimpleNamespace(clock=clock, step=SimpleNamespace(
+            epoch_metrics={'accuracy': accuracy}, train_op=train_op)))
         found = []
-        for clock.epoch, accuracy in enumerate(accuracies):
-            hook.after_run(SimpleNamespace(session=sess), SimpleNamespace(results=accuracy))
-            found.append(sess.run(rate))
+        with tf.train.SingularMonitoredSession([clock, hook]) as session:
+            for value in accuracies:
+                session.run(train_op, {accuracy: value})
+                found.append(session.raw_session().run(rate))
     return found
 
 
