@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Callable, Sequence
 
-from core.errors import InputError
+from core.errors import InputError, RankLost
 
 _ANSWER_SECONDS = 5.   # for a connection to be accepted
 _WATCH_SECONDS = 1.    # between two probes of a peer
@@ -67,7 +67,7 @@ def end_process(line: str) -> None:
     No exception and no signal handler of Python's reaches a thread that waits there.
     """
     print(line, file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(RankLost.status)
 
 
 def _answers(address):
