@@ -4,6 +4,7 @@ import math
 import os
 import string
 import time
+import uuid
 from typing import Any, Dict, Iterable, List, Tuple
 
 from core.reporting import record
@@ -29,7 +30,7 @@ def write(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
 
 def save(path: str, text: str) -> str:
     """Writes a file in one step, so that a reader never meets half of it. Raises OSError."""
-    part = '%s.%d.part' % (path, os.getpid())
+    part = '%s.tmp%s' % (path, uuid.uuid4().hex)   # TensorFlow's own form, which a ModelArts job leaves alone
     try:
         with open(part, 'w', encoding='utf-8') as file:
             file.write(text)

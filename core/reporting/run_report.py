@@ -43,8 +43,8 @@ class RunReport(Listener):
     def __init__(self, recipe: Recipe, config: Config, facts: Dict[str, Any]):
         self._recipe, self._config, self._facts, self._record = recipe, config, facts, None
         self._failed, self._settled = False, set()   # the latter: pictures not to make again
-        self._data, self._report, self._predictions = None, None, lambda: None
-        self._step, self._window = 0, Window()
+        self._data, self._clock, self._report, self._predictions = None, None, None, lambda: None
+        self._window = Window()
         if os.path.isdir(config.run_dir) and not os.path.exists(record.directory(config.run_dir)):
             self._open()
 
@@ -56,13 +56,12 @@ class RunReport(Listener):
                            ranks=config.ranks, batch_size=config.batch_size, resumed=config.resume, **self._facts)
 
     @_never_ends_the_run
-    def begin(self, config: Config, data: Any, step: int, steps: int, steps_per_epoch: int,
-              predictions: Callable[[], Optional[Predictions]]) -> None:
-        """Before the first step; `step` are finished. predictions() tells those of the newest evaluation."""
-        self._config, self._data, self._predictions, self._step = config, data, predictions, step
+    def begin(self, config: Config, data: Any, clock: Any, predictions: Callable[[], Optional[Predictions]]) -> None:
+        """Before the first step; clock: the run's core.training.clock.Clock, predictions: its Run.predictions."""
+        self._config, self._data, self._clock, self._predictions = config, data, clock, predictions
         if not self._record:
             self._open()
-        self._record.write('begin', step=step, steps=steps, steps_per_epoch=steps_per_epoch)
+        self._record.write('begin', step=clock.step, steps=clock.steps, steps_per_epoch=clock.steps_per_epoch)
 
     @_never_ends_the_run
     def step(self, report: Report) -> None:
@@ -74,12 +73,11 @@ class RunReport(Listener):
             values['speed_since'] = report.batch_size * (report.step - first) / seconds
         if report.loss_scale is not None:
             values['loss_scale'] = report.loss_scale
-        self._step = report.step
         self._record.point('step', report.step, values, keep=report.step == report.steps)
 
     @_never_ends_the_run
     def epoch(self, report: Report) -> None:
-        self._report, self._step = report, report.step
+        self._report = report
         self._point('epoch', report.epoch_metrics)
         if report.evaluation:
             self._point('test', report.evaluation)
@@ -91,8 +89,9 @@ class RunReport(Listener):
         self._point('average', evaluation)
 
     def _point(self, kind, metrics):
-        self._record.point(kind, self._step, {'%s/%s' % (kind, name): value for name, value in metrics.items()},
-                           keep=kind == 'average' or self._step == self._report.steps)
+        step = self._report.step
+        self._record.point(kind, step, {'%s/%s' % (kind, name): value for name, value in metrics.items()},
+                           keep=kind == 'average' or step == self._report.steps)
 
     def _draw(self, predictions):
         """Makes the recipe's pictures that are due."""
@@ -128,7 +127,7 @@ class RunReport(Listener):
     def _finish(self, status, why):
         if status == record.DONE and self._report:
             self._draw(None)
-        self._record.write('end', status=status, step=self._step, why=why)
+        self._record.write('end', status=status, step=self._clock.step if self._clock else 0, why=why)
         self._write_page()
 
 

@@ -122,9 +122,7 @@ class _BeginReport(tf.train.SessionRunHook):
         self._report, self._data, self._run = report, data, run
 
     def after_create_session(self, session, coord):
-        clock = self._run.clock
-        self._report.begin(self._run.config, self._data, clock.step, clock.steps, clock.steps_per_epoch,
-                           self._run.predictions)
+        self._report.begin(self._run.config, self._data, self._run.clock, self._run.predictions)
 
 
 class _Save(tf.train.SessionRunHook):

@@ -67,7 +67,8 @@ def test_the_loss_scale_is_a_curve(finished):
 
 def test_a_run_whose_loss_explodes_says_where_and_why(train):
     status, run, text = train('--train_epochs=5', '--learning_rate=1e30')
-    assert status == 4 and run.status.startswith('failed at step ') and 'Loss is ' in run.status
+    step = re.match(r'failed at step (\d+): Loss is ', run.status).group(1)
+    assert status == 4 and 'at step %s: training stopped' % step in run.status
     assert 'pill failed' in text and 'The run failed at step' in text and 'Loss is ' in text
 
 

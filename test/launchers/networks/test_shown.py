@@ -57,7 +57,8 @@ def test_mistakes_come_with_the_most_confident_first_and_the_right_class(tmp_pat
     predictions = Predictions(np.arange(6), data.test.y, np.stack([1 - white, white], 1))
     panel = shown.mistakes(view('cspnet', data=data, predictions=predictions))
     assert [[words[0] for _, words in lines] for _, lines in panel['items']] == [
-        ['black 0.900', 'is white'], ['white 0.800', 'is black'], ['black 0.700', 'is white'], ['white 0.600', 'is black']]
+        ['black 0.900', 'is white'], ['white 0.800', 'is black'], ['black 0.700', 'is white'],
+        ['white 0.600', 'is black']]
     assert pixels(panel['items'][0][0], tmp_path).min() == 255
     matrix = shown.confusion(view('cspnet', data=data, predictions=predictions))
     assert matrix['counts'] == [[1, 2], [2, 1]] and matrix['names'] == list(NAMES)
