@@ -1,8 +1,14 @@
 """Prints docs/npu-options.md, made of the table of NpuOptimizer options: python3 -m launchers.npu_options."""
-from core.npu.environment import VARIABLES
-from core.npu.option_table import OPTIONS, RETIRED
-from core.npu.options import chips_that_lack
-from core.settings.table import SWITCHES
+import os
+import sys
+
+if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+
+from core.npu.environment import VARIABLES  # noqa: E402
+from core.npu.option_table import OPTIONS, RETIRED  # noqa: E402
+from core.npu.options import chips_that_lack  # noqa: E402
+from core.settings.table import SWITCHES  # noqa: E402
 
 HEAD = '''# Options of the NpuOptimizer
 

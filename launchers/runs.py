@@ -6,9 +6,12 @@ import argparse
 import os
 import sys
 
-from core.errors import InputError
-from core.reporting import page, runs
-from core.settings.table import ROOT
+if __name__ == '__main__':
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+
+from core.errors import InputError  # noqa: E402
+from core.reporting import page, runs  # noqa: E402
+from core.settings.table import ROOT  # noqa: E402
 
 
 class _Parser(argparse.ArgumentParser):

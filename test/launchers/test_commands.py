@@ -1,0 +1,29 @@
+"""What all commands of launchers/ have in common."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from launching import ROOT
+
+COMMANDS = sorted(path for path in pathlib.Path(ROOT, 'launchers').glob('*.py') if '__main__' in path.read_text())
+
+
+@pytest.mark.parametrize('name', ['runs.py', 'doctor.py', 'npu_options.py', pytest.param(
+    'evaluate.py', marks=pytest.mark.slow)])
+def test_a_command_works_from_any_directory_whatever_packages_are_there(tmp_path, name):
+    (tmp_path / 'core').mkdir()
+    (tmp_path / 'core' / '__init__.py').write_text('raise ImportError("not ours")')
+    environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+    answer = subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', name), '-h'], cwd=str(tmp_path),
+                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert answer.returncode == 0 and '--' in answer.stdout and 'Traceback' not in answer.stderr
+
+
+@pytest.mark.parametrize('path', COMMANDS, ids=lambda path: path.name)
+def test_a_command_looks_for_our_packages_where_it_lies(path):
+    """So that the test above holds for all of them; starting each would take half a minute."""
+    text = path.read_text()
+    first = text.index('\n    sys.path[0] = ')
+    assert text.find('\nfrom core') > first or text.find('\nfrom core') == -1
