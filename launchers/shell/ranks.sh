@@ -89,7 +89,7 @@ pause_before_restart() {
 restart_seconds() {
     awk -v first="$RESTART_SECONDS" -v n="$RESTARTS" -v most="$MOST_RESTART_SECONDS" 'BEGIN {
         seconds = first * 2 ^ (n - 1)
-        print seconds < most ? seconds : most
+        print (seconds < most ? seconds : most)
     }'
 }
 

@@ -57,6 +57,28 @@ def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
     assert bash('last_states "$1"', str(log)) == left
 
 
+RESTARTED = '''step 1
+checkpoint saved in file: ckpt/model.ckpt-1
+step 2
+checkpoint saved in file: ckpt/model.ckpt-2
+step 3
+restart 1 of 2: rank 1 of 2 ended with status 137
+%s
+step again
+'''
+
+
+@pytest.mark.parametrize('resumed, left', [
+    ('resumed from checkpoint: ckpt/model.ckpt-2', ['step 1', 'step 2', 'step again']),
+    ('resumed from checkpoint: ckpt/model.ckpt-1', ['step 1', 'step again']),  # the newest one was damaged
+    ('--resume: no checkpoint in ckpt: starting from the beginning', ['step again']),
+])
+def test_steps_that_were_made_again_after_a_restart_count_once(tmp_path, resumed, left):
+    log = tmp_path / 'log'
+    log.write_text(RESTARTED % resumed)
+    assert [line for line in bash('last_states "$1"', str(log)).splitlines() if line.startswith('step')] == left
+
+
 @pytest.mark.parametrize('network', ['alexnet', 'cspnet', 'cutmix', 'sesemi', 'swa'])
 def test_a_log_without_figures_gives_none_and_no_error(tmp_path, network):
     log = tmp_path / 'log'
