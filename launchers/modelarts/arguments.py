@@ -87,9 +87,11 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
     own = dict({row.name: row.default for row in OWN_SWITCHES}, **given)
     if own['train_url'] is None:
         raise InputError('--train_url: needed: the place that the results are copied to')
-    if os.path.abspath(re.sub('^file://', '', own['train_url'])).startswith(os.path.abspath(own['cache_dir']) + os.sep):
-        raise InputError('--train_url=%s: inside --cache_dir=%s, from where the results are copied; choose another '
-                         'place' % (own['train_url'], own['cache_dir']))
+    there = os.path.abspath(re.sub('^file://', '', own['train_url'])) + os.sep
+    for name in ('cache_dir', 'SESEMI_result_dir'):
+        if own[name] and there.startswith(os.path.abspath(own[name]) + os.sep):
+            raise InputError('--train_url=%s: inside --%s=%s, from where the results are copied; choose another '
+                             'place' % (own['train_url'], name, own[name]))
     arguments = _without_unknown(arguments)
     job = Job(own, flags.parse(arguments), tuple(arguments))
     if 'output_path' in job.given:

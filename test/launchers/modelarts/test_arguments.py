@@ -1,0 +1,26 @@
+"""The command line of the ModelArts job: where things lie on the machine."""
+import pytest
+
+from core.errors import InputError
+from launchers.modelarts import arguments
+
+
+def test_the_vendors_directories_for_data_and_results_act():
+    job = arguments.parse(['--train_url=s3://b/job', '--SESEMI_data_dir=/here/data', '--SESEMI_result_dir=/here/result'], {})
+    assert (job.data, job.result, job.boot) == ('/here/data', '/here/result', '/cache/boot')
+    assert job.folders == {'/here/result': 's3://b/job'}
+    job = arguments.parse(['--train_url=s3://b/job'], {})
+    assert (job.data, job.result) == ('/cache/dataset', '/cache/result')
+
+
+def test_dumps_and_profiles_that_the_user_puts_elsewhere_are_copied_out_and_not_back():
+    job = arguments.parse(['--train_url=s3://b/job', '--data_save_path=/d', '--over_dump_path=/o', '--modeldir=/m'], {})
+    assert job.folders == {'/cache/result': 's3://b/job', '/d': 's3://b/job/data_save_path',
+                           '/o': 's3://b/job/over_dump_path', '/m': 's3://b/job/modeldir'}
+    assert '/m' in job.runs and not {'/d', '/o'} & set(job.runs)
+
+
+@pytest.mark.parametrize('name', ['cache_dir', 'SESEMI_result_dir'])
+def test_results_are_not_copied_into_themselves(name):
+    with pytest.raises(InputError, match='--train_url=/c/result: inside --%s=/c, ' % name):
+        arguments.parse(['--train_url=/c/result', '--%s=/c' % name], {})
