@@ -6,7 +6,8 @@ from launchers.modelarts import arguments
 
 
 def test_the_vendors_directories_for_data_and_results_act():
-    job = arguments.parse(['--train_url=s3://b/job', '--SESEMI_data_dir=/here/data', '--SESEMI_result_dir=/here/result'], {})
+    job = arguments.parse(['--train_url=s3://b/job', '--SESEMI_data_dir=/here/data',
+                           '--SESEMI_result_dir=/here/result'], {})
     assert (job.data, job.result, job.boot) == ('/here/data', '/here/result', '/cache/boot')
     assert job.folders == {'/here/result': 's3://b/job'}
     job = arguments.parse(['--train_url=s3://b/job'], {})
