@@ -10,7 +10,7 @@ from vendor_extraction import extract, extractions
 # The seconds of a step of rank 0.
 SECONDS = dict(cspnet=.0512, alexnet=.123, swa=3e-6 * 16384, sesemi=.053, cutmix=.0256)
 REPORT = '''
-declare -A PLAN=([network]=$1 [batch_size]=$2 [run_dir]=$3 [case_name]=$4)
+declare -A PLAN=([network]=$1 [vendor_name]=$1 [batch_size]=$2 [run_dir]=$3 [case_name]=$4)
 RANK_SIZE=$5 LOGS=("${@:6}")
 report_figures 60 >/dev/null
 '''
