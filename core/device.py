@@ -42,6 +42,8 @@ class Device(NamedTuple):
     dropout: Callable[[Config, tf.Variable], Dropout]
     # precision(config, options) -> the precision in force, in the words of --precision_mode or as a type
     precision: Callable[[Config, Options], str] = lambda config, options: 'float32'
+    # options(config) -> NpuOptimizer options that it adds where nobody set them
+    options: Callable[[Config], Options] = lambda config: {}
     # check(config, options): raises InputError for what cannot run in this environment; touches no device
     check: Callable[[Config, Options], None] = _nothing
     # prepare(config, options): runs once, after the data is loaded and before the first graph is made

@@ -28,6 +28,15 @@ class _LoadIterations(tf.train.SessionRunHook):
 _LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
 
 
+_CACHE = 'graph_compiler_cache_dir'
+_CACHE_FOLDER = 'graph_cache'  # of --output_path, beside the results, which the next run moves away
+
+
+def _options(config: Config) -> Options:
+    """A folder for each device, because the graphs of ranks differ."""
+    return {_CACHE: os.path.join(os.path.abspath(config.output_path), _CACHE_FOLDER, str(config.device_id))}
+
+
 def _check(config: Config, options: Options) -> None:
     for key, value in _LEFT_TO_THE_CPU:
         if options.get(key) == value:
@@ -40,7 +49,8 @@ def _check(config: Config, options: Options) -> None:
 
 
 def _prepare(config: Config, options: Options) -> None:
-    del options
+    if _CACHE in options:
+        os.makedirs(options[_CACHE], exist_ok=True)
     if config.enable_hf32 is not None:
         os.environ['ENABLE_HF32_EXECUTION'] = str(int(config.enable_hf32))
     if config.npu_sat_mode is not None:
@@ -75,6 +85,7 @@ NPU = Device(
     session_config=lambda options, config: session_config(options),
     dropout=lambda config, global_step: lambda x, rate: bridge.dropout(x, 1 - rate),
     precision=_precision,
+    options=_options,
     check=_check,
     prepare=_prepare,
     graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),

@@ -22,7 +22,7 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
     device_ids: of all ranks of this server, whose last results the launcher moves away; (): the run's own alone.
     """
     swa.check(config)
-    options = switches.switch_options(config)
+    options = dict(device.options(config), **switches.switch_options(config))
     device.check(config, options)
     if config.train_steps:
         check_iterations(options, {'training steps': config.train_steps})

@@ -1,4 +1,6 @@
 """How many graphs a run gives an NPU to compile: each set of fetches is one, and takes minutes for a large network."""
+import re
+
 import pytest
 import toy
 
@@ -22,3 +24,15 @@ def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
     npu.compiled.clear(), npu.fetch_sets.clear()
     assert toy.run(output, '--train_steps=20', '--resume') == 0
     assert len(npu.compiled) <= MOST, npu.compiled
+
+
+def test_compiled_graphs_are_kept_beside_the_results_for_the_next_run(npu, tmp_path, capsys):
+    flags = '--output_path=%s' % tmp_path, '--train_steps=1'
+
+    def cache(*more):
+        assert toy.run('--print_config', *flags, *more) == 0
+        return re.search(r'key: "graph_compiler_cache_dir"\s+value {\s+s: "(.*)"', capsys.readouterr().out)
+    assert cache().group(1) == str(tmp_path / 'graph_cache' / '0')
+    assert cache('--npu_option=graph_compiler_cache_dir=%s/mine' % tmp_path).group(1) == str(tmp_path / 'mine')
+    assert cache('--device=cpu') is None
+    assert toy.run(*flags) == 0 and (tmp_path / 'graph_cache' / '0').is_dir()
