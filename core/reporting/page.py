@@ -95,10 +95,11 @@ def _why(run):
 
 def _figures(run):
     """The cards with the numbers that the case log has, and what is beside them."""
-    speed, seconds_per_step = run.images_per_second(), run.last('seconds_per_step')
+    speed, seconds_per_step, ranks = run.images_per_second(), run.last('seconds_per_step'), run.start['ranks']
+    of_ranks = 'images/s' + (' = %d × rank 0' % ranks if ranks > 1 else '')
     cards = [('accuracy', Words('test accuracy', '测试准确率'),
               None if run.accuracy is None else '%.4f' % run.accuracy, ''),
-             ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, 'images/s'),
+             ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, of_ranks),
              ('step_time', Words('time of a step', '单步时间'),
               '%.4g' % (1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
     for name, label in (('batch/loss', Words('loss of the last batch', '最后一批的损失')),
@@ -108,7 +109,7 @@ def _figures(run):
         cards.append((name, label, '%.4f' % value if value is not None else None, ''))
     steps = run.start.get('steps')
     cards.append(('steps', Words('steps', '步数'), number(run.step), '/ ' + number(steps) if steps else ''))
-    cards.append(('ranks', Words('ranks', '设备数'), number(run.start['ranks']),
+    cards.append(('ranks', Words('ranks', '设备数'), number(ranks),
                   '× %s' % number(run.start['batch_size'])))
     seconds = run.last('seconds')
     if seconds is not None:
