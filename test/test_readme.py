@@ -76,3 +76,11 @@ def test_every_file_that_a_page_names_is_there(name):
     missing = sorted(path for path in named - set(SHOWN_AS_NEW)
                      if not glob.glob(os.path.join(ROOT, path)) + glob.glob(os.path.join(ROOT, path + '.py')))
     assert missing == []
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_every_link_within_a_page_leads_to_a_section(name):
+    sections = [re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-')
+                for heading in re.findall('^## (.*)$', page(name), re.MULTILINE)]
+    links = re.findall(r'\]\(#([^)]+)\)', page(name))
+    assert links and [link for link in links if link not in sections] == []
