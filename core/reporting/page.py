@@ -101,7 +101,7 @@ def _figures(run):
               None if run.accuracy is None else '%.4f' % run.accuracy, ''),
              ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, of_ranks),
              ('step_time', Words('time of a step', '单步时间'),
-              '%.4g' % (1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
+              number(1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
     for name, label in (('batch/loss', Words('loss of the last batch', '最后一批的损失')),
                         ('epoch/loss', Words('loss, mean of the last epoch', '最后一轮的平均损失')),
                         ('test/loss', Words('test loss', '测试损失'))):
@@ -202,8 +202,9 @@ def _matrix(panel):
             if count:
                 parts.append(_cell(room + column * cell, y, cell, count, count / total, row == column, size, (
                     names[row], names[column])))
-    return '<div class="scroll"><svg class="matrix" viewBox="0 0 %.0f %.0f" role="img" aria-label="confusion matrix">' \
-        '%s</svg></div>' % (width, top + size * cell + 4, ''.join(parts))
+    return ('<div class="scroll"><svg class="matrix" viewBox="0 0 %.0f %.0f" style="max-width:%.0fpx" role="img" '
+            'aria-label="confusion matrix">%s</svg></div>') % (
+                width, top + size * cell + 4, 1.6 * width, ''.join(parts))
 
 
 def _cell(x, y, cell, count, part, is_right, size, names):
