@@ -220,6 +220,21 @@ def soak_restarts(place, flags, kills, draw):
     return rounds
 
 
+def soak_minutes(place, flags, minutes, draw):
+    """Rounds of kills and resumes for some minutes; yields the numbers of rounds and of kills after each."""
+    expected = {ranks: os.path.join(place, 'undisturbed-%d' % ranks) for ranks in (1, 2)}
+    facts = {ranks: undisturbed(ranks, expected[ranks], flags) for ranks in (1, 2)}
+    rounds, kills, end_time = 0, 0, time.time() + 60 * minutes
+    while time.time() < end_time:
+        ranks, output = 1 + rounds % 2, os.path.join(place, 'round-%d' % rounds)
+        killed = soak_round(ranks, output, flags, *facts[ranks], draw)
+        compare(output, expected[ranks])
+        rounds, kills = rounds + 1, kills + killed
+        print('round %d, %d rank(s): killed %d times, ended as if undisturbed' % (rounds, ranks, killed), flush=True)
+        shutil.rmtree(output)
+        yield rounds, kills
+
+
 def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument('minutes', type=float, nargs='?', default=10.)
@@ -236,18 +251,9 @@ def main():
         if arguments.restarts:
             os.environ['RESTART_SECONDS'] = '0'
             rounds, kills = soak_restarts(place, flags, arguments.restarts, draw), arguments.restarts
-            arguments.minutes = 0
-        expected = {ranks: os.path.join(place, 'undisturbed-%d' % ranks) for ranks in (1, 2)}
-        facts = {ranks: undisturbed(ranks, expected[ranks], flags) for ranks in (1, 2)}
-        end_time = time.time() + 60 * arguments.minutes
-        while time.time() < end_time:
-            ranks, output = 1 + rounds % 2, os.path.join(place, 'round-%d' % rounds)
-            killed = soak_round(ranks, output, flags, *facts[ranks], draw)
-            compare(output, expected[ranks])
-            rounds, kills = rounds + 1, kills + killed
-            print('round %d, %d rank(s): killed %d times, ended as if undisturbed' % (rounds, ranks, killed),
-                  flush=True)
-            shutil.rmtree(output)
+        else:
+            for rounds, kills in soak_minutes(place, flags, arguments.minutes, draw):
+                pass
     except Fault as fault:
         print('FAULT after %d rounds and %d kills: %s; everything is in %s' % (rounds, kills, fault, place))
         return 1

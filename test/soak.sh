@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains, kills and resumes for some minutes: bash test/soak.sh MINUTES [--kill_seed=N] [trainer flag...].
+# Trains, kills and resumes for some minutes: bash test/soak.sh MINUTES [--kill_seed=N] [trainer flag...], or has the
+# launcher restart killed ranks: bash test/soak.sh --restarts=KILLS ...
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/shell/python.sh"
 find_python
