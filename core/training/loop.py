@@ -216,9 +216,10 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
            device_hooks: List[tf.train.SessionRunHook]) -> List[tf.train.SessionRunHook]:
     """Every hook of the run, in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
-    reporter = _reporter(run, report)
+    renewal = statistics.Renewal(run)
+    reporter = _reporter(run, renewal, report)
     # These make variables that checkpoints have to hold, so they come before the Saver.
-    method_hooks = recipe.hooks(run) + swa.averaging(run, reporter)
+    method_hooks = recipe.hooks(run) + swa.averaging(run, reporter, renewal)
     saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.communicator)
 
     def save(session):
@@ -237,17 +238,16 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         hooks.StopOnSignal(clock, training, save)]            # last: it ends the run
 
 
-def _reporter(run, report):
+def _reporter(run, renewal, report):
     config, clock = run.config, run.clock
     listeners = [run.listener]
     if config.rank == 0:
         listeners += [Summaries(config.summary_dir), report]
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
-    renew_statistics = statistics.Renewal(run)
 
     def evaluate(session):
-        renew_statistics(session)
+        renewal(session)
         return run.evaluate(session)
     display_step = config.display_step if config.display_step <= clock.steps else clock.steps_per_epoch
     return Reporter(clock, run.step, config, display_step, evaluate, listeners)

@@ -23,13 +23,21 @@ class Renewal:
         self._batch = tf.placeholder(tf.float32, [])
         self._statistics, self._see_batch = cumulative_averages(self._batch, run.communicator)
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether the network has batch-norm statistics."""
+        return bool(self._statistics)
+
     def __call__(self, session: tf.Session) -> None:
-        if not self._statistics:
-            return
         count = min(BATCHES, self._clock.step)
-        self._input.initialize(session, self._clock.step - count)
-        for batch in range(count):
-            session.run(self._see_batch, {self._batch: batch})
+        self.over(session, self._clock.step - count, count)
+
+    def over(self, session: tf.Session, first: int, count: int) -> None:
+        """Makes the statistics their means over `count` batches of the training stream from batch `first` on."""
+        if self.is_needed:
+            self._input.initialize(session, first)
+            for batch in range(count):
+                session.run(self._see_batch, {self._batch: batch})
 
 
 def cumulative_averages(batch: tf.Tensor, communicator: Communicator) -> Tuple[List[tf.Variable], tf.Operation]:

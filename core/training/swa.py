@@ -79,19 +79,19 @@ def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
     return (1 - position) * config.swa_lr2 + position * config.swa_lr
 
 
-def averaging(run: Any, reporter: Reporter) -> List[tf.train.SessionRunHook]:
+def averaging(run: Any, reporter: Reporter, renewal: statistics.Renewal) -> List[tf.train.SessionRunHook]:
     """The hooks of the averaging in a training.loop.Run; none without --swa_start_epoch.
 
     Makes variables that the checkpoints have to hold.
     """
-    return [] if run.config.swa_start_epoch is None else [_Averaging(run, reporter)]
+    return [] if run.config.swa_start_epoch is None else [_Averaging(run, reporter, renewal)]
 
 
 class _Averaging(tf.train.SessionRunHook):
     """Keeps the running mean of the weights in variables; saves, evaluates and reports it after the last step."""
 
-    def __init__(self, run, reporter):
-        self._run, self._reporter = run, reporter
+    def __init__(self, run, reporter, renewal):
+        self._run, self._reporter, self._renewal = run, reporter, renewal
         self._start = start_epoch(run.config, run.clock.epochs)
         self._weights = tf.trainable_variables()
         with tf.variable_scope('swa'):
@@ -101,13 +101,10 @@ class _Averaging(tf.train.SessionRunHook):
 
     def begin(self):
         self._take = self._take_op()
-        self._install = tf.group(*[w.assign(mean) for w, mean in zip(self._weights, self._means)])
-        # One op for all variables, because each set of feeds and fetches is a graph to optimise of its own.
+        # One op puts the average and the last iterate in, because each set of fetches is a graph to compile.
         variables = self._run.step.model_variables
-        self._last_iterate = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
-        self._go_back = tf.group(*[v.assign(value) for v, value in zip(variables, self._last_iterate)])
-        self._batch = tf.placeholder(tf.float32, [])
-        self._statistics, self._see_batch = statistics.cumulative_averages(self._batch, self._run.communicator)
+        self._values = {v: tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables}
+        self._put = tf.group(*[v.assign(value) for v, value in self._values.items()])
         self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
                                               self._run.config.network, self._run.communicator,
                                               variables + list(identity.facts().values()) + weights.notes())
@@ -139,27 +136,25 @@ class _Averaging(tf.train.SessionRunHook):
 
     def _finish(self, session):
         """Saves, evaluates and reports the average; then puts the weights of the last step back."""
-        variables = self._run.step.model_variables
-        last_iterate, count = session.run((variables, self._count))
+        variables = list(self._values)
+        values, means, count = session.run((variables, self._means, self._count))
+        last_iterate = dict(zip(variables, values))
         if count:
-            session.run(self._install)
+            self._install(session, {**last_iterate, **dict(zip(self._weights, means))})
         self._say('final model weights set to stochastic weight average', self._run.clock.epoch)
-        if self._statistics:
-            self._renew_statistics(session)
+        if self._renewal.is_needed:
+            self._say('reinitializing batch normalization layers', self._run.clock.epoch)
+            self._say('running forward pass to adjust batch normalization', self._run.clock.epoch)
+            self._renewal.over(session, 0, self._run.train_input.batches)
         self._saved.save(session, self._run.clock.step)
         average = self._run.evaluate(session)
         say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d' % (
             self._reporter.report.evaluation['accuracy'], average['accuracy'], max(count, 1)))
         self._reporter.average(average)
-        session.run(self._go_back, dict(zip(self._last_iterate, last_iterate)))
+        self._install(session, last_iterate)
 
-    def _renew_statistics(self, session):
-        train = self._run.train_input
-        self._say('reinitializing batch normalization layers', self._run.clock.epoch)
-        self._say('running forward pass to adjust batch normalization', self._run.clock.epoch)
-        train.initialize(session)
-        for batch in range(train.batches):
-            session.run(self._see_batch, {self._batch: batch})
+    def _install(self, session, values):
+        session.run(self._put, {self._values[v]: value for v, value in values.items()})
 
     def _say(self, words, epoch):
         if self._run.config.verbose:
