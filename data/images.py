@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.host.session import cpu_session
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 
@@ -55,7 +56,7 @@ class Reader:
         with tf.Graph().as_default():
             self._content = tf.placeholder(tf.string, [])
             self._image = fit(decode(self._content))
-            self._session = tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))
+            self._session = cpu_session()
 
     def __call__(self, path: str) -> np.ndarray:
         """The image in a file. Raises InputError naming the file when it cannot be read or decoded."""

@@ -10,6 +10,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from core.host.session import cpu_session
 from data.dataset import DataSet, Split, numbered
 
 TRAIN, TEST = 2048, 512  # images, unless asked otherwise
@@ -30,7 +31,7 @@ def cifar100(train: int = 2 * TRAIN, test: int = TEST, seed: int = 0) -> DataSet
 def write_cats_dogs(directory: str, count: int = FILES, seed: int = 0) -> None:
     """Writes `count` JPEG files cat.N.jpg and dog.N.jpg of assorted sizes into `directory`."""
     random = np.random.RandomState(seed)
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as run:
+    with tf.Graph().as_default(), cpu_session() as run:
         image = tf.placeholder(tf.uint8, [None, None, 3])
         jpeg = tf.image.encode_jpeg(image, quality=90)
         for number in range(count):

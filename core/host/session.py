@@ -1,4 +1,4 @@
-"""A session on the host for work beside a run: pictures, made-up files."""
+"""A session on the host: for work beside a run, and where two processes must compute the same bits."""
 import tensorflow as tf
 
 

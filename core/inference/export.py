@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError, RunEnd
+from core.host.session import cpu_session
 from core.inference import frozen, samples, trained
-from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner, cpu_session
+from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
 from core.log import say
 from core.recipe import Recipe
 from core.settings.config import Config

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.host.session import cpu_session
 from core.inference import trained
-from core.inference.runner import cpu_session
 from core.recipe import Recipe
 from core.settings.config import Config
 

@@ -14,17 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.host.session import cpu_session
 from core.settings.table import ROOT
 from core.training import h5
 
 PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'
 FORMATS = (PB, SAVED_MODEL, H5)
 SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-
-
-def cpu_session() -> tf.Session:
-    """A session on the CPU, where two processes compute the same bits."""
-    return tf.Session(config=tf.ConfigProto(device_count={'GPU': 0}))
 
 
 class Runner:
