@@ -40,6 +40,8 @@ class Device(NamedTuple):
     session_config: Callable[[Options, Config], tf.ConfigProto]
     # dropout(config, global_step) -> the dropout of a training graph
     dropout: Callable[[Config, tf.Variable], Dropout]
+    # hardware() -> what the machine calls the device; touches no device
+    hardware: Callable[[], str]
     # precision(config, options) -> the precision in force, in the words of --precision_mode or as a type
     precision: Callable[[Config, Options], str] = lambda config, options: 'float32'
     # options(config) -> NpuOptimizer options that it adds where nobody set them

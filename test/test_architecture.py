@@ -155,6 +155,14 @@ def test_all_networks_are_looked_for():
     assert set(networks()) >= {'alexnet', 'cspnet', 'cutmix', 'sesemi', 'swa', 'resnet', 'cspdarknet53'}
 
 
+def test_nobody_asks_which_device_a_run_has():
+    """What devices do differently is in their records: core/npu/device.py and core/host/devices.py."""
+    asked = [path for path in FILES for node in ast.walk(TREES[path]) if isinstance(node, ast.Compare)
+             and any(isinstance(side, ast.Attribute) and ast.dump(side.value).endswith("'device', ctx=Load())")
+                     for side in [node.left] + node.comparators)]
+    assert asked == [], 'add a function to core/device.py instead'
+
+
 def test_flags_end_at_the_settings():
     touch = [path for path in FILES if not path.startswith('core/settings/')
              and (any(name.split('.')[0] == 'absl' for name in imported_names(TREES[path]))

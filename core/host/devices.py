@@ -1,5 +1,6 @@
 """GPU and CPU: the Devices that TensorFlow itself has, and the choice of the Device of a process."""
 import contextlib
+import platform
 from typing import Iterator
 
 import tensorflow as tf
@@ -49,6 +50,16 @@ def _cpu_session_config(options: Options, config: Config) -> tf.ConfigProto:
     return proto
 
 
+def _names_of_gpus() -> str:
+    return ', '.join(gpu.name for gpu in tf.config.experimental.list_physical_devices('GPU'))
+
+
+def _name_of_cpu() -> str:
+    with open('/proc/cpuinfo') as lines:
+        names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else platform.machine()
+
+
 @contextlib.contextmanager
 def _cpu_graph(config: Config, options: Options) -> Iterator[None]:
     # The switches that look at operators see those of the NPU's graph, so these keep TensorFlow's own gradients.
@@ -61,6 +72,7 @@ GPU = Device(
     name='gpu',
     session_config=lambda options, config: session_config(options),
     dropout=stateless_dropout,
+    hardware=_names_of_gpus,
     precision=rehearsal.precision,
     graph=rehearsal.emulated,
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
@@ -71,5 +83,6 @@ GPU = Device(
 CPU = GPU._replace(
     name='cpu',
     session_config=_cpu_session_config,
+    hardware=_name_of_cpu,
     prepare=lambda config, options: keep_freed_memory(),
     graph=_cpu_graph)

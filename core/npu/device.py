@@ -84,6 +84,7 @@ NPU = Device(
     name='npu',
     session_config=lambda options, config: session_config(options),
     dropout=lambda config, global_step: lambda x, rate: bridge.dropout(x, 1 - rate),
+    hardware=lambda: 'ASCEND_DEVICE_ID=%s' % os.environ.get('ASCEND_DEVICE_ID', '0'),
     precision=_precision,
     options=_options,
     check=_check,

@@ -40,7 +40,7 @@ def _text(value):
 
 
 def _environment(device: Device, precision: str) -> Rows:
-    rows = [(('device', '设备'), '%s: %s' % (device.name, _hardware(device))),
+    rows = [(('device', '设备'), '%s: %s' % (device.name, device.hardware())),
             (('precision in force', '生效的精度'), precision),
             (('TensorFlow', 'TensorFlow'), tf.__version__),
             (('Python, NumPy', 'Python、NumPy'), '%s, %s' % (platform.python_version(), np.__version__)),
@@ -50,17 +50,6 @@ def _environment(device: Device, precision: str) -> Rows:
             (('system', '系统'), '%s, %d of %d cores' % (
                 platform.platform(terse=True), len(os.sched_getaffinity(0)), os.cpu_count()))]
     return [row for row in rows if row[1] != '–']
-
-
-def _hardware(device):
-    """What the device is called, as far as the machine tells without touching it."""
-    if device.name == 'gpu':
-        return ', '.join(gpu.name for gpu in tf.config.experimental.list_physical_devices('GPU'))
-    if device.name == 'npu':
-        return 'ASCEND_DEVICE_ID=%s' % os.environ.get('ASCEND_DEVICE_ID', '0')
-    with open('/proc/cpuinfo') as lines:
-        names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.machine()
 
 
 def commit() -> str:
