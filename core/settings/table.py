@@ -97,7 +97,8 @@ SWITCHES = (
     Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn', 'cats_dogs', 'folder'), RECIPE,
            'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone',
            ('data',), kept=True),
-    Switch(DATA, 'labels', _positive, RECIPE, 'images that are used with their label, as many of each class'),
+    Switch(DATA, 'labels', kinds.either(_positive, kinds.choice('all')), RECIPE,
+           'images that are used with their label, as many of each class, or all there are'),
     Switch(DATA, 'unlabeled', kinds.choice('all', 'labeled'), RECIPE,
            'images of the self-supervised head: the whole training set or its labelled part', kept=True),
 

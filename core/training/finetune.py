@@ -44,7 +44,7 @@ def values(path: str, reader: Any, step: Any, config: Config) -> Dict[tf.Variabl
                          'network' % (path, variables[0].op.name))
     say('%d variables from checkpoint: %s' % (len(taken), path))
     rest = [v.op.name for v in variables if v.op.name not in fresh]
-    _tell('the classifier starts fresh, for the checkpoint has other classes', fresh)
+    _tell('the classifier starts fresh, for its classes are not those of the checkpoint', fresh)
     _tell('not in the checkpoint, start fresh', [name for name in rest if name not in shapes])
     _tell('of another shape in the checkpoint, start fresh', [n for n in rest if n in shapes and not fits[n]])
     used = {v.op.name for v in taken}

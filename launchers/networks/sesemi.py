@@ -82,7 +82,8 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
     """
     task, place = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
     classes = len(data.class_names)
-    labelled = labelled_subset(data.train, classes, config.labels, config.seed)
+    count = len(data.train.y) if config.labels == 'all' else config.labels
+    labelled = labelled_subset(data.train, classes, count, config.seed)
     unlabelled = labelled if config.unlabeled == 'labeled' else data.train
     size = len(unlabelled.y)
     steps = max(pipeline.steps_per_epoch(size, config.batch_size) // config.ranks, 1)
@@ -264,7 +265,7 @@ class Announce(tf.train.SessionRunHook):
             say('{} params: {:,}'.format(name, count))
         say('Run configuration:')
         say('network=%s, dataset=%s, horizontal_flip=%s, ZCA=%s, nb_epochs=%d, batch_size=%d, '
-            'nb_labels=%d, gpu_id=%d' % (
+            'nb_labels=%s, gpu_id=%d' % (
                 config.trunk, config.task, task.flips, task.zca, self._run.clock.epochs,
                 config.batch_size, config.labels, config.device_id))
 
@@ -293,7 +294,8 @@ RECIPE = Recipe(
     defaults=dict(trunk='convnet', task='cifar10', labels=2000, unlabeled='labeled', train_epochs=300, batch_size=16,
                   learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
                   test_copies=True, display_step=50, val_epoch=300),
-    variants=(({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
+    variants=(({'task': image_sets.FOLDER}, dict(labels='all')),
+              ({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
               ({'unlabeled': 'all', 'task': 'svhn'}, dict(train_epochs=30))),
     cases=dict(full={}, performance=dict(train_epochs=3)),
     on_synthetic=dict(labels=100),

@@ -45,7 +45,7 @@ def weights(directory, name):
 def test_other_classes_keep_the_backbone_and_start_the_classifier_fresh(data, start, checkpoint, tmp_path):
     status, log, _ = start(data, '--finetune')
     assert status == 0
-    assert 'starts fresh, for the checkpoint has other classes: tiny/dense/kernel, tiny/dense/bias' in log
+    assert 'starts fresh, for its classes are not those of the checkpoint: tiny/dense/kernel, tiny/dense/bias' in log
     after = tmp_path / '0' / 'ckpt'
     assert (weights(after, 'conv2d/kernel') == weights(checkpoint, 'conv2d/kernel')).all()
     assert weights(after, 'dense/bias').shape == ({'two': 2, 'renamed': 3}[data],)

@@ -226,6 +226,14 @@ def test_the_labelled_part_is_stratified_and_both_heads_see_it_unless_told_other
     assert unlabelled.y.tolist() == labelled.y.tolist()
 
 
+def test_every_image_of_class_folders_is_used_with_its_label_however_many_there_are(monkeypatch):
+    monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
+    settled = settle('--task=folder', '--data_path=/folders', '--batch_size=4')
+    with tf.Graph().as_default():
+        train_input = sesemi.train_input(sesemi.Data(numbered(37), numbered(4), identity), settled)
+    assert (train_input.size, train_input.batches) == (37, 9)
+
+
 def test_cutmix_mixes_the_labelled_images_and_their_labels(monkeypatch):
     monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
     monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(48))
