@@ -92,10 +92,12 @@ def against_the_arrows():
                     path, other, its_room, room)
 
 
+@pytest.mark.slow
 def test_imports_run_down_the_picture():
     assert list(against_the_arrows()) == []
 
 
+@pytest.mark.slow
 def test_an_import_against_the_arrows_is_found():
     TREES['nets/upward.py'] = ast.parse('from launchers.networks import registry')
     FILES.append('nets/upward.py')
@@ -107,6 +109,7 @@ def test_an_import_against_the_arrows_is_found():
         del TREES['nets/upward.py']
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other_in_a_circle():
     done, circles = set(), []
 

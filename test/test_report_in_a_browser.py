@@ -50,6 +50,7 @@ def run(tmp_path_factory):
     return place / 'output' / '0'
 
 
+@pytest.mark.slow
 def test_the_report_of_a_run_shows_every_figure_and_the_numbers_of_its_case_log(run, tmp_path):
     document, console = browse(tmp_path, run / 'report.html', '--dump-dom', '--window-size=390,800')
     assert console == []
@@ -64,6 +65,7 @@ def test_the_report_of_a_run_shows_every_figure_and_the_numbers_of_its_case_log(
         assert float(shown[name]) == pytest.approx(float(case_log[logged]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_it_is_drawn_at_both_widths_in_either_language_and_light(run, tmp_path):
     for width in WIDTHS:
         for asked in ('en,light', 'zh,dark'):
@@ -73,6 +75,7 @@ def test_it_is_drawn_at_both_widths_in_either_language_and_light(run, tmp_path):
             assert console == [] and picture_size(shot) == (width, 1000) and shot.stat().st_size > 20000
 
 
+@pytest.mark.slow
 def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
     random = np.random.RandomState(0)
     images = [random.randint(0, 255, [32, 32, 3]).astype(np.uint8) for _ in range(24)]

@@ -55,7 +55,8 @@ def same(value):
     return pytest.approx(float(value), rel=1e-6)
 
 
-RUNS = [('performance', 1), ('full', 1), ('performance', 8), ('full', 8)]
+EIGHT = [pytest.param(case, 8, marks=pytest.mark.slow) for case in ('performance', 'full')]
+RUNS = [('performance', 1), ('full', 1)] + EIGHT
 
 
 @pytest.mark.parametrize('case, ranks', RUNS)
@@ -111,8 +112,7 @@ def test_sesemi(case, ranks, tmp_path, monkeypatch):
     assert each[0]['losses'].split() == losses and each[0]['ActualLoss'] == ours['ActualLoss']
 
 
-@pytest.mark.parametrize('case, ranks', [('performance', 1), ('static_eval', 1), ('dynamic_eval', 1), ('full', 1),
-                                         ('performance', 8), ('full', 8)])
+@pytest.mark.parametrize('case, ranks', RUNS + [('static_eval', 1), ('dynamic_eval', 1)])
 def test_cutmix(case, ranks, tmp_path, monkeypatch):
     logs, config = logs_of('cutmix', case, ranks, tmp_path, monkeypatch)
     ours, losses = launchers_figures('cutmix', logs, config, ranks, tmp_path)

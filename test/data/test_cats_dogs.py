@@ -65,6 +65,7 @@ def test_the_seed_decides_what_is_held_out(tmp_path):
     assert held_out[0] == held_out[1] != held_out[2]
 
 
+@pytest.mark.slow
 def test_of_a_large_set_a_thousand_are_held_out(monkeypatch, tmp_path):
     numbers = {'cat': list(map(str, range(30000))), 'dog': list(map(str, range(30000)))}
     monkeypatch.setattr(cats_dogs, '_numbers', lambda folder: numbers)

@@ -57,6 +57,7 @@ def test_a_square_is_the_middle_of_a_picture_and_a_small_picture_is_its_own_squa
     assert (images.Reader(lambda image: images.square(image, 32))(str(path)) == wide[:, 32:64]).all()
 
 
+@pytest.mark.slow
 def test_the_central_crop_of_a_decoded_picture_is_the_one_of_alexnets_tests(tmp_path):
     path = str(tmp_path / 'photo.jpg')
     with open(path, 'wb') as file:

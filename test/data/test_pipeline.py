@@ -56,6 +56,7 @@ def test_epochs_are_shuffled_differently_and_leave_out_different_samples():
     assert set(labels(got)) == set(range(COUNT))
 
 
+@pytest.mark.slow
 def test_the_order_follows_the_seed():
     assert labels(train(seed=7)) == labels(train(seed=7))
     assert labels(train(seed=7)) != labels(train(seed=8))
@@ -181,6 +182,7 @@ def test_a_test_set_smaller_than_a_batch_is_one_padded_batch():
     np.testing.assert_array_equal(y[:COUNT], SPLIT.y)
 
 
+@pytest.mark.slow
 def test_two_streams_go_side_by_side_with_epochs_of_their_own():
     few = Split(SPLIT.x[:6], SPLIT.y[:6])
 

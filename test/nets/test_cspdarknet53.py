@@ -46,6 +46,7 @@ def test_has_the_parameters_of_the_paper(graph):
     assert sum(v.shape.num_elements() for v in variables) == expected_parameters() == 26627434
 
 
+@pytest.mark.slow
 def test_every_kernel_starts_as_the_learning_rate_of_1e_3_wants_it(monkeypatch):
     monkeypatch.setattr(cspdarknet, 'STAGES', SMALL)
     with tf.Graph().as_default(), tf.Session() as sess:

@@ -61,6 +61,7 @@ def test_a_static_scale_skips_a_step_whose_gradients_overflow(slope):
     assert weights[2] == _train('momentum', 128., [0.5, 0.5])[0][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_a_step_with_an_infinite_gradient_is_skipped_and_halves_the_scale(name):
     weights, variables = _train(name, True, [0.5, np.inf, 0.5])

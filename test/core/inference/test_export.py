@@ -59,6 +59,7 @@ def evaluated(capfd, *flags):
     return capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_frozen_graph_has_one_input_one_output_and_nothing_of_training(run_export, tmp_path):
     status, out, _ = run_export('--batch_size=4')
     assert status == 0
@@ -75,6 +76,7 @@ def test_a_frozen_graph_has_one_input_one_output_and_nothing_of_training(run_exp
             tmp_path / 'export' / 'tiny_bs4'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', ['float32', 'uint8'])
 def test_samples_run_and_scored_here_give_the_lines_of_evaluate(dtype, run_export, trained, tmp_path, capfd):
     expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
@@ -93,6 +95,7 @@ def test_uint8_inputs_are_the_pixels_of_the_test_set(run_export, tmp_path):
     assert np.load(str(tmp_path / 'x_samples' / 'labels.npy')).tolist() == test.y[:3].tolist()
 
 
+@pytest.mark.slow
 def test_an_hdf5_file_holds_weights_by_path_and_the_configuration_and_evaluates_like_its_checkpoint(
         run_export, trained, tmp_path, capfd):
     expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
@@ -132,6 +135,7 @@ def test_an_export_that_differs_from_the_checkpoint_is_not_kept(run_export, tmp_
     assert os.listdir(str(tmp_path / 'export')) == []
 
 
+@pytest.mark.slow
 def test_a_second_export_takes_the_place_of_the_first_but_never_of_other_files(run_export, tmp_path):
     for _ in range(2):
         assert run_export('--format=saved_model', '--samples=1', '--output=%s/m' % tmp_path)[0] == 0

@@ -76,6 +76,7 @@ def test_an_operator_with_several_outputs_keeps_them_apart():
     assert found.tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 def test_a_deep_network_is_frozen():
     def net(x):
         for _ in range(1200):

@@ -40,6 +40,7 @@ def colour(number, size):
     return image
 
 
+@pytest.mark.slow
 def test_pictures_of_every_format_and_size_get_the_class_that_their_folder_had(classify, tmp_path):
     for number, (form, size) in enumerate([('png', (7, 300)), ('jpg', (200, 90)), ('bmp', (32, 33))]):
         (tmp_path / ('%d.%s' % (number, form))).write_bytes(encoded(colour(number, size), form))

@@ -217,6 +217,7 @@ def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, 
         assert run(evaluate, data_path, flag)[:2] == (0, 'test accuracy 100\n')
 
 
+@pytest.mark.slow
 def test_an_epoch_has_ten_crops_of_each_photograph_whichever_form_they_have(files):
     def batches():
         config = resolve(RECIPES['alexnet'], {'data_path': str(files), 'batch_size': 8, 'case': 'performance'}, {})

@@ -65,6 +65,7 @@ def test_the_penalty_is_the_sum_of_squares_of_the_convolutions():
         assert sess.run(cutmix.penalty()) == pytest.approx(sum((k ** 2).sum() for k in sess.run(kernels)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('network', ['cutmix', 'cspnet'])
 def test_cutmix_alpha_mixes_the_training_images_of_any_cifar_network(network):
     (plain, labels), _ = batches_of(config_of(network, batch_size=9, cutmix_alpha=0.))

@@ -35,6 +35,7 @@ class Caller:
         return [by_a_helper(config) for _ in range(1)]
 
 
+@pytest.mark.slow
 def test_the_networks_are_the_modules_with_a_recipe():
     assert {'alexnet', 'cspnet', 'cutmix', 'sesemi', 'swa'} == set(RECIPES)
     for name in 'cifar10', 'registry', 'classification', 'os', '../swa', 'swa.os', '':

@@ -33,6 +33,7 @@ def pixels(url, tmp_path):
     return decode([str(path)])[0]
 
 
+@pytest.mark.slow
 def test_lambda_is_the_part_of_a_mixed_image_that_is_its_own(tmp_path):
     data = DataSet(flat_images(40), flat_images(4), NAMES)
     panel = shown.mixed_images(view('cutmix', ('batch_size', 20), ('cutmix_alpha', 1.), data=data))

@@ -150,6 +150,7 @@ def test_a_run_without_speed_in_its_log_is_an_error(place):
     assert list(tree(place / 'output')) == ['0/train_0.log']
 
 
+@pytest.mark.slow
 def test_a_previous_run_is_moved_to_the_history(place):
     launch(place, '--data_path=first')
     first = tree(place / 'output' / '0')
@@ -190,6 +191,7 @@ def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(plac
     assert {path.name for path in history.iterdir()} == (set(names) | {'0-20220101-000000'}) - gone
 
 
+@pytest.mark.slow
 def test_keep_history_deletes_nothing_when_the_run_fails(place):
     launch(place)
     assert launch(place, '--keep_history=0', **fake('die'))[0]

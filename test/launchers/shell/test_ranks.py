@@ -70,6 +70,7 @@ def test_the_case_log_has_the_speed_of_all_ranks_together(place):
     assert losses == ['0/%s_loss.txt' % (CASE % 2)]
 
 
+@pytest.mark.slow
 def test_alexnets_speed_is_the_mean_of_the_ranks_last_lines_times_their_number(place):
     launch(place, '--network=alexnet', '--rank_size=4', **PERFORMANCE)
     figures = case_log(place, 0, 'AlexNet_ID0259_for_TensorFlow_bs100_4p_perf')
