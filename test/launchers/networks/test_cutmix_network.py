@@ -13,6 +13,7 @@ from data.dataset import DataSet, Split, numbered
 from launchers import command, evaluate, train
 from launchers.networks import cifar10, cutmix, image_sets
 from launchers.networks.registry import RECIPES
+from nets import resnet
 from nets.resnet import resnet20
 
 REPORT = Report(step=50, steps=120, epoch=0, steps_per_epoch=60, batch_size=32,
@@ -120,6 +121,7 @@ def test_a_run_resumed_in_between_counts_its_windows_from_there(capfd):
 def test_a_run_learns_averages_its_weights_and_is_evaluated(tmp_path, capfd, monkeypatch):
     small = image_sets.TASKS['cifar10']._replace(synthesize=lambda: synthetic.cifar10(320, 64))
     monkeypatch.setitem(image_sets.TASKS, 'cifar10', small)
+    monkeypatch.setattr(resnet, 'BLOCKS', 1)
     flags = ['--network=cutmix', '--output_path=%s' % tmp_path]
     assert command.run(train.act, flags + ['--case=dynamic_eval', '--swa_start_epoch=2'], {}) == 0
     log = capfd.readouterr().out
