@@ -19,6 +19,8 @@ from core.training import step
 from launchers.networks import classification
 from nets import layers
 
+pytestmark = pytest.mark.slow
+
 
 @tf.custom_gradient
 def shrink_gradient(x):
@@ -55,7 +57,6 @@ def losses(log):
     return re.findall(r'^step \d+ loss (\S+)', log, re.M)
 
 
-@pytest.mark.slow
 def test_a_mode_that_is_given_is_emulated_and_the_log_says_so(train, tmp_path):
     _, plain = train()
     status, log = train('--precision_mode=force_fp16', '--output_path=%s' % (tmp_path / 'b'))
@@ -63,7 +64,6 @@ def test_a_mode_that_is_given_is_emulated_and_the_log_says_so(train, tmp_path):
     assert losses(log) != losses(plain)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('flags', [
     ('--precision_mode=must_keep_origin_dtype',), ('--precision_mode=force_fp16', '--emulate_precision=False')])
 def test_a_plain_mode_and_an_emulation_that_is_off_change_no_bit(train, tmp_path, flags):
@@ -72,7 +72,6 @@ def test_a_plain_mode_and_an_emulation_that_is_off_change_no_bit(train, tmp_path
     assert status == 0 and losses(log) == losses(plain)
 
 
-@pytest.mark.slow
 def test_float16_gradients_that_underflow_are_saved_by_the_loss_scale(train, tmp_path):
     def tested(name, *flags):
         status, log = train('--network=underflow', '--train_steps=20', '--weight_decay=0',
@@ -85,7 +84,6 @@ def test_float16_gradients_that_underflow_are_saved_by_the_loss_scale(train, tmp
     assert last < first
 
 
-@pytest.mark.slow
 def test_the_chosen_steps_are_dumped_and_two_runs_dump_the_same_bits(train, tmp_path):
     dumps = []
     for name in 'ab':
@@ -99,7 +97,6 @@ def test_the_chosen_steps_are_dumped_and_two_runs_dump_the_same_bits(train, tmp_
         np.testing.assert_array_equal(values, dumps[1][key])
 
 
-@pytest.mark.slow
 def test_an_overflow_of_the_emulated_mode_is_named_and_dumped(train, tmp_path):
     status, log = train('--network=overflow', '--precision_mode=allow_fp32_to_fp16', '--over_dump=True')
     told = re.search(r'Overflow at step (\d+): plain/dense\S*/MatMul \(MatMul\), made at \S+layers.py:\d+, called from '
@@ -108,14 +105,12 @@ def test_an_overflow_of_the_emulated_mode_is_named_and_dumped(train, tmp_path):
     assert glob.glob(str(folder / 'Opdebug.Node_OpDebug.*')) and glob.glob(str(folder / 'MatMul.*'))
 
 
-@pytest.mark.slow
 def test_a_profile_of_the_chosen_steps_is_left(train, tmp_path):
     status, log = train('--profiling=True', '--profiling_steps=3-4')
     assert status == 0 and 'Profile of 2 steps: ' in log and 'images/s with profiling' in log
     assert glob.glob(str(tmp_path / 'out' / 'profiling' / 'PROF_*' / 'mindstudio_profiler_output' / 'op_summary_*.csv'))
 
 
-@pytest.mark.slow
 def test_a_step_is_run_twice_and_the_run_goes_on_as_without(train, tmp_path):
     _, plain = train()
     status, log = train('--repeat_step=3', '--output_path=%s' % (tmp_path / 'b'))
@@ -123,7 +118,6 @@ def test_a_step_is_run_twice_and_the_run_goes_on_as_without(train, tmp_path):
     assert losses(log) == losses(plain)
 
 
-@pytest.mark.slow
 def test_iterations_per_loop_shows_every_second_step_and_trains_as_without(train, tmp_path):
     _, plain = train()
     status, log = train('--npu_option=iterations_per_loop=2', '--npu_option=enable_data_pre_proc=True',
@@ -148,7 +142,6 @@ def training_graph(device):
         return [(node.name, node.op, list(node.input), node.device) for node in graph.as_graph_def().node]
 
 
-@pytest.mark.slow
 def test_without_switches_the_graph_is_that_of_a_device_without_rehearsals():
     assert training_graph(CPU) == training_graph(CPU._replace(graph=lambda config, options: fast_cpu_gradients()))
     assert training_graph(GPU) == training_graph(GPU._replace(graph=lambda config, options: contextlib.nullcontext()))

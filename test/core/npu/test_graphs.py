@@ -4,10 +4,11 @@ import re
 import pytest
 import toy
 
+pytestmark = pytest.mark.slow
+
 MOST = 5                       # initialise and broadcast; train; batch-norm statistics; evaluate; save
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('ranks', [1, 8])
 @pytest.mark.parametrize('flags', [[], ['--loss_scale=True']])
 def test_a_run_compiles_five_graphs_at_most(npu, tmp_path, monkeypatch, ranks, flags):
@@ -19,7 +20,6 @@ def test_a_run_compiles_five_graphs_at_most(npu, tmp_path, monkeypatch, ranks, f
     assert len(npu.compiled) <= MOST, npu.compiled
 
 
-@pytest.mark.slow
 def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
     output = '--output_path=%s' % tmp_path
     assert toy.run(output, '--train_steps=13') == 0
@@ -28,7 +28,6 @@ def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
     assert len(npu.compiled) <= MOST, npu.compiled
 
 
-@pytest.mark.slow
 def test_compiled_graphs_are_kept_beside_the_results_for_the_next_run(npu, tmp_path, capsys):
     flags = '--output_path=%s' % tmp_path, '--train_steps=1'
 

@@ -9,6 +9,8 @@ from core.recipe import Picture
 from core.reporting import page, record
 from launchers.networks import shown
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def train(tmp_path):
@@ -41,7 +43,6 @@ def finished(tmp_path_factory):
     return record.read(str(place / '0'))[-1], (place / '0' / 'report.html').read_text('utf-8')
 
 
-@pytest.mark.slow
 def test_the_page_shows_the_figures_of_the_run_and_names_no_other_place(finished):
     run, text = finished
     figures = shown_numbers(text)
@@ -66,7 +67,6 @@ def test_the_loss_scale_is_a_curve(finished):
     assert 'data-figure="loss_scale"' in text
 
 
-@pytest.mark.slow
 def test_a_run_whose_loss_explodes_says_where_and_why(train):
     status, run, text = train('--train_epochs=5', '--learning_rate=1e30')
     step = re.match(r'failed at step (\d+): Loss is ', run.status).group(1)
@@ -74,7 +74,6 @@ def test_a_run_whose_loss_explodes_says_where_and_why(train):
     assert 'pill failed' in text and 'The run failed at step' in text and 'Loss is ' in text
 
 
-@pytest.mark.slow
 def test_the_page_is_there_while_the_run_goes_on(train, pictured, tmp_path):
     pages = []
 
@@ -87,7 +86,6 @@ def test_the_page_is_there_while_the_run_goes_on(train, pictured, tmp_path):
     assert 'from step 30 / 30' in pages[3]
 
 
-@pytest.mark.slow
 def test_a_picture_that_fails_is_missing_and_nothing_else(train, pictured, capfd):
     def fail(view):
         raise ZeroDivisionError('no such thing')
@@ -97,7 +95,6 @@ def test_a_picture_that_fails_is_missing_and_nothing_else(train, pictured, capfd
     assert capfd.readouterr().out.count('without the picture fail: ZeroDivisionError: no such thing') == 1
 
 
-@pytest.mark.slow
 def test_a_report_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, capfd):
     def full(*_):
         raise OSError('No space left on device')
@@ -106,7 +103,6 @@ def test_a_report_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, capf
     assert 'report.html: no longer written: OSError: No space left on device' in capfd.readouterr().out
 
 
-@pytest.mark.slow
 def test_the_confusion_matrix_counts_each_test_image_once(train, pictured):
     found = []
 
@@ -121,7 +117,6 @@ def test_the_confusion_matrix_counts_each_test_image_once(train, pictured):
     assert abs(right - run.accuracy) < 1e-6 and '%d of 21 test images are right' % round(right * 21) in text
 
 
-@pytest.mark.slow
 def test_a_resumed_run_keeps_its_curves_and_pictures(train, pictured):
     pictured({'confusion': Picture(shown.confusion)})
     train('--train_epochs=1')
@@ -131,7 +126,6 @@ def test_a_resumed_run_keeps_its_curves_and_pictures(train, pictured):
     assert 'data-figure="confusion"' in text
 
 
-@pytest.mark.slow
 def test_a_start_that_is_refused_leaves_the_report_as_it_is(train, tmp_path):
     train('--train_epochs=1')
     path = tmp_path / '0' / 'report.html'

@@ -9,6 +9,8 @@ from pictures import write_class_folders
 from core.training import finetune
 from nets import layers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
@@ -41,7 +43,6 @@ def weights(directory, name):
     return tf.train.load_checkpoint(tf.train.latest_checkpoint(str(directory))).get_tensor('tiny/' + name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('data', ['two', 'renamed'])
 def test_other_classes_keep_the_backbone_and_start_the_classifier_fresh(data, start, checkpoint, tmp_path):
     status, log, _ = start(data, '--finetune')
@@ -54,14 +55,12 @@ def test_other_classes_keep_the_backbone_and_start_the_classifier_fresh(data, st
     assert re.search('in the checkpoint and not used: tiny/dense/bias, tiny/dense/kernel$', log, re.M)
 
 
-@pytest.mark.slow
 def test_the_same_classes_keep_their_classifier(start, checkpoint, tmp_path):
     status, log, _ = start('three', '--finetune')
     assert status == 0 and 'fresh' not in log
     assert (weights(tmp_path / '0' / 'ckpt', 'dense/kernel') == weights(checkpoint, 'dense/kernel')).all()
 
 
-@pytest.mark.slow
 def test_without_finetune_another_number_of_classes_is_refused_with_the_way_out(start):
     status, _, error = start('two')
     assert status == 2 and 'tiny/dense/kernel is [512, 3] there, [512, 2] here' in error and '--finetune' in error
@@ -77,7 +76,6 @@ def test_finetune_needs_a_checkpoint(folders, tmp_path, capfd):
     assert status == 2 and '--finetune=True: needs --ckpt_path' in capfd.readouterr().err
 
 
-@pytest.mark.slow
 def test_resume_refuses_data_of_other_classes(folders, tmp_path, capfd):
     def run(data, *flags):
         return tiny.run('--task=folder', '--data_path=%s' % (folders / data), '--output_path=%s' % tmp_path, *flags)

@@ -9,6 +9,8 @@ import pytest
 from launching import free_ports, is_running, until
 from modelarts_job import CONTENTS, boot, contents, ended
 
+pytestmark = pytest.mark.slow
+
 
 def boots(place, ranks, *flags, first=0, size=None, **environment):
     """The boot processes of so many cards of a server."""
@@ -25,7 +27,6 @@ def pid_of_trainer(place, rank):
     return int(until(lambda: log.exists() and re.search(r'^ready (\d+)$', log.read_text(), re.M)).group(1))
 
 
-@pytest.mark.slow
 def test_each_card_trains_its_rank_and_one_copies_the_data_and_the_results_also_on_s3(place, server):
     server.copy(place / 'data', 's3://bucket/cards')
     jobs = boots(place, 4, '--data_url=s3://bucket/cards', '--train_url=s3://bucket/of cards', **server.environment)
@@ -46,19 +47,16 @@ def test_each_card_trains_its_rank_and_one_copies_the_data_and_the_results_also_
     assert 'RankSize = 4' in (place / 'there' / '0' / 'CSPNet_ID0840_for_TensorFlow_bs64_4p_perf.log').read_text()
 
 
-@pytest.mark.slow
 def test_a_rank_that_fails_ends_all_boot_processes_with_its_status(place):
     assert [ended(job)[0] for job in boots(place, 2, FAKE_TRAINER='stop,1:die')] == [137, 137]
 
 
-@pytest.mark.slow
 def test_ranks_are_started_again_by_their_own_boot_processes(place):
     jobs = boots(place, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:die once', RESTART_SECONDS='0')
     assert [ended(job)[0] for job in jobs] == [0, 0]
     assert log_of(place, 1).read_text().count('LAUNCHER_PID=%d' % jobs[1].pid) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('killed', [0, 1])
 def test_when_a_boot_process_is_killed_all_end_and_no_trainer_is_left(place, killed):
     jobs = boots(place, 2, FAKE_TRAINER='hang', STOP_SECONDS='1')
@@ -74,7 +72,6 @@ def pid_of_hanging(place, rank):
     return int(until(lambda: log.exists() and re.search(r'^ready (\d+) \d+$', log.read_text(), re.M)).group(1))
 
 
-@pytest.mark.slow
 def test_a_signal_to_any_boot_process_reaches_its_trainer_and_ends_all(place):
     jobs = boots(place, 2, FAKE_TRAINER='stop')
     for rank in range(2):
@@ -84,7 +81,6 @@ def test_a_signal_to_any_boot_process_reaches_its_trainer_and_ends_all(place):
     assert 'checkpoint saved after signal 15' in log_of(place, 1).read_text()
 
 
-@pytest.mark.slow
 def test_several_servers_do_the_same_each_with_results_in_its_place(place, tmp_path):
     table = {'status': 'initializing', 'group_count': '1', 'group_list': [{
         'group_name': 'job', 'device_count': '1', 'instance_count': '2', 'instance_list': [
@@ -103,7 +99,6 @@ def test_several_servers_do_the_same_each_with_results_in_its_place(place, tmp_p
         assert contents(place / ('cache%d' % n) / 'dataset') == CONTENTS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('environment, words', [
     (dict(RANK_ID='0'), 'RANK_ID: the platform has not started the boot file for rank 1 of this server within 1 sec'),
     (dict(RANK_ID='5'), 'RANK_ID=5 (environment): this server has the ranks 0 1'),
@@ -116,7 +111,6 @@ def test_a_rank_that_does_not_come_or_fit_is_refused(place, environment, words):
     assert status == 2 and stderr.startswith(words) and stderr.count('\n') == 1
 
 
-@pytest.mark.slow
 def test_arguments_that_the_platform_adds_are_told_and_ignored(place):
     status, stdout, stderr = ended(boot(place, '--num_gpus=1', '--obs_thing', 'some value',
                                         FAKE_CALLS=str(place / 'calls')))
@@ -124,7 +118,6 @@ def test_arguments_that_the_platform_adds_are_told_and_ignored(place):
     assert not any('num_gpus' in word or 'some' in word for word in json.loads((place / 'calls').read_text()))
 
 
-@pytest.mark.slow
 def test_tuning_and_ge_graphs_go_out_with_the_results(place):
     for name in ('tuned', 'bank', 'ge'):
         (place / name).mkdir()
