@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import time
+from typing import Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
@@ -19,7 +20,7 @@ DIFFERENT = 1                  # exit status when an operator is beyond the thre
 WORST = 20
 
 
-def main(argv) -> int:
+def main(argv: Sequence[str]) -> int:
     """The exit status: 0 within the threshold, 1 beyond it, 2 for bad input."""
     arguments = _parser().parse_args(argv)
     try:

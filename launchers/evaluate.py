@@ -7,9 +7,11 @@ if __name__ == '__main__':
 
 from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
 from core.inference.evaluate import evaluate  # noqa: E402
+from core.recipe import Recipe  # noqa: E402
+from core.settings.config import Config  # noqa: E402
 
 
-def act(recipe, config):
+def act(recipe: Recipe, config: Config) -> None:
     """Prints the vendor's lines for a checkpoint on the test set."""
     for line in recipe.evaluation_lines(evaluate(recipe, config)):
         print(line)

@@ -5,6 +5,7 @@ It makes a frozen graph for the Ascend tool atc, a SavedModel or an HDF5 file, a
 import os
 import signal
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
@@ -33,7 +34,7 @@ USAGE = ('python3 -m launchers.export --network=NAME --ckpt_path=FILE_OR_DIR --d
 SHARED = ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'task', 'trunk', 'test_copies', 'ten_crop')
 
 
-def main(argv, environ):
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Exports; returns the exit status."""
     if flags.asks_for_help(argv):
         print(command.help_text(USAGE, OWN_SWITCHES, SHARED))

@@ -5,6 +5,7 @@ the run and the ranks of this server, or with --print_config the ConfigProto of 
 """
 import os
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
@@ -20,7 +21,7 @@ from core.training import checkpoints, preflight  # noqa: E402
 from launchers.networks import readers  # noqa: E402
 
 
-def act(recipe, config):
+def act(recipe: Recipe, config: Config) -> None:
     """Prints the plan or the ConfigProto."""
     device = detect(config.device)
     ours = placement.plan(config, device.has_hccl, chip.family() if device.has_hccl else None)
@@ -48,7 +49,7 @@ def headline(recipe: Recipe, config: Config) -> str:
     return words
 
 
-def main(argv, environ):
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status of the plan for these arguments."""
     return command.run(act, argv, environ, planning=True)
 

@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
@@ -19,7 +20,7 @@ USAGE = 'python3 -m launchers.predict --network=NAME --ckpt_path=FILE_OR_DIR [--
 SHARED = ('network', 'ckpt_path', 'output_path', 'task', 'trunk', 'data_path')
 
 
-def main(argv, environ):
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Prints the classes of images; returns the exit status: 2 when a file could not be read."""
     if flags.asks_for_help(argv):
         print(command.help_text(USAGE, OWN_SWITCHES, SHARED))

@@ -5,6 +5,7 @@ It prints the lines of launchers.evaluate for outputs that an inference device c
 """
 import os
 import sys
+from typing import Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
@@ -29,7 +30,7 @@ OWN_SWITCHES = (
 USAGE = 'python3 -m launchers.score --manifest=DIR/manifest.json --outputs=DIR [--run_pb=FILE.pb]'
 
 
-def main(argv):
+def main(argv: Sequence[str]) -> int:
     """Scores; returns the exit status."""
     if flags.asks_for_help(argv):
         print(command.help_text(USAGE, OWN_SWITCHES))

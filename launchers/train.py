@@ -11,10 +11,12 @@ if __name__ == '__main__':
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
 from core.errors import InputError  # noqa: E402
+from core.recipe import Recipe  # noqa: E402
+from core.settings.config import Config  # noqa: E402
 from core.training import loop, preflight  # noqa: E402
 
 
-def act(recipe, config):
+def act(recipe: Recipe, config: Config) -> None:
     """Trains, or answers --print_config."""
     if config.max_restarts and 'LAUNCHER_PID' not in os.environ:
         raise InputError('--max_restarts=%d: only the launchers, test/train_*.sh, start ranks again' %

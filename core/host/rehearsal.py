@@ -4,7 +4,7 @@ The GPU and CPU Devices (devices.py) use these functions: graph() changes the op
 """
 import contextlib
 import os
-from typing import Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -79,7 +79,7 @@ def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
                'the largest value' if done.rules.saturates else 'inf'))
 
 
-def hooks(run) -> Hooks:
+def hooks(run: Any) -> Hooks:
     """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
     config, options = run.config, run.options
     made: List[tf.train.SessionRunHook] = []

@@ -5,7 +5,7 @@ Sources: CANN software installation guide, "File Paths" (8.0 and 8.5); the drive
 import glob
 import os
 import re
-from typing import Mapping, Optional
+from typing import List, Mapping, Optional
 
 _CANN = ('*-linux/ascend_toolkit_install.info', 'ascend_nnae_install.info')
 _ROOTS = ('ascend-toolkit/latest', 'nnae/latest', 'cann')
@@ -30,7 +30,7 @@ def driver(environ: Mapping[str, str]) -> Optional[str]:
     return next(filter(None, found), None)
 
 
-def install_roots(environ: Mapping[str, str]):
+def install_roots(environ: Mapping[str, str]) -> List[str]:
     """The directories that Ascend packages are installed under by default."""
     return ['/usr/local/Ascend'] + [os.path.join(environ[name], 'Ascend') for name in ('HOME',) if environ.get(name)]
 

@@ -85,16 +85,16 @@ class Hccl(Communicator):
         if ranks > 1 and split:
             bridge.split_gradients(list(split))
 
-    def optimizer(self, optimizer, loss_scale):
+    def optimizer(self, optimizer: tf.train.Optimizer, loss_scale: LossScale) -> tf.train.Optimizer:
         return bridge.distributed_optimizer(optimizer, loss_scale, self.ranks, self._is_tailing_optimization)
 
-    def sum(self, tensors):
+    def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return packed(tensors, bridge.all_reduce) if self.ranks > 1 else list(tensors)
 
-    def mean(self, tensors):
+    def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return [total / self.ranks for total in self.sum(tensors)] if self.ranks > 1 else list(tensors)
 
-    def broadcast(self, tensors):
+    def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return list(map(bridge.broadcast, tensors)) if self.ranks > 1 else list(tensors)
 
 
@@ -121,22 +121,22 @@ class Collectives(Communicator):
         peers.await_peers(addresses, rank, seconds)
         self._watch = peers.Watch(addresses, rank, peers.end_process)
 
-    def configure(self, session_config):
+    def configure(self, session_config: tf.ConfigProto) -> None:
         session_config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
         # A session sees only the devices of its own rank, because ranks share nothing but collectives.
         session_config.device_filters.append(self._device)
 
-    def optimizer(self, optimizer, loss_scale):
+    def optimizer(self, optimizer: tf.train.Optimizer, loss_scale: LossScale) -> tf.train.Optimizer:
         # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
         return scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
 
-    def sum(self, tensors):
+    def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return packed(tensors, lambda vector: self._all_reduce(vector, 'Id', next(self._keys)))
 
-    def mean(self, tensors):
+    def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return packed(tensors, lambda vector: self._all_reduce(vector, 'Div', next(self._keys)))
 
-    def rendezvous(self, integers):
+    def rendezvous(self, integers: Sequence[int]) -> List[int]:
         timer = threading.Timer(self._seconds, peers.end_process, [
             '--connect_timeout=%d: all ranks answer, but one does not take part; give each server its own --server_id '
             'and all of them the same rank table' % self._seconds])
@@ -148,7 +148,7 @@ class Collectives(Communicator):
         finally:
             timer.cancel()
 
-    def broadcast(self, tensors):
+    def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return packed(tensors, lambda vector: self._broadcast(vector, next(self._keys)))
 
     def _all_reduce(self, vector, final_op, key):
@@ -170,7 +170,7 @@ class Collectives(Communicator):
             return session.run(make_tensor())
 
     @contextlib.contextmanager
-    def together(self):
+    def together(self) -> Iterator[None]:
         try:
             with _network_errors_as_rank_lost():
                 yield

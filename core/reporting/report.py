@@ -154,23 +154,23 @@ class Summaries(Listener):
             tf.Summary.Value(tag=tag, simple_value=value) for tag, value in sorted(values.items())]), step)
         self._writer.flush()
 
-    def step(self, report):
+    def step(self, report: Report) -> None:
         values = {'train/' + name: value for name, value in report.metrics.items()}
         if report.loss_scale is not None:
             values['loss_scale'] = report.loss_scale
         self._write(report.step, dict(values, learning_rate=report.learning_rate,
                                       images_per_second=report.images_per_second))
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         if report.evaluation:
             self._write(report.step, {'test/' + name: value for name, value in report.evaluation.items()})
 
-    def end(self, report):
+    def end(self, report: Report) -> None:
         self._writer.close()
 
 
 class SkippedSteps(Listener):
     """With --loss_scale: once an epoch, how many steps were skipped because their gradients were not finite."""
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         say('Loss scale: %d of %d steps skipped' % (report.skipped, report.step))

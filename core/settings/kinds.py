@@ -5,7 +5,7 @@ Stricter than int(), float() and bool() on purpose: no `1_000`, no `nan`, no "Fa
 import math
 import os
 import re
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 MOST = 2 ** 31 - 1                    # of an int32, as which Ascend's adapter and its ranks read whole numbers
 _LARGEST_SCALE = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
@@ -43,7 +43,7 @@ def _limits(least=None, above=None, most=None, below=None):
     return words, within
 
 
-def whole(least=None, most=None):
+def whole(least: Optional[int] = None, most: Optional[int] = None) -> Kind:
     """A whole number of at most 18 digits (so that it fits 64 bits), as an int."""
     words, within = _limits(least, most=most)
 
@@ -54,7 +54,8 @@ def whole(least=None, most=None):
     return _kind('a whole number' + (words or ' of at most 18 digits'), convert)
 
 
-def number(least=None, above=None, most=None, below=None):
+def number(least: Optional[float] = None, above: Optional[float] = None, most: Optional[float] = None,
+           below: Optional[float] = None) -> Kind:
     """A finite decimal number such as `0.1` or `1e-3`, as a float."""
     words, within = _limits(least, above, most, below)
 
@@ -66,7 +67,7 @@ def number(least=None, above=None, most=None, below=None):
     return _kind('a number' + words, convert)
 
 
-def either(*kinds):
+def either(*kinds: Kind) -> Kind:
     """What the first of these kinds that takes the text makes of it."""
     def convert(given):
         for kind in kinds:
@@ -77,31 +78,31 @@ def either(*kinds):
     return _kind(' or '.join(kind.allowed for kind in kinds), convert)
 
 
-def or_unset(word, kind):
+def or_unset(word: str, kind: Kind) -> Kind:
     """A Kind that takes `word`, too, and then counts as not given: scripts pass it where their user gave nothing."""
     return Kind('%s; %s: as if not given' % (kind.allowed, repr(word) if not word else word),
                 lambda text: None if text == word else kind.parse(text), is_obvious=kind.is_obvious)
 
 
-def boolean():
+def boolean() -> Kind:
     """True or False in any case; 1 and 0 mean the same."""
     words = {'true': True, '1': True, 'false': False, '0': False}
     return _kind('True or False', lambda text: words.get(text.lower()), is_boolean=True)
 
 
-def choice(*names):
+def choice(*names: str) -> Kind:
     """One of these names, exactly."""
     return _kind('one of ' + ', '.join(names), lambda text: text if text in names else None)
 
 
-def text():
+def text() -> Kind:
     """Text, not empty, in UTF-8: TensorFlow takes no other."""
     def convert(given):
         return given if given and given == given.encode(errors='ignore').decode() else None
     return _kind('UTF-8 text, not empty', convert, is_obvious=True)
 
 
-def project_file(root):
+def project_file(root: str) -> Kind:
     """The path of a file; a relative one that is not in the working directory may be in the directory `root`."""
     def convert(given):
         return given if os.path.exists(given) or not os.path.exists(os.path.join(root, given)) else os.path.join(
@@ -110,17 +111,17 @@ def project_file(root):
     return plain._replace(parse=lambda given: convert(plain.parse(given)))
 
 
-def pattern(expression, allowed):
+def pattern(expression: str, allowed: str) -> Kind:
     """Text that the regular expression matches as a whole."""
     return _kind(allowed, lambda given: given if re.fullmatch(expression, given) else None)
 
 
-def names():
+def names() -> Kind:
     """Names separated by single blanks."""
     return pattern(r'\S+( \S+)*', 'names separated by single blanks')
 
 
-def dump_steps():
+def dump_steps() -> Kind:
     """`N` or `A-B` with A < B, joined by `|`, at most 100 of them: `0|5|10-20`."""
     def is_set(steps):
         if not re.fullmatch('[0-9]+(-[0-9]+)?', steps):
@@ -134,14 +135,14 @@ def dump_steps():
     return _kind('N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20', convert)
 
 
-def file_path():
+def file_path() -> Kind:
     """The path of a file that is there and can be read, as typed."""
     def convert(given):
         return given if os.path.isfile(given) and os.access(given, os.R_OK) else None
     return _kind('a file that exists and can be read', convert)
 
 
-def directory():
+def directory() -> Kind:
     """The path of a directory that is there and can be read and written, as typed."""
     def convert(given):
         usable = os.path.isdir(given) and os.access(given, os.R_OK | os.W_OK | os.X_OK)
@@ -157,7 +158,7 @@ def step_range() -> Kind:
     return _kind('N or A-B with A < B, such as 10-12', convert)
 
 
-def loss_scale():
+def loss_scale() -> Kind:
     """The kind of --loss_scale: False (off), True (dynamic) or a number from 1 to _LARGEST_SCALE (static)."""
     allowed = 'False, True (dynamic) or a number from 1 to %d (static)' % _LARGEST_SCALE
     words = {'false': False, 'true': True}

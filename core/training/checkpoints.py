@@ -1,22 +1,23 @@
 """Checkpoints: saving, and finding, checking and restoring the newest whole one.
 
 A checkpoint holds every global variable: weights, optimizer slots, the step, the means of the epoch so far, the
-loss scale; and the facts of its run (core/training/identity.py). Those of ckpt/swa/ hold the network's variables and
-the facts.
-TensorFlow writes the index last, so that a save cut short leaves no checkpoint, only temporary files.
+loss scale; and the facts of its run (core/training/identity.py). The checkpoints in ckpt/swa/ hold the variables of
+the network and the facts.
+TensorFlow writes the index file last, so a save that is cut short leaves temporary files and no checkpoint.
 """
 import contextlib
 import fcntl
 import glob
 import os
 import re
-from typing import Dict
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
+from core.ranks.communicator import Communicator
 from core.settings.config import Config
 from core.settings.table import MOST
 from core.training import identity
@@ -27,35 +28,35 @@ _BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoun
            tf.errors.InvalidArgumentError, tf.errors.InternalError)
 
 
-def paths(directory):
-    """Checkpoints of `directory`, newest first, told by their step and not by the state file."""
+def paths(directory: str) -> List[str]:
+    """The checkpoints in `directory`, the one of the latest step first; the state file is not asked."""
     found = glob.glob(os.path.join(glob.escape(directory), _PREFIX + '-*.index'))
     return sorted((path[:-len('.index')] for path in found), key=_step, reverse=True)
 
 
-def newest_step(directory):
-    """The step of the newest checkpoint of `directory`, whole or not; -1 without one."""
+def newest_step(directory: str) -> int:
+    """The step of the newest checkpoint in `directory`, be it whole or damaged; -1 without one."""
     return next(map(_step, paths(directory)), -1)
 
 
-def _step(path):
-    """The step in a checkpoint's name; -1 for a name that has none."""
+def _step(path: str) -> int:
+    """The step in the name of a checkpoint; -1 for a name without a step."""
     number = path.rpartition('-')[2]
     return int(number) if number.isdigit() else -1
 
 
-def _read_whole(path):
-    """A reader of `path` after every tensor in it has been read against its checksum."""
+def _read_whole(path: str) -> Any:
+    """A tf.train.NewCheckpointReader of `path`, every tensor of which has been read and its checksum verified."""
     reader = tf.train.NewCheckpointReader(path)
     for name in reader.get_variable_to_shape_map():
         reader.get_tensor(name)
     return reader
 
 
-def newest_whole(directory):
-    """(path, reader) of the newest checkpoint of `directory` that is whole, or (None, None).
+def newest_whole(directory: str) -> Tuple[Optional[str], Any]:
+    """(path, reader) of the newest checkpoint in `directory` that is whole, or (None, None).
 
-    Says which ones it passes over.
+    A line of the log names each damaged checkpoint that is passed over.
     """
     for path in paths(directory):
         try:
@@ -65,10 +66,11 @@ def newest_whole(directory):
     return None, None
 
 
-def find(path):
-    """(path, reader) of what --ckpt_path names: a checkpoint, one of its files, or a directory and so its newest one.
+def find(path: str) -> Tuple[str, Any]:
+    """(path, reader) of the checkpoint that --ckpt_path names: itself, one of its files, or its directory.
 
-    Raises InputError when there is none, or it is damaged.
+    Of a directory the newest whole checkpoint counts. Raises InputError when there is no checkpoint, or the one that
+    is named is damaged.
     """
     check_no_pattern('--ckpt_path', path)
     if os.path.isdir(path):
@@ -86,14 +88,14 @@ def find(path):
     return prefix, reader
 
 
-def check_no_pattern(flag, path):
-    """Raises InputError for a path that TensorFlow, when it looks for or deletes checkpoints, takes for a pattern."""
+def check_no_pattern(flag: str, path: str) -> None:
+    """Raises InputError for a path that TensorFlow takes for a pattern when it finds or deletes checkpoints."""
     if set(path) & set('*?[\\'):
         raise InputError('%s: %s: the path of checkpoints must be without * ? [ and \\, which TensorFlow takes for '
                          'a pattern; choose another directory' % (flag, path))
 
 
-def check_unused(directory):
+def check_unused(directory: str) -> None:
     """Raises InputError when `directory` holds the checkpoints of an earlier run."""
     if paths(directory):
         raise InputError('%s: holds the checkpoints of another run; add --resume to continue it, or choose '
@@ -101,10 +103,10 @@ def check_unused(directory):
 
 
 @contextlib.contextmanager
-def claimed(directory, resume):
-    """A context in which `directory` is this process's own, and free again however it ends.
+def claimed(directory: str, resume: bool) -> Iterator[None]:
+    """A context in which no other process may write checkpoints to `directory`.
 
-    Raises InputError when another process has it, or it holds a run that is not to be resumed.
+    Raises InputError when another process writes there, or, without `resume`, when `directory` holds an earlier run.
     """
     with open(os.path.join(directory, '.lock'), 'w') as lock:
         try:
@@ -117,7 +119,7 @@ def claimed(directory, resume):
         yield
 
 
-def check_fits(path, reader, variables, network):
+def check_fits(path: str, reader: Any, variables: Sequence[tf.Variable], network: str) -> None:
     """Raises InputError when the checkpoint lacks one of `variables` or has it in another shape."""
     shapes = reader.get_variable_to_shape_map()
     for variable in variables:
@@ -129,14 +131,14 @@ def check_fits(path, reader, variables, network):
                     path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
 
 
-def nothing_left(config, step, steps):
+def nothing_left(config: Config, step: int, steps: int) -> str:
     """The line about a run that has done all of its steps."""
     return '--resume: the run in %s has already done %d steps of %d; raise --train_%s to go on' % (
         config.ckpt_dir, step, steps, 'steps' if config.train_steps else 'epochs')
 
 
-def finished(config):
-    """nothing_left() when the newest checkpoint says that --resume would train no step, else ''; reads no data."""
+def finished(config: Config) -> str:
+    """nothing_left() when --resume would train no step, as the newest checkpoint tells, else ''. Reads no data."""
     for path in paths(config.ckpt_dir)[:1]:
         try:
             reader = _read_whole(path)
@@ -151,13 +153,14 @@ def finished(config):
 class Checkpoints:
     """The checkpoints of one run in one directory. Rank 0 writes and reads them.
 
-    variables: what they hold; None for all global variables.
+    variables: those that a checkpoint holds; None for all global variables.
     """
 
-    def __init__(self, directory, network, communicator, variables=None):
+    def __init__(self, directory: str, network: str, communicator: Communicator,
+                 variables: Optional[Sequence[tf.Variable]] = None):
         self._directory, self._network, self._rank = directory, network, communicator.rank
         self._variables = variables or tf.global_variables()
-        # Relative paths in the state file: the directory may be copied elsewhere.
+        # The state file has relative paths, because the directory may be copied elsewhere.
         self._saver = tf.train.Saver(self._variables, max_to_keep=_KEPT, save_relative_paths=True)
         definition = self._saver.saver_def
         saved = tf.get_default_graph().get_tensor_by_name(definition.save_tensor_name)
@@ -167,10 +170,10 @@ class Checkpoints:
             # Rank 0 saves and reaches the barrier in one run, because a run of its own would be a further graph.
             definition.save_tensor_name = tf.identity(saved).name
 
-    def save(self, session, number):
-        """Saves step `number`, which every rank waits for.
+    def save(self, session: tf.Session, number: int) -> None:
+        """Saves the checkpoint of step `number`; every rank returns when it is written.
 
-        Raises InputError when it cannot be written (the earlier ones stay).
+        Raises InputError when the checkpoint cannot be written; the earlier checkpoints stay.
         """
         if self._rank == 0:
             self._save(session, number)

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from core.errors import InputError
 from launchers.modelarts.rank_runner import STREAMS, connect, listen
@@ -157,7 +157,8 @@ def _check_place(rank, device, ranks, devices):
             device, rank, places[rank]))
 
 
-def lead_or_follow(directory: str, rank: int, environ: Mapping[str, str]):
+def lead_or_follow(directory: str, rank: int,
+                   environ: Mapping[str, str]) -> Tuple[Optional[Leader], Optional[int]]:
     """(Leader, None) for the first boot process of a server, (None, status of its end) for the others.
 
     environ: of the trainer that this process runs. Returns for the others when the leader has ended.

@@ -10,7 +10,7 @@ import glob
 import os
 import shutil
 import tempfile
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ from core.recipe import Images, Outputs, Picture, Recipe
 from core.reporting import pictures
 from core.reporting.neutral_log import say_end
 from core.reporting.pictures import Panel, View
-from core.reporting.report import Listener, Window
+from core.reporting.report import Listener, Report, Window
 from core.settings.config import Config
 from core.training import optimizers, schedules
 from data import cats_dogs, folders, images, pipeline, synthetic
@@ -134,7 +134,7 @@ class Log(Listener):
     def __init__(self):
         self._window = Window()
 
-    def step(self, report):
+    def step(self, report: Report) -> None:
         done = report.steps_in_epoch
         first, seconds = self._window.advance(report)
         step_time = seconds / (report.step - first)
@@ -144,12 +144,12 @@ class Log(Listener):
             say('progress : %.6f%%  loss :%.6f' % (
                 100 * done / report.steps_per_epoch, report.metrics['cross_entropy']))
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         if report.evaluation:
             say(_accuracy_line('test', report.evaluation))
         say(_accuracy_line('train', report.epoch_metrics))
 
-    def end(self, report):
+    def end(self, report: Report) -> None:
         say_end(report)
 
 
@@ -210,7 +210,7 @@ def misclassified(view: View) -> Optional[Panel]:
         view.predictions, shown.class_names(view), lambda rows: photographs(view.data.test.x[rows]), MISTAKES, True)
 
 
-def photographs(names) -> list:
+def photographs(names: Sequence[str]) -> list:
     """The JPEG files as square uint8 images of SIDE pixels."""
     with tf.Graph().as_default(), cpu_session() as session:
         name = tf.placeholder(tf.string, [])

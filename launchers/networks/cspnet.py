@@ -3,7 +3,7 @@
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
 """
 from core.log import say
-from core.reporting.report import Listener
+from core.reporting.report import Listener, Report
 from launchers.networks import cifar10
 from nets.cspdarknet53 import cspdarknet53
 
@@ -11,20 +11,20 @@ from nets.cspdarknet53 import cspdarknet53
 class Log(Listener):
     """The vendor's lines."""
 
-    def step(self, report):
+    def step(self, report: Report) -> None:
         say('Epoch: %03d Step/Batch: %09d --- Loss: %.7f Training accuracy: %.4f' % (
             report.epoch, report.step, report.metrics['loss'], report.metrics['accuracy']))
         self._say_elapsed(report)
 
-    def evaluation_start(self, epoch):
+    def evaluation_start(self, epoch: int) -> None:
         say('Epoch %d, validating ....' % epoch)
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         if report.evaluation:
             self._say_elapsed(report)
             say('Validation accuracy: %.4f' % report.evaluation['accuracy'])
 
-    def end(self, report):
+    def end(self, report: Report) -> None:
         self._say_elapsed(report)
         say('StepTime = %.6f' % report.seconds_per_step)
         say('FPS = %.4f' % report.images_per_second)

@@ -10,6 +10,7 @@ from core.log import say
 from core.reporting.report import Window
 from core.training import optimizers
 from launchers.networks import cifar10
+from core.reporting.report import Report
 from launchers.networks.keras_log import KerasLog, summary
 from nets import layers
 from nets.resnet import resnet20
@@ -26,17 +27,17 @@ class Log(KerasLog):
     def __init__(self):
         self._window = Window()
 
-    def step(self, report):
+    def step(self, report: Report) -> None:
         first, seconds = self._window.advance(report)
         _say_speed(seconds, report.batch_size * (report.step - first) / seconds, first, report.step)
 
-    def epoch_line(self, report, seconds):
+    def epoch_line(self, report: Report, seconds: float) -> str:
         values = dict(loss=report.epoch_metrics['loss'], accuracy=report.epoch_metrics['accuracy'])
         if report.evaluation:
             values.update(('val_' + name, report.evaluation[name]) for name in list(values))
         return summary(report.steps_in_epoch, report.steps_per_epoch, seconds, values)
 
-    def end(self, report):
+    def end(self, report: Report) -> None:
         _say_speed(report.seconds_per_step * report.timed_steps, report.images_per_second,
                    report.step - report.timed_steps, report.step)
 

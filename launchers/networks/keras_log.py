@@ -49,12 +49,12 @@ class KerasLog(Listener):
         """The line after an epoch that took `seconds`, its evaluation included."""
         raise NotImplementedError
 
-    def epoch_start(self, epoch, epochs):
+    def epoch_start(self, epoch: int, epochs: int) -> None:
         self._started = time.time()
         say('Epoch %d/%d' % (epoch + 1, epochs))
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         say(self.epoch_line(report, time.time() - self._started))
 
-    def end(self, report):
+    def end(self, report: Report) -> None:
         say_end(report)

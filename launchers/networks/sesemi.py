@@ -28,6 +28,7 @@ from data.dataset import Split, labelled_subset
 from data.seeds import split_seed
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
 from launchers.networks import image_sets
+from core.reporting.report import Report
 from launchers.networks.keras_log import KerasLog, progress
 from nets import layers
 from nets.convnet import convnet
@@ -230,18 +231,18 @@ def error_lines(means: Dict[str, float]) -> List[str]:
 class Log(KerasLog):
     """The vendor's lines before and after an evaluation and after an epoch."""
 
-    def evaluation_start(self, epoch):
+    def evaluation_start(self, epoch: int) -> None:
         say('Evaluating with oversample=True...')
 
-    def epoch_line(self, report, seconds):
+    def epoch_line(self, report: Report, seconds: float) -> str:
         values = {name: report.epoch_metrics[name]
                   for name in ('loss', 'self_clf_loss', 'super_clf_loss')}
         return progress(report.steps_in_epoch, report.steps_per_epoch, seconds, report.seconds_per_step, 'step', values)
 
-    def first_step(self, report):
+    def first_step(self, report: Report) -> None:
         say('Learning rate:  %s' % report.learning_rate)
 
-    def epoch(self, report):
+    def epoch(self, report: Report) -> None:
         super().epoch(report)
         for line in error_lines(report.evaluation) if report.evaluation else ():
             say(line)

@@ -13,7 +13,7 @@ from core.log import say
 from core.recipe import Picture, Recipe
 from core.reporting import pictures
 from core.reporting.pictures import Panel, View
-from core.reporting.report import Metrics
+from core.reporting.report import Metrics, Report
 from core.settings.config import Config
 from core.settings.table import NO_DATA
 from core.training import checkpoints, optimizers, schedules
@@ -49,12 +49,12 @@ def test_input(data: DataSet, config: Config) -> pipeline.Input:
 class Log(KerasLog):
     """The vendor's lines and the accuracy of the average."""
 
-    def epoch_line(self, report, seconds):
+    def epoch_line(self, report: Report, seconds: float) -> str:
         done, count = (report.batch_size * steps for steps in (report.steps_in_epoch, report.steps_per_epoch))
         return progress(done, count, seconds, 1 / report.images_per_second, 'sample',
                         {'loss': report.epoch_metrics['loss']})
 
-    def average(self, evaluation):
+    def average(self, evaluation: Metrics) -> None:
         say(test_line(evaluation))
 
 
