@@ -7,10 +7,9 @@ from typing import Dict, List
 import tensorflow as tf
 
 from core.log import say
-from core.reporting.report import Window
+from core.reporting.report import Report, Window
 from core.training import optimizers
 from launchers.networks import cifar10
-from core.reporting.report import Report
 from launchers.networks.keras_log import KerasLog, summary
 from nets import layers
 from nets.resnet import resnet20

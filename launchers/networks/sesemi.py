@@ -21,6 +21,7 @@ from core.recipe import Images, Outputs, Picture, Recipe
 from core.reporting import pictures
 from core.reporting.pictures import Panel, View
 from core.settings.config import Config
+from core.reporting.report import Report
 from core.training import optimizers, schedules
 from data import cifar, pipeline, whitening
 from data.cutmix import cutmix
@@ -28,7 +29,6 @@ from data.dataset import Split, labelled_subset
 from data.seeds import split_seed
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
 from launchers.networks import image_sets
-from core.reporting.report import Report
 from launchers.networks.keras_log import KerasLog, progress
 from nets import layers
 from nets.convnet import convnet
