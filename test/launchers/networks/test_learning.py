@@ -12,9 +12,9 @@ from launchers import command, train
 
 @pytest.mark.slow
 def test_resnet20_learns_photographs_and_the_average_of_its_weights_does_not_lose_it(tmp_path, capfd):
-    photographs.write_cifar10(tmp_path / 'data', 800, 200)
+    photographs.write_cifar10(tmp_path / 'data', 480, 120)
     assert command.run(train.act, [
-        '--network=cutmix', '--train_epochs=3', '--val_epoch=3', '--swa_start_epoch=3', '--save_interval=9',
+        '--network=cutmix', '--train_epochs=2', '--val_epoch=2', '--swa_start_epoch=2', '--save_interval=9',
         '--data_path=%s' % (tmp_path / 'data'), '--output_path=%s' % (tmp_path / 'out')], {}) == 0
     log = capfd.readouterr().out
     last, average = map(float, re.search(r'accuracy (\S+) for the last iterate, (\S+) for the average', log).groups())
