@@ -151,10 +151,10 @@ def metrics(ours: np.ndarray, theirs: np.ndarray) -> Tuple[Dict[str, Any], str]:
     """({metric: value}, reason) of two arrays of one size; `theirs` is the reference. The formulas are msaccucmp's."""
     x, y = (np.ravel(values).astype(np.float64) for values in (ours, theirs))
     if not x.size:
-        return _no_metrics(), 'there are no values'
+        return _of_equal(), 'there are no values'
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         if np.array_equal(np.nan_to_num(x), np.nan_to_num(y)) and np.array_equal(np.isnan(x), np.isnan(y)):
-            return _of_equal(x), 'NaN or infinite values, the same in both'
+            return _of_equal(), 'NaN or infinite values, the same in both'
         return _no_metrics(), 'NaN or infinite values'
     difference = np.abs(x - y)
     large = np.abs(y) > _EPSILON
@@ -173,8 +173,8 @@ def metrics(ours: np.ndarray, theirs: np.ndarray) -> Tuple[Dict[str, Any], str]:
     }, ''
 
 
-def _of_equal(x: np.ndarray) -> Dict[str, Any]:
-    """The metrics of an array with NaN or infinite values and its copy."""
+def _of_equal() -> Dict[str, Any]:
+    """The metrics of an array without values, or with NaN or infinite ones, and its copy."""
     zeros = dict.fromkeys(METRICS, 0.)
     return dict(zeros, CosineSimilarity=1., StandardDeviation='(NaN;NaN),(NaN;NaN)')
 

@@ -6,7 +6,7 @@ and the operator's operands and results are written in the NPU's form, with the 
 """
 import os
 import time
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Set
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,9 @@ from core.diagnostics import dump_files, overflow_files, step_graph, tensor_dump
 from core.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16, Overflow
 from core.log import say
 
-MOST_DUMPED = 10               # steps with an overflow whose operators are written; all are told in the log
+MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
+MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
+ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
 _MODEL_ID = 1
 
 
@@ -36,10 +38,10 @@ class OverflowSearch(tf.train.SessionRunHook):
     def begin(self) -> None:
         targets = [self._run.step.train_op, self._run.step.loss.op]
         ops = step_graph.computed(step_graph.with_values(step_graph.operators(targets)))
-        self._ops = [op for op in ops if any(tensor.dtype == tf.float32 for tensor in op.outputs)]
-        leaves = [tf.reduce_any([self._leaves_range(tensor) for tensor in op.outputs if tensor.dtype == tf.float32])
-                  for op in self._ops]
-        self._leaves = tf.stack(leaves)
+        results = {op: [tensor for tensor in step_graph.results(op) if tensor.dtype == tf.float32] for op in ops
+                   if op.type != 'Const' and ROUNDING not in op.name}
+        self._ops = [op for op in ops if results.get(op)]
+        self._leaves = tf.stack([tf.reduce_any(list(map(self._leaves_range, results[op]))) for op in self._ops])
         self._replay = step_graph.Replay(self._run.train_input)
 
     def _leaves_range(self, tensor: tf.Tensor) -> tf.Tensor:
@@ -56,11 +58,14 @@ class OverflowSearch(tf.train.SessionRunHook):
         leaving = {op for op, leaves in zip(self._ops, run_values.results) if leaves}
         if not leaving:
             return
-        first = [op for op in self._ops if op in leaving and not _operands_of(op) & _results_of(leaving)]
-        for op in first[:1]:
-            say('Overflow at step %d: %s (%s), made at %s; %d operators of the step are beyond their range' % (
-                self._step, op.name, op.type, step_graph.line_of(op), len(leaving)))
-        if self._state is not None and first:
+        known = set(self._ops)
+        first = [op for op in self._ops if op in leaving and not leaving & _sources(op, known)]
+        is_dumped = self._state is not None
+        for op in first[:MOST_TOLD if is_dumped else 1]:
+            say('Overflow at step %d: %s (%s), made at %s' % (self._step, op.name, op.type, step_graph.line_of(op)))
+        say('Overflow at step %d: %d operators leave their range, %d of them with operands within theirs' % (
+            self._step, len(leaving), len(first)))
+        if is_dumped:
             self._found += 1
             self._dump(run_context.session, first)
 
@@ -92,16 +97,16 @@ class OverflowSearch(tf.train.SessionRunHook):
             overflow_files.write(directory, overflow, timestamp + 1, len(ops) + place, self._is_old_form)
 
 
-def _operands_of(op: tf.Operation) -> set:
-    """The tensors an operator reads, and what those that only round or move them read."""
-    found, open_tensors = set(), list(op.inputs)
-    while open_tensors:
-        tensor = open_tensors.pop()
-        found.add(tensor)
-        if 'emulated_' in tensor.op.name or tensor.op.type in ('Identity', 'Reshape'):
-            open_tensors += list(tensor.op.inputs)
+def _sources(op: tf.Operation, known: Set[tf.Operation]) -> Set[tf.Operation]:
+    """The operators that compute an operator's operands: of the `known` ones, past those that only move values."""
+    found, seen, open_ops = set(), {op}, [op]
+    while open_ops:
+        for tensor in open_ops.pop().inputs:
+            if not tensor.dtype.base_dtype.is_floating or tensor.op in seen:
+                continue
+            seen.add(tensor.op)
+            if tensor.op in known:
+                found.add(tensor.op)
+            if tensor.op not in known or tensor.op.type in ('Identity', 'Reshape'):
+                open_ops.append(tensor.op)
     return found
-
-
-def _results_of(ops: set) -> set:
-    return {tensor for op in ops for tensor in op.outputs}

@@ -84,9 +84,14 @@ class Replay:
         self._input.initialize(session, step)
 
 
+def results(op: tf.Operation) -> List[tf.Tensor]:
+    """The outputs of an operator, without those that no kernel fills."""
+    return list(op.outputs)[:_FILLED_OUTPUTS.get(op.type)]
+
+
 def fetches(ops: Sequence[tf.Operation]) -> Dict[str, List[tf.Tensor]]:
-    """{operator's name: its outputs}, as a session takes it; without those that no kernel fills."""
-    return {op.name: list(op.outputs)[:_FILLED_OUTPUTS.get(op.type)] for op in ops}
+    """{operator's name: its results}, as a session takes it."""
+    return {op.name: results(op) for op in ops}
 
 
 def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:

@@ -107,7 +107,7 @@ def _writes_inputs(request: Request) -> bool:
 
 
 def _dumped(op: tf.Operation, request: Request) -> List[tf.Tensor]:
-    return list(op.outputs) + (list(op.inputs) if _writes_inputs(request) else [])
+    return step_graph.results(op) + (list(op.inputs) if _writes_inputs(request) else [])
 
 
 def _bytes(tensor: tf.Tensor) -> int:
@@ -153,7 +153,7 @@ def operator_dump(op: tf.Operation, values: Dict[str, List[np.ndarray]], mode: s
         return Tensor(array, layout if array.ndim == 4 else 'ND', array.shape, layout if array.ndim == 4 else 'ND',
                       name, index)
     inputs = [tensor(values[operand.op.name][operand.value_index]) for operand in op.inputs
-              if operand.op.name in values] if mode != 'output' else []
+              if operand.op.name in values and operand in step_graph.results(operand.op)] if mode != 'output' else []
     outputs = [tensor(array, op.name, index) for index, array in enumerate(values[op.name])] if mode != 'input' else []
     return OperatorDump(op.type, op.name, inputs, outputs, task_id, 0, timestamp)
 

@@ -5,10 +5,11 @@ would run in float16 gets rounded operands, is computed in float32 and has its r
 (a convolution, a matrix product) this is what the chip does, which accumulates in float32, and for an elementwise one
 it is the correctly rounded result. The operators of the backward pass are treated like those of the forward pass.
 """
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional
 
 import tensorflow as tf
 
+from core.diagnostics.overflow_search import ROUNDING
 from core.host import precision_rules
 from core.host.precision_rules import CUBE, FORCE, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
 
@@ -27,16 +28,10 @@ _MOVES = frozenset(('Identity', 'Reshape', 'Transpose', 'ConcatV2', 'Split', 'Sp
                     'GatherV2', 'Relu', 'MaxPool', 'Max', 'Maximum', 'Minimum', 'Neg', 'Abs', 'Select', 'ReverseV2'))
 
 
-class Rounded(NamedTuple):
-    """An output that the chip has in the narrow type."""
-    exact: tf.Tensor               # before it is rounded
-    tensor: tf.Tensor              # what the operators after it see
-
-
 class Emulation(NamedTuple):
     """What emulate() has done to a graph."""
     rules: Rules
-    rounded: List[Rounded]
+    limits: Dict[tf.Tensor, float]  # tensor before it is rounded -> the largest value that its narrow type has
     cube: int                      # number of cube operators with narrow operands
     vector: int                    # number of other operators with a narrow result
 
@@ -46,7 +41,7 @@ def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:
 
     saturates: beyond the range comes the largest finite value, and 0 in place of NaN; else inf and NaN as they are.
     """
-    with tf.name_scope('emulated_' + dtype):
+    with tf.name_scope(ROUNDING + dtype):
         if saturates:
             x = tf.where(tf.is_nan(x), tf.zeros_like(x), x)
             x = tf.clip_by_value(x, -LARGEST[dtype], LARGEST[dtype])
@@ -69,13 +64,13 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
     train_op: with force_fp16 the variables that training has changed are rounded before this operator runs.
     """
     if rules.action == PLAIN:
-        return Emulation(rules, [], 0, 0)
+        return Emulation(rules, {}, 0, 0)
     rewriting = _Rewriting(graph, rules)
     for op in graph.get_operations():
         rewriting.visit(op)
     if rules.action == FORCE and train_op is not None:
         _round_variables(train_op, rules)
-    return Emulation(rules, rewriting.rounded, rewriting.cube, rewriting.vector)
+    return Emulation(rules, rewriting.limits, rewriting.cube, rewriting.vector)
 
 
 class _Rewriting:
@@ -87,7 +82,7 @@ class _Rewriting:
         self._narrow: Dict[tf.Tensor, tf.Tensor] = {}     # tensor that the chip has narrow -> its rounded form
         self._operands: Dict[tf.Tensor, tf.Tensor] = {}   # tensor -> what a narrow operand of it is
         self._sources = set()                             # rounded forms: nothing is rounded twice
-        self.rounded: List[Rounded] = []
+        self.limits: Dict[tf.Tensor, float] = {}
         self.cube = self.vector = 0
 
     def visit(self, op: tf.Operation) -> None:
@@ -140,8 +135,7 @@ class _Rewriting:
             if _is_statistic(op, index):
                 continue
             if tensor not in self._operands:
-                with self._graph.as_default(), tf.control_dependencies(None):
-                    self._operands[tensor] = round_to(tensor, wanted, self._rules.saturates)
+                self._operands[tensor] = self._rounded(tensor, wanted)
             op._update_input(index, self._operands[tensor])
 
     def _narrow_outputs(self, op, ir_type, dtypes):
@@ -155,15 +149,18 @@ class _Rewriting:
             if moved:
                 self._sources.add(tensor)
                 continue
-            with self._graph.as_default(), tf.control_dependencies(None):
-                rounded = round_to(tensor, wanted, self._rules.saturates)
+            rounded = self._rounded(tensor, wanted)
             self._sources.add(rounded)
             self._narrow[tensor] = rounded
-            self.rounded.append(Rounded(tensor, rounded))
             for consumer in self._consumers[tensor]:
                 for place, operand in enumerate(consumer.inputs):
                     if operand is tensor:
                         consumer._update_input(place, rounded)
+
+    def _rounded(self, tensor, dtype):
+        self.limits[tensor] = LARGEST[dtype]
+        with self._graph.as_default(), tf.control_dependencies(None):
+            return round_to(tensor, dtype, self._rules.saturates)
 
 
 def _is_statistic(op: tf.Operation, index: int) -> bool:

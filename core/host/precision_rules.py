@@ -46,6 +46,10 @@ CUBE = frozenset((
 FLOAT32_OUTPUT = frozenset(('Conv2DBackpropFilterD', 'DepthwiseConv2DBackpropFilterD', 'Conv3DBackpropFilterV2'))
 # Operators for which a chip has float16 kernels only.
 FLOAT16_ONLY = {'910': frozenset(('MaxPool', 'MaxPoolGrad', 'AvgPool', 'AvgPoolGradD')), '910B': frozenset()}
+# Operators without a float32 kernel: in a mode that keeps float32 they stop the run.
+NO_FLOAT32 = {'910': FLOAT16_ONLY['910'] | {
+    'Conv2D', 'Conv2DBackpropFilterD', 'Conv2DBackpropInputD', 'DepthwiseConv2D', 'DepthwiseConv2DBackpropFilterD',
+    'DepthwiseConv2DBackpropInputD'}, '910B': frozenset()}
 # Statistics of a batch norm stay float32: only the first output follows the input.
 FIRST_OUTPUT_ONLY = frozenset(('BNTrainingUpdate', 'BNTrainingReduceGrad'))
 

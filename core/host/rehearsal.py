@@ -4,7 +4,7 @@ The GPU and CPU Devices (devices.py) use these functions: graph() changes the op
 """
 import contextlib
 import os
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -55,6 +55,8 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
     done = emulation.emulate(graph, rules, train_op)
     graph.add_to_collection(_EMULATION, done)
     say(_notice(chip, mode, done))
+    if rules.action == precision_rules.PLAIN:
+        _warn_of_missing_kernels(graph, chip, mode)
 
 
 def _mode(options, chip):
@@ -77,6 +79,15 @@ def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
             'switches it off'
             % (mode, chip, done.cube, done.rules.narrow, done.vector, done.rules.narrow,
                'the largest value' if done.rules.saturates else 'inf'))
+
+
+def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
+    """Says which operators of the graph stop the NPU in a mode that keeps their type."""
+    types = [op.type for op in graph.get_operations() if op.outputs and op.outputs[0].dtype == tf.float32
+             and precision_rules.IR_TYPES.get(op.type, op.type) in precision_rules.NO_FLOAT32[chip]]
+    if types:
+        say('Expect a %s to stop in %s: of this run it has only float16 kernels for %d operators (%s); its own mode is '
+            '%s' % (chip, mode, len(types), ', '.join(sorted(set(types))), precision_rules.CHIP_MODE[chip]))
 
 
 def hooks(run: Any) -> Hooks:
@@ -110,13 +121,10 @@ def _targets(run) -> List[tf.Operation]:
     return [run.step.train_op, *(tensor.op for tensor in run.step.metrics.values())]
 
 
-def _limits(graph: tf.Graph) -> dict:
-    """{tensor before it is rounded: the largest value that its emulated type has}."""
+def _limits(graph: tf.Graph) -> Dict[tf.Tensor, float]:
+    """Emulation.limits of the graph, where its precision is emulated."""
     done: Optional[emulation.Emulation] = next(iter(graph.get_collection(_EMULATION)), None)
-    if done is None or not done.rounded:
-        return {}
-    largest = emulation.LARGEST[done.rules.narrow]
-    return {rounded.exact: largest for rounded in done.rounded}
+    return done.limits if done else {}
 
 
 class LoopOnHost(tf.train.SessionRunHook):

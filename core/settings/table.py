@@ -164,7 +164,7 @@ SWITCHES = (
            'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED),
     Switch(NPU, 'emulate_precision', kinds.boolean(), None,
            'off an NPU compute in the precision that --precision_mode has on --emulate_chip; unset: where a mode is '
-           'given'),
+           'given, and with --over_dump'),
     Switch(NPU, 'emulate_chip', kinds.choice(*CHIPS), None,
            'the chip that a run off an NPU is a rehearsal for, whose lacks are refused; unset: a 910, or a 910B for '
            'what no 910 has'),

@@ -52,6 +52,12 @@ def test_a_corrupted_operator_is_found_and_the_ones_before_it_are_not_accused(tm
     assert [row.index for row in rows if row.distance > .01] == [3]
 
 
+def test_tensors_without_values_are_equal(tmp_path):
+    layers = {'net/empty': np.zeros(0, np.float32)}
+    row, = comparison.compare(ground_truth(tmp_path / 'a', layers), ground_truth(tmp_path / 'b', layers))
+    assert row.distance == 0 and row.reason == 'there are no values'
+
+
 def test_operators_renamed_by_ge_are_matched_by_the_name_in_the_dump(tmp_path):
     left = npu(tmp_path / 'npu', name=lambda op: 'fused_' + op)
     rows = comparison.compare(left, ground_truth(tmp_path / 'cpu'))

@@ -1,11 +1,12 @@
 """Emulated precision modes: bit for bit what NumPy's float16 gives, and nothing where a mode changes nothing."""
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.host import emulation, precision_rules
+from core.host import emulation, precision_rules, rehearsal
 
 X = (np.random.RandomState(0).normal(size=[8, 12]) * 3).astype(np.float32)
 W = np.random.RandomState(1).normal(size=[12, 5]).astype(np.float32)
@@ -96,6 +97,14 @@ def test_beyond_the_range_a_chip_saturates_or_has_inf(saturates, expected):
         np.testing.assert_array_equal(session.run(emulation.round_to(x, 'float16', saturates)), expected)
 
 
+def test_whatever_is_rounded_has_a_limit_operands_too():
+    with tf.Graph().as_default() as graph:
+        x = tf.constant(X) * 1e6
+        y = tf.matmul(x, tf.constant(W))
+        done = emulation.emulate(graph, precision_rules.rules('allow_fp32_to_fp16', '910', True))
+        assert done.limits[x] == done.limits[y] == 65504
+
+
 def test_the_gradient_of_a_kernel_stays_float32_and_that_of_the_input_does_not():
     images = np.random.RandomState(0).normal(size=[2, 6, 6, 3]).astype(np.float32)
     kernel = np.random.RandomState(1).normal(size=[3, 3, 3, 4]).astype(np.float32)
@@ -126,6 +135,15 @@ def test_an_operator_put_on_the_white_list_is_narrow(tmp_path):
     path = mixlist(tmp_path, black_list={'to-remove': ['ReduceMeanD']}, white_list={'to-add': ['ReduceMeanD']})
     _, mean, _ = dense('allow_mix_precision', mixlist_file=path)
     assert half(mean) == mean
+
+
+@pytest.mark.parametrize('chip, stops', [('910', True), ('910B', False)])
+def test_a_mode_that_keeps_float32_tells_where_a_910_has_no_kernel_for_it(chip, stops, capfd):
+    asked = SimpleNamespace(emulate_precision=True, emulate_chip=chip, npu_sat_mode=None)
+    with tf.Graph().as_default(), rehearsal.emulated(asked, {'precision_mode': 'must_keep_origin_dtype'}):
+        tf.nn.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([3, 3, 1, 1]), 1, 'SAME')
+    told = 'Expect a 910 to stop in must_keep_origin_dtype: of this run it has only float16 kernels for 1 operators'
+    assert (told in capfd.readouterr().out) == stops
 
 
 def test_a_single_operators_types_can_be_customized(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from core.diagnostics import dump_files
+from core.diagnostics import dump_files, overflow_files
 from core.host.devices import CPU, GPU
 from core.host.gradients import fast_cpu_gradients
 from core.ranks.communicator import Communicator
@@ -102,7 +102,14 @@ def test_an_overflow_of_the_emulated_mode_is_named_and_dumped(train, tmp_path):
     told = re.search(r'Overflow at step (\d+): plain/dense\S*/MatMul \(MatMul\), made at \S+layers.py:\d+, called from '
                      r'\S+test_rehearsal.py:\d+', log)
     folder = tmp_path / 'out' / 'overflow_dump' / '*' / '0' / '*' / '*' / told.group(1)
-    assert glob.glob(str(folder / 'Opdebug.Node_OpDebug.*')) and glob.glob(str(folder / 'MatMul.*'))
+    opdebug, *_ = glob.glob(str(folder / 'Opdebug.Node_OpDebug.*'))
+    assert overflow_files.read(opdebug).status and glob.glob(str(folder / 'MatMul.*'))
+    assert dump_files.read_npu(opdebug).outputs[0].array[:4].tobytes() != b'\x5a' * 4    # the form of a 910
+
+
+def test_an_overflow_is_looked_for_in_the_precision_of_the_recipe(train, tmp_path):
+    _, log = train('--network=overflow', '--over_dump=True')
+    assert 'Emulating precision_mode=allow_fp32_to_fp16 of a 910: ' in log and 'Overflow at step 0: ' in log
 
 
 def test_a_profile_of_the_chosen_steps_is_left(train, tmp_path):
