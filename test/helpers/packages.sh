@@ -24,3 +24,39 @@ add_packages() {  # DIR REQUIREMENTS [PIP OPTION...]
     set_up "$1" "$PYTHON $(sha256sum <"$2")" \
         "$PYTHON" -m pip install --quiet --target "$1" --requirement "$2" "${@:3}"
 }
+
+set_up_pytorch() {  # leaves BENCHMARK_PYTORCH, a Python that has PyTorch
+    local packages=$REPO_ROOT/.test-packages-pytorch requirements=$REPO_ROOT/test/benchmark/pytorch.txt
+    set_up "$packages" "$(sha256sum <"$requirements")" fill_pytorch "$packages" "$requirements"
+    export BENCHMARK_PYTORCH=$packages/bin/python
+}
+
+fill_pytorch() {  # DIR REQUIREMENTS
+    local name
+    for name in python3.{13,12,11,10} python3; do
+        if "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' &&
+            "$name" -m venv --clear "$1" && "$1/bin/python" -m pip install --quiet --requirement "$2"; then
+            return
+        fi
+    done
+    printf 'PyTorch needs a Python of 3.10 to 3.13 with venv, and a wheel for it\n'
+    return 1
+}
+
+set_up_mkl() {  # leaves BENCHMARK_MKL, a Python that has the MKL build of TensorFlow 1.15
+    local packages=$REPO_ROOT/.test-packages-mkl requirements=$REPO_ROOT/test/benchmark/mkl.txt
+    set_up "$packages" "$(cat "$REPO_ROOT/requirements.txt" "$requirements" | sha256sum)" \
+        fill_mkl "$packages" "$requirements"
+    export BENCHMARK_MKL=$packages/bin/python
+}
+
+fill_mkl() {  # DIR REQUIREMENTS
+    local python37
+    python37=$(find_python37) || {
+        printf 'no Python 3.7 found\n'
+        return 1
+    }
+    "$python37" -m venv "$1" && "$1/bin/python" -m pip install --quiet --upgrade pip &&
+        "$1/bin/python" -m pip install --quiet --requirement <(grep -v '^tensorflow==' "$REPO_ROOT/requirements.txt") \
+            --requirement "$2"
+}

@@ -1,0 +1,161 @@
+"""A worker of the benchmark in PyTorch: pytorch_worker.py WAY NETWORK FACTS NPZ. WAY is one of
+
+    eager      the faster one of both memory formats, which a few steps decide
+    compiled   torch.compile of the forward pass, the loss and their gradients, in both formats as well
+
+FACTS and NPZ are what the baseline has told and written (tensorflow_worker.py). The worker first checks that the
+network is the same: as many parameters, and the same loss of the same weights and batch.
+"""
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from torch_networks import NETWORKS
+from turns import Turns
+
+TOLERANCE = 1e-4               # of the loss, relative
+FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
+WARMUP, TRIAL = 3, 6           # steps of each memory format before the faster one is chosen
+TRIAL_SECONDS = 10
+PRODUCT, TRIES = 4096, 3       # as in tensorflow_worker.py
+
+
+class Trainer:
+    """A network with its optimizer and batches in memory."""
+
+    def __init__(self, network, facts, arrays, memory_format, compiled):
+        self._format = memory_format
+        self.model = NETWORKS[network](facts)
+        load(self.model, [arrays[name] for name in sorted(arrays) if name.startswith('weight_')])
+        self.model.to(memory_format=memory_format).train()
+        self._batches = []
+        while 'batch_%d_0' % len(self._batches) in arrays:
+            prefix = 'batch_%d_' % len(self._batches)
+            self._batches.append([self._tensor(arrays[name]) for name in sorted(arrays) if name.startswith(prefix)])
+        self._optimizer = self._make_optimizer(facts)
+        self._loss, self._step = torch.compile(self.model.loss) if compiled else self.model.loss, 0
+
+    def _make_optimizer(self, facts):
+        decayed, factor = self.model.decayed()
+        chosen = set(map(id, decayed))
+        others = [weight for weight in self.model.parameters() if id(weight) not in chosen]
+        groups = [dict(params=decayed, weight_decay=factor * facts['weight_decay']), dict(params=others)]
+        return self.model.optimizer(groups, **facts)
+
+    def _tensor(self, array):
+        if array.ndim == 4:
+            array = array[:, ::-1, ::-1] if self.model.mirrored else array
+            return torch.from_numpy(array.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=self._format)
+        return torch.from_numpy(array.astype(np.int64) if array.dtype == np.int32 else array)
+
+    def full_loss(self, facts):
+        """The loss of the first batch with weight decay and without dropout."""
+        for layer in self.model.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.eval()
+        with torch.no_grad():
+            decayed, factor = self.model.decayed()
+            penalty = sum(weight.square().sum() for weight in decayed) / 2
+            loss = self.model.loss(*self._batches[0]) + factor * facts['weight_decay'] * penalty
+        self.model.train()
+        return loss.item()
+
+    def step(self):
+        """Trains on the next batch. The optimizer adds the gradient of the weight decay, as is usual in PyTorch."""
+        loss = self._loss(*self._batches[self._step % len(self._batches)])
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self._step += 1
+        return loss.item()
+
+    def trial(self):
+        """The seconds of a step: the median of a few."""
+        for _ in range(WARMUP):
+            self.step()
+        seconds = []
+        while len(seconds) < TRIAL and sum(seconds) < TRIAL_SECONDS:
+            start = time.perf_counter()
+            self.step()
+            seconds.append(time.perf_counter() - start)
+        return sorted(seconds)[len(seconds) // 2]
+
+
+@torch.no_grad()
+def load(model, weights):
+    """Fills the layers in their order with TensorFlow's weights: kernels [height, width, in, out] or [in, out]."""
+    weights = list(weights)[::-1]
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            parts = [(weights.pop(), weights.pop() if layer.bias is not None else None) for _ in range(layer.groups)]
+            kernel = np.concatenate([kernel for kernel, _ in parts], 3).transpose(3, 2, 0, 1)
+            fill(layer.weight, kernel[:, :, ::-1, ::-1] if model.mirrored else kernel)
+            if layer.bias is not None:
+                fill(layer.bias, np.concatenate([bias for _, bias in parts]))
+        elif isinstance(layer, nn.Linear):
+            kernel = weights.pop()
+            if hasattr(layer, 'maps'):    # TensorFlow flattens [height, width, channels]
+                kernel = kernel.reshape(*layer.maps, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)
+            fill(layer.weight, kernel.T)
+            fill(layer.bias, weights.pop())
+        elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            fill(layer.weight, weights.pop())
+            fill(layer.bias, weights.pop())
+    if weights:
+        raise SystemExit('%d arrays of weights are left over' % len(weights))
+
+
+def fill(parameter, array):
+    if parameter.shape != array.shape:
+        raise SystemExit('a weight has the shape %s here and %s there' % (tuple(parameter.shape), array.shape))
+    parameter.copy_(torch.from_numpy(array.copy()))
+
+
+def check(trainer, facts):
+    """Ends the worker when the network is another one."""
+    count, loss = sum(weight.numel() for weight in trainer.model.parameters()), trainer.full_loss(facts)
+    if count != facts['parameters']:
+        raise SystemExit('%d parameters here and %d there' % (count, facts['parameters']))
+    if abs(loss - facts['loss']) > TOLERANCE * abs(facts['loss']):
+        raise SystemExit('the loss of the first batch is %.7g here and %.7g there' % (loss, facts['loss']))
+    return loss
+
+
+def peak():
+    """GFLOP/s of a large matrix product."""
+    left, right = (torch.rand(PRODUCT, PRODUCT) - .5 for _ in range(2))
+    seconds = []
+    for _ in range(TRIES + 1):
+        start = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - start)
+    return 2 * PRODUCT ** 3 / min(seconds) / 1e9
+
+
+def main(way, network, facts, path):
+    turns, facts = Turns(), json.loads(facts)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    trials = {}
+    has_images = arrays['batch_0_0'].ndim == 4
+    for name in FORMATS if has_images else ('contiguous',):
+        trainer = Trainer(network, facts, arrays, FORMATS[name], way == 'compiled')
+        loss = check(trainer, facts)
+        start = time.perf_counter()
+        trainer.step()
+        trials[name] = dict(first_step=time.perf_counter() - start, step=trainer.trial())
+        if trials[name]['step'] <= min(trial['step'] for trial in trials.values()):
+            best, chosen = trainer, name
+    del trainer, arrays
+    turns.begin(peak, version=torch.__version__, loss=loss, format=chosen, trials=trials)
+    while True:
+        best.step()
+        turns.stepped()
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

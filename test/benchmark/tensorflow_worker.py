@@ -1,0 +1,152 @@
+"""A worker of the benchmark in TensorFlow: tensorflow_worker.py WAY [trainer flag...]. WAY is one of
+
+    ours      the trainer itself, with one more hook, which takes the turns
+    own       the same with TensorFlow's own gradients
+    baseline  the net in the usual way: TensorFlow's own gradients, batches by feed_dict, loss and summaries every step
+    input     the input pipeline alone
+"""
+import contextlib
+import functools
+import os
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
+
+# The package first: it silences TensorFlow's warnings about names.
+from launchers import command  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from tensorflow.python.util import nest  # noqa: E402
+
+import flops  # noqa: E402
+from core import recipe as recipe_lib  # noqa: E402
+from core.training import loop  # noqa: E402
+from turns import Turns  # noqa: E402
+
+NEVER = 10 ** 6                # epochs
+FLAGS = ('--case=performance', '--device=cpu', '--train_steps=%d' % 10 ** 8, '--val_epoch=%d' % NEVER,
+         '--save_interval=%d' % NEVER)
+BATCHES = 4                    # that are fed to the baseline and to PyTorch, over and over
+HYPER_PARAMETERS = ('learning_rate', 'momentum', 'weight_decay', 'keep_prob')   # that PyTorch's networks need
+PRODUCT = 4096                 # rows and columns of the matrices of the peak
+TRIES = 3                      # of which the fastest counts
+
+
+class TakeTurns(tf.train.SessionRunHook):
+    """Makes the trainer's steps in the bursts that the driver asks for."""
+
+    def __init__(self, turns):
+        self._turns = turns
+
+    def after_create_session(self, session, coord):
+        self._turns.begin()
+
+    def after_run(self, run_context, run_values):
+        self._turns.stepped()
+
+
+def ours(turns, recipe, config):
+    """Trains as launchers/train.py does."""
+    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config)
+
+
+def own(turns, recipe, config):
+    """Trains so without the graph's changes on a CPU."""
+    detect = loop.detect
+    loop.detect = lambda flag: detect(flag)._replace(graph=lambda *_: contextlib.nullcontext())
+    ours(turns, recipe, config)
+
+
+def baseline(turns, recipe, config):
+    """Trains in the usual way; first writes OUTPUT_PATH/network.npz, from which pytorch_worker.py makes the same net.
+
+    Its arrays are the weights in the order of their layers, the batches, and the loss of the first one; dropout is
+    off in that loss.
+    """
+    data, config = recipe_lib.load(recipe, config)
+    batches = _batches(recipe, data, config)
+    feeds = nest.map_structure(lambda array: tf.placeholder(array.dtype, array.shape), batches[0])
+    drops = tf.placeholder_with_default(1., [])
+    global_step = tf.train.get_or_create_global_step()
+    outputs = recipe.model(feeds, True, config, lambda x, rate: tf.nn.dropout(x, rate=rate * drops))
+    loss = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
+    operations = flops.training_step(tf.get_default_graph())
+    learning_rate = recipe.learning_rate(config, global_step, config.train_steps)
+    with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+        train_op = recipe.optimizer(learning_rate, config).minimize(loss, global_step)
+    for name, values in dict(outputs.metrics, loss=loss).items():
+        tf.summary.scalar(name, tf.reduce_mean(values))
+    summaries, product = tf.summary.merge_all(), _product()
+    fed = [dict(zip(nest.flatten(feeds), nest.flatten(batch))) for batch in batches]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        weights = tf.trainable_variables()
+        expected = session.run(loss, {**fed[0], drops: 0.})
+        arrays = {'weight_%03d' % number: value for number, value in enumerate(session.run(weights))}
+        for number, batch in enumerate(batches):
+            arrays.update(('batch_%d_%d' % (number, part), array) for part, array in enumerate(nest.flatten(batch)))
+        np.savez(os.path.join(config.output_path, 'network.npz'), loss=expected, **arrays)
+        writer = tf.summary.FileWriter(config.output_path)
+        turns.begin(lambda: _peak(session, product), flops=operations, batch_size=config.batch_size,
+                    images=_images(batches[0]), loss=float(expected),
+                    parameters=sum(v.shape.num_elements() for v in weights),
+                    **{name: getattr(config, name) for name in HYPER_PARAMETERS})
+        step = 0
+        while True:
+            _, _, summary = session.run([train_op, loss, summaries], fed[step % BATCHES])
+            writer.add_summary(summary, step)
+            step += 1
+            turns.stepped()
+
+
+def _batches(recipe, data, config):
+    """The first batches of the training, as arrays."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        train_input = recipe.train_input(data, config)
+        train_input.initialize(session)
+        return [session.run(train_input.batch) for _ in range(BATCHES)]
+
+
+def _images(batch):
+    """How many images go through the net in a step: (images, labels), or several such pairs."""
+    pairs = batch if isinstance(batch[0], tuple) else [batch]
+    return sum(len(images) for images, _ in pairs)
+
+
+def _product():
+    """(the product of two large matrices, not fetched; the op that fills them)."""
+    factors = [tf.get_variable('factor_%d' % number, [PRODUCT, PRODUCT], trainable=False, collections=[],
+                               initializer=tf.random_uniform_initializer(-1, 1)) for number in range(2)]
+    return tf.matmul(*factors).op, tf.group(*(factor.initializer for factor in factors))
+
+
+def _peak(session, product):
+    op, fill = product
+    session.run(fill)
+    seconds = []
+    for _ in range(TRIES + 1):
+        start = time.perf_counter()
+        session.run(op)
+        seconds.append(time.perf_counter() - start)
+    return 2 * PRODUCT ** 3 / min(seconds) / 1e9
+
+
+def input_alone(turns, recipe, config):
+    """Makes batches and drops them."""
+    data, config = recipe_lib.load(recipe, config)
+    train_input = recipe.train_input(data, config)
+    made = tf.group(*nest.flatten(train_input.batch))
+    with tf.Session() as session:
+        train_input.initialize(session)
+        turns.begin()
+        while True:
+            session.run(made)
+            turns.stepped()
+
+
+WAYS = dict(ours=ours, own=own, baseline=baseline, input=input_alone)
+
+if __name__ == '__main__':
+    sys.exit(command.run(functools.partial(WAYS[sys.argv[1]], Turns()), list(FLAGS) + sys.argv[2:], os.environ))
