@@ -33,14 +33,19 @@ class View(NamedTuple):
     stored: Callable[[str], Optional[Panel]]   # stored(name): the picture of that name as it is
 
 
-def encode(images: Iterable[np.ndarray], jpeg: bool = False) -> List[str]:
-    """uint8 images [height, width, 3], of any sizes, as data: URLs of PNG or JPEG files."""
+def files(images: Iterable[np.ndarray], jpeg: bool = False) -> List[bytes]:
+    """uint8 images [height, width, 3], of any sizes, as PNG or JPEG files."""
     with tf.Graph().as_default(), cpu_session() as session:
         image = tf.placeholder(tf.uint8, [None, None, 3])
         file = tf.image.encode_jpeg(image, quality=85) if jpeg else tf.image.encode_png(image, compression=9)
         run = session.make_callable(file, [image])
-        return ['data:image/%s;base64,%s' % ('jpeg' if jpeg else 'png', base64.b64encode(run(each)).decode())
-                for each in images]
+        return [run(each) for each in images]
+
+
+def encode(images: Iterable[np.ndarray], jpeg: bool = False) -> List[str]:
+    """uint8 images [height, width, 3], of any sizes, as data: URLs of PNG or JPEG files."""
+    return ['data:image/%s;base64,%s' % ('jpeg' if jpeg else 'png', base64.b64encode(file).decode())
+            for file in files(images, jpeg)]
 
 
 def decode(paths: Sequence[str]) -> List[np.ndarray]:

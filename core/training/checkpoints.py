@@ -10,12 +10,14 @@ import fcntl
 import glob
 import os
 import re
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.saver_pb2 import SaverDef
 
 from core.errors import InputError
+from core.host.session import cpu_session
 from core.log import say
 from core.ranks.communicator import Communicator
 from core.settings.config import Config
@@ -150,41 +152,72 @@ def finished(config: Config) -> str:
     return ''
 
 
-class Checkpoints:
-    """The checkpoints of one run in one directory. Rank 0 writes and reads them.
+class Changes(NamedTuple):
+    """What State.read() can do to variables before it reads them."""
+    values: Dict[tf.Variable, tf.Tensor] = {}   # of the variables that may change: their values after the change
+    switches: Tuple[tf.Tensor, ...] = ()        # bool placeholders: the changes to make
+    told: Tuple[tf.Variable, ...] = ()          # the variables whose values every rank reads
 
-    variables: those that a checkpoint holds; None for all global variables.
+
+class State:
+    """The values of all global variables, read in one run of the session, which is a barrier of all ranks, too.
+
+    Fetches and feeds are always the same, because others would be another graph to compile for an NPU.
     """
 
-    def __init__(self, directory: str, network: str, communicator: Communicator,
-                 variables: Optional[Sequence[tf.Variable]] = None):
-        self._directory, self._network, self._rank = directory, network, communicator.rank
-        self._variables = variables or tf.global_variables()
-        # The state file has relative paths, because the directory may be copied elsewhere.
-        self._saver = tf.train.Saver(self._variables, max_to_keep=_KEPT, save_relative_paths=True)
-        definition = self._saver.saver_def
-        saved = tf.get_default_graph().get_tensor_by_name(definition.save_tensor_name)
-        with tf.control_dependencies([saved.op] if self._rank == 0 else []):
-            self._written = communicator.barrier()
-        with tf.control_dependencies([self._written]):
-            # Rank 0 saves and reaches the barrier in one run, because a run of its own would be a further graph.
-            definition.save_tensor_name = tf.identity(saved).name
+    def __init__(self, communicator: Communicator, changes: Changes = Changes()):
+        self.rank, self._ranks, self._switches = communicator.rank, communicator.ranks, changes.switches
+        variables = changes.told if self.rank else tf.global_variables()
+        self._fetches = ({v: changes.values.get(v, v) for v in variables},
+                         tf.group(communicator.barrier(), *[value.op for value in changes.values.values()]))
 
-    def save(self, session: tf.Session, number: int) -> None:
-        """Saves the checkpoint of step `number`; every rank returns when it is written.
+    def read(self, session: tf.Session, on: Sequence[tf.Tensor] = ()) -> Dict[tf.Variable, np.ndarray]:
+        """{variable: value}, on rank 0 of all variables, after the changes whose switches are `on`.
+
+        Every rank has to call it.
+        """
+        values, _ = session.run(self._fetches, {switch: switch in on for switch in self._switches})
+        # Copies, because what is fetched from a reference variable has the memory of the variable.
+        return {v: np.array(value) for v, value in values.items()}
+
+    def barrier(self, session: tf.Session) -> None:
+        """Returns when every rank has called it."""
+        if self._ranks > 1:
+            self.read(session)
+
+
+class Checkpoints:
+    """The checkpoints of `variables` in one directory. Rank 0 writes them, on the host, and reads them."""
+
+    def __init__(self, directory: str, network: str, state: State, variables: Sequence[tf.Variable]):
+        self._directory, self._network, self._state, self._variables = directory, network, state, variables
+        with tf.Graph().as_default() as self._graph:
+            path = tf.placeholder(tf.string, [])
+            self._fed = {v: tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables}
+            saved = tf.raw_ops.SaveV2(prefix=path, tensor_names=[v.op.name for v in variables],
+                                      shape_and_slices=[''] * len(variables), tensors=list(self._fed.values()))
+            with tf.control_dependencies([saved]):
+                written = tf.identity(path)
+            # The state file has relative paths, because the directory may be copied elsewhere.
+            self._saver = tf.train.Saver(save_relative_paths=True, saver_def=SaverDef(
+                filename_tensor_name=path.name, save_tensor_name=written.name, restore_op_name=tf.no_op().name,
+                max_to_keep=_KEPT, version=SaverDef.V2))
+
+    def save(self, session: tf.Session, number: int, values: Dict[tf.Variable, np.ndarray]) -> None:
+        """Saves what State.read() has read as the checkpoint of step `number`; every rank returns when it is written.
 
         Raises InputError when the checkpoint cannot be written; the earlier checkpoints stay.
         """
-        if self._rank == 0:
-            self._save(session, number)
-        else:
-            session.run(self._written)
+        if self._state.rank == 0:
+            self._write(number, {self._fed[v]: values[v] for v in self._variables})
+        self._state.barrier(session)
 
-    def _save(self, session, number):
+    def _write(self, number, fed):
         target = os.path.join(self._directory, _PREFIX)
         try:
             os.makedirs(self._directory, exist_ok=True)
-            path = self._saver.save(session, target, number, write_meta_graph=False)
+            with self._graph.as_default(), cpu_session(fed) as session:
+                path = self._saver.save(session, target, number, write_meta_graph=False)
         except (tf.errors.OpError, OSError, ValueError) as error:
             for part in glob.glob('%s-%d.*tempstate*' % (glob.escape(target), number)):
                 os.remove(part)

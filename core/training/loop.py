@@ -126,15 +126,30 @@ class _BeginReport(tf.train.SessionRunHook):
 
 
 class _Save(tf.train.SessionRunHook):
-    """Saves a checkpoint every --save_interval epochs and after the last step."""
+    """Saves a checkpoint every --save_interval epochs and after the last step; average: None without averaging."""
 
-    def __init__(self, clock, save, interval):
-        self._clock, self._save, self._interval = clock, save, interval
+    def __init__(self, run: Run, saver: checkpoints.Checkpoints, state: checkpoints.State,
+                 average: Optional[swa.Averaging]):
+        self._clock, self._saver, self._state, self._average = run.clock, saver, state, average
+        self._interval = run.config.save_interval * run.clock.steps_per_epoch
 
     def after_run(self, run_context, run_values):
-        clock = self._clock
-        if clock.at_end or clock.passed(self._interval * clock.steps_per_epoch):
-            self._save(run_context.session)
+        clock, average, session = self._clock, self._average, run_context.session
+        is_due = clock.at_end or clock.passed(self._interval)
+        if not is_due and not (average and average.has_to_read):
+            return
+        values = self._read(session)
+        if clock.at_end and average:
+            average.finish(session, self._state, values)
+        if is_due:  # written last, because a run that was saved at its end is not resumed
+            self._saver.save(session, clock.step, values)
+
+    def save(self, session: tf.Session) -> None:
+        """Saves a checkpoint of this step."""
+        self._saver.save(session, self._clock.step, self._read(session))
+
+    def _read(self, session):
+        return self._average.read(session, self._state) if self._average else self._state.read(session)
 
 
 def train(recipe: Recipe, config: Config) -> None:
@@ -218,12 +233,12 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
     config, clock, training = run.config, run.clock, run.step
     renewal = statistics.Renewal(run)
     reporter = _reporter(run, renewal, report)
-    # These make variables that checkpoints have to hold, so they come before the Saver.
-    method_hooks = recipe.hooks(run) + swa.averaging(run, reporter, renewal)
-    saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, run.communicator)
-
-    def save(session):
-        saver.save(session, clock.step)
+    # These make variables that checkpoints have to hold, so they come before the state.
+    method_hooks = recipe.hooks(run)
+    average = None if config.swa_start_epoch is None else swa.Averaging(run, reporter, renewal)
+    state = checkpoints.State(run.communicator, average.changes if average else checkpoints.Changes())
+    saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, state, tf.global_variables())
+    saving = _Save(run, saver, state, average)
     return [
         _Start(run, saver),                                   # makes the variables what they are before the first step
         clock,                                                # counts the step, for all hooks below
@@ -232,10 +247,11 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved
         reporter,                                             # evaluates and prints
         *method_hooks,
-        _Save(clock, save, config.save_interval),             # after all variables have the values of this step
+        *([average] if average else []),
+        saving,                                               # after all variables have the values of this step
         *hooks.live_line(clock, training.loss, config.batch_size * config.ranks),
         *hooks.stop_without_launcher(),                       # before the next one, which gets its signal
-        hooks.StopOnSignal(clock, training, save)]            # last: it ends the run
+        hooks.StopOnSignal(clock, training, saving.save)]     # last: it ends the run
 
 
 def _reporter(run, renewal, report):

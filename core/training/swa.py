@@ -12,8 +12,9 @@ Log lines and the learning rate before the start epoch are those of the vendor's
 """
 import math
 import os
-from typing import Any, List
+from typing import Any, Dict
 
+import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
@@ -79,82 +80,84 @@ def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
     return (1 - position) * config.swa_lr2 + position * config.swa_lr
 
 
-def averaging(run: Any, reporter: Reporter, renewal: statistics.Renewal) -> List[tf.train.SessionRunHook]:
-    """The hooks of the averaging in a training.loop.Run; none without --swa_start_epoch.
+class Averaging(tf.train.SessionRunHook):
+    """Keeps the running mean of the weights in variables; saves, evaluates and reports it after the last step.
 
-    Makes variables that the checkpoints have to hold.
+    run: training.loop.Run. Makes variables that the checkpoints have to hold. `changes` are made where the
+    checkpoints' State is read, because each further set of fetches would be a graph to compile for an NPU.
     """
-    return [] if run.config.swa_start_epoch is None else [_Averaging(run, reporter, renewal)]
 
-
-class _Averaging(tf.train.SessionRunHook):
-    """Keeps the running mean of the weights in variables; saves, evaluates and reports it after the last step."""
-
-    def __init__(self, run, reporter, renewal):
+    def __init__(self, run: Any, reporter: Reporter, renewal: statistics.Renewal):
         self._run, self._reporter, self._renewal = run, reporter, renewal
         self._start = start_epoch(run.config, run.clock.epochs)
-        self._weights = tf.trainable_variables()
+        self._on = []                  # switches of the next reading
+        self._restart, self._enter, self._install = (tf.placeholder(tf.bool, []) for _ in range(3))
+        self._trained = tf.trainable_variables()
         with tf.variable_scope('swa'):
             self._means = [tf.get_variable(w.op.name, w.shape, w.dtype.base_dtype, tf.zeros_initializer(),
-                                           trainable=False) for w in self._weights]
+                                           trainable=False) for w in self._trained]
             self._count = tf.get_variable('count', [], tf.int64, tf.zeros_initializer(), trainable=False)
+        self.changes = self._changes()
 
-    def begin(self):
-        self._take = self._take_op()
-        # One op puts the average and the last iterate in, because each set of fetches is a graph to compile.
-        variables = self._run.step.model_variables
-        self._values = {v: tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables}
-        self._put = tf.group(*[v.assign(value) for v, value in self._values.items()])
-        self._saved = checkpoints.Checkpoints(os.path.join(self._run.config.ckpt_dir, 'swa'),
-                                              self._run.config.network, self._run.communicator,
-                                              variables + list(identity.facts().values()) + weights.notes())
+    def _changes(self):
+        """The count starts anew; the weights enter their means; the means take the place of the weights."""
+        before = tf.where(self._restart, tf.zeros_like(self._count), self._count)
+        count = tf.where(self._enter, before + 1, before)
+        divisor = tf.cast(tf.maximum(count, 1), tf.float32)
+        after = {self._count: count}
+        for w, mean in zip(self._trained, self._means):
+            after[mean] = tf.where(self._enter, mean + (w - mean) / divisor, mean)
+            after[w] = tf.where(self._install, after[mean], w)
+        # Everything is computed before the first update, and read from the updates, because TensorFlow 1.15 may read a
+        # reference variable before or after an update that the reading op has a control dependency on.
+        with tf.control_dependencies(list(after.values())):
+            values = {v: tf.identity(v.assign(value)) for v, value in after.items()}
+        return checkpoints.Changes(values, (self._restart, self._enter, self._install), (self._count,))
 
-    def _take_op(self):
-        """The op by which the weights enter the mean."""
-        # The count is read here and updated last: TensorFlow 1.15 may read a reference variable before or after an
-        # update that the reading op has a control dependency on.
-        count = self._count + 1
-        updates = [mean.assign_add((w - mean) / tf.cast(count, w.dtype.base_dtype))
-                   for w, mean in zip(self._weights, self._means)]
-        with tf.control_dependencies(updates):
-            return tf.assign_add(self._count, 1).op
+    @property
+    def has_to_read(self) -> bool:
+        """Whether the weights of this step enter the mean, and the state has to be read for it."""
+        return self._enter in self._on
+
+    def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
+        """state.read() with the changes that are due."""
+        on, self._on = self._on, []
+        return state.read(session, on)
 
     def before_run(self, run_context):
         clock = self._run.clock
         if clock.step == self._start * clock.steps_per_epoch:
             # A share of a longer run than the one that is resumed starts later: that run's mean must not count.
-            run_context.session.run(self._count.initializer)
+            self._on.append(self._restart)
             self._say('starting stochastic weight averaging', self._start)
 
     def after_run(self, run_context, run_values):
-        session, clock = run_context.session, self._run.clock
+        clock = self._run.clock
         averaged = clock.step // clock.steps_per_epoch - self._start
         if clock.passed(clock.steps_per_epoch) and averaged > 0 and averaged % self._run.config.swa_freq == 0:
-            session.run(self._take)
-        if clock.at_end:
-            self._finish(session)
+            self._on.append(self._enter)
 
-    def _finish(self, session):
-        """Saves, evaluates and reports the average; then puts the weights of the last step back."""
-        variables = list(self._values)
-        values, means, count = session.run((variables, self._means, self._count))
-        last_iterate = dict(zip(variables, values))
+    def finish(self, session: tf.Session, state: checkpoints.State, values: Dict[tf.Variable, np.ndarray]) -> None:
+        """Puts the average into the place of the weights, saves, evaluates and reports it.
+
+        values: those that read() gave after the last step.
+        """
+        run, count = self._run, values[self._count]
         if count:
-            self._install(session, {**last_iterate, **dict(zip(self._weights, means))})
-        self._say('final model weights set to stochastic weight average', self._run.clock.epoch)
+            state.read(session, [self._install])
+        self._say('final model weights set to stochastic weight average', run.clock.epoch)
         if self._renewal.is_needed:
-            self._say('reinitializing batch normalization layers', self._run.clock.epoch)
-            self._say('running forward pass to adjust batch normalization', self._run.clock.epoch)
-            self._renewal.over(session, 0, self._run.train_input.batches)
-        self._saved.save(session, self._run.clock.step)
-        average = self._run.evaluate(session)
+            self._say('reinitializing batch normalization layers', run.clock.epoch)
+            self._say('running forward pass to adjust batch normalization', run.clock.epoch)
+            self._renewal.over(session, 0, run.train_input.batches)
+        saved = checkpoints.Checkpoints(
+            os.path.join(run.config.ckpt_dir, 'swa'), run.config.network, state,
+            run.step.model_variables + list(identity.facts().values()) + weights.notes())
+        saved.save(session, run.clock.step, state.read(session))
+        average = run.evaluate(session)
         say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d' % (
             self._reporter.report.evaluation['accuracy'], average['accuracy'], max(count, 1)))
         self._reporter.average(average)
-        self._install(session, last_iterate)
-
-    def _install(self, session, values):
-        session.run(self._put, {self._values[v]: value for v, value in values.items()})
 
     def _say(self, words, epoch):
         if self._run.config.verbose:

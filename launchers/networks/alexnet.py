@@ -158,33 +158,38 @@ def _accuracy_line(part, means):
 
 
 class FirstKernels(tf.train.SessionRunHook):
-    """Every epoch, the 96 kernels of the first layer as one picture in the directory KERNELS of the results."""
+    """Every epoch, the 96 kernels of the first layer as one picture in the directory KERNELS of the results.
+
+    The kernels are fetched in every step, because a further set of fetches would be a further graph to compile.
+    """
 
     def __init__(self, run):
-        self._clock, self._directory = run.clock, os.path.join(run.config.run_dir, KERNELS)
+        self._clock, self._train_op = run.clock, run.step.train_op
+        self._directory = os.path.join(run.config.run_dir, KERNELS)
 
     def begin(self):
         os.makedirs(self._directory, exist_ok=True)
-        with tf.device('/cpu:0'):
-            self._png = tf.image.encode_png(picture(first_kernels()))
+        with tf.control_dependencies([self._train_op]):
+            self._kernels = first_kernels().read_value()
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs(self._kernels)
 
     def after_run(self, run_context, run_values):
         if self._clock.at_epoch_end:
-            path = os.path.join(self._directory, 'epoch_%04d.png' % self._clock.epoch)
-            with open(path, 'wb') as file:
-                file.write(run_context.session.run(self._png))
+            image, = pictures.files([picture(run_values.results)])
+            with open(os.path.join(self._directory, 'epoch_%04d.png' % self._clock.epoch), 'wb') as file:
+                file.write(image)
 
 
-def picture(kernels: tf.Tensor) -> tf.Tensor:
+def picture(kernels: np.ndarray) -> np.ndarray:
     """Kernels [size, size, 3, 96] side by side on one scale from black to white: uint8 [height, width, 3]."""
-    darkest, brightest = tf.reduce_min(kernels), tf.reduce_max(kernels)
-    tiles = tf.transpose(255 * (kernels - darkest) / (brightest - darkest), [3, 0, 1, 2])
-    tiles = tf.pad(tiles, [[0, 0], [0, 1], [0, 1], [0, 0]])
-    size = tiles.shape[1].value
-    rows = tf.transpose(tf.reshape(tiles, [ROWS, COLUMNS, size, size, 3]), [0, 2, 1, 3, 4])
-    image = tf.reshape(rows, [1, ROWS * size, COLUMNS * size, 3])
-    enlarged = tf.image.resize_nearest_neighbor(image, [ENLARGED * ROWS * size, ENLARGED * COLUMNS * size])
-    return tf.cast(tf.round(enlarged[0]), tf.uint8)
+    darkest, brightest = kernels.min(), kernels.max()
+    tiles = np.round(255 * (kernels - darkest) / (brightest - darkest)).astype(np.uint8).transpose([3, 0, 1, 2])
+    tiles = np.pad(tiles, [(0, 0), (0, 1), (0, 1), (0, 0)], 'constant')
+    size = tiles.shape[1]
+    rows = tiles.reshape([ROWS, COLUMNS, size, size, 3]).transpose([0, 2, 1, 3, 4])
+    return rows.reshape([ROWS * size, COLUMNS * size, 3]).repeat(ENLARGED, 0).repeat(ENLARGED, 1)
 
 
 def kernels_over_epochs(view: View) -> Optional[Panel]:

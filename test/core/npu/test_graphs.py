@@ -2,21 +2,48 @@
 import re
 
 import pytest
+import tensorflow as tf
+import tiny
 import toy
+
+from launchers import command, train
+from launchers.networks import classification, cspnet, cutmix, sesemi
+from nets import alexnet as net
+from nets import layers
 
 pytestmark = pytest.mark.slow
 
-MOST = 5                       # initialise and broadcast; train; batch-norm statistics; evaluate; save
+MOST = 5                       # initialise and broadcast; train; batch-norm statistics; evaluate; save and average
 
 
-@pytest.mark.parametrize('ranks', [1, 8])
-@pytest.mark.parametrize('flags', [[], ['--loss_scale=True']])
-def test_a_run_compiles_five_graphs_at_most(npu, tmp_path, monkeypatch, ranks, flags):
+def features(images, config, is_training, dropout):
+    """What the trunk of sesemi finds in images, which here is their mean colour."""
+    with tf.variable_scope('small', reuse=tf.AUTO_REUSE):
+        return layers.batch_norm(layers.global_average_pool(images), is_training)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The networks are small; all that their runs do around the network is there."""
+    monkeypatch.setattr(net, 'HIDDEN', (8, 8))
+    monkeypatch.setattr(sesemi, '_features', features)
+    for network in cspnet, cutmix:
+        monkeypatch.setattr(network, 'RECIPE', network.RECIPE._replace(model=classification.classifier(tiny.tiny)))
+
+
+@pytest.mark.parametrize('ranks, case', [(1, 'performance'), (8, 'full')])
+@pytest.mark.parametrize('flags', [
+    ['toy', '--train_epochs=2'], ['toy', '--train_epochs=2', '--loss_scale=True'],
+    ['toy', '--train_epochs=2', '--swa_start_epoch=1'], ['cspnet', '--train_steps=2'],
+    ['cutmix', '--train_steps=2'], ['sesemi', '--train_steps=2', '--task=svhn'],
+    ['alexnet', '--train_steps=2', '--batch_size=2'], ['swa', '--train_epochs=8']],
+    ids=' '.join)
+def test_a_run_compiles_five_graphs_at_most(npu, small, tmp_path, monkeypatch, ranks, case, flags):
     environ = dict(RANK_SIZE=str(ranks), RANK_ID='0', JOB_ID='10087')
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    output = '--output_path=%s' % tmp_path
-    assert toy.run(output, '--train_epochs=2', *flags, **environ) == 0
+    given = ['--network=' + flags[0], '--case=' + case, '--output_path=%s' % tmp_path, '--data_path=synthetic']
+    assert command.run(train.act, given + flags[1:], environ) == 0
     assert len(npu.compiled) <= MOST, npu.compiled
 
 
