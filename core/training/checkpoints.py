@@ -25,6 +25,7 @@ from core.settings.table import MOST
 from core.training import identity
 
 _KEPT = 5
+_HOURS = 1e4                   # between two checkpoints that would be kept for ever
 _PREFIX = 'model.ckpt'
 _BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
            tf.errors.InvalidArgumentError, tf.errors.InternalError)
@@ -201,7 +202,7 @@ class Checkpoints:
             # The state file has relative paths, because the directory may be copied elsewhere.
             self._saver = tf.train.Saver(save_relative_paths=True, saver_def=SaverDef(
                 filename_tensor_name=path.name, save_tensor_name=written.name, restore_op_name=tf.no_op().name,
-                max_to_keep=_KEPT, version=SaverDef.V2))
+                max_to_keep=_KEPT, keep_checkpoint_every_n_hours=_HOURS, version=SaverDef.V2))
 
     def save(self, session: tf.Session, number: int, values: Dict[tf.Variable, np.ndarray]) -> None:
         """Saves what State.read() has read as the checkpoint of step `number`; every rank returns when it is written.
