@@ -11,7 +11,8 @@ paper), and every convolution is followed by batch norm and activation. Differen
   kernel w comes batch norm, so that a step turns w by learning_rate / |w|^2, and He's initialisation makes |w|^2 17
   times as large over the whole network.
 - Vendor: normalises over the batch axis alone and tests on batch statistics; here batch norm has learned scale and
-  offset and tests on moving averages, so that an image is classified alike alone and in a batch.
+  offset and tests on averages, so that an image is classified alike alone and in a batch. A block of the vendor's adds
+  its input to its output in the first stage alone; here, as in Darknet-53, in every stage.
 """
 from typing import NamedTuple
 

@@ -1,4 +1,7 @@
-"""Batch-norm statistics computed anew, as means over batches at the weights of the moment."""
+"""Batch-norm statistics computed anew, as means over batches at the weights of the moment.
+
+This is PreciseBN of Wu and Johnson 2021 (Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3).
+"""
 from typing import Any, List, Tuple
 
 import tensorflow as tf

@@ -154,9 +154,9 @@ class Averaging(tf.train.SessionRunHook):
             os.path.join(run.config.ckpt_dir, 'swa'), run.config.network, state,
             run.step.model_variables + list(identity.facts().values()) + weights.notes())
         saved.save(session, run.clock.step, state.read(session))
-        average = run.evaluate(session)
-        say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d' % (
-            self._reporter.report.evaluation['accuracy'], average['accuracy'], max(count, 1)))
+        last, average = self._reporter.report.evaluation, run.evaluate(session)
+        say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d; '
+            'loss %.4f and %.4f' % (last['accuracy'], average['accuracy'], max(count, 1), last['loss'], average['loss']))
         self._reporter.average(average)
 
     def _say(self, words, epoch):
