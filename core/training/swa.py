@@ -156,7 +156,8 @@ class Averaging(tf.train.SessionRunHook):
         saved.save(session, run.clock.step, state.read(session))
         last, average = self._reporter.report.evaluation, run.evaluate(session)
         say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d; '
-            'loss %.4f and %.4f' % (last['accuracy'], average['accuracy'], max(count, 1), last['loss'], average['loss']))
+            'loss %.4f and %.4f' % (last['accuracy'], average['accuracy'], max(count, 1),
+                                    last['loss'], average['loss']))
         self._reporter.average(average)
 
     def _say(self, words, epoch):
