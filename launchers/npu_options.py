@@ -14,11 +14,12 @@ HEAD = '''# Options of the NpuOptimizer
 
 Made by `python3 -m launchers.npu_options > docs/npu-options.md`; the table itself is `core/npu/option_table.py`.
 
-`--npu_option=KEY=VALUE` sets any of these options, and may be given several times. A value, a key or a combination that
-the adapter or CANN would end the process for, or take without a word, is refused before a device is touched. The field
-is the one of the parameter's `b`, `i` and `s` that the adapter reads; the default is the adapter's own, and nothing is
-written for an option that neither the user nor the recipe sets, but for `use_off_line` and, on an NPU,
-`graph_compiler_cache_dir`, which keeps compiled graphs in OUTPUT_PATH/graph_cache.
+`--npu_option=KEY=VALUE` sets any of these options, and may be given several times. A value or a combination that the
+adapter or CANN would end the process for, and a key that is not in the table, are refused before a device is touched.
+The log tells which options have no effect because another is off. The field is the one of the parameter's `b`, `i` and
+`s` that the adapter reads; the default is the adapter's own, and nothing is written for an option that neither the user
+nor the recipe sets, but for `use_off_line` and, on an NPU, `graph_compiler_cache_dir`, which keeps compiled graphs in
+OUTPUT_PATH/graph_cache.
 
 | option | field | default | values | meaning | rules |
 |---|---|---|---|---|---|

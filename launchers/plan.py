@@ -28,7 +28,7 @@ def act(recipe: Recipe, config: Config) -> None:
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     if config.print_config:
         print(preflight.describe_session(first))
-        for line in idle_lines(first) + switches.unchecked(switches.switch_options(first)):
+        for line in idle_lines(first) + switches.notices(switches.switch_options(first)):
             print(line, file=sys.stderr)
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.

@@ -16,6 +16,7 @@ from core.diagnostics import dump_files, step_graph
 from core.diagnostics.dump_files import OperatorDump, Tensor
 from core.errors import InputError
 from core.log import say
+from core.settings import kinds
 
 STATISTICS = ('Input/Output', 'Index', 'Data Size', 'Data Type', 'Format', 'Shape', 'Max Value', 'Min Value',
               'Avg Value', 'Count', 'Nan Count', 'Negative Inf Count', 'Positive Inf Count')
@@ -36,8 +37,7 @@ class Request(NamedTuple):
         """Whether step number `step`, counted from 0, is dumped."""
         if not self.steps:
             return True
-        ends = [part.split('-') for part in self.steps.split('|')]
-        return any(int(end[0]) <= step <= int(end[-1]) for end in ends)
+        return any(first <= step <= last for first, last in kinds.ranges_of(self.steps))
 
     def due_steps(self, total: int) -> int:
         """How many of the `total` steps of a run are dumped."""

@@ -16,14 +16,15 @@ _TEXT = kinds.Kind('text', str)   # '' too: an empty operator name lets the prof
 
 
 def shapes() -> kinds.Kind:
-    """`name:int(,int)*` joined by `;`, as input_shape has them."""
-    return kinds.pattern(r'[^\s:;,]+:-?[0-9]+(,-?[0-9]+)*(;[^\s:;,]+:-?[0-9]+(,-?[0-9]+)*)*',
-                         'name:int,int,... of each input, joined by ;, such as data:-1,32;label:-1')
+    """`name:int(,int)*` joined by `;`, as input_shape has them; a name has letters, digits and `_`."""
+    one = '[A-Za-z0-9_]+:-?[0-9]+(,-?[0-9]+)*'
+    return kinds.pattern('%s(;%s)*;?' % (one, one), 'NAME:int,int,... of each input, its name of letters, digits and '
+                         '_, joined by ;, such as data:-1,32;label:-1')
 
 
 def dimensions() -> kinds.Kind:
     """Digits joined by `,` and `;`, as dynamic_dims has them."""
-    return kinds.pattern(r'[0-9]+([,;][0-9]+)*', 'whole numbers joined by , and ; such as 16,16;32,32')
+    return kinds.pattern('[0-9]+([,;][0-9]+)*;?', 'whole numbers joined by , and ; such as 16,16;32,32')
 
 
 def shape_ranges() -> kinds.Kind:
@@ -78,8 +79,8 @@ def _storage(text):
 
 _PROFILING = {
     'output': kinds.Kind('', _output), 'aic_metrics': kinds.Kind('', _metrics),
-    # Only `on` is known to the compiler, which refuses `off`: it has to be left out.
-    'training_trace': kinds.choice('on'),
+    # Only `on` is known to the compiler, which refuses `off`: it has to be left out, or empty.
+    'training_trace': kinds.or_unset('', kinds.choice('on')),
     'task_time': _LEVEL, 'ge_api': kinds.choice('off', 'l0', 'l1'), 'storage_limit': kinds.Kind('', _storage),
     'fp_point': _TEXT, 'bp_point': _TEXT, 'llc_profiling': _TEXT, 'sys_mem_serviceflow': _TEXT, 'host_sys': _TEXT,
     'host_sys_usage': _TEXT,
@@ -96,6 +97,8 @@ def profiling_options() -> kinds.Kind:
     allowed = 'JSON text {"key": "value"} with the keys ' + ', '.join(_PROFILING)
 
     def parse(text):
+        if not text:
+            return text  # the adapter takes its own ones
         try:
             options = json.loads(text)
         except (ValueError, RecursionError):

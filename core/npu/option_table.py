@@ -9,7 +9,7 @@ from typing import NamedTuple, Tuple, Union
 from core.npu import option_files, option_kinds
 from core.settings import kinds
 from core.settings.kinds import MOST
-from core.settings.rules import Rule, excludes, needs
+from core.settings.rules import Rule, excludes, idle_without, needs
 from core.settings.table import switch
 
 
@@ -19,7 +19,7 @@ class Option(NamedTuple):
     default: Union[bool, int, str, None]  # the adapter's own; None: it has none, or the chip decides
     kind: kinds.Kind
     meaning: str
-    rules: Tuple[Rule, ...] = ()          # what it needs and excludes: else the adapter ignores it or aborts
+    rules: Tuple[Rule, ...] = ()          # what it needs and excludes: else the adapter aborts, or ignores it
 
 
 _text, _directory, _file = kinds.text(), kinds.directory(), kinds.file_path()
@@ -87,19 +87,21 @@ OPTIONS = {
     'enable_dump': _flag(False, 'dump the data of operators', needs('dump_path'), excludes('enable_dump_debug=True')),
     'enable_dump_debug': _flag(False, 'detect and dump overflows', needs('dump_path')),
     'dump_path': _string(None, option_kinds.own_directory(), 'where dumps are written',
-                         needs('enable_dump=True', 'enable_dump_debug=True')),
-    'dump_step': _string(None, kinds.dump_steps(), 'steps to dump; unset: all', needs('enable_dump=True')),
-    'dump_mode': _string('output', switch('dump_mode').kind, 'what of an operator to dump', needs('enable_dump=True')),
+                         idle_without('enable_dump=True', 'enable_dump_debug=True')),
+    'dump_step': _string(None, kinds.dump_steps(), 'steps to dump; unset: all', idle_without('enable_dump=True')),
+    'dump_mode': _string('output', switch('dump_mode').kind, 'what of an operator to dump',
+                         idle_without('enable_dump=True')),
     'dump_data': _string('tensor', switch('dump_data').kind, 'the values, or a csv of statistics about them',
-                         needs('enable_dump=True')),
-    'dump_layer': _string(None, switch('dump_layer').kind, 'operators to dump; unset: all', needs('enable_dump=True')),
+                         idle_without('enable_dump=True')),
+    'dump_layer': _string(None, switch('dump_layer').kind, 'operators to dump; unset: all',
+                          idle_without('enable_dump=True')),
     'dump_debug_mode': _choice('all', ('aicore_overflow', 'atomic_overflow', 'all'), 'which overflows to detect',
-                               needs('enable_dump_debug=True')),
+                               idle_without('enable_dump_debug=True')),
     'quant_dumpable': _choice(None, ('0', '1'), 'whether dumps of a quantised graph are complete'),
     'enable_exception_dump': _number(2, 0, 2, 'dump the operator that failed: 0 no, 1 all of it, 2 briefly'),
     'profiling_mode': _flag(False, 'profile the run'),
     'profiling_options': _string(None, option_kinds.profiling_options(), 'what to profile; unset: as msprof would',
-                                 needs('profiling_mode=True')),
+                                 idle_without('profiling_mode=True')),
     'export_compile_stat': _number(1, 0, 2, 'write which fusions were made: 0 no, 1 at the end, 2 after compilation'),
     'debug_dir': _string(None, _text, 'where files about compiled operators are written'),
     'op_debug_level': _number(0, 0, 4, 'files about compiled operators (deprecated: op_debug_config)'),
@@ -119,29 +121,30 @@ OPTIONS = {
     'op_compiler_cache_dir': _string(None, _text, 'where that cache is'),
     'graph_compiler_cache_dir': _string(None, _text, 'where compiled graphs are kept for the next run'),
     'oo_constant_folding': _flag(True, 'compute constant parts of a graph when it is compiled'),
-    'input_fusion_size': _number(None, 0, 33554432, 'bytes up to which inputs are copied to the NPU together'),
+    'input_fusion_size': _number(None, None, None, 'bytes up to which inputs are copied to the NPU together; the '
+                                 'adapter brings it between 0 and 33554432'),
     'input_batch_cpy': _flag(False, 'copy the inputs of a step to the NPU in one go'),
     'graph_slice': _choice(None, ('auto', 'manual'), 'cut a graph into slices'),
     'aicore_num': _string(None, _text, 'cube and vector cores that operators may use, as in 24|48'),
     'ac_parallel_enable': _choice(None, ('0', '1'), 'run AI CPU and AI Core operators at the same time'),
     'auto_multistream_parallel_mode': _string(None, _text, 'spread independent operators over streams, as cv does'),
     'stream_max_parallel_num': _string(None, _text, 'parallel streams of each engine: DNN_VM_AICPU:10,DNN_HCCL:1'),
-    'enable_compress_weight': _flag(False, 'compress weights', excludes('compress_weight_conf')),
+    'enable_compress_weight': _flag(False, 'compress weights', excludes('compress_weight_conf', when='True|False')),
     'compress_weight_conf': _string(None, _file, 'which weights to compress'),
     'atomic_clean_policy': _number(0, 0, 1, 'clear atomic workspaces: 0 together, 1 one by one'),
 
     # Shapes that change.
     'dynamic_input': _flag(False, 'inputs change their shape (deprecated)'),
     'dynamic_graph_execute_mode': _choice(None, ('lazy_recompile', 'dynamic_execute'), 'how such a graph runs',
-                                          needs('dynamic_input=True')),
+                                          idle_without('dynamic_input=True')),
     'dynamic_inputs_shape_range': _string(None, option_kinds.shape_ranges(), 'ranges of the shapes',
-                                          needs('dynamic_input=True')),
+                                          idle_without('dynamic_input=True')),
     'input_shape': _string(None, option_kinds.shapes(), 'shapes of the inputs, -1 where dynamic_dims fills in',
                            needs('dynamic_dims'), excludes('mix_compile_mode=True')),
     'dynamic_dims': _string(None, option_kinds.dimensions(), 'the sizes of the -1 dimensions',
                             needs('dynamic_node_type')),
     'dynamic_node_type': _number(None, 0, 1, '0: inputs are a data set, 1: placeholders', needs('input_shape')),
-    'compile_hybrid_mode': _number(0, 0, 1, '1: compile for the given sizes and for any other', needs(
+    'compile_hybrid_mode': _number(0, 0, MOST, '1: compile for the given sizes and for any other', needs(
         'input_shape', when='1'), needs('dynamic_node_type=1', when='1')),
     'compile_dynamic_mode': _flag(False, 'compile for any shape'),
     'jit_compile': _choice(None, ('true', 'false', 'auto'), 'compile operators for the shape at hand'),

@@ -5,7 +5,7 @@ only --npu_option=raw:KEY=... can set, is in it as raw:KEY.
 """
 import difflib
 import json
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from core.errors import InputError
 from core.npu.option_table import OPTIONS, RETIRED
@@ -60,17 +60,26 @@ def fault(options: Dict[str, Any], chip: Callable[[], Optional[str]] = lambda: N
 
     chip() is of table.CHIPS, or None where it is not known; asked when an option depends on it.
     """
-    known = {key: OPTIONS[key].rules for key in options if key in OPTIONS}
-    for key, rule in rules.broken(known, options, options):
+    for key, rule in rules.broken(_rules(options), options, options):
         return key, rules.message(rule, str)
     for key, value in options.items():
-        value = json.loads(value).get('aic_metrics') if key == 'profiling_options' else value
+        value = json.loads(value or '{}').get('aic_metrics') if key == 'profiling_options' else value
         lacking = [name for name, lacks in _LACKS.items() if value in lacks.get(key, ())]
         if lacking and chip() in lacking:
             return key, (
                 'a %s has no %s' % (chip(), value) if chip() else
                 'a 910 has no %s; say --emulate_chip=910B where the chip is a later one' % value)
     return None
+
+
+def without_effect(options: Dict[str, Any]) -> List[str]:
+    """A line for the log about each of the options {key: value} that does nothing, because another is off."""
+    return ['--npu_option=%s=%s: %s' % (key, options[key], rules.message(rule, str))
+            for key, rule in rules.broken(_rules(options), options, options, (rules.IDLE_WITHOUT,))]
+
+
+def _rules(options):
+    return {key: OPTIONS[key].rules for key in options if key in OPTIONS}
 
 
 def chips_that_lack() -> Iterator[Tuple[str, str, str]]:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from core.errors import InputError
 from core.npu import chip, environment, option_kinds
 from core.npu.option_table import REHEARSED
-from core.npu.options import RAW, fault, parse_option, parse_raw
+from core.npu.options import RAW, fault, parse_option, parse_raw, without_effect
 from core.settings.config import Config, idle, typed
 from core.settings.rules import is_on
 from core.settings.table import NPU_ONLY, SWITCHES
@@ -51,14 +51,14 @@ def profile_folder(options: Dict[str, Any]) -> Optional[str]:
     """The folder that profiles go to, as msprof chooses it where the options do not say; None without profiling."""
     if not options.get('profiling_mode'):
         return None
-    output = json.loads(options.get('profiling_options', '{}')).get('output')
+    output = json.loads(options.get('profiling_options') or '{}').get('output')
     return output or os.environ.get('ASCEND_WORK_PATH') or os.curdir
 
 
-def unchecked(options: Dict[str, Any]) -> List[str]:
-    """What the log says of the options that only the adapter knows."""
+def notices(options: Dict[str, Any]) -> List[str]:
+    """What the log says of the options that only the adapter knows, and of those that have no effect."""
     return ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
-            if item[0].startswith(RAW)]
+            if item[0].startswith(RAW)] + without_effect(options)
 
 
 def off_npu(config: Config) -> List[str]:

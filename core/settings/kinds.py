@@ -5,7 +5,7 @@ Stricter than int(), float() and bool() on purpose: no `1_000`, no `nan`, no "Fa
 import math
 import os
 import re
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 MOST = 2 ** 31 - 1                    # of an int32, as which Ascend's adapter and its ranks read whole numbers
 _LARGEST_SCALE = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
@@ -121,17 +121,29 @@ def names() -> Kind:
     return pattern(r'\S+( \S+)*', 'names separated by single blanks')
 
 
+def ranges_of(steps: str) -> List[Tuple[int, int]]:
+    """[(first, last)] of the steps that dump_steps() takes, as the adapter reads them.
+
+    Without A a range begins at 0, without B it is one step; a `|` at the end says nothing.
+    """
+    ends = [part.partition('-') for part in _parts(steps)]
+    return [(int(first or 0), int(last or first)) for first, _, last in ends]
+
+
+def _parts(steps):
+    return (steps[:-1] if steps.endswith('|') else steps).split('|')
+
+
 def dump_steps() -> Kind:
     """`N` or `A-B` with A < B, joined by `|`, at most 100 of them: `0|5|10-20`."""
-    def is_set(steps):
-        if not re.fullmatch('[0-9]+(-[0-9]+)?', steps):
+    def is_set(part):
+        if not re.fullmatch('[0-9]+-?|[0-9]*-[0-9]+', part):
             return False
-        ends = [int(end) for end in steps.split('-')]
-        return ends == sorted(set(ends)) and ends[-1] <= MOST
+        (first, last), = ranges_of(part)
+        return max(first, last) <= MOST and (first < last or '-' not in part[:-1])
 
     def convert(given):
-        sets = given.split('|')
-        return given if len(sets) <= 100 and all(map(is_set, sets)) else None
+        return given if len(_parts(given)) <= 100 and all(map(is_set, _parts(given))) else None
     return _kind('N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20', convert)
 
 

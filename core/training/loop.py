@@ -223,7 +223,7 @@ def _prepare(config, options, device):
             raise InputError('%s: cannot be made: %s; choose another --output_path' % (directory, error.strerror))
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
-    for line in idle_lines(config) + switches.unchecked(options) + device.notice(config):
+    for line in idle_lines(config) + switches.notices(options) + device.notice(config):
         say(line)
 
 

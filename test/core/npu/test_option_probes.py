@@ -62,24 +62,27 @@ def refused(*given, **kwargs):
 # One option, nothing around it that could be refused in its place.
 SINGLE = [
     *['input_shape=' + text for text in ('data', 'data:', 'data:a,b', 'data:-1,32;label', 'data=-1,32', 'data:-1.5',
-                                         'data:--1', ':1,', 'data:1,,2', 'data:1;;label:1', ';data:1')],
-    *['dynamic_dims=' + text for text in ('a', '16;b', '16,;32', '-1;32', '16;32;x', '1.5', ';16', '16;;32')],
+                                         'data:--1', ':1,', 'data:1,,2', 'data:1;;label:1', ';data:1', 'data:1,',
+                                         'data:+1', 'a/b:1', 'data-1:1', 'data:0:1', '')],
+    *['dynamic_dims=' + text for text in ('a', '16;b', '16,;32', '-1;32', '16;32;x', '1.5', ';16', '16;;32', '16,',
+                                          '+16', '')],
     *['dynamic_inputs_shape_range=' + text for text in ('abc', 'x:[1,2]', 'data', 'data:',
                                                         'data:[1];getnext:[2];data:[3]')],
     *['enable_exception_dump=' + text for text in ('3', '4', '10', '100', '-1', 'on')],
     *['iterations_per_loop=' + text for text in ('0', '-1', '2147483648', '3000000000', '4294967296', '1.5')],
     *['task_index=' + text for text in ('-1', '2147483648', '4294967295')],
     *['dump_path=' + text for text in ('linked', 'nowhere', 'fusion.json')],
-    *['dump_step=' + text for text in ('5-5', '20-10', '1,2', '|1', '1||2', '-3', '1-2-3', '0-4294967295',
-                                       '4294967295', 'a', '|'.join(['7'] * 101))],
+    *['dump_step=' + text for text in ('5-5', '20-10', '1,2', '|1', '1||2', '1-2-3', '0-4294967295', '4294967295',
+                                       'a', '-0', '-', '|', '', '1 ', '|'.join(['7'] * 101))],
     'use_off_line=yes', 'job=', 'precision_mode=fp16', 'precision_mode=fp61', 'precision_mode_v2=force_fp16',
     'dump_mode=foo', 'dump_debug_mode=input', 'graph_run_mode=2', 'graph_run_mode=-1', 'op_select_implmode=fast',
     'buffer_optimize=l1_optimize', 'session_device_id=-1', 'local_rank_id=8', 'local_rank_id=-1',
     'dynamic_graph_execute_mode=eager', 'dynamic_node_type=2', 'work_path=nowhere', 'aoe_mode=3', 'aoe_mode=0',
-    'compile_hybrid_mode=3', 'dump_data=mean', 'export_compile_stat=3', 'export_compile_stat=-1',
+    'compile_hybrid_mode=on', 'dump_data=mean', 'export_compile_stat=3', 'export_compile_stat=-1',
     'variable_use_1g_huge_page=3', 'graph_max_parallel_model_num=0', 'jit_compile=yes', 'jit_compile=True',
-    'shape_generalization_mode=strict', 'local_device_list=0;1', 'local_device_list=a', 'variable_placement=host',
-    'graph_slice=none', 'input_fusion_size=-1', 'input_fusion_size=33554433', 'deterministic=2', 'deterministic=True',
+    'shape_generalization_mode=strict', 'local_device_list=0;1', 'local_device_list=a', 'local_device_list=0,',
+    'variable_placement=host',
+    'graph_slice=none', 'input_fusion_size=many', 'deterministic=2', 'deterministic=True',
     'graph_memory_max_size=lots', 'variable_memory_max_size=0', 'op_debug_level=high', 'fusion_switch_file=nowhere',
     'modify_mixlist=nowhere', 'customize_dtypes=nowhere', 'op_precision_mode=nowhere', 'op_debug_config=nowhere',
     'static_memory_policy=5', 'hccl_timeout=soon', 'stream_sync_timeout=-2', 'compress_weight_conf=nowhere',
@@ -98,13 +101,11 @@ def test_blanks_are_no_part_of_shapes(assignment):
 
 @pytest.mark.parametrize('assignments, words', [
     ('enable_dump=True', 'needs dump_path'), ('enable_dump_debug=True', 'needs dump_path'),
-    ('dump_path=dumps', 'needs enable_dump=True or enable_dump_debug=True'),
     ('enable_dump=True enable_dump_debug=True dump_path=dumps', 'not together with enable_dump_debug=True'),
     ('precision_mode=force_fp16 precision_mode_v2=fp16', 'not together with precision_mode_v2'),
     ('precision_mode=force_fp16 modify_mixlist=mixlist.json', 'needs precision_mode=allow_mix_precision|'),
     ('precision_mode_v2=origin modify_mixlist=mixlist.json', 'needs precision_mode=allow_mix_precision|'),
     ('optypelist_for_implmode=Pooling', 'needs op_select_implmode'),
-    ('dynamic_graph_execute_mode=dynamic_execute', 'needs dynamic_input=True'),
     ('input_shape=data:-1', 'needs dynamic_dims'), ('dynamic_dims=1;2', 'needs dynamic_node_type'),
     ('dynamic_node_type=0', 'needs input_shape'), ('input_shape=data:-1 dynamic_dims=1', 'needs dynamic_node_type'),
     (THREE % 0 + 'mix_compile_mode=True', 'not together with mix_compile_mode=True'),
@@ -114,11 +115,22 @@ def test_blanks_are_no_part_of_shapes(assignment):
      'not together with dynamic_graph_execute_mode=lazy_recompile'),
     ('compile_hybrid_mode=1', 'needs input_shape'), (THREE % 0 + 'compile_hybrid_mode=1', 'needs dynamic_node_type=1'),
     ('enable_compress_weight=True compress_weight_conf=aoe.json', 'not together with compress_weight_conf'),
-    ('dump_step=3', 'needs enable_dump=True'), ('dump_data=stats', 'needs enable_dump=True'),
-    ('dump_layer=Relu', 'needs enable_dump=True'), ('profiling_options={"output":"dumps"}', 'needs profiling_mode'),
+    ('enable_compress_weight=False compress_weight_conf=aoe.json', 'not together with compress_weight_conf'),
 ])
 def test_options_that_do_not_fit_together_are_refused(assignments, words):
     assert words in refused(*npu(assignments))
+
+
+@pytest.mark.parametrize('assignment, other', [
+    ('dump_path=dumps', 'enable_dump=True or enable_dump_debug=True'), ('dump_step=3', 'enable_dump=True'),
+    ('dump_mode=all', 'enable_dump=True'), ('dump_data=stats', 'enable_dump=True'),
+    ('dump_layer=Relu', 'enable_dump=True'), ('dump_debug_mode=all', 'enable_dump_debug=True'),
+    ('profiling_options={"output":"dumps"}', 'profiling_mode=True'),
+    ('dynamic_graph_execute_mode=dynamic_execute', 'dynamic_input=True'),
+    ('dynamic_inputs_shape_range=data:[1]', 'dynamic_input=True')])
+def test_an_option_that_the_adapter_takes_for_nothing_is_taken_and_told(assignment, other):
+    given = options('--npu_option=' + assignment)
+    assert switches.notices(given) == ['--npu_option=%s: has no effect without %s' % (assignment, other)]
 
 
 @pytest.mark.parametrize('assignment, words', [
@@ -235,21 +247,22 @@ VALID = [
                                                 'high_performance_for_all')],
     'op_select_implmode=high_performance optypelist_for_implmode=Pooling,SoftmaxV2',
     *['enable_dump=True dump_path=dumps dump_step=' + steps for steps in (
-        '0', '0|5|10-20', '2147483647', '|'.join(['7'] * 100))],
+        '0', '0|5|10-20', '2147483647', '|'.join(['7'] * 100), '1|', '-1', '1-', '007')],
     'enable_dump=True dump_path=dumps dump_mode=all dump_data=stats dump_layer=model/conv1',
     'enable_dump_debug=True dump_path=dumps dump_debug_mode=aicore_overflow', 'enable_dump=False',
-    'profiling_mode=True',
+    'profiling_mode=True', 'profiling_mode=True profiling_options=',
     'enable_exception_dump=0', 'enable_exception_dump=2', 'iterations_per_loop=1 mix_compile_mode=True',
     'iterations_per_loop=2147483647 enable_data_pre_proc=True', 'task_index=2147483647', 'job=worker', 'job=ps',
     'job=localhost', 'use_off_line=False', 'session_device_id=0', 'local_rank_id=7', 'graph_run_mode=0',
-    THREE % 0, THREE % 1 + 'compile_hybrid_mode=1', 'compile_hybrid_mode=0',
+    THREE % 0, THREE % 1 + 'compile_hybrid_mode=1', 'compile_hybrid_mode=0', 'compile_hybrid_mode=2',
+    'input_shape=data:1; dynamic_dims=16; dynamic_node_type=0',
     'input_shape=data:1,1,40,-1;label:1,-1;mask:-1,-1 dynamic_dims=20,20,1,1;40,40,2,2 dynamic_node_type=1',
     DYNAMIC + 'dynamic_inputs_shape_range=getnext:[128,3~5,2~128,-1],[64,3~5];data:[1~8]',
     DYNAMIC + 'dynamic_inputs_shape_range=data:[1~8]', 'dynamic_input=True dynamic_graph_execute_mode=lazy_recompile',
     'graph_memory_max_size=26*1024*1024*1024 variable_memory_max_size=1073741824', 'aoe_mode=2 work_path=dumps',
     'aoe_mode=4 aoe_config_file=aoe.json', 'work_path=dumps', 'export_compile_stat=2', 'jit_compile=auto',
     'shape_generalization_mode=ADAPTIVE', 'local_device_list=0,1', 'variable_placement=Host', 'graph_slice=auto',
-    'enable_compress_weight=True', 'compress_weight_conf=aoe.json', 'input_fusion_size=33554432', 'hccl_timeout=1836',
+    'enable_compress_weight=True', 'compress_weight_conf=aoe.json', 'input_fusion_size=33554433', 'hccl_timeout=1836',
     'op_wait_timeout=120', 'op_execute_timeout=90', 'stream_sync_timeout=-1', 'event_sync_timeout=60000',
     'static_memory_policy=4', 'deterministic=1', 'buffer_optimize=off_optimize', 'hcom_parallel=False',
     'variable_use_1g_huge_page=1', 'graph_max_parallel_model_num=2', 'atomic_clean_policy=1', 'external_weight=True',
@@ -263,7 +276,8 @@ def test_what_the_adapter_takes_is_taken(assignments):
 
 
 @pytest.mark.parametrize('profile', [
-    {}, {'training_trace': 'on', 'task_trace': 'on', 'fp_point': '', 'bp_point': ''}, {'task_time': 'l1', 'hccl': 'on'},
+    {}, {'training_trace': 'on', 'task_trace': 'on', 'fp_point': '', 'bp_point': ''}, {'training_trace': ''},
+    {'task_time': 'l1', 'hccl': 'on'},
     *[{'aic_metrics': metric} for metric in (
         'PipeUtilization', 'ArithmeticUtilization', 'Memory', 'MemoryL0', 'MemoryUB', 'ResourceConflictRatio',
         'MemoryAccess', 'PipelineExecuteUtilization', 'Custom:0x49,0x8')],

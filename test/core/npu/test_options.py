@@ -127,7 +127,7 @@ def test_what_the_user_says_of_the_precision_overrules_what_the_recipe_says():
 
 def test_an_option_that_the_table_does_not_know_is_passed_on_in_its_field_and_told():
     options = _options(*_npu('raw:oo_level=s:O3 raw:graph_exec_timeout=i:-1 raw:enable_graph_parallel=b:True'))
-    assert switches.unchecked(options) == [
+    assert switches.notices(options) == [
         '--npu_option=raw:oo_level=O3: passed on as it is; nothing here checks it',
         '--npu_option=raw:graph_exec_timeout=-1: passed on as it is; nothing here checks it',
         '--npu_option=raw:enable_graph_parallel=True: passed on as it is; nothing here checks it']

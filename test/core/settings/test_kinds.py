@@ -53,3 +53,8 @@ def test_a_file_and_a_directory_must_be_what_they_are_called(tmp_path):
         kinds.directory().parse(str(file))
     with pytest.raises(ValueError, match='must be a file that exists'):
         kinds.file_path().parse(str(tmp_path))
+
+
+def test_ranges_of_steps_are_read_as_the_adapter_reads_them():
+    assert kinds.ranges_of('0|5|10-20') == [(0, 0), (5, 5), (10, 20)]
+    assert kinds.ranges_of('1|') == kinds.ranges_of('1-') == [(1, 1)] and kinds.ranges_of('-1') == [(0, 1)]
