@@ -11,7 +11,8 @@ from core.errors import InputError
 from core.npu import bridge, chip
 from core.npu.compiled import CheckCompiled
 from core.npu.session import session_config
-from core.settings.config import Config
+from core.settings import paths
+from core.settings.config import Config, typed
 
 
 class _LoadIterations(tf.train.SessionRunHook):
@@ -26,15 +27,12 @@ class _LoadIterations(tf.train.SessionRunHook):
 
 # The values of options with which the adapter leaves the whole training to the CPU and says nothing.
 _LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
-
-
 _CACHE = 'graph_compiler_cache_dir'
-_CACHE_FOLDER = 'graph_cache'  # of --output_path, beside the results, which the next run moves away
 
 
 def _options(config: Config) -> Options:
     """A folder for each device, because the graphs of ranks differ."""
-    return {_CACHE: os.path.join(os.path.abspath(config.output_path), _CACHE_FOLDER, str(config.device_id))}
+    return {_CACHE: os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE, str(config.device_id))}
 
 
 def _check(config: Config, options: Options) -> None:
@@ -42,6 +40,8 @@ def _check(config: Config, options: Options) -> None:
         if options.get(key) == value:
             raise InputError('--npu_option=%s=%s: the adapter would train on the CPU; leave the option out, or choose '
                              'the CPU with --device=cpu' % (key, value))
+    if options.get(_CACHE) not in (None, _options(config)[_CACHE]):
+        paths.check_writable(typed('npu_option', _CACHE), options[_CACHE])
     if config.ranks > 1:
         bridge.check_environment()
     if config.npu_sat_mode is not None:

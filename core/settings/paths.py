@@ -3,6 +3,8 @@ import os
 
 from core.errors import InputError
 
+GRAPH_CACHE = 'graph_cache'    # of --output_path: graphs compiled for an NPU, beside the results that a run moves away
+
 
 def check_readable(flag: str, path: str) -> None:
     """Raises InputError unless `path` is a directory whose files this user may list and read."""

@@ -8,6 +8,7 @@ import re
 import shutil
 from typing import Dict, List, Mapping, Tuple
 
+from core.settings import paths
 from launchers.modelarts.storage import Storage
 
 _BEING_WRITTEN = re.compile(r'tempstate|_temp_|\.tmp[0-9a-f]{32}$')
@@ -66,9 +67,10 @@ class Results:
 
 
 def _signatures(directory: str) -> Dict[str, Tuple[int, ...]]:
-    """{path: (inode, size, time of the last change)} of all files below `directory` but those being written."""
+    """{path: (inode, size, time of the last change)} of all files below `directory` but those that stay."""
     found = {}
-    for folder, _, names in os.walk(directory):
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if name != paths.GRAPH_CACHE]  # large, and of use on this machine only
         for path in (os.path.join(folder, name) for name in names if not name.startswith('.')):
             if not _BEING_WRITTEN.search(os.path.relpath(path, directory)):
                 try:

@@ -7,11 +7,19 @@ explain_ascend_errors() {  # SECONDS since the run started: a line for each code
     [[ ${PLAN[npu]} == True ]] || return 0
     if [[ -d $folder ]]; then
         mapfile -d '' files < <(find "$(realpath -- "$folder")" -type f -name '*.log' \
-            -newermt "@$(($(date +%s) - $1 - 1))" -print0 | sort -z)
+            -newermt "@$(($(date +%s) - $1 - 1))" -print0 | sort -z | without_other_runs)
     fi
     while IFS=$'\t' read -r code file; do
         explain_ascend_error "$code" "$file"
     done < <(find_ascend_errors "${LOGS[@]}" "${files[@]}")
+}
+
+# Leaves out the logs, plog-PID_TIME.log and device-PID_TIME.log, of processes that still run: this run's have ended.
+without_other_runs() {
+    local file
+    while IFS= read -r -d '' file; do
+        [[ $file =~ /(plog|device)-([0-9]+)_[^/]*$ && -d /proc/${BASH_REMATCH[2]} ]] || printf '%s\0' "$file"
+    done
 }
 
 # Prints CODE<tab>FILE for each code, where it is found first. A code has six characters, such as EI0006 and E19999;

@@ -64,4 +64,6 @@ def test_compiled_graphs_are_kept_beside_the_results_for_the_next_run(npu, tmp_p
     assert cache().group(1) == str(tmp_path / 'graph_cache' / '0')
     assert cache('--npu_option=graph_compiler_cache_dir=%s/mine' % tmp_path).group(1) == str(tmp_path / 'mine')
     assert cache('--device=cpu') is None
+    assert toy.run(*flags, '--npu_option=graph_compiler_cache_dir=%s/mine' % __file__) == 2
+    assert '--npu_option=graph_compiler_cache_dir=%s/mine: cannot be written' % __file__ in capsys.readouterr().err
     assert toy.run(*flags) == 0 and (tmp_path / 'graph_cache' / '0').is_dir()

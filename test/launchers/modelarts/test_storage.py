@@ -97,11 +97,12 @@ def test_what_came_from_there_is_not_copied_back(job):
     assert recorder.copies == [('there', {'0/new': 'whole'})]
 
 
-def test_files_that_are_being_written_stay(job):
+def test_files_that_are_being_written_and_compiled_graphs_stay(job):
     results, recorder, _, write = job
     write('0/ckpt/model.ckpt-20.data-00000-of-00001.tempstate1234567')
     write('0/ckpt/model.ckpt-20_temp_0a1b/part-00000-of-00001.index')
     write('0/ckpt/checkpoint.tmp' + '0a' * 16)
+    write('graph_cache/0/compiled.om')
     write('.lock-0')
     results.publish()
     assert recorder.copies == []

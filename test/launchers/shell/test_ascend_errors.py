@@ -47,7 +47,8 @@ def test_every_row_of_the_table_has_a_code_a_meaning_something_to_try_and_a_sour
 
 @pytest.mark.parametrize('code, words', [
     ('EI0004', 'the rank table is not valid; try: '), ('EE1018', 'in a way that is not allowed'),
-    ('EZ3003', 'no kernel for an operator is installed'), ('E19999', 'inner error: of the graph engine'),
+    ('EZ3003', 'no kernel for an operator is installed'), ('EZ0501', 'does not know an operator'),
+    ('E19999', 'inner error: of the graph engine'),
     ('EF9999', 'inner error of a component of CANN'), ('EX1234', "not in this project's table")])
 def test_a_code_is_told_with_its_meaning(code, words):
     line = bash('explain_ascend_error "$1" /the/log', code)
@@ -65,11 +66,12 @@ def failed(place, *flags, **environment):
 
 
 def test_a_failed_run_on_an_npu_ends_with_the_codes_of_its_log_and_of_the_process_logs(place):
-    plog = place / 'plogs' / 'run' / 'plog' / 'plog-137309_20251224.log'
+    plog = place / 'plogs' / 'run' / 'plog' / 'plog-99999999_20251224.log'
     plog.parent.mkdir(parents=True)
     old = plog.with_name('plog-1_2024.log')
     old.write_text('EZ9999: of another run')
     os.utime(str(old), (time.time() - 9999,) * 2)
+    plog.with_name('plog-%d_2025.log' % os.getpid()).write_text('EZ9999: of a run that goes on')
     lines = failed(place, '--device=npu', SAYS=SCREEN, PLOG=str(plog), SAYS_PLOG=PROCESS_LOG,
                    ASCEND_PROCESS_LOG_PATH=str(place / 'plogs'))
     assert 'training ended with status 1; the lines above end its log' in lines[-4]
