@@ -1,11 +1,18 @@
-"""The benchmark's own sums and its flags; what it measures needs a quiet machine and no test."""
+"""The benchmark's flags, its sums, and how its workers take turns."""
+import os
+import sys
+
 import pytest
 import tensorflow as tf
 
 import benchmark
 import flops
+import page
+import results
 from core.errors import InputError
+from launching import ROOT
 from nets import layers
+from turns import Worker, WorkerFailed
 
 
 @pytest.fixture
@@ -39,3 +46,79 @@ def test_a_dense_layer_is_counted(graph):
 def test_a_flag_that_is_wrong_is_refused(flag):
     with pytest.raises(InputError):
         benchmark.parser().parse_args([flag])
+
+
+def test_pytorch_is_measured_eager_and_compiled():
+    assert benchmark.parser().parse_args(['--with=mkl,pytorch']).others == ['pytorch', 'compiled', 'mkl']
+
+
+STEPS = """
+import os, sys
+from turns import Turns
+turns = Turns()
+print('not an answer')
+turns.begin(pid=os.getpid())
+while True:
+    turns.stepped()
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(code) -> a Worker that runs the code."""
+    workers = []
+
+    def start(code):
+        environment = dict(os.environ, PYTHONPATH=os.path.join(ROOT, 'test', 'benchmark'))
+        workers.append(Worker('w', [sys.executable, '-c', code], environment, str(tmp_path / 'log')))
+        return workers[-1]
+    yield start
+    for worker in workers:
+        worker.kill()
+
+
+def state(pid):
+    with open('/proc/%d/stat' % pid) as line:
+        return line.read().rpartition(')')[2].split()[0]
+
+
+def test_a_worker_takes_as_many_steps_as_it_is_asked_for_and_is_stopped_between_bursts(start):
+    worker = start(STEPS)
+    pid = worker.ready()['pid']
+    assert len(worker.burst(7, 60)) == 7
+    assert len(worker.burst(10 ** 9, 1e-9)) == 1
+    assert state(pid) == 'T'
+    assert worker.peak_memory() > 10 ** 6
+    assert 0 <= worker.disturbance <= 1
+
+
+def test_a_worker_that_fails_is_told_with_its_last_line(start):
+    worker = start("raise SystemExit('the loss is another one')")
+    with pytest.raises(WorkerFailed, match='w: ended with status 1: the loss is another one'):
+        worker.ready()
+
+
+def found(**changes):
+    """What benchmark.measure() finds, with two repeats in which ours is 2 and 3 times as fast."""
+    fact = dict(batch_size=8, images=16, flops=10 ** 9, parameters=5, hardware='chip', version='1.15')
+    repeats = [dict(seconds=dict(ours=ours, baseline=6.), memory=dict(ours=10 ** 7, baseline=2 * 10 ** 7),
+                    peak=dict(baseline=4.)) for ours in (2., 3.)]
+    return dict(dict(network='cspnet', cores=2, facts=dict(baseline=fact, ours={}), repeats=repeats, failures={},
+                     input=.5, start=9., disturbance=dict(ours=.01, baseline=.02)), **changes)
+
+
+def test_figures_are_those_of_the_repeats():
+    figures = results.summary(found())
+    assert figures['workers']['baseline']['ratio'] == [2., 2.5, 3.]
+    assert figures['workers']['ours']['seconds'] == 2.5
+    assert figures['peak_share'] == pytest.approx([1 / 3 / 4, (1 / 2 + 1 / 3) / 2 / 4, 1 / 2 / 4])
+    assert figures['input_multiple'] == 5.
+    assert '| `cspnet` | 8 | 6.67 images/s | 2.67 (2.50) | - | - | - | 10 % |' in results.markdown([figures])
+
+
+def test_a_machine_that_was_not_quiet_is_told(tmp_path):
+    quiet, busy = results.summary(found()), results.summary(found(disturbance=dict(ours=.3, baseline=0.)))
+    assert 'NOT A QUIET MACHINE' not in results.text(quiet)
+    assert 'NOT A QUIET MACHINE: other processes used 30 % of the cores' in results.text(busy)
+    with open(page.write(str(tmp_path / 'benchmark.html'), [busy]), encoding='utf-8') as file:
+        assert 'other processes used 30 % of the cores' in file.read()

@@ -1,8 +1,11 @@
-"""The driver behind test/benchmark.sh: starts the workers of a network, lets them take turns, and tells the figures."""
+"""The driver behind test/benchmark.sh: starts the workers of a network, lets them take turns, and tells the figures.
+
+A repeat goes round the workers, each of which trains for a few seconds while all others are stopped, until every one
+has had its steps. So what slows the machine for a while slows all of them.
+"""
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +19,20 @@ sys.path.insert(0, ROOT)
 
 from core.errors import InputError  # noqa: E402
 from core.reporting import record  # noqa: E402
+import page  # noqa: E402
 import results  # noqa: E402
+from results import BASELINE, COMPILED, EAGER, MKL, OURS  # noqa: E402
 from turns import Worker, WorkerFailed  # noqa: E402
 
 NETWORKS = ('cspnet', 'alexnet', 'cutmix', 'sesemi', 'swa')
-OTHERS = ('pytorch', 'eager', 'mkl')
+OTHERS = dict(pytorch=(EAGER, COMPILED), eager=(EAGER,), mkl=(MKL,))   # values of --with
+ENVIRONMENT = dict(CUDA_VISIBLE_DEVICES='')
 BURST_SECONDS = 3              # of one worker, until it is another one's turn
 WARMUP_STEPS, WARMUP_SECONDS = 10, 15
-LEAST_SECONDS = 3              # of a repeat: more than `steps` steps where these are short
-INPUT_STEPS, INPUT_SECONDS = 100, 10
+LEAST_SECONDS = 3              # of a worker in a repeat, which makes more steps than asked where these are short
+INPUT_STEPS, INPUT_SECONDS = 200, 10
 LONGEST_START = 300            # seconds
+MANY = 10 ** 6
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,25 +45,28 @@ class _Parser(argparse.ArgumentParser):
 def parser():
     """The flags of this command."""
     flags = _Parser(prog='bash test/benchmark.sh', allow_abbrev=False, description=(
-        'Measures training on this CPU: this framework beside the same nets trained in the usual way.'))
+        'Measures training on this CPU: this framework beside the same networks trained in the usual way.'))
     flags.add_argument('--network', choices=NETWORKS + ('all',), default='all', help='default: all')
-    flags.add_argument('--with', dest='others', metavar='pytorch,mkl', type=_others, default=(),
+    flags.add_argument('--with', dest='others', metavar='pytorch,mkl', type=_others, default=[],
                        help='measure PyTorch (eager: without torch.compile, which takes minutes) and the MKL build of '
-                            'TensorFlow 1.15, too; sets them up on first use')
-    flags.add_argument('--steps', type=_positive, default=30, help='of a worker in a repeat; default: %(default)s')
-    flags.add_argument('--seconds', type=_positive, default=60,
+                            'TensorFlow 1.15 as well; the first use sets them up')
+    flags.add_argument('--steps', metavar='N', type=_positive, default=30,
+                       help='least steps of each in a repeat; default: %(default)s')
+    flags.add_argument('--seconds', metavar='N', type=_positive, default=60,
                        help='after which fewer steps are enough; default: %(default)s')
-    flags.add_argument('--repeats', type=_positive, default=3, help='default: %(default)s')
+    flags.add_argument('--repeats', metavar='N', type=_positive, default=3, help='default: %(default)s')
     flags.add_argument('--output_path', metavar='DIR', default=os.path.join(ROOT, 'test', 'output', 'benchmark'),
                        help='of benchmark.json and benchmark.html; default: test/output/benchmark')
     return flags
 
 
 def _others(text):
+    """The workers beside ours and the baseline."""
     names = text.split(',')
     if not set(names) <= set(OTHERS):
         raise argparse.ArgumentTypeError('must be of %s, separated by commas' % ', '.join(OTHERS))
-    return tuple(names)
+    chosen = [worker for name in names for worker in OTHERS[name]]
+    return [worker for worker in (EAGER, COMPILED, MKL) if worker in chosen]
 
 
 def _positive(text):
@@ -65,80 +75,78 @@ def _positive(text):
     return int(text)
 
 
-def commands(network, others, output):
-    """{worker: (command, environment)} of those beside the baseline, which comes first and writes network.npz."""
-    def tensorflow(way, python=sys.executable, **environment):
-        return [python, os.path.join(HERE, 'tensorflow_worker.py'), way, '--network=' + network,
-                '--output_path=' + os.path.join(output, way)], environment
+def measure(network, asked):
+    """What is found out about a network; results.summary() makes figures of it."""
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
+        found = _in_turns(network, asked, output)
+        _say('%s: the input pipeline alone, and a start' % network)
+        return dict(found, network=network, cores=os.cpu_count(), input=_seconds_of_input(network, output),
+                    start=_seconds_to_first_step(network, os.path.join(output, 'start')))
 
-    def pytorch(way):
-        return [os.environ['BENCHMARK_PYTORCH'], os.path.join(HERE, 'pytorch_worker.py'), way, network], {}
-    chosen = {results.BASELINE: tensorflow('baseline'), results.OURS: tensorflow('ours')}
-    if 'pytorch' in others or 'eager' in others:
-        chosen[results.EAGER] = pytorch('eager')
-    if 'pytorch' in others:
-        chosen[results.COMPILED] = pytorch('compiled')
-    if 'mkl' in others:
-        chosen[results.MKL] = tensorflow('own', os.environ['BENCHMARK_MKL'], **_for_mkl())
-    return chosen
+
+def _say(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def _in_turns(network, asked, output):
+    workers, facts, failures = {}, {}, {}
+    try:
+        for name in [BASELINE, OURS] + asked.others:   # the baseline first: PyTorch's networks are made of what it says
+            _say('%s: starting %s' % (network, name))
+            worker = workers[name] = _start(name, network, output, facts)
+            try:
+                facts[name] = worker.ready()
+                worker.burst(WARMUP_STEPS, WARMUP_SECONDS)
+            except WorkerFailed as failure:
+                if name != COMPILED:   # which needs a C++ compiler
+                    raise
+                failures[name] = str(failure)
+                workers.pop(name).kill()
+        repeats = [_repeat(workers, asked) for _ in range(asked.repeats)]
+        return dict(facts=facts, failures=failures, repeats=repeats,
+                    disturbance={name: worker.disturbance for name, worker in workers.items()})
+    finally:
+        for worker in workers.values():
+            worker.kill()
+
+
+def _start(name, network, output, facts):
+    """The Worker; facts: {worker: what it said of itself} of those that are ready."""
+    environment = dict(os.environ, **ENVIRONMENT)
+    if name in (EAGER, COMPILED):
+        formats = 'contiguous,channels_last' if name == EAGER else facts[EAGER]['format']
+        command = [os.environ['BENCHMARK_PYTORCH'], os.path.join(HERE, 'pytorch_worker.py'), name, formats, network,
+                   json.dumps(facts[BASELINE]), os.path.join(output, BASELINE, 'network.npz')]
+    else:
+        python = os.environ['BENCHMARK_MKL'] if name == MKL else sys.executable
+        command = [python, os.path.join(HERE, 'tensorflow_worker.py'), name, '--network=' + network,
+                   '--output_path=' + os.path.join(output, name)]
+        os.makedirs(os.path.join(output, name))
+    if name == MKL:
+        environment.update(_for_mkl())
+    return Worker(name, command, environment, os.path.join(output, name + '.log'))
 
 
 def _for_mkl():
-    """What the makers of that wheel tell to set: no threads that spin, and on AMD's processors the fast products."""
+    """What the wheel's makers tell to set: no threads that spin, and on AMD's processors the fast products."""
     with open('/proc/cpuinfo') as lines:
         is_amd = any('AuthenticAMD' in line for line in lines)
     return dict({'KMP_BLOCKTIME': '1'}, **({'MKL_DEBUG_CPU_TYPE': '5'} if is_amd else {}))
 
 
-def measure(network, asked, say):
-    """The record of one network: see results.py."""
-    output = tempfile.mkdtemp(prefix='benchmark-')
-    workers, failures = {}, {}
-    try:
-        facts = {}
-        for name, (command, environment) in commands(network, asked.others, output).items():
-            say('%s: starting %s' % (network, name))
-            if name in (results.EAGER, results.COMPILED):
-                command = command + [json.dumps(facts[results.BASELINE]),
-                                     os.path.join(output, 'baseline', 'network.npz')]
-            else:
-                os.makedirs(next(word for word in command if word.startswith('--output_path=')).split('=')[1])
-            worker = Worker(name, command, dict(os.environ, **environment), os.path.join(output, name + '.log'))
-            workers[name] = worker
-            try:
-                facts[name] = worker.ready()
-                worker.burst(WARMUP_STEPS, WARMUP_SECONDS)
-            except WorkerFailed as failure:
-                if name != results.COMPILED:   # which needs a C++ compiler; all else has to work
-                    raise
-                failures[name] = str(failure)
-                workers.pop(name).kill()
-        repeats = [_repeat(workers, asked, say) for _ in range(asked.repeats)]
-        memory = {name: worker.peak_memory() for name, worker in workers.items()}
-    finally:
-        for worker in workers.values():
-            worker.kill()
-    try:
-        alone = _input_alone(network, output)
-        start = _seconds_to_first_step(network, os.path.join(output, 'start'))
-    finally:
-        shutil.rmtree(output, ignore_errors=True)
-    return dict(network=network, facts=facts, failures=failures, repeats=repeats, memory=memory, input=alone,
-                start=start)
-
-
-def _repeat(workers, asked, say):
-    """{'seconds': {worker: the median of its steps}, 'peak': {worker: GFLOP/s}}, the workers taking turns."""
+def _repeat(workers, asked):
+    """{figure: {worker: value}}: the median of the seconds of a step, the count of steps, memory, the peak."""
     seconds = {name: [] for name in workers}
     order = list(workers)
     while order:
         for name in order:
-            seconds[name] += workers[name].burst(10 ** 6, BURST_SECONDS)
+            seconds[name] += workers[name].burst(MANY, BURST_SECONDS)
         order = [name for name in order[1:] + order[:1] if not _is_enough(seconds[name], asked)]
-    peak = {name: workers[name].peak() for name in (results.BASELINE, results.EAGER) if name in workers}
     medians = {name: median(each) for name, each in seconds.items()}
-    say('   '.join('%s %.4g s' % item for item in medians.items()))
-    return dict(seconds=medians, steps={name: len(each) for name, each in seconds.items()}, peak=peak)
+    _say('    '.join('%s %.4g s' % item for item in medians.items()))
+    memory = {name: worker.peak_memory() for name, worker in workers.items()}   # before the large matrices
+    return dict(seconds=medians, steps={name: len(each) for name, each in seconds.items()}, memory=memory,
+                peak={name: workers[name].peak() for name in (BASELINE, EAGER) if name in workers})
 
 
 def _is_enough(seconds, asked):
@@ -146,14 +154,12 @@ def _is_enough(seconds, asked):
     return total >= asked.seconds or (len(seconds) >= asked.steps and total >= LEAST_SECONDS)
 
 
-def _input_alone(network, output):
-    """Seconds of a batch where nothing but batches is made."""
-    command = [sys.executable, os.path.join(HERE, 'tensorflow_worker.py'), 'input', '--network=' + network,
-               '--output_path=' + os.path.join(output, 'input')]
-    worker = Worker('input', command, dict(os.environ), os.path.join(output, 'input.log'))
+def _seconds_of_input(network, output):
+    """Seconds that a batch takes where nothing but batches is made."""
+    worker = _start('input', network, output, {})
     try:
         worker.ready()
-        worker.burst(5, INPUT_SECONDS)
+        worker.burst(WARMUP_STEPS, INPUT_SECONDS)
         seconds = worker.burst(INPUT_STEPS, INPUT_SECONDS)
         return sum(seconds) / len(seconds)
     finally:
@@ -161,25 +167,23 @@ def _input_alone(network, output):
 
 
 def _seconds_to_first_step(network, output):
-    """From the start of the launcher until the record of the run has the first step."""
+    """From the start of the launcher until the record of the run has the first step; None when it fails."""
     command = ['bash', os.path.join(ROOT, 'test', 'train_performance_1p.sh'), '--network=' + network, '--device=cpu',
-               '--display_step=1', '--train_steps=%d' % 10 ** 6, '--output_path=' + output]
-    started = time.time()
+               '--display_step=1', '--train_steps=%d' % MANY, '--output_path=' + output]
+    started, first = time.time(), None
     launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                                env=dict(os.environ, PYTHON=sys.executable))
+                                env=dict(os.environ, PYTHON=sys.executable, **ENVIRONMENT))
     try:
-        while time.time() < started + LONGEST_START and launcher.poll() is None:
-            first = _first_step(output)
-            if first:
-                return first - started
+        while not first and launcher.poll() is None and time.time() < started + LONGEST_START:
             time.sleep(.1)
-        return None
+            first = _first_step(output)
     finally:
         try:
             os.killpg(launcher.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         launcher.wait()
+    return first and first - started
 
 
 def _first_step(output):
@@ -188,23 +192,23 @@ def _first_step(output):
     if not os.path.exists(path):
         return None
     with open(path, encoding='utf-8') as lines:
-        for line in lines:
-            if line.endswith('\n') and json.loads(line)['event'] == 'point':
-                return json.loads(line)['time']
-    return None
+        events = [json.loads(line) for line in lines if line.endswith('\n')]
+    return next((event['time'] for event in events if event['event'] == 'point'), None)
 
 
 def main(argv):
     """Measures and tells; the exit status is 2 for bad input."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         asked = parser().parse_args(argv)
         os.makedirs(asked.output_path, exist_ok=True)
         measured = []
         for network in NETWORKS if asked.network == 'all' else [asked.network]:
-            measured.append(results.summary(measure(network, asked, lambda line: print(line, file=sys.stderr))))
-            print(results.text(measured[-1]), flush=True)
-        print(results.markdown(measured))
-        results.write(asked.output_path, measured)
+            measured.append(results.summary(measure(network, asked)))
+            print(results.text(measured[-1]) + '\n', flush=True)
+            results.write(asked.output_path, measured)
+            path = page.write(os.path.join(asked.output_path, 'benchmark.html'), measured)
+        print('%s\n\n%s' % (results.markdown(measured), path))
         return 0
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
@@ -212,6 +216,8 @@ def main(argv):
     except WorkerFailed as failure:
         print(failure, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == '__main__':

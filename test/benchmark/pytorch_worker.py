@@ -1,10 +1,11 @@
-"""A worker of the benchmark in PyTorch: pytorch_worker.py WAY NETWORK FACTS NPZ. WAY is one of
+"""A worker of the benchmark in PyTorch: pytorch_worker.py WAY FORMAT,FORMAT NETWORK FACTS NPZ. WAY is one of
 
-    eager      the faster one of both memory formats, which a few steps decide
-    compiled   torch.compile of the forward pass, the loss and their gradients, in both formats as well
+    eager      PyTorch as it is
+    compiled   torch.compile of the forward pass, the loss and their gradients
 
-FACTS and NPZ are what the baseline has told and written (tensorflow_worker.py). The worker first checks that the
-network is the same: as many parameters, and the same loss of the same weights and batch.
+Of several memory formats (FORMATS) a few steps choose the fastest one. FACTS and NPZ are what the baseline has told and
+written (tensorflow_worker.py). The worker first checks that the network is the same: as many parameters, and the same
+loss of the same weights and batch.
 """
 import json
 import sys
@@ -18,7 +19,8 @@ from torch_networks import NETWORKS
 from turns import Turns
 
 TOLERANCE = 1e-4               # of the loss, relative
-FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
+CONTIGUOUS = 'contiguous'
+FORMATS = {CONTIGUOUS: torch.contiguous_format, 'channels_last': torch.channels_last}
 WARMUP, TRIAL = 3, 6           # steps of each memory format before the faster one is chosen
 TRIAL_SECONDS = 10
 PRODUCT, TRIES = 4096, 3       # as in tensorflow_worker.py
@@ -136,25 +138,29 @@ def peak():
     return 2 * PRODUCT ** 3 / min(seconds) / 1e9
 
 
-def main(way, network, facts, path):
+def main(way, formats, network, facts, path):
     turns, facts = Turns(), json.loads(facts)
     with np.load(path) as archive:
         arrays = dict(archive)
     trials = {}
-    has_images = arrays['batch_0_0'].ndim == 4
-    for name in FORMATS if has_images else ('contiguous',):
+    for name in formats.split(',') if arrays['batch_0_0'].ndim == 4 else [CONTIGUOUS]:
         trainer = Trainer(network, facts, arrays, FORMATS[name], way == 'compiled')
         loss = check(trainer, facts)
-        start = time.perf_counter()
-        trainer.step()
-        trials[name] = dict(first_step=time.perf_counter() - start, step=trainer.trial())
-        if trials[name]['step'] <= min(trial['step'] for trial in trials.values()):
+        trials[name] = trainer.trial()
+        if trials[name] == min(trials.values()):
             best, chosen = trainer, name
     del trainer, arrays
+    forget_peak_memory()
     turns.begin(peak, version=torch.__version__, loss=loss, format=chosen, trials=trials)
     while True:
         best.step()
         turns.stepped()
+
+
+def forget_peak_memory():
+    """Makes Linux count the largest resident memory of this process from now on."""
+    with open('/proc/self/clear_refs', 'w') as file:
+        file.write('5')
 
 
 if __name__ == '__main__':

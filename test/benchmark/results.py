@@ -1,82 +1,97 @@
-"""What the benchmark tells about a network: the summary of its record as text, as a row of a table, and as JSON."""
+"""What the benchmark tells about a network: its figures, as text, as a row of the README's table, and as JSON."""
 import json
 import os
+import time
 from statistics import median
 
-OURS, BASELINE, EAGER, COMPILED, MKL = 'ours', 'baseline', 'pytorch', 'compiled', 'mkl'
+OURS, BASELINE, EAGER, COMPILED, MKL = WORKERS = 'ours', 'baseline', 'pytorch', 'compiled', 'mkl'
+QUIET = .05                    # of the cores: what other processes may use without a word
 
 
-def summary(record):
-    """The figures of a network; `record` is what benchmark.measure() found."""
-    facts, repeats = record['facts'], record['repeats']
-    images, operations = facts[BASELINE]['images'], facts[BASELINE]['flops']
-    workers = {name: _worker(name, record, images, operations) for name in repeats[0]['seconds']}
-    peaks = {name: median(repeat['peak'][name] for repeat in repeats) for name in repeats[0]['peak']}
-    ours = workers[OURS]['seconds']
+def summary(found):
+    """The figures of a network; `found` is what benchmark.measure() returns."""
+    facts, repeats = found['facts'], found['repeats']
+    of_network = facts[BASELINE]
+    images, operations = of_network['images'], of_network['flops']
+    workers = {name: _worker(name, found, images, operations) for name in WORKERS if name in repeats[0]['seconds']}
+    versions = {name: fact['version'] for name, fact in facts.items() if 'version' in fact}
     return dict(
-        network=record['network'], batch_size=facts[BASELINE]['batch_size'], images=images, flops=operations,
-        parameters=facts[BASELINE]['parameters'], workers=workers, failures=record['failures'],
-        ratios={name: _ratios(repeats, name) for name in workers if name != OURS},
-        peak=peaks, peak_share=median(operations / repeat['seconds'][OURS] / 1e9 / repeat['peak'][BASELINE]
-                                      for repeat in repeats),
-        input_multiple=ours / record['input'], start=record['start'], record=record)
+        network=found['network'], batch_size=of_network['batch_size'], images=images, flops=operations,
+        parameters=of_network['parameters'], hardware=of_network['hardware'], cores=found['cores'], versions=versions,
+        time=time.time(), workers=workers, failures=found['failures'],
+        peak={name: median(repeat['peak'][name] for repeat in repeats) for name in repeats[0]['peak']},
+        peak_share=_spread(repeats, lambda repeat: (
+            operations / repeat['seconds'][OURS] / 1e9 / repeat['peak'][BASELINE])),
+        input_multiple=workers[OURS]['seconds'] / found['input'], start=found['start'],
+        disturbance=max(found['disturbance'].values()), found=found)
 
 
-def _worker(name, record, images, operations):
-    seconds = median(repeat['seconds'][name] for repeat in record['repeats'])
-    return dict(seconds=seconds, images_per_second=images / seconds, gflops=operations / seconds / 1e9,
-                memory=record['memory'][name], format=record['facts'][name].get('format'))
+def _worker(name, found, images, operations):
+    """The figures of a worker; `ratio`: how many times as fast ours is."""
+    repeats = found['repeats']
+    seconds = median(repeat['seconds'][name] for repeat in repeats)
+    return dict(seconds=seconds, images_per_second=_spread(repeats, lambda repeat: images / repeat['seconds'][name]),
+                gflops=operations / seconds / 1e9, memory=repeats[0]['memory'][name],
+                ratio=_spread(repeats, lambda repeat: repeat['seconds'][name] / repeat['seconds'][OURS]),
+                format=found['facts'][name].get('format', ''))
 
 
-def _ratios(repeats, name):
-    """How many times as fast as a worker ours is: (least, median, most) of the repeats."""
-    ratios = [repeat['seconds'][name] / repeat['seconds'][OURS] for repeat in repeats]
-    return min(ratios), median(ratios), max(ratios)
+def _spread(repeats, figure):
+    """[least, median, most] of a figure over the repeats."""
+    values = [figure(repeat) for repeat in repeats]
+    return [min(values), median(values), max(values)]
+
+
+def machine(figures):
+    """A line about what was measured on."""
+    return '%s, %d cores; TensorFlow %s%s' % (
+        figures['hardware'], figures['cores'], figures['versions'][BASELINE],
+        '; PyTorch ' + figures['versions'][EAGER] if EAGER in figures['versions'] else '')
 
 
 def text(figures):
     """Lines about a network for a terminal."""
     lines = ['%(network)s: batch of %(batch_size)d, %(images)d images a step, %(parameters)d parameters' % figures,
-             '  %-9s %10s %10s %9s %8s   %s' % ('', 'ms/step', 'images/s', 'GFLOP/s', 'MB', 'ours / it (min-max)')]
+             '  %-9s %10s %12s %9s %8s   %s' % ('', 'ms/step', 'images/s', 'GFLOP/s', 'MB', 'ours is so many times '
+                                                'as fast: median (least-most)')]
     for name, worker in figures['workers'].items():
-        line = '  %-9s %10.1f %10.1f %9.1f %8.0f' % (
-            name, 1000 * worker['seconds'], worker['images_per_second'], worker['gflops'], worker['memory'] / 1e6)
-        if name in figures['ratios']:
-            least, middle, most = figures['ratios'][name]
-            line += '   %.2f (%.2f-%.2f)' % (middle, least, most)
-        lines.append(line + ('  ' + worker['format'] if worker['format'] else ''))
-    lines += ['  %s: %s' % item for item in figures['failures'].items()]
-    lines.append('  matrix product: %s GFLOP/s; ours reaches %.0f %% of the first' % (
-        ', '.join('%s %.0f' % item for item in figures['peak'].items()), 100 * figures['peak_share']))
-    lines.append('  input pipeline alone: %.1f times the training speed; first step after %s' % (
-        figures['input_multiple'], '%.1f s' % figures['start'] if figures['start'] else 'more than five minutes'))
+        least, middle, most = worker['ratio']
+        ratio = '' if name == OURS else '%.2f (%.2f-%.2f)  %s' % (middle, least, most, worker['format'])
+        lines.append('  %-9s %10.1f %12s %9.1f %8.0f   %s' % (
+            name, 1000 * worker['seconds'], speed(worker), worker['gflops'], worker['memory'] / 1e6, ratio))
+    lines += ['  %s' % failure for failure in figures['failures'].values()]
+    lines.append('  matrix product: %s; ours reaches %.0f %% (%.0f-%.0f %%) of the first' % (
+        ', '.join('%s %.0f GFLOP/s' % item for item in figures['peak'].items()),
+        *(100 * figures['peak_share'][place] for place in (1, 0, 2))))
+    lines.append('  input pipeline alone: %.1f times the training speed; launch to first step: %s' % (
+        figures['input_multiple'], '%.1f s' % figures['start'] if figures['start'] else 'failed'))
+    if figures['disturbance'] > QUIET:
+        lines.append('  NOT A QUIET MACHINE: other processes used %.0f %% of the cores meanwhile' % (
+            100 * figures['disturbance']))
     return '\n'.join(lines)
 
 
 def markdown(measured):
-    """The table of the README."""
+    """The table of the README; in brackets how many times as fast ours is."""
     rows = ['| `--network` | batch | this framework | the usual way | PyTorch, eager | PyTorch, compiled | MKL wheel '
-            '| peak |', '|---|---|---|---|---|---|---|---|']
+            '| of the matrix product |', '|---|---|---|---|---|---|---|---|']
     for figures in measured:
-        cells = [_cell(figures, name) for name in (BASELINE, EAGER, COMPILED, MKL)]
+        workers = figures['workers']
+        cells = ['%s (%.2f)' % (speed(workers[name]), workers[name]['ratio'][1]) if name in workers else '-'
+                 for name in (BASELINE, EAGER, COMPILED, MKL)]
         rows.append('| `%s` | %d | %s images/s | %s | %.0f %% |' % (
-            figures['network'], figures['batch_size'], _speed(figures['workers'][OURS]), ' | '.join(cells),
-            100 * figures['peak_share']))
-    return '\n'.join(rows)
+            figures['network'], figures['batch_size'], speed(workers[OURS]), ' | '.join(cells),
+            100 * figures['peak_share'][1]))
+    return '\n'.join(rows + ['', machine(measured[-1])])
 
 
-def _cell(figures, name):
-    if name not in figures['workers']:
-        return '-'
-    return '%s (%.2f)' % (_speed(figures['workers'][name]), figures['ratios'][name][1])
-
-
-def _speed(worker):
-    return '{:,.0f}'.format(worker['images_per_second']) if worker['images_per_second'] >= 100 else (
-        '%.1f' % worker['images_per_second'])
+def speed(worker):
+    """Images a second, three digits at least."""
+    value = worker['images_per_second'][1]
+    return '{:,.0f}'.format(value) if value >= 100 else '%.3g' % value
 
 
 def write(directory, measured):
-    """benchmark.json."""
+    """Writes benchmark.json. Raises OSError."""
     with open(os.path.join(directory, 'benchmark.json'), 'w', encoding='utf-8') as file:
         json.dump(measured, file, indent=1)

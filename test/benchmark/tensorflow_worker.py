@@ -1,12 +1,13 @@
 """A worker of the benchmark in TensorFlow: tensorflow_worker.py WAY [trainer flag...]. WAY is one of
 
     ours      the trainer itself, with one more hook, which takes the turns
-    own       the same with TensorFlow's own gradients
+    mkl       the same with TensorFlow's own gradients, on the MKL wheel
     baseline  the net in the usual way: TensorFlow's own gradients, batches by feed_dict, loss and summaries every step
     input     the input pipeline alone
 """
 import contextlib
 import functools
+import itertools
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ from tensorflow.python.util import nest  # noqa: E402
 
 import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
+from core.host.devices import CPU  # noqa: E402
 from core.training import loop  # noqa: E402
 from turns import Turns  # noqa: E402
 
@@ -29,6 +31,7 @@ NEVER = 10 ** 6                # epochs
 FLAGS = ('--case=performance', '--device=cpu', '--train_steps=%d' % 10 ** 8, '--val_epoch=%d' % NEVER,
          '--save_interval=%d' % NEVER)
 BATCHES = 4                    # that are fed to the baseline and to PyTorch, over and over
+NETWORK = 'network.npz'        # in the baseline's output path
 HYPER_PARAMETERS = ('learning_rate', 'momentum', 'weight_decay', 'keep_prob')   # that PyTorch's networks need
 PRODUCT = 4096                 # rows and columns of the matrices of the peak
 TRIES = 3                      # of which the fastest counts
@@ -60,15 +63,11 @@ def own(turns, recipe, config):
 
 
 def baseline(turns, recipe, config):
-    """Trains in the usual way; first writes OUTPUT_PATH/network.npz, from which pytorch_worker.py makes the same net.
-
-    Its arrays are the weights in the order of their layers, the batches, and the loss of the first one; dropout is
-    off in that loss.
-    """
+    """Trains in the usual way; first writes what pytorch_worker.py makes the same net from."""
     data, config = recipe_lib.load(recipe, config)
     batches = _batches(recipe, data, config)
     feeds = nest.map_structure(lambda array: tf.placeholder(array.dtype, array.shape), batches[0])
-    drops = tf.placeholder_with_default(1., [])
+    drops = tf.placeholder_with_default(1., [])        # 0: dropout is off
     global_step = tf.train.get_or_create_global_step()
     outputs = recipe.model(feeds, True, config, lambda x, rate: tf.nn.dropout(x, rate=rate * drops))
     loss = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
@@ -82,23 +81,28 @@ def baseline(turns, recipe, config):
     fed = [dict(zip(nest.flatten(feeds), nest.flatten(batch))) for batch in batches]
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
-        weights = tf.trainable_variables()
-        expected = session.run(loss, {**fed[0], drops: 0.})
-        arrays = {'weight_%03d' % number: value for number, value in enumerate(session.run(weights))}
-        for number, batch in enumerate(batches):
-            arrays.update(('batch_%d_%d' % (number, part), array) for part, array in enumerate(nest.flatten(batch)))
-        np.savez(os.path.join(config.output_path, 'network.npz'), loss=expected, **arrays)
+        count, first_loss = _hand_over(session, batches, loss, {**fed[0], drops: 0.}, config.output_path)
+        turns.begin(lambda: _peak(session, product), version=tf.__version__, hardware=CPU.hardware(),
+                    flops=operations, parameters=count, loss=first_loss, batch_size=config.batch_size,
+                    images=_images(batches[0]), **{name: getattr(config, name) for name in HYPER_PARAMETERS})
         writer = tf.summary.FileWriter(config.output_path)
-        turns.begin(lambda: _peak(session, product), flops=operations, batch_size=config.batch_size,
-                    images=_images(batches[0]), loss=float(expected),
-                    parameters=sum(v.shape.num_elements() for v in weights),
-                    **{name: getattr(config, name) for name in HYPER_PARAMETERS})
-        step = 0
-        while True:
+        for step in itertools.count():
             _, _, summary = session.run([train_op, loss, summaries], fed[step % BATCHES])
             writer.add_summary(summary, step)
-            step += 1
             turns.stepped()
+
+
+def _hand_over(session, batches, loss, feed, directory):
+    """Writes NETWORK: the weights in the order of their layers, and the batches.
+
+    Returns the number of parameters and the loss of the first batch without dropout.
+    """
+    weights = session.run(tf.trainable_variables())
+    arrays = {'weight_%03d' % number: value for number, value in enumerate(weights)}
+    for number, batch in enumerate(batches):
+        arrays.update(('batch_%d_%d' % (number, part), array) for part, array in enumerate(nest.flatten(batch)))
+    np.savez(os.path.join(directory, NETWORK), **arrays)
+    return sum(value.size for value in weights), float(session.run(loss, feed))
 
 
 def _batches(recipe, data, config):
@@ -146,7 +150,7 @@ def input_alone(turns, recipe, config):
             turns.stepped()
 
 
-WAYS = dict(ours=ours, own=own, baseline=baseline, input=input_alone)
+WAYS = dict(ours=ours, mkl=own, baseline=baseline, input=input_alone)
 
 if __name__ == '__main__':
     sys.exit(command.run(functools.partial(WAYS[sys.argv[1]], Turns()), list(FLAGS) + sys.argv[2:], os.environ))

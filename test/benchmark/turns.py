@@ -4,6 +4,7 @@ The driver writes commands to the worker's standard input and reads answers from
 line each. Between two bursts the worker is stopped (SIGSTOP), so that none of its threads computes or spins while
 another worker is timed. This file runs in TensorFlow's Python and in PyTorch's.
 """
+import ctypes
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import sys
 import time
 
 READY = 'ready'                # the first answer of a worker: {'ready': facts}
+PDEATHSIG = 1                  # the option of prctl(2): the signal that a process gets when its parent ends
+TICKS = os.sysconf('SC_CLK_TCK')
 
 
 class WorkerFailed(Exception):
@@ -24,6 +27,8 @@ class Turns:
     def __init__(self):
         self._answers = os.fdopen(os.dup(1), 'w')
         os.dup2(2, 1)
+        # A stopped process would not see that the driver is gone.
+        ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
 
     def begin(self, peak=None, **facts):
         """Says that the worker is ready, and waits for the first burst.
@@ -46,10 +51,7 @@ class Turns:
     def _wait(self):
         """Obeys commands up to the next burst. The driver ends the worker."""
         while True:
-            line = sys.stdin.readline()
-            if not line:
-                os._exit(0)    # the driver is gone
-            command = json.loads(line)
+            command = json.loads(sys.stdin.readline())
             if command['do'] == 'burst':
                 break
             self._answer({'peak': self._peak()})
@@ -66,6 +68,7 @@ class Worker:
     def __init__(self, name, command, environment, log):
         """log: path of the file for what the worker prints."""
         self.name, self._log = name, log
+        self._others = self._core_seconds = 0.
         with open(log, 'wb') as file:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file,
                                              env=environment, universal_newlines=True, start_new_session=True)
@@ -77,8 +80,19 @@ class Worker:
         return facts
 
     def burst(self, steps, seconds):
-        """The seconds of each of up to `steps` steps; the burst ends early after `seconds`, but not before a step."""
-        return self._ask(do='burst', steps=steps, seconds=seconds)['seconds']
+        """The seconds of each of up to `steps` steps; the burst ends early after `seconds`, but not before a step.
+
+        """
+        started, others = time.perf_counter(), self._seconds_of_others()
+        answer = self._ask(do='burst', steps=steps, seconds=seconds)['seconds']
+        self._core_seconds += os.cpu_count() * (time.perf_counter() - started)
+        self._others += self._seconds_of_others() - others
+        return answer
+
+    @property
+    def disturbance(self):
+        """The part of the machine's cores that other processes used during the bursts so far."""
+        return min(max(self._others / self._core_seconds, 0.), 1.)
 
     def peak(self):
         """GFLOP/s of a large matrix product in this worker."""
@@ -96,6 +110,14 @@ class Worker:
         except ProcessLookupError:
             pass
         self._process.wait()
+
+    def _seconds_of_others(self):
+        """The seconds that the cores have computed, or were kept from it, for other processes than this worker."""
+        with open('/proc/stat') as lines:
+            user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+        with open('/proc/%d/stat' % self._process.pid) as line:
+            own = sum(map(int, line.read().rpartition(')')[2].split()[11:13]))
+        return (user + nice + system + irq + softirq + steal - own) / TICKS
 
     def _ask(self, **command):
         self._process.stdin.write(json.dumps(command) + '\n')
