@@ -128,7 +128,9 @@ class Worker:
         return answer
 
     def _stop(self):
+        """Returns when the process has stopped, or ended."""
         os.killpg(self._process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _read(self):
         line = self._process.stdout.readline()
