@@ -131,7 +131,10 @@ def broadcast(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def split_gradients(percents: List[int]) -> None:
-    """Fuses the all-reduces of the gradients into segments that have these percents of all gradient bytes."""
+    """Fuses the all-reduces of the gradients into segments that have these percents of all gradient bytes.
+
+    Called before HCCL is initialised, as in the vendors' scripts: HCCL keeps the percents until it is.
+    """
     from hccl.split.api import set_split_strategy_by_size
     set_split_strategy_by_size(percents)
 
