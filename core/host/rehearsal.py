@@ -34,8 +34,14 @@ def saturates(config: Config, chip: str) -> bool:
 
 def is_rehearsed(config: Config, options: Options) -> bool:
     """Whether the graph has to be the NPU's own, operator by operator: a switch looks at the operators."""
-    return bool(config.emulate_precision or options.get('enable_dump') or options.get('enable_dump_debug')
-                or config.repeat_step is not None)
+    return bool(_action(config, options) != precision_rules.PLAIN or options.get('enable_dump')
+                or options.get('enable_dump_debug') or config.repeat_step is not None)
+
+
+def _action(config: Config, options: Options) -> str:
+    """What the emulation does to the graph, in the words of precision_rules."""
+    mode = _mode(options, chip_of(config, options)) if config.emulate_precision else None
+    return precision_rules.MODES.get(mode, (precision_rules.PLAIN, None))[0]
 
 
 @contextlib.contextmanager
