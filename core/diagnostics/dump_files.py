@@ -201,7 +201,8 @@ def outputs_of(directory: str) -> List[Output]:
         if key not in newest or newest[key].timestamp <= output.timestamp:
             newest[key] = output
     if not newest:
-        raise InputError('%s: holds no dump files: neither TYPE.NAME.TASK.STREAM.TIMESTAMP nor NAME.INDEX.TIMESTAMP.npy'
+        raise InputError('%s: holds no dump files: neither TYPE.NAME.TASK.STREAM.TIMESTAMP nor '
+                         'NAME.INDEX.TIMESTAMP.npy; statistics cannot be compared'
                          % directory)
     return sorted(newest.values(), key=lambda output: (output.timestamp, output.name, output.index))
 

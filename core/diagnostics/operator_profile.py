@@ -1,7 +1,7 @@
 """--profiling off the NPU: the operators of the chosen steps, timed by TensorFlow, in the Ascend profiler's form."""
 import re
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 import tensorflow as tf
 
@@ -13,6 +13,7 @@ LARGEST = 10                   # operator types told in the log
 _BACKWARD = 'gradients'        # name scope of the operators that compute gradients
 _LABEL = re.compile(r'= (\w+)\(')    # of a timeline's label, NAME = TYPE(INPUTS)
 _WAITS = 'IteratorGetNext'
+_FIRST_GRADIENT = re.compile(_BACKWARD + r'(_\d+)?/Fill')   # of the loss by itself
 _UPDATES = re.compile(r'(Resource)?Apply|Assign')
 
 
@@ -30,6 +31,9 @@ class Profile(tf.train.SessionRunHook):
         self._seconds: Dict[bool, List[float]] = {True: [], False: []}     # of steps with and without profiling
         self._is_written = False
 
+    def begin(self) -> None:
+        self._backward = backward_names(tf.get_default_graph())
+
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._is_profiled = self._first <= step_graph.next_step(self._clock) <= self._last
         self._started = time.time()
@@ -43,7 +47,7 @@ class Profile(tf.train.SessionRunHook):
         if self._is_profiled:
             operators = operators_of(run_values.run_metadata.step_stats, run_context.session.graph)
             self._operators += operators
-            self._iterations.append(iteration_of(step, operators))
+            self._iterations.append(iteration_of(step, operators, self._backward))
         if step >= self._last and not self._is_written:
             self._write()
 
@@ -117,13 +121,37 @@ def _of_tensor(tensor: tf.Tensor) -> Tuple[Tuple[Any, ...], str]:
     return shape, tensor.dtype.base_dtype.name
 
 
-def iteration_of(step: int, operators: List[Operator]) -> Iteration:
-    """Where the parts of a step begin and end, told by the names and types of its operators."""
+def backward_names(graph: tf.Graph) -> Set[str]:
+    """The operators of the backward pass that wait for the forward pass.
+
+    They depend on the batch and on the gradient of the loss by itself. Others in the scope of the gradients (shapes,
+    constants, the gradients of regularization) may run at any time before.
+    """
+    ops = graph.get_operations()
+    of_batch = _depending([op for op in ops if op.type == _WAITS])
+    of_loss = _depending([op for op in ops if _FIRST_GRADIENT.fullmatch(op.name)])
+    return {op.name for op in of_batch & of_loss if op.name.startswith(_BACKWARD) and not _UPDATES.match(op.type)}
+
+
+def _depending(ops: List[tf.Operation]) -> Set[tf.Operation]:
+    """The operators that what `ops` compute reaches, through floating-point tensors."""
+    found, open_ops = set(), list(ops)
+    while open_ops:
+        for tensor in open_ops.pop().outputs:
+            if tensor.dtype.base_dtype.is_floating:
+                new = set(tensor.consumers()) - found
+                found |= new
+                open_ops += new
+    return found
+
+
+def iteration_of(step: int, operators: List[Operator], backward: Set[str]) -> Iteration:
+    """Where the parts of a step begin and end; backward: of backward_names()."""
     start, end = operators[0].start, max(op.start + op.duration for op in operators)
     waiting = [op for op in operators if op.op_type == _WAITS]
     got = max((op.start + op.duration for op in waiting), default=start)
-    backward = [op for op in operators if _BACKWARD in op.name.split('/')[0] and not _UPDATES.match(op.op_type)]
-    backward_start: Optional[float] = min((op.start for op in backward), default=None)
-    backward_end = max((op.start + op.duration for op in backward), default=end)
+    late = [op for op in operators if op.name in backward]
+    backward_start: Optional[float] = min((op.start for op in late), default=None)
+    backward_end = max((op.start + op.duration for op in late), default=end)
     return Iteration(step, start, got, got, end if backward_start is None else max(backward_start, got),
                      max(backward_end, got), end)

@@ -17,7 +17,6 @@ from core.log import say
 
 MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
-ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
 _MODEL_ID = 1
 
 
@@ -39,7 +38,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         targets = [self._run.step.train_op, self._run.step.loss.op]
         ops = step_graph.computed(step_graph.with_values(step_graph.operators(targets)))
         results = {op: [tensor for tensor in step_graph.results(op) if tensor.dtype == tf.float32] for op in ops
-                   if op.type != 'Const' and ROUNDING not in op.name}
+                   if op.type != 'Const' and step_graph.ROUNDING not in op.name}
         self._ops = [op for op in ops if results.get(op)]
         self._leaves = tf.stack([tf.reduce_any(list(map(self._leaves_range, results[op]))) for op in self._ops])
         self._replay = step_graph.Replay(self._run.train_input)

@@ -9,6 +9,7 @@ from core.errors import InputError
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
 # On a CPU the last outputs of these operators are memory as it was found.
 _FILLED_OUTPUTS = {'FusedBatchNormV3': 5, 'FusedBatchNormGrad': 3, 'FusedBatchNormGradV2': 3, 'FusedBatchNormGradV3': 3}
+ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
 _SHARE_MEMORY = frozenset(('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'StopGradient'))
 
 

@@ -7,7 +7,7 @@ import csv
 import os
 import shutil
 import time
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -48,22 +48,26 @@ class Dump(tf.train.SessionRunHook):
     """Writes the tensors of the steps that `request` asks for; other steps run as without it.
 
     clock: whose `step` is the number of finished steps; targets: the operators that a step runs; steps: the length of
-    the run.
+    the run; narrow: {output: its form rounded to the emulated type}, which is dumped in its place.
     Raises InputError before the first step when the tensors will not fit on the disk.
     """
 
-    def __init__(self, request: Request, clock: Any, targets: Sequence[tf.Operation], steps: int):
+    def __init__(self, request: Request, clock: Any, targets: Sequence[tf.Operation], steps: int,
+                 narrow: Optional[Dict[tf.Tensor, tf.Tensor]] = None):
         self._request, self._clock, self._targets, self._steps = request, clock, targets, steps
+        self._narrow = narrow or {}
 
     def begin(self) -> None:
         available = step_graph.with_values(step_graph.operators(self._targets))
-        self._ops = step_graph.named(available, self._request.layers)
+        self._ops = step_graph.named([op for op in available if step_graph.ROUNDING not in op.name],
+                                     self._request.layers)
         needed = set(self._ops)
         if _writes_inputs(self._request):
             needed.update(tensor.op for op in self._ops for tensor in op.inputs)
         needed = [op for op in available if op in needed]
         self._before = step_graph.fetches(step_graph.of_variables(needed))
-        self._beside = step_graph.fetches(step_graph.computed(needed))
+        self._beside = {name: [self._narrow.get(tensor, tensor) for tensor in results]
+                        for name, results in step_graph.fetches(step_graph.computed(needed)).items()}
         self._ops = [op for op in self._ops if op.name in self._before or op.name in self._beside]
         check_disk(self._request, self._ops, self._request.due_steps(self._steps))
 

@@ -9,7 +9,7 @@ from typing import Dict, NamedTuple, Optional
 
 import tensorflow as tf
 
-from core.diagnostics.overflow_search import ROUNDING
+from core.diagnostics.step_graph import ROUNDING
 from core.host import precision_rules
 from core.host.precision_rules import CUBE, FORCE, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
 
@@ -32,6 +32,7 @@ class Emulation(NamedTuple):
     """What emulate() has done to a graph."""
     rules: Rules
     limits: Dict[tf.Tensor, float]  # tensor before it is rounded -> the largest value that its narrow type has
+    narrow: Dict[tf.Tensor, tf.Tensor]  # output that the chip has in the narrow type -> its rounded form
     cube: int                      # number of cube operators with narrow operands
     vector: int                    # number of other operators with a narrow result
 
@@ -64,13 +65,13 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
     train_op: with force_fp16 the variables that training has changed are rounded before this operator runs.
     """
     if rules.action == PLAIN:
-        return Emulation(rules, {}, 0, 0)
+        return Emulation(rules, {}, {}, 0, 0)
     rewriting = _Rewriting(graph, rules)
     for op in graph.get_operations():
         rewriting.visit(op)
     if rules.action == FORCE and train_op is not None:
         _round_variables(train_op, rules)
-    return Emulation(rules, rewriting.limits, rewriting.cube, rewriting.vector)
+    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.cube, rewriting.vector)
 
 
 class _Rewriting:
@@ -79,7 +80,7 @@ class _Rewriting:
     def __init__(self, graph: tf.Graph, rules: Rules):
         self._graph, self._rules = graph, rules
         self._consumers = {tensor: list(tensor.consumers()) for op in graph.get_operations() for tensor in op.outputs}
-        self._narrow: Dict[tf.Tensor, tf.Tensor] = {}     # tensor that the chip has narrow -> its rounded form
+        self.narrow: Dict[tf.Tensor, tf.Tensor] = {}
         self._operands: Dict[tf.Tensor, tf.Tensor] = {}   # tensor -> what a narrow operand of it is
         self._sources = set()                             # rounded forms: nothing is rounded twice
         self.limits: Dict[tf.Tensor, float] = {}
@@ -125,7 +126,7 @@ class _Rewriting:
     def _first_is_narrow(self, op):
         """Whether the operator that the first float32 operand comes from has a narrow result."""
         first = next((tensor for tensor in op.inputs if tensor.dtype.base_dtype == tf.float32), None)
-        return first is not None and (first in self._sources or first in self._narrow)
+        return first is not None and (first in self._sources or first in self.narrow)
 
     def _narrow_inputs(self, op, dtypes):
         for index, tensor in enumerate(op.inputs):
@@ -151,7 +152,7 @@ class _Rewriting:
                 continue
             rounded = self._rounded(tensor, wanted)
             self._sources.add(rounded)
-            self._narrow[tensor] = rounded
+            self.narrow[tensor] = rounded
             for consumer in self._consumers[tensor]:
                 for place, operand in enumerate(consumer.inputs):
                     if operand is tensor:

@@ -4,7 +4,7 @@ The GPU and CPU Devices (devices.py) use these functions: graph() changes the op
 """
 import contextlib
 import os
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -99,16 +99,18 @@ def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
 def hooks(run: Any) -> Hooks:
     """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
     config, options = run.config, run.options
+    done: Optional[emulation.Emulation] = next(iter(tf.get_collection(_EMULATION)), None)
     made: List[tf.train.SessionRunHook] = []
     if options.get('enable_dump_debug'):
         made.append(overflow_search.OverflowSearch(
-            run, os.path.abspath(options['dump_path']), _limits(run.step.train_op.graph), _CUBE_TYPES,
+            run, os.path.abspath(options['dump_path']), done.limits if done else {}, _CUBE_TYPES,
             config.device_id, chip_of(config, options) == _OLD_OVERFLOW_FORM))
     if options.get('enable_dump'):
         request = tensor_dump.Request(
             os.path.abspath(options['dump_path']), options.get('dump_step', ''), options.get('dump_mode', 'output'),
             options.get('dump_layer', ''), options.get('dump_data', 'tensor'), config.dump_form, config.device_id)
-        made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps))
+        made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps,
+                                     done.narrow if done else {}))
     if options.get('profiling_mode'):
         first, last = profiled_steps(config)
         made.append(operator_profile.Profile(run.clock, switches.profile_folder(options), first, last,
@@ -125,12 +127,6 @@ def profiled_steps(config: Config) -> Tuple[int, int]:
 def _targets(run) -> List[tf.Operation]:
     """The operators whose values a training step computes: the update, and what is reported of the batch."""
     return [run.step.train_op, *(tensor.op for tensor in run.step.metrics.values())]
-
-
-def _limits(graph: tf.Graph) -> Dict[tf.Tensor, float]:
-    """Emulation.limits of the graph, where its precision is emulated."""
-    done: Optional[emulation.Emulation] = next(iter(graph.get_collection(_EMULATION)), None)
-    return done.limits if done else {}
 
 
 class LoopOnHost(tf.train.SessionRunHook):

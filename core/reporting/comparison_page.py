@@ -57,7 +57,8 @@ def _table(title: Words, rows: Sequence[Row]) -> str:
         cells += [_figure(row.metrics[metric]) for metric in (
             'RelativeEuclideanDistance', 'CosineSimilarity', 'MaxAbsoluteError')]
         lines.append('<tr>%s</tr>' % ''.join('<td>%s</td>' % cell for cell in [*cells, escape(row.reason)]))
-    return '<section><h2>%s</h2><div class="card"><table>%s</table></div></section>' % (title.html(), ''.join(lines))
+    return '<section><h2>%s</h2><div class="card scroll"><table class="outputs">%s</table></div></section>' % (
+        title.html(), ''.join(lines))
 
 
 def _figure(value: float) -> str:

@@ -170,6 +170,13 @@ def test_a_profile_of_chosen_steps_has_their_operators_and_the_log_has_the_large
     np.testing.assert_array_equal(weights, train(training())[1])
 
 
+def test_the_backward_pass_begins_with_what_waits_for_the_forward_pass(training):
+    names = operator_profile.backward_names(training().step.loss.graph)
+    assert {'gradients/net/scaled_grad/Mul', 'gradients/net/MatMul_grad/MatMul_1'} <= names
+    assert not [name for name in names if name.startswith('net/') or 'Shape' in name or 'Momentum' in name]
+    assert 'gradients/Fill' not in names and 'gradients/net/loss_grad/truediv' not in names
+
+
 def test_a_run_shorter_than_the_profiled_steps_still_leaves_its_profile(training, train, tmp_path):
     run = training()
     train(run, operator_profile.Profile(run.clock, str(tmp_path), 2, 100, 2, 0))
