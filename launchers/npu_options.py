@@ -34,8 +34,8 @@ checks it, and the log says so.
 LACKS = '''
 ## What a chip lacks
 
-The chip is the one that `npu-smi info` names, or off an NPU that of `--emulate_chip`. Where it is known, these values
-are refused:
+The chip is the one that `--emulate_chip` or else `npu-smi info` names. Where it is known, these values are refused. On
+a machine without an NPU L2Cache is refused, too, unless `--emulate_chip=910B` is given.
 
 '''
 GONE = '''

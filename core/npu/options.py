@@ -13,7 +13,7 @@ from core.settings import kinds, rules
 
 RAW = 'raw:'
 _RAW_KINDS = {'b': kinds.boolean(), 'i': kinds.whole(), 's': kinds.text()}
-_LACKS = {      # {chip, None where it is not known: {key: values that it has not}}
+_LACKS = {      # {chip, None without an NPU: {key: values that it has not}}
     None: {'profiling_options': ('L2Cache',)},
     '910': {'precision_mode': ('allow_mix_precision_bf16', 'allow_fp32_to_bf16'),
             'precision_mode_v2': ('mixed_bfloat16', 'cube_hif8', 'mixed_hif8'),
@@ -58,7 +58,7 @@ def _parse(flag, kind, text):
 def fault(options: Dict[str, Any], chip: Callable[[], Optional[str]] = lambda: None) -> Optional[Tuple[str, str]]:
     """(key, message) of the first rule that the options {key: value} break, or None.
 
-    chip() is of table.CHIPS, or None where it is not known; asked when an option depends on it.
+    chip() is of table.CHIPS, '' for an NPU that is not known, None without one; asked when an option depends on it.
     """
     for key, rule in rules.broken(_rules(options), options, options):
         return key, rules.message(rule, str)

@@ -313,11 +313,16 @@ def test_the_chip_of_a_machine_with_npus_is_known(tmp_path, monkeypatch, name, r
     script.write_text('#!/bin/sh\ncat <<END\n| NPU   Name      | Health |\n| 0     %s     | OK     |\nEND\n' % name)
     script.chmod(0o755 if name else 0o644)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
-    chip.family.cache_clear()
+    chip.answer.cache_clear()
     try:
         if refuses:
             assert 'a 910 has no mixed_bfloat16' in refused('--precision_mode_v2=mixed_bfloat16')
         else:
             assert options('--precision_mode_v2=mixed_bfloat16')
+        cached = '--profiling=True', '--profiling_options=aic_metrics=L2Cache'
+        if refuses or name is None:  # a run without an NPU rehearses one on a 910
+            assert 'a 910 has no L2Cache' in refused(*cached)
+        else:
+            assert options(*cached)
     finally:
-        chip.family.cache_clear()
+        chip.answer.cache_clear()
