@@ -12,6 +12,7 @@ from typing import Callable, Iterator, Optional, Tuple, Union
 
 import tensorflow as tf
 
+from core.operators import replaceable
 from core.recipe import BATCH_STATISTICS
 
 Initializer = Callable[..., tf.Tensor]
@@ -96,6 +97,7 @@ def frozen_averages() -> Iterator[None]:
         del collection[count:]
 
 
+@replaceable
 @tf.custom_gradient
 def mish(x: tf.Tensor) -> tf.Tensor:
     """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise.

@@ -1,12 +1,12 @@
 """GPU and CPU: the Devices that TensorFlow itself has, and the choice of the Device of a process."""
 import contextlib
 import platform
-from typing import Iterator
+from typing import ContextManager, Iterator
 
 import tensorflow as tf
 
 from core.device import Device, Dropout, Options
-from core.host import rehearsal
+from core.host import kernels, rehearsal
 from core.host.gradients import fast_cpu_gradients
 from core.host.memory import keep_freed_memory
 from core.npu import bridge, switches
@@ -47,6 +47,9 @@ def _cpu_session_config(options: Options, config: Config) -> tf.ConfigProto:
     del config
     proto = session_config(options)
     proto.device_count['GPU'] = 0  # hides the GPUs of the machine from a run with --device=cpu
+    if kernels.library():
+        # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
+        proto.inter_op_parallelism_threads = 1
     return proto
 
 
@@ -62,10 +65,18 @@ def _name_of_cpu() -> str:
 
 @contextlib.contextmanager
 def _cpu_graph(config: Config, options: Options) -> Iterator[None]:
-    # The switches that look at operators see those of the NPU's graph, so these keep TensorFlow's own gradients.
-    fast = contextlib.nullcontext() if rehearsal.is_rehearsed(config, options) else fast_cpu_gradients()
-    with rehearsal.emulated(config, options), fast:
+    with _fast(not rehearsal.is_rehearsed(config, options)), rehearsal.emulated(config, options):
         yield
+
+
+def _fast(own_operators: bool) -> ContextManager:
+    """own_operators: whether the graph may have operators that the NPU's graph does not have.
+
+    The switches that look at operators see those of the NPU's graph, with TensorFlow's own gradients.
+    """
+    if kernels.library():
+        return kernels.used(own_operators)
+    return fast_cpu_gradients() if own_operators else contextlib.nullcontext()
 
 
 GPU = Device(

@@ -4,12 +4,13 @@
 # find_python sets PYTHON to the first of these: the PYTHON of the environment; python3 or python3.7 where
 # TensorFlow 1.15 is installed already, as in Ascend images; the Python of .venv, which is made from
 # requirements.txt on first use. .venv needs Python 3.7, because TensorFlow 1.15 has no wheels for a later one;
-# where the machine has no Python 3.7, uv or conda downloads one.
+# where the machine has no Python 3.7, uv or conda downloads one. The CPU kernels are then compiled (kernels.sh).
 
 REPO_ROOT=$(dirname -- "$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")")
 # shellcheck source=launchers/shell/ascend.sh
 source "$REPO_ROOT/launchers/shell/ascend.sh"
-
+# shellcheck source=launchers/shell/kernels.sh
+source "$REPO_ROOT/launchers/shell/kernels.sh"
 
 UV_VERSION=0.6.17  # the last uv that downloads Python 3.7 (astral-sh/uv, pull request 13022)
 
@@ -19,6 +20,11 @@ die() {  # STATUS MESSAGE: prints the line to standard error and exits
 }
 
 find_python() {
+    choose_python
+    build_kernels
+}
+
+choose_python() {
     local name
     set_ascend_environment
     if [[ -n ${PYTHON:-} ]]; then

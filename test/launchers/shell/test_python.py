@@ -56,7 +56,7 @@ class Machine:
         self.calls = root / 'calls'
         for directory in (self.bin, self.home, self.repo / 'launchers' / 'shell'):
             directory.mkdir(parents=True)
-        for library in ('python.sh', 'ascend.sh'):
+        for library in ('python.sh', 'ascend.sh', 'kernels.sh'):
             shutil.copy(os.path.join(ROOT, 'launchers', 'shell', library), str(self.repo / 'launchers' / 'shell'))
         (self.repo / 'requirements.txt').write_text('tensorflow==1.15.0\n')
         for tool in TOOLS:

@@ -1,0 +1,316 @@
+// Conv2D, Conv2DBackpropInput and Conv2DBackpropFilter of float32 images on a CPU, computed by oneDNN.
+//
+// Images are NHWC and kernels HWIO, as TensorFlow has them. oneDNN reads images as they are and has its own order for
+// kernels, so a kernel (or its gradient) is reordered in each call; where a convolution is a matrix product, because
+// each output position reads one input position of its own, nothing is reordered.
+#include "dnnl.hpp"
+#include "product.h"
+#include "threads.h"
+
+namespace {
+
+using namespace tensorflow;  // NOLINT: a kernel file
+using dnnl::convolution_backward_data;
+using dnnl::convolution_backward_weights;
+using dnnl::convolution_forward;
+using dnnl::memory;
+using Dims = memory::dims;
+
+const dnnl::engine& cpu() {
+  static const dnnl::engine* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+// One image axis, without the kernel taps that read nothing but padding.
+struct Axis {
+  int64 size, output, stride, dilation, before, after;
+  int64 first, taps;  // the taps in use are first, ..., first + taps - 1
+  int64 all_taps;
+
+  bool is_pointwise() const { return taps == 1 && stride == 1 && before == 0 && after == 0; }
+};
+
+struct Geometry {
+  int64 batch, inputs, outputs;  // images, channels of an input and of an output
+  Axis rows, columns;
+
+  bool is_product() const { return rows.is_pointwise() && columns.is_pointwise(); }
+  int64 positions() const { return batch * rows.output * columns.output; }
+  int64 first_tap() const { return (rows.first * columns.all_taps + columns.first) * inputs * outputs; }
+  bool uses_all_taps() const { return rows.taps == rows.all_taps && columns.taps == columns.all_taps; }
+  Dims strides() const { return {rows.stride, columns.stride}; }
+  Dims dilations() const { return {rows.dilation - 1, columns.dilation - 1}; }
+  Dims before() const { return {rows.before, columns.before}; }
+  Dims after() const { return {rows.after, columns.after}; }
+
+  memory::desc input() const {
+    return {{batch, inputs, rows.size, columns.size}, memory::data_type::f32, memory::format_tag::nhwc};
+  }
+  memory::desc output() const {
+    return {{batch, outputs, rows.output, columns.output}, memory::data_type::f32, memory::format_tag::nhwc};
+  }
+  Dims kernel_dims() const { return {outputs, inputs, rows.taps, columns.taps}; }
+  memory::desc any_kernel() const { return {kernel_dims(), memory::data_type::f32, memory::format_tag::any}; }
+  memory::desc kernel() const {  // the taps in use of an HWIO kernel, from its first one on
+    return {kernel_dims(), memory::data_type::f32,
+            Dims{1, outputs, columns.all_taps * inputs * outputs, inputs * outputs}};
+  }
+};
+
+class Convolution : public OpKernel {
+ public:
+  void Compute(OpKernelContext* context) final {
+    try {
+      compute(context);
+    } catch (const dnnl::error& error) {
+      context->CtxFailure(errors::Internal("oneDNN: ", error.what()));
+    }
+  }
+
+  explicit Convolution(OpKernelConstruction* context) : OpKernel(context) {
+    string format, padding;
+    OP_REQUIRES_OK(context, context->GetAttr("strides", &strides_));
+    OP_REQUIRES_OK(context, context->GetAttr("dilations", &dilations_));
+    OP_REQUIRES_OK(context, context->GetAttr("padding", &padding_));
+    OP_REQUIRES_OK(context, context->GetAttr("explicit_paddings", &paddings_));
+    OP_REQUIRES_OK(context, context->GetAttr("data_format", &format));
+    OP_REQUIRES(context, format == "NHWC",
+                errors::InvalidArgument("A convolution on a CPU takes NHWC images, not ", format));
+  }
+
+ protected:
+  virtual void compute(OpKernelContext* context) = 0;
+
+  Status geometry(const TensorShape& input, const TensorShape& kernel, Geometry* out) const {
+    if (input.dims() != 4 || kernel.dims() != 4) {
+      return errors::InvalidArgument("A convolution takes 4-dimensional images and kernels");
+    }
+    if (input.dim_size(3) != kernel.dim_size(2)) {
+      return errors::InvalidArgument("The images have ", input.dim_size(3), " channels, the kernel has ",
+                                     kernel.dim_size(2));
+    }
+    out->batch = input.dim_size(0);
+    out->inputs = kernel.dim_size(2);
+    out->outputs = kernel.dim_size(3);
+    out->rows = axis(1, input.dim_size(1), kernel.dim_size(0));
+    out->columns = axis(2, input.dim_size(2), kernel.dim_size(1));
+    if (out->rows.output < 1 || out->columns.output < 1) {
+      return errors::InvalidArgument("The kernel is larger than the padded images");
+    }
+    return Status::OK();
+  }
+
+  static TensorShape output_shape(const Geometry& g) {
+    return TensorShape({g.batch, g.rows.output, g.columns.output, g.outputs});
+  }
+
+ private:
+  Axis axis(int number, int64 size, int64 taps) const {
+    Axis a;
+    a.size = size;
+    a.stride = strides_[number];
+    a.dilation = dilations_[number];
+    a.all_taps = taps;
+    const int64 reach = (taps - 1) * a.dilation + 1;
+    if (padding_ == "SAME") {
+      a.output = (size + a.stride - 1) / a.stride;
+      a.before = std::max<int64>((a.output - 1) * a.stride + reach - size, 0) / 2;
+    } else {
+      a.before = padding_ == "EXPLICIT" ? paddings_[2 * number] : 0;
+      const int64 after = padding_ == "EXPLICIT" ? paddings_[2 * number + 1] : 0;
+      a.output = (size + a.before + after - reach + a.stride) / a.stride;
+    }
+    a.first = 0;
+    a.taps = taps;
+    if (a.dilation == 1 && a.output > 0) {
+      a.first = std::min(std::max<int64>(a.before - a.stride * (a.output - 1), 0), taps - 1);
+      a.taps = std::max<int64>(std::min(a.before + size, taps) - a.first, 1);
+      a.before -= a.first;
+    }
+    a.after = (a.output - 1) * a.stride + (a.taps - 1) * a.dilation + 1 - size - a.before;
+    return a;
+  }
+
+  std::vector<int32> strides_, dilations_;
+  std::vector<int64> paddings_;
+  string padding_;
+};
+
+// A oneDNN primitive for the last shapes that a kernel was called with. oneDNN caches compiled primitives by itself.
+template <typename Primitive>
+struct Prepared {
+  std::vector<int64> shapes;
+  typename Primitive::primitive_desc desc;
+  Primitive primitive;
+  dnnl::reorder reorder;  // of the kernel into oneDNN's order, or of its gradient out of it
+  mutex lock;
+};
+
+std::vector<int64> shapes_of(const TensorShape& input, const TensorShape& kernel) {
+  std::vector<int64> shapes;
+  for (int i = 0; i < 4; ++i) shapes.insert(shapes.end(), {input.dim_size(i), kernel.dim_size(i)});
+  return shapes;
+}
+
+memory over(const memory::desc& desc, const float* data) { return {desc, cpu(), const_cast<float*>(data)}; }
+
+// A tensor for what `desc` describes, for the time of one call.
+Status temporary(OpKernelContext* context, const memory::desc& desc, Tensor* out) {
+  return context->allocate_temp(DT_FLOAT, TensorShape({static_cast<int64>(desc.get_size() / sizeof(float))}), out);
+}
+
+class Conv2D : public Convolution {
+ public:
+  using Convolution::Convolution;
+
+  void compute(OpKernelContext* context) override {
+    const Tensor &x = context->input(0), &kernel = context->input(1);
+    Geometry g;
+    OP_REQUIRES_OK(context, geometry(x.shape(), kernel.shape(), &g));
+    Tensor* y = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, output_shape(g), &y));
+    if (y->NumElements() == 0) return;
+    use_threads_of(context);
+    if (g.is_product()) {
+      return product(false, false, g.positions(), g.outputs, g.inputs, data_of(x), data_of(kernel) + g.first_tap(),
+                     data_of(y));
+    }
+    mutex_lock lock(prepared_.lock);
+    prepare(g, shapes_of(x.shape(), kernel.shape()));
+    Tensor reordered;
+    OP_REQUIRES_OK(context, temporary(context, prepared_.desc.weights_desc(), &reordered));
+    dnnl::stream stream(cpu());
+    auto weights = over(prepared_.desc.weights_desc(), data_of(reordered));
+    auto from = over(g.kernel(), data_of(kernel) + g.first_tap());
+    prepared_.reorder.execute(stream, from, weights);
+    prepared_.primitive.execute(stream, {{DNNL_ARG_SRC, over(g.input(), data_of(x))},
+                                         {DNNL_ARG_WEIGHTS, weights},
+                                         {DNNL_ARG_DST, over(g.output(), data_of(y))}});
+    stream.wait();
+  }
+
+ private:
+  void prepare(const Geometry& g, std::vector<int64> shapes) {
+    if (shapes == prepared_.shapes) return;
+    prepared_.desc = convolution_forward::primitive_desc(
+        cpu(), dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(),
+        g.output(), g.strides(), g.dilations(), g.before(), g.after());
+    prepared_.primitive = convolution_forward(prepared_.desc);
+    prepared_.reorder = dnnl::reorder({cpu(), g.kernel(), cpu(), prepared_.desc.weights_desc()});
+    prepared_.shapes = std::move(shapes);
+  }
+
+  Prepared<convolution_forward> prepared_;
+};
+
+// What both gradients need of the forward pass: oneDNN asks for its primitive as a hint.
+convolution_forward::primitive_desc forward_of(const Geometry& g) {
+  return {cpu(), dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(),
+          g.output(), g.strides(), g.dilations(), g.before(), g.after()};
+}
+
+class Conv2DBackpropInput : public Convolution {
+ public:
+  using Convolution::Convolution;
+
+  void compute(OpKernelContext* context) override {
+    const Tensor &sizes = context->input(0), &kernel = context->input(1), &dy = context->input(2);
+    TensorShape shape;
+    OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(sizes.vec<int32>(), &shape));
+    Geometry g;
+    OP_REQUIRES_OK(context, geometry(shape, kernel.shape(), &g));
+    OP_REQUIRES(context, dy.shape() == output_shape(g),
+                errors::InvalidArgument("The gradient has the shape ", dy.shape().DebugString(), ", the output ",
+                                        output_shape(g).DebugString()));
+    Tensor* dx = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &dx));
+    if (dx->NumElements() == 0) return;
+    use_threads_of(context);
+    if (g.is_product()) {
+      return product(false, true, g.positions(), g.inputs, g.outputs, data_of(dy), data_of(kernel) + g.first_tap(),
+                     data_of(dx));
+    }
+    mutex_lock lock(prepared_.lock);
+    prepare(g, shapes_of(shape, kernel.shape()));
+    Tensor reordered;
+    OP_REQUIRES_OK(context, temporary(context, prepared_.desc.weights_desc(), &reordered));
+    dnnl::stream stream(cpu());
+    auto weights = over(prepared_.desc.weights_desc(), data_of(reordered));
+    auto from = over(g.kernel(), data_of(kernel) + g.first_tap());
+    prepared_.reorder.execute(stream, from, weights);
+    prepared_.primitive.execute(stream, {{DNNL_ARG_DIFF_DST, over(g.output(), data_of(dy))},
+                                         {DNNL_ARG_WEIGHTS, weights},
+                                         {DNNL_ARG_DIFF_SRC, over(g.input(), data_of(dx))}});
+    stream.wait();
+  }
+
+ private:
+  void prepare(const Geometry& g, std::vector<int64> shapes) {
+    if (shapes == prepared_.shapes) return;
+    prepared_.desc = convolution_backward_data::primitive_desc(
+        cpu(), dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(), g.output(), g.strides(), g.dilations(),
+        g.before(), g.after(), forward_of(g));
+    prepared_.primitive = convolution_backward_data(prepared_.desc);
+    prepared_.reorder = dnnl::reorder({cpu(), g.kernel(), cpu(), prepared_.desc.weights_desc()});
+    prepared_.shapes = std::move(shapes);
+  }
+
+  Prepared<convolution_backward_data> prepared_;
+};
+
+class Conv2DBackpropFilter : public Convolution {
+ public:
+  using Convolution::Convolution;
+
+  void compute(OpKernelContext* context) override {
+    const Tensor &x = context->input(0), &sizes = context->input(1), &dy = context->input(2);
+    TensorShape shape;
+    OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(sizes.vec<int32>(), &shape));
+    Geometry g;
+    OP_REQUIRES_OK(context, geometry(x.shape(), shape, &g));
+    OP_REQUIRES(context, dy.shape() == output_shape(g),
+                errors::InvalidArgument("The gradient has the shape ", dy.shape().DebugString(), ", the output ",
+                                        output_shape(g).DebugString()));
+    Tensor* dk = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &dk));
+    if (dk->NumElements() == 0) return;
+    if (!g.uses_all_taps() || dy.NumElements() == 0) std::fill_n(data_of(dk), dk->NumElements(), 0.f);
+    if (dy.NumElements() == 0) return;
+    use_threads_of(context);
+    if (g.is_product()) {
+      return product(true, false, g.inputs, g.outputs, g.positions(), data_of(x), data_of(dy),
+                     data_of(dk) + g.first_tap());
+    }
+    mutex_lock lock(prepared_.lock);
+    prepare(g, shapes_of(x.shape(), shape));
+    Tensor reordered;
+    OP_REQUIRES_OK(context, temporary(context, prepared_.desc.diff_weights_desc(), &reordered));
+    dnnl::stream stream(cpu());
+    auto weights = over(prepared_.desc.diff_weights_desc(), data_of(reordered));
+    auto to = over(g.kernel(), data_of(dk) + g.first_tap());
+    prepared_.primitive.execute(stream, {{DNNL_ARG_SRC, over(g.input(), data_of(x))},
+                                         {DNNL_ARG_DIFF_DST, over(g.output(), data_of(dy))},
+                                         {DNNL_ARG_DIFF_WEIGHTS, weights}});
+    prepared_.reorder.execute(stream, weights, to);
+    stream.wait();
+  }
+
+ private:
+  void prepare(const Geometry& g, std::vector<int64> shapes) {
+    if (shapes == prepared_.shapes) return;
+    prepared_.desc = convolution_backward_weights::primitive_desc(
+        cpu(), dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(), g.output(), g.strides(), g.dilations(),
+        g.before(), g.after(), forward_of(g));
+    prepared_.primitive = convolution_backward_weights(prepared_.desc);
+    prepared_.reorder = dnnl::reorder({cpu(), prepared_.desc.diff_weights_desc(), cpu(), g.kernel()});
+    prepared_.shapes = std::move(shapes);
+  }
+
+  Prepared<convolution_backward_weights> prepared_;
+};
+
+REGISTER_FAST(Conv2D, .TypeConstraint<float>("T"));
+REGISTER_FAST(Conv2DBackpropInput, .TypeConstraint<float>("T"));
+REGISTER_FAST(Conv2DBackpropFilter, .TypeConstraint<float>("T"));
+
+}  // namespace
