@@ -177,6 +177,8 @@ def _round_variables(train_op: tf.Operation, rules: Rules) -> None:
         weights = {v.op.name for v in tf.trainable_variables()}
         variables = [v for v in tf.global_variables() if v.dtype.base_dtype == tf.float32
                      and (v.op.name in weights or v.op.name.rpartition('/')[0] in weights)]
-        rounded = tf.group(*[tf.assign(v, round_to(v.read_value(), rules.narrow, rules.saturates))
-                             for v in variables])
+        # TensorFlow's optimizer may move the reading of a reference variable before its control dependencies; the
+        # subtraction of nothing stays behind them, and its result is read by an edge of the graph.
+        rounded = tf.group(*[tf.assign(v, round_to(tf.identity(tf.assign_sub(v, tf.zeros(v.shape))), rules.narrow,
+                                                   rules.saturates)) for v in variables])
     train_op._add_control_input(rounded)

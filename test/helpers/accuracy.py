@@ -72,6 +72,8 @@ def a_tenth_of_the_updates():
     return mock.patch.object(alexnet, 'CROPS_AN_EPOCH', 1)
 
 
+AVERAGE = r'([\d.]+) for the average of'   # the accuracy of averaged weights
+
 CHECKS = {
     'cspnet': Check(['--train_epochs=10', '--val_epoch=10'], r'^Validation accuracy: (\S+)', 0.9, 1,
                     small_cifar10(3200, 1000), he_initialisation),
@@ -81,10 +83,30 @@ CHECKS = {
                     r'^classification error rate: (\S+)', 0.4, -1,
                     small_cifar10(1600, 500), ['--unlabeled=all', '--train_steps=250']),
     'swa': Check(['--network=cutmix', '--train_epochs=6', '--val_epoch=6', '--swa_start_epoch=2'],
-                 r'([\d.]+) for the average of', 0.6, 1, small_cifar10(1600, 500), statistics_not_renewed),
+                 AVERAGE, 0.6, 1, small_cifar10(1600, 500), statistics_not_renewed),
     'alexnet': Check(['--train_epochs=4', '--batch_size=20'], r'^progress : .* loss :(\S+)', 0.3, -1,
                      lambda folder, seed: photographs.write_cats_dogs(folder, 100, seed=seed), a_tenth_of_the_updates),
 }
+
+
+# Of the check `precision`: the run, the precisions in which it is made, and how near in accuracy mixed precision has to
+# be to float32, and how far below it force_fp16.
+PRECISION_RUN = ['--cutmix_alpha=0', '--train_epochs=5', '--val_epoch=5', '--swa_start_epoch=2']
+PRECISION = {'float32': [], 'mixed precision': ['--precision_mode=allow_mix_precision', '--loss_scale=True'],
+             'force_fp16': ['--precision_mode=force_fp16']}
+NEAR, FAR = 0.01, 0.05
+
+
+def precision_holds(seed: int) -> bool:
+    """Prints what the runs of PRECISION reach; whether mixed precision is near float32 and force_fp16 far below it."""
+    name, figure, write = 'cutmix', AVERAGE, small_cifar10(1600, 500)
+    reached = {mode: train_and_read(name, PRECISION_RUN + flags, figure, write, seed)
+               for mode, flags in PRECISION.items()}
+    plain, mixed, half = reached.values()
+    holds = abs(mixed - plain) <= NEAR and half < plain - FAR
+    print('precision, seed %d: %s, which is %sas predicted' % (
+        seed, ', '.join('%s %.4f' % item for item in reached.items()), '' if holds else 'not '), flush=True)
+    return holds
 
 
 def measure(network: str, seed: int, faulty: bool) -> float:
@@ -95,13 +117,19 @@ def measure(network: str, seed: int, faulty: bool) -> float:
         context = check.fault()
     elif faulty:
         flags = flags + check.fault
-    with tempfile.TemporaryDirectory() as place, context, contextlib.redirect_stdout(Copy()) as log:
+    with context:
+        return train_and_read(network, flags, check.figure, check.write, seed)
+
+
+def train_and_read(network: str, flags: List[str], figure: str, write: Callable, seed: int) -> float:
+    """The last match of `figure` in the log of a run with these flags."""
+    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(Copy()) as log:
         data = os.path.join(place, 'data')
-        check.write(data, seed)
+        write(data, seed)
         status = command.run(train.act, [
             *(['--network=' + network] if not flags[0].startswith('--network') else []), *flags, '--save_interval=1000',
             '--seed=%d' % (seed + 1), '--data_path=' + data, '--output_path=' + os.path.join(place, 'out')], {})
-    found = re.findall(check.figure, log.getvalue(), re.M)
+    found = re.findall(figure, log.getvalue(), re.M)
     assert status == 0 and found, 'the run of %s ended with status %d' % (network, status)
     return float(found[-1])
 
@@ -113,10 +141,13 @@ def main() -> int:
     parser.add_argument('--fault', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
     asked = parser.parse_args()
-    if not set(asked.network) <= set(CHECKS):
-        parser.error('NETWORK must be one of ' + ', '.join(CHECKS))
+    if not set(asked.network) <= {'precision', *CHECKS}:
+        parser.error('NETWORK must be precision or one of ' + ', '.join(CHECKS))
     wrong = 0
     for network in asked.network:
+        if network == 'precision':
+            wrong += not precision_holds(asked.seed)
+            continue
         check, figure = CHECKS[network], measure(network, asked.seed, asked.fault)
         passes = check.sign * figure >= check.sign * check.threshold
         wrong += passes == asked.fault

@@ -163,16 +163,18 @@ def test_an_operator_that_keeps_its_type_is_left_alone():
             np.testing.assert_array_equal(session.run(y), session.run(tf.matmul(tf.constant(X), tf.constant(W))))
 
 
-def test_force_fp16_holds_weights_and_momentum_in_float16():
+@pytest.mark.parametrize('chip', ['910', '910B'])
+def test_force_fp16_holds_weights_and_momentum_in_float16(chip):
     with tf.Graph().as_default() as graph:
         w, step = tf.get_variable('w', initializer=W), tf.train.get_or_create_global_step()
         loss = tf.reduce_mean(tf.matmul(tf.constant(X), w) ** 2)
         with tf.control_dependencies([tf.train.MomentumOptimizer(.1, .9).minimize(loss)]):
             train_op = tf.assign_add(step, 1).op
-        emulation.emulate(graph, precision_rules.rules('force_fp16', '910', True), train_op)
+        emulation.emulate(graph, precision_rules.rules('force_fp16', chip, chip == '910'), train_op)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             session.run(train_op)
+            assert abs(session.run(w) - W).max() > .01  # the update has not been lost
             for variable in tf.global_variables('w'):
                 values = session.run(variable)
                 assert (half(values) == values).all() and values.any(), variable.name
