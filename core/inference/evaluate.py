@@ -19,7 +19,7 @@ def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
     Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network.
     """
     device = detect(config.device)
-    options = dict(device.options(config), **switches.switch_options(config))
+    options = switches.switch_options(config)
     device.check(config._replace(ranks=1), options)
     path, reader, config = trained.find(config)
     data, config = trained.load_data(recipe, config)
