@@ -46,7 +46,8 @@ def parser():
     """The flags of this command."""
     flags = _Parser(prog='bash test/benchmark.sh', allow_abbrev=False, description=(
         'Measures training on this CPU: this framework beside the same networks trained in the usual way.'))
-    flags.add_argument('--network', choices=NETWORKS + ('all',), default='all', help='default: all')
+    flags.add_argument('--network', metavar='NAME', default='all',
+                       help='default: all, which are %s' % ', '.join(NETWORKS))
     flags.add_argument('--with', dest='others', metavar='pytorch,mkl', type=_others, default=[],
                        help='measure PyTorch (eager: without torch.compile, which takes minutes) and the MKL build of '
                             'TensorFlow 1.15 as well; the first use sets them up')
@@ -215,7 +216,7 @@ def main(argv):
         return 2
     except WorkerFailed as failure:
         print(failure, file=sys.stderr)
-        return 1
+        return 2 if failure.status == 2 else 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

@@ -5,7 +5,7 @@
 
 Of several memory formats (FORMATS) a few steps choose the fastest one. FACTS and NPZ are what the baseline has told and
 written (tensorflow_worker.py). The worker first checks that the network is the same: as many parameters, and the same
-loss of the same weights and batch.
+loss of the same weights and batch, before a training step and after it.
 """
 import json
 import sys
@@ -18,7 +18,7 @@ from torch import nn
 from torch_networks import NETWORKS
 from turns import Turns
 
-TOLERANCE = 1e-4               # of the loss, relative
+TOLERANCES = 1e-4, 1e-3        # of these losses, relative
 CONTIGUOUS = 'contiguous'
 FORMATS = {CONTIGUOUS: torch.contiguous_format, 'channels_last': torch.channels_last}
 WARMUP, TRIAL = 3, 6           # steps of each memory format before the faster one is chosen
@@ -30,7 +30,7 @@ class Trainer:
     """A network with its optimizer and batches in memory."""
 
     def __init__(self, network, facts, arrays, memory_format, compiled):
-        self._format = memory_format
+        self._format, self._decay = memory_format, facts['weight_decay']
         self.model = NETWORKS[network](facts)
         load(self.model, [arrays[name] for name in sorted(arrays) if name.startswith('weight_')])
         self.model.to(memory_format=memory_format).train()
@@ -45,7 +45,7 @@ class Trainer:
         decayed, factor = self.model.decayed()
         chosen = set(map(id, decayed))
         others = [weight for weight in self.model.parameters() if id(weight) not in chosen]
-        groups = [dict(params=decayed, weight_decay=factor * facts['weight_decay']), dict(params=others)]
+        groups = [dict(params=decayed, weight_decay=factor * self._decay), dict(params=others)]
         return self.model.optimizer(groups, **facts)
 
     def _tensor(self, array):
@@ -54,21 +54,25 @@ class Trainer:
             return torch.from_numpy(array.transpose(0, 3, 1, 2).copy()).contiguous(memory_format=self._format)
         return torch.from_numpy(array.astype(np.int64) if array.dtype == np.int32 else array)
 
-    def full_loss(self, facts):
-        """The loss of the first batch with weight decay and without dropout."""
-        for layer in self.model.modules():
-            if isinstance(layer, nn.Dropout):
-                layer.eval()
-        with torch.no_grad():
-            decayed, factor = self.model.decayed()
-            penalty = sum(weight.square().sum() for weight in decayed) / 2
-            loss = self.model.loss(*self._batches[0]) + factor * facts['weight_decay'] * penalty
-        self.model.train()
-        return loss.item()
+    def losses(self):
+        """The loss of the first batch with weight decay and without dropout, before and after a step."""
+        dropouts = [layer.eval() for layer in self.model.modules() if isinstance(layer, nn.Dropout)]
+        before = self._full_loss()
+        self.step(self.model.loss)
+        losses, self._step = [before, self._full_loss()], 0
+        for layer in dropouts:
+            layer.train()
+        return losses
 
-    def step(self):
+    @torch.no_grad()
+    def _full_loss(self):
+        decayed, factor = self.model.decayed()
+        penalty = sum(weight.square().sum() for weight in decayed) / 2
+        return (self.model.loss(*self._batches[0]) + factor * self._decay * penalty).item()
+
+    def step(self, loss=None):
         """Trains on the next batch. The optimizer adds the gradient of the weight decay, as is usual in PyTorch."""
-        loss = self._loss(*self._batches[self._step % len(self._batches)])
+        loss = (loss or self._loss)(*self._batches[self._step % len(self._batches)])
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -118,13 +122,14 @@ def fill(parameter, array):
 
 
 def check(trainer, facts):
-    """Ends the worker when the network is another one."""
-    count, loss = sum(weight.numel() for weight in trainer.model.parameters()), trainer.full_loss(facts)
+    """Ends the worker when the network is another one; returns its losses."""
+    count, losses = sum(weight.numel() for weight in trainer.model.parameters()), trainer.losses()
     if count != facts['parameters']:
         raise SystemExit('%d parameters here and %d there' % (count, facts['parameters']))
-    if abs(loss - facts['loss']) > TOLERANCE * abs(facts['loss']):
-        raise SystemExit('the loss of the first batch is %.7g here and %.7g there' % (loss, facts['loss']))
-    return loss
+    for when, here, there, tolerance in zip(('before', 'after'), losses, facts['losses'], TOLERANCES):
+        if abs(here - there) > tolerance * abs(there):
+            raise SystemExit('the loss %s the first step is %.7g here and %.7g there' % (when, here, there))
+    return losses
 
 
 def peak():
@@ -140,18 +145,20 @@ def peak():
 
 def main(way, formats, network, facts, path):
     turns, facts = Turns(), json.loads(facts)
+    if network not in NETWORKS:
+        raise SystemExit('%s: test/benchmark/torch_networks.py has no such network' % network)
     with np.load(path) as archive:
         arrays = dict(archive)
     trials = {}
     for name in formats.split(',') if arrays['batch_0_0'].ndim == 4 else [CONTIGUOUS]:
         trainer = Trainer(network, facts, arrays, FORMATS[name], way == 'compiled')
-        loss = check(trainer, facts)
+        losses = check(trainer, facts)
         trials[name] = trainer.trial()
         if trials[name] == min(trials.values()):
             best, chosen = trainer, name
     del trainer, arrays
     forget_peak_memory()
-    turns.begin(peak, version=torch.__version__, loss=loss, format=chosen, trials=trials)
+    turns.begin(peak, version=torch.__version__, losses=losses, format=chosen, trials=trials)
     while True:
         best.step()
         turns.stepped()

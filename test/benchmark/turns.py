@@ -18,7 +18,11 @@ TICKS = os.sysconf('SC_CLK_TCK')
 
 
 class WorkerFailed(Exception):
-    """A worker ended where it should have answered."""
+    """A worker ended, with an exit status, where it should have answered."""
+
+    def __init__(self, message, status):
+        super().__init__(message)
+        self.status = status
 
 
 class Turns:
@@ -140,4 +144,4 @@ class Worker:
         with open(self._log, errors='replace') as lines:
             last = [text.strip() for text in lines if text.strip()][-1:]
         raise WorkerFailed('%s: ended with status %d: %s' % (
-            self.name, self._process.returncode, ''.join(last) or 'it printed nothing'))
+            self.name, self._process.returncode, ''.join(last) or 'it printed nothing'), self._process.returncode)
