@@ -179,10 +179,7 @@ def _seconds_to_first_step(network, output):
             time.sleep(.1)
             first = _first_step(output)
     finally:
-        try:
-            os.killpg(launcher.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        launcher.terminate()   # the launcher passes it on to the trainer, which is in a process group of its own
         launcher.wait()
     return first and first - started
 
