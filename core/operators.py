@@ -1,35 +1,26 @@
-"""Functions of a network that a device may compute by one operator of its own.
+"""Operators that a device has of its own, each for a whole function of a network.
 
-A network is written in TensorFlow's operators, of which every device has its own. Where a device has one operator for
-a whole function, its `graph` context puts that in the function's place, for the graphs built in the context only; an
-exported graph is built outside of it.
+A network is written in TensorFlow's operators, of which every device has kernels. Where a device has one operator for
+a function, its `graph` context offers that by the function's name, for the graphs that are built in the context only;
+an exported graph is built outside of it.
 """
 import contextlib
-import functools
-from typing import Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, Optional
 
-import tensorflow as tf
-
-Function = Callable[[tf.Tensor], tf.Tensor]
-
-_in_place: Dict[str, Function] = {}
+_offered: Dict[str, Callable[..., Any]] = {}
 
 
-def replaceable(function: Function) -> Function:
-    """`function` of a tensor, which replaced() can replace by its name."""
-    @functools.wraps(function)
-    def chosen(x: tf.Tensor) -> tf.Tensor:
-        return _in_place.get(function.__name__, function)(x)
-    return chosen
+def own_operator(function: str) -> Optional[Callable[..., Any]]:
+    """The device's own operator for the function of this name; None where the device has none."""
+    return _offered.get(function)
 
 
 @contextlib.contextmanager
-def replaced(functions: Dict[str, Function]) -> Iterator[None]:
-    """A context in which the replaceable functions of these names are others: {name: function}."""
-    before = dict(_in_place)
-    _in_place.update(functions)
+def own_operators(functions: Dict[str, Callable[..., Any]]) -> Iterator[None]:
+    """A context in which own_operator() knows these: {name: function that adds the operator to the graph}."""
+    _offered.update(functions)
     try:
         yield
     finally:
-        _in_place.clear()
-        _in_place.update(before)
+        for name in functions:
+            del _offered[name]

@@ -2,6 +2,7 @@
 
 Nine convolutions and two poolings; average pooling and a softmax layer, which the caller adds, make 13 layers.
 """
+import functools
 from typing import Callable, Sequence
 
 import tensorflow as tf
@@ -18,7 +19,7 @@ SLOPE = 0.1  # of the leaky ReLU below 0
 def convnet(images: tf.Tensor, is_training: bool, dropout: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Features [n, 6, 6, 128] of images [n, 32, 32, 3]; dropout(x) is applied to the output of each pooling."""
     with tf.variable_scope('convnet', reuse=tf.AUTO_REUSE):
-        return conv_stages(images, STAGES, lambda x: tf.nn.leaky_relu(x, SLOPE), is_training, dropout)
+        return conv_stages(images, STAGES, functools.partial(tf.nn.leaky_relu, alpha=SLOPE), is_training, dropout)
 
 
 def conv_stages(x: tf.Tensor, stages: Sequence, activation: Callable, is_training: bool,
@@ -29,5 +30,5 @@ def conv_stages(x: tf.Tensor, stages: Sequence, activation: Callable, is_trainin
             x = dropout(tf.nn.max_pool2d(x, 2, 2, 'VALID'))
         for filters, size, padding in stage:
             x = conv2d(x, filters, size, padding=padding, use_bias=True)
-            x = activation(batch_norm(x, is_training))
+            x = batch_norm(x, is_training, activation=activation)
     return x

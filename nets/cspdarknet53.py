@@ -44,7 +44,7 @@ def cspdarknet53(images: tf.Tensor, is_training: bool, classes: int = 10) -> tf.
     def conv(x, width, size, strides=1, name=None):
         with tf.variable_scope(name, 'conv'):
             x = conv2d(x, width, size, strides, kernel_initializer=INITIAL)
-            return mish(batch_norm(x, is_training))
+            return batch_norm(x, is_training, activation=mish)
 
     def residual_block(x, stage):
         return x + conv(conv(x, stage.bottleneck, 1), stage.half, 3)

@@ -12,7 +12,7 @@ from typing import Callable, Iterator, Optional, Tuple, Union
 
 import tensorflow as tf
 
-from core.operators import replaceable
+from core.operators import own_operator
 from core.recipe import BATCH_STATISTICS
 
 Initializer = Callable[..., tf.Tensor]
@@ -47,9 +47,10 @@ def _add_bias(x, initializer):
     return tf.nn.bias_add(x, tf.get_variable('bias', x.shape[-1:], x.dtype, initializer))
 
 
-def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Optional[str] = None) -> tf.Tensor:
+def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Optional[str] = None,
+               activation: Optional[Callable[[tf.Tensor], tf.Tensor]] = None) -> tf.Tensor:
     """Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167) of x, [n, c] or [n, h, w, c],
-    over all axes but the last, with learned scale `gamma` and offset `beta`.
+    over all axes but the last, with learned scale `gamma` and offset `beta`; then `activation`.
 
     A training call normalises with the statistics of the batch and adds the updates of the moving averages,
     average <- momentum * average + (1 - momentum) * batch, to tf.GraphKeys.UPDATE_OPS; a test call normalises with
@@ -65,13 +66,17 @@ def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Opt
         mean = _channel_variable('moving_mean', x, tf.zeros_initializer(), trainable=False)
         variance = _channel_variable('moving_variance', x, tf.ones_initializer(), trainable=False)
         images = x if x.shape.ndims == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
+        own = own_operator('batch_norm') if is_training and activation else None
+        outputs = own and own(images, gamma, beta, epsilon, activation)
         statistics = () if is_training else (mean, variance)
-        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(
+        y, batch_mean, batch_variance = outputs or tf.nn.fused_batch_norm(
             images, gamma, beta, *statistics, epsilon=epsilon, is_training=is_training)
         if is_training:
             _update_average(mean, batch_mean)
             _update_average(variance, batch_variance)
-        return y if x.shape.ndims == 4 else tf.squeeze(y, [1, 2])
+        if x.shape.ndims == 2:
+            y = tf.squeeze(y, [1, 2])
+    return activation(y) if activation and not outputs else y
 
 
 def _channel_variable(name, x, initializer, trainable=True):
@@ -97,13 +102,16 @@ def frozen_averages() -> Iterator[None]:
         del collection[count:]
 
 
-@replaceable
-@tf.custom_gradient
 def mish(x: tf.Tensor) -> tf.Tensor:
-    """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise.
+    """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681), elementwise. Has no second derivative."""
+    own = own_operator('mish') if x.dtype == tf.float32 else None
+    return (own or _mish)(x)
 
-    With e = exp(x), tanh(softplus(x)) = (e^2 + 2e) / (e^2 + 2e + 2): one exponential serves value
-    and gradient. Half precision is computed in float32 and rounded once. Has no second derivative.
+
+@tf.custom_gradient
+def _mish(x):
+    """With e = exp(x), tanh(softplus(x)) = (e^2 + 2e) / (e^2 + 2e + 2): one exponential serves value
+    and gradient. Half precision is computed in float32 and rounded once.
     """
     wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
     e = tf.exp(tf.minimum(wide, 20.))  # beyond 20 the quotient rounds to 1; e^2 stays finite

@@ -69,14 +69,14 @@ def _cpu_graph(config: Config, options: Options) -> Iterator[None]:
         yield
 
 
-def _fast(own_operators: bool) -> ContextManager:
-    """own_operators: whether the graph may have operators that the NPU's graph does not have.
+def _fast(may_differ: bool) -> ContextManager:
+    """may_differ: whether the graph may have operators that the NPU's graph does not have.
 
     The switches that look at operators see those of the NPU's graph, with TensorFlow's own gradients.
     """
     if kernels.library():
-        return kernels.used(own_operators)
-    return fast_cpu_gradients() if own_operators else contextlib.nullcontext()
+        return kernels.used(may_differ)
+    return fast_cpu_gradients() if may_differ else contextlib.nullcontext()
 
 
 GPU = Device(

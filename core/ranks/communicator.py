@@ -22,6 +22,7 @@ from core.host.loss_scale import scaled_optimizer
 from core.npu import bridge
 from core.ranks import peers
 from core.ranks.buckets import packed
+from core.ranks.shared_memory import SharedMemory, offer
 from core.settings.config import Config
 
 _GROUP = 1                     # the key of the only group of collectives, which has all ranks
@@ -101,6 +102,8 @@ class Hccl(Communicator):
 class Collectives(Communicator):
     """TensorFlow's collective ops between processes, each of which has a tf.train.Server.
 
+    After rendezvous() ranks of one server exchange float32 vectors through memory that they share.
+
     addresses: 'host:port' of each rank, by rank. seconds: the limit for all ranks to answer, and again for
     rendezvous(). Raises InputError when this rank's port is taken, or a rank does not answer in time.
     """
@@ -108,6 +111,7 @@ class Collectives(Communicator):
     def __init__(self, rank: int, addresses: Sequence[str], seconds: int):
         self.rank, self.ranks, self._seconds = rank, len(addresses), seconds
         self._device = '/job:worker/task:%d' % rank
+        self._addresses, self._shared = addresses, None
         self._keys = itertools.count(_LAST + 1)
         config = tf.ConfigProto()
         self.configure(config)
@@ -131,10 +135,10 @@ class Collectives(Communicator):
         return scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
 
     def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return packed(tensors, lambda vector: self._all_reduce(vector, 'Id', next(self._keys)))
+        return packed(tensors, lambda vector: self._exchange(vector, 'Id'))
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return packed(tensors, lambda vector: self._all_reduce(vector, 'Div', next(self._keys)))
+        return packed(tensors, lambda vector: self._exchange(vector, 'Div'))
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
         timer = threading.Timer(self._seconds, peers.end_process, [
@@ -144,12 +148,22 @@ class Collectives(Communicator):
         timer.start()
         try:
             with _network_errors_as_rank_lost():
-                return self._run(lambda: self._broadcast(tf.constant(list(integers), tf.int64), _FIRST)).tolist()
+                sent = list(integers) + (offer(self._addresses) if self.rank == 0 else [0, 0, 0])
+                *got, process, number, room = self._run(
+                    lambda: self._broadcast(tf.constant(sent, tf.int64), _FIRST)).tolist()
         finally:
             timer.cancel()
+        if room:
+            self._shared = SharedMemory((process, number, room), self.rank, self.ranks)
+        return got
 
     def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return packed(tensors, lambda vector: self._broadcast(vector, next(self._keys)))
+
+    def _exchange(self, vector, final_op):
+        key = next(self._keys)
+        total = self._shared and self._shared.all_reduce(vector, key, final_op == 'Div')
+        return self._all_reduce(vector, final_op, key) if total is None else total
 
     def _all_reduce(self, vector, final_op, key):
         with tf.device(self._device):

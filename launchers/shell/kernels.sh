@@ -39,7 +39,7 @@ compile_kernels() {  # DIR SOURCES
 import tensorflow as tf
 print(*tf.sysconfig.get_compile_flags())
 print(*tf.sysconfig.get_link_flags())' 2>/dev/null) || return
-    options=(-std=c++14 -O3 -march=native -fno-math-errno -fopenmp -fPIC -DNDEBUG -w "-I$1/onednn/include")
+    options=(-std=c++14 -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w "-I$1/onednn/include")
     read -ra options < <(printf '%s ' "${options[@]}" "${flags%%$'\n'*}"; echo)
     "$PYTHON" -m pip install --quiet --no-deps --prefix "$1/onednn" --requirement "$2/requirements.txt" || return
     for source in "$2"/*.cc; do

@@ -9,12 +9,12 @@ than it was compiled for, the graph keeps TensorFlow's kernels.
 import contextlib
 import functools
 import os
-from typing import Any, Iterator, Optional
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
-from core.operators import replaced
+from core.operators import own_operators
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
@@ -46,12 +46,12 @@ def cpu_flags() -> str:
 
 
 @contextlib.contextmanager
-def used(own_operators: bool) -> Iterator[None]:
+def used(may_differ: bool) -> Iterator[None]:
     """The context in which a graph is built that then has the library's kernels; there must be a library().
 
-    own_operators: whether the graph may have operators that TensorFlow itself does not have.
+    may_differ: whether the graph may have operators that TensorFlow itself does not have.
     """
-    with replaced({'mish': library().mish} if own_operators else {}):
+    with own_operators({'mish': library().mish, 'batch_norm': _batch_norm} if may_differ else {}):
         yield
     for op in tf.get_default_graph().get_operations():
         if op.type in _TYPES and op.get_attr('T') == tf.float32 and _data_format(op) == b'NHWC':
@@ -60,6 +60,35 @@ def used(own_operators: bool) -> Iterator[None]:
 
 def _data_format(op):
     return op.get_attr('data_format') if 'data_format' in op.node_def.attr else b'NHWC'
+
+
+def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, activation: Callable
+                ) -> Optional[Tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """(activation(normalised x), mean, unbiased variance) of training images; None where no kernel has the activation.
+
+    A bias that was added to x changes the mean alone, so it need not be added to every value.
+    """
+    name, alpha = _name(activation)
+    if name is None or x.dtype != tf.float32:
+        return None
+    biases = [x.op.inputs[1]] if x.op.type == 'BiasAdd' else []
+    images = x.op.inputs[0] if biases else x
+    return tuple(library().batch_norm_activation(images, biases, gamma, beta, epsilon, name, alpha)[:3])
+
+
+def _name(activation):
+    if isinstance(activation, functools.partial) and activation.func is tf.nn.leaky_relu:
+        return 'leaky_relu', activation.keywords['alpha']
+    return {'relu': 'relu', 'mish': 'mish'}.get(activation.__name__), 0.
+
+
+@tf.RegisterGradient('BatchNormActivation')
+def _batch_norm_gradient(op, dy, *_):
+    *_, gamma, beta = op.inputs
+    epsilon, activation, alpha = (op.get_attr(name) for name in ('epsilon', 'activation', 'alpha'))
+    dx, dgamma, dbeta = library().batch_norm_activation_grad(
+        dy, op.inputs[0], gamma, beta, *op.outputs[3:], epsilon, activation.decode(), alpha)
+    return [dx] + [tf.zeros_like(bias) for bias in op.inputs[1:-2]] + [dgamma, dbeta]
 
 
 @tf.RegisterGradient('Mish')

@@ -1,6 +1,5 @@
 // Biases and activations of float32 tensors on a CPU, and their gradients, each in one pass.
-#include <cstring>
-
+#include "functions.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "threads.h"
@@ -21,69 +20,21 @@ REGISTER_OP("MishGrad")
     .SetShapeFn(shape_inference::MergeBothInputsShapeFn)
     .Doc("The gradient of Mish at `features`, times `gradients`.");
 
-// exp(x) for x of -87 to 88, to a relative error of 1e-7. A loop over it is computed with vector instructions.
-inline float exponential(float x) {
-  const float twos = std::nearbyint(x * 1.44269504f);
-  float r = x - twos * 0.693359375f;  // ln 2 in two parts, the first of which is exact times `twos`
-  r = r + twos * 2.12194440e-4f;
-  const float p = 1 + r * (1 + r * (.5f + r * (1.6666665e-1f + r * (4.1665795e-2f + r * (8.3334519e-3f +
-                  r * (1.3981999e-3f + r * 1.9875691e-4f))))));
-  const int32_t bits = (static_cast<int32_t>(twos) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
+template <typename Function>
+void set_attributes(OpKernelConstruction*, Function*) {}
+
+void set_attributes(OpKernelConstruction* context, LeakyReluValue* function) {
+  OP_REQUIRES_OK(context, context->GetAttr("alpha", &function->alpha));
 }
 
-// With e = exp(x), tanh(softplus(x)) = n / (n + 2) with n = e (e + 2). Beyond 20 the quotient rounds to 1.
-inline float clipped(float x) { return std::min(std::max(x, -87.f), 20.f); }
-
-struct MishValue {
-  explicit MishValue(OpKernelConstruction*) {}
-  float operator()(float x) const {
-    const float e = exponential(clipped(x)), n = e * (e + 2);
-    return x * (n / (n + 2));
-  }
-};
-
-struct MishSlope {
-  explicit MishSlope(OpKernelConstruction*) {}
-  float operator()(float dy, float x) const {
-    const float e = exponential(clipped(x)), n = e * (e + 2), gate = n / (n + 2);
-    return dy * (gate + x * (2 / (n + 2)) * (1 + gate) * (e / (1 + e)));
-  }
-};
-
-struct ReluValue {
-  explicit ReluValue(OpKernelConstruction*) {}
-  float operator()(float x) const { return x < 0 ? 0 : x; }
-};
-
-struct ReluSlope {
-  explicit ReluSlope(OpKernelConstruction*) {}
-  float operator()(float dy, float x) const { return x > 0 ? dy : 0; }
-};
-
-struct Leaky {
-  explicit Leaky(OpKernelConstruction* context) {
-    OP_REQUIRES_OK(context, context->GetAttr("alpha", &alpha));
-  }
-  float alpha;
-};
-
-struct LeakyReluValue : Leaky {
-  using Leaky::Leaky;
-  float operator()(float x) const { return x > 0 ? x : alpha * x; }
-};
-
-struct LeakyReluSlope : Leaky {
-  using Leaky::Leaky;
-  float operator()(float dy, float x) const { return x > 0 ? dy : alpha * dy; }
-};
+void set_attributes(OpKernelConstruction* context, LeakyReluSlope* function) {
+  OP_REQUIRES_OK(context, context->GetAttr("alpha", &function->alpha));
+}
 
 template <typename Function>
 class Activation : public OpKernel {
  public:
-  explicit Activation(OpKernelConstruction* context) : OpKernel(context), function_(context) {}
+  explicit Activation(OpKernelConstruction* context) : OpKernel(context) { set_attributes(context, &function_); }
 
   void Compute(OpKernelContext* context) override {
     const Tensor& in = context->input(0);
@@ -105,7 +56,9 @@ class Activation : public OpKernel {
 template <typename Function>
 class ActivationGradient : public OpKernel {
  public:
-  explicit ActivationGradient(OpKernelConstruction* context) : OpKernel(context), function_(context) {}
+  explicit ActivationGradient(OpKernelConstruction* context) : OpKernel(context) {
+    set_attributes(context, &function_);
+  }
 
   void Compute(OpKernelContext* context) override {
     const Tensor &gradient = context->input(0), &features = context->input(1);

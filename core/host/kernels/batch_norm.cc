@@ -1,10 +1,179 @@
-// FusedBatchNormV3 and FusedBatchNormGradV3 of float32 NHWC images on a CPU, each in two passes over the images.
+// Batch norm of float32 NHWC images on a CPU: FusedBatchNormV3 and its gradient, and BatchNormActivation, which has an
+// activation behind it. Forward and backward take two passes over the images each.
+//
 // The images are a matrix of positions by channels.
+#include "functions.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
 #include "threads.h"
 
 namespace {
 
 using namespace tensorflow;  // NOLINT: a kernel file
+
+REGISTER_OP("BatchNormActivation")
+    .Input("x: float")
+    .Input("biases: n * float")
+    .Input("gamma: float")
+    .Input("beta: float")
+    .Output("y: float")
+    .Output("mean: float")
+    .Output("unbiased_variance: float")
+    .Output("saved_mean: float")
+    .Output("saved_variance: float")
+    .Attr("n: int >= 0")
+    .Attr("epsilon: float")
+    .Attr("activation: {'relu', 'leaky_relu', 'mish'}")
+    .Attr("alpha: float")
+    .SetShapeFn([](shape_inference::InferenceContext* context) {
+      context->set_output(0, context->input(0));
+      for (int i = 1; i < 5; ++i) context->set_output(i, context->input(context->num_inputs() - 1));
+      return Status::OK();
+    })
+    .Doc("activation(gamma * normalised x + beta). A bias changes the mean of x, and nothing else.");
+REGISTER_OP("BatchNormActivationGrad")
+    .Input("dy: float")
+    .Input("x: float")
+    .Input("gamma: float")
+    .Input("beta: float")
+    .Input("saved_mean: float")
+    .Input("saved_variance: float")
+    .Output("dx: float")
+    .Output("dgamma: float")
+    .Output("dbeta: float")
+    .Attr("epsilon: float")
+    .Attr("activation: {'relu', 'leaky_relu', 'mish'}")
+    .Attr("alpha: float")
+    .SetShapeFn([](shape_inference::InferenceContext* context) {
+      context->set_output(0, context->input(1));
+      for (int i = 1; i < 3; ++i) context->set_output(i, context->input(2));
+      return Status::OK();
+    });
+
+// The images of a call as a matrix, and the threads that work on it.
+struct Images {
+  const float* x;
+  int64 positions, channels;
+  int threads;
+};
+
+Status images_of(OpKernelContext* context, const Tensor& images, const Tensor& gamma, Images* out) {
+  out->channels = gamma.NumElements();
+  if (images.dims() != 4 || images.dim_size(3) != out->channels) {
+    return errors::InvalidArgument("Batch norm of ", out->channels, " channels got ", images.shape().DebugString());
+  }
+  out->x = data_of(images);
+  out->positions = images.NumElements() / std::max<int64>(out->channels, 1);
+  out->threads = use_threads_of(context);
+  return Status::OK();
+}
+
+// Where an output of one value per channel is; null when there is no memory, which the context then knows.
+float* channels_of(OpKernelContext* context, int output, int64 channels) {
+  Tensor* tensor = nullptr;
+  const Status status = context->allocate_output(output, TensorShape({channels}), &tensor);
+  context->SetStatus(status);
+  return status.ok() ? data_of(tensor) : nullptr;
+}
+
+struct Statistics {
+  float *mean, *unbiased, *saved_mean, *variance;  // per channel; `variance` is the biased one
+};
+
+// The squares are those of the distance to the first position, because the variance of values far from 0 would be
+// lost in the difference of two large numbers.
+void compute(const Images& in, const Statistics& out) {
+  const float* x = in.x;
+  const int64 channels = in.channels, positions = in.positions;
+  const std::vector<double> sums = sums_over(positions, 2 * channels, in.threads, [=](int64 i, float* sum) {
+    float* squares = sum + channels;
+#pragma omp simd
+    for (int64 c = 0; c < channels; ++c) {
+      const float distance = x[i * channels + c] - x[c];
+      sum[c] += distance;
+      squares[c] += distance * distance;
+    }
+  });
+  for (int64 c = 0; c < channels; ++c) {
+    const double shift = positions ? sums[c] / positions : 0;
+    const double variance = positions ? std::max(sums[channels + c] / positions - shift * shift, 0.) : 0;
+    out.mean[c] = out.saved_mean[c] = positions ? x[c] + shift : 0;
+    out.variance[c] = variance;
+    out.unbiased[c] = variance * positions / std::max<int64>(positions - 1, 1);
+  }
+}
+
+// Normalisation as a line per channel: slope * x + constant.
+struct Lines {
+  std::vector<float> slope, constant;
+
+  Lines(const float* gamma, const float* beta, const float* mean, const float* variance, float epsilon, int64 channels)
+      : slope(channels), constant(channels) {
+    for (int64 c = 0; c < channels; ++c) {
+      slope[c] = gamma[c] / std::sqrt(variance[c] + epsilon);
+      constant[c] = beta[c] - mean[c] * slope[c];
+    }
+  }
+};
+
+template <typename Value>
+void normalise(const Images& in, const Lines& lines, Value value, float* y) {
+  const float *x = in.x, *a = lines.slope.data(), *b = lines.constant.data();
+  const int64 channels = in.channels;
+  in_ranges(in.positions, in.threads, [=](int64 first, int64 last) {
+    for (int64 i = first; i < last; ++i) {
+#pragma omp simd
+      for (int64 c = 0; c < channels; ++c) y[i * channels + c] = value(x[i * channels + c] * a[c] + b[c]);
+    }
+  });
+}
+
+struct Gradients {
+  float *dx, *dgamma, *dbeta;
+};
+
+// With g the gradient at the normalised images, in training
+// dx = slope * (g - mean of g - (x - mean) * (mean of g * (x - mean)) / variance) = slope * g + b x + d.
+template <typename Slope>
+void differentiate(const Images& in, const float* dy, const Lines& lines, Slope slope, const float* mean,
+                   const float* variance, const float* gamma, float epsilon, bool is_training, const Gradients& out) {
+  const float *x = in.x, *line = lines.slope.data(), *offset = lines.constant.data();
+  const int64 channels = in.channels, positions = in.positions;
+  const std::vector<double> sums = sums_over(positions, 2 * channels, in.threads, [=](int64 i, float* sum) {
+    float* products = sum + channels;
+#pragma omp simd
+    for (int64 c = 0; c < channels; ++c) {
+      const float value = x[i * channels + c];
+      const float g = slope(dy[i * channels + c], value * line[c] + offset[c]);
+      sum[c] += g;
+      products[c] += g * (value - mean[c]);
+    }
+  });
+  std::vector<float> of_g(channels), of_x(channels), constant(channels);
+  for (int64 c = 0; c < channels; ++c) {
+    const double deviation = 1 / std::sqrt(double{variance[c]} + epsilon);
+    out.dgamma[c] = sums[channels + c] * deviation;
+    out.dbeta[c] = sums[c];
+    of_g[c] = gamma[c] * deviation;
+    if (is_training) {
+      const double by_x = -gamma[c] * deviation * deviation * deviation * sums[channels + c] / positions;
+      of_x[c] = by_x;
+      constant[c] = -gamma[c] * deviation * sums[c] / positions - by_x * mean[c];
+    }
+  }
+  const float *a = of_g.data(), *b = of_x.data(), *d = constant.data();
+  float* dx = out.dx;
+  in_ranges(positions, in.threads, [=](int64 first, int64 last) {
+    for (int64 i = first; i < last; ++i) {
+#pragma omp simd
+      for (int64 c = 0; c < channels; ++c) {
+        const float value = x[i * channels + c];
+        const float g = slope(dy[i * channels + c], value * line[c] + offset[c]);
+        dx[i * channels + c] = a[c] * g + (b[c] * value + d[c]);
+      }
+    }
+  });
+}
 
 class BatchNorm : public OpKernel {
  public:
@@ -22,146 +191,148 @@ class BatchNorm : public OpKernel {
   bool is_training_;
 };
 
-// Where an output of one value per channel is; null when there is no memory, which the context then knows.
-float* channels_of(OpKernelContext* context, int output, int64 channels) {
-  Tensor* tensor = nullptr;
-  const Status status = context->allocate_output(output, TensorShape({channels}), &tensor);
-  context->SetStatus(status);
-  return status.ok() ? data_of(tensor) : nullptr;
-}
-
-// Inputs x, scale, offset, mean and variance (for a test); outputs y, mean, unbiased variance, and for the gradient
-// mean, variance and an unused one.
+// Inputs x, gamma, beta, mean and variance (for a test); outputs y, mean, unbiased variance, and for the gradient mean,
+// variance and an unused one.
 class FusedBatchNormV3 : public BatchNorm {
  public:
   using BatchNorm::BatchNorm;
 
   void Compute(OpKernelContext* context) override {
-    const Tensor& images = context->input(0);
-    const int64 channels = context->input(1).NumElements();
-    OP_REQUIRES(context, images.dims() == 4 && images.dim_size(3) == channels,
-                errors::InvalidArgument("Batch norm of ", channels, " channels got ", images.shape().DebugString()));
-    const int64 positions = images.NumElements() / std::max<int64>(channels, 1);
-    const float* x = data_of(images);
-    Tensor *normalised = nullptr, *unused = nullptr;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({}, 0, images.shape(), &normalised));
+    Images in;
+    OP_REQUIRES_OK(context, images_of(context, context->input(0), context->input(1), &in));
+    Tensor *y = nullptr, *unused = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, context->input(0).shape(), &y));
     OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({}), &unused));
     *data_of(unused) = 0;
-    float* y = data_of(normalised);
     float* outputs[4];
     for (int i = 0; i < 4; ++i) {
-      outputs[i] = channels_of(context, 1 + i, channels);
+      outputs[i] = channels_of(context, 1 + i, in.channels);
       if (outputs[i] == nullptr) return;
     }
-    float *mean = outputs[0], *variance = outputs[1], *saved_mean = outputs[2], *saved_variance = outputs[3];
-    const int threads = use_threads_of(context);
+    const Statistics statistics{outputs[0], outputs[1], outputs[2], outputs[3]};
     if (is_training_) {
-      statistics(x, positions, channels, threads, mean, variance, saved_variance);
+      compute(in, statistics);
     } else {
-      std::copy_n(data_of(context->input(3)), channels, mean);
-      std::copy_n(data_of(context->input(4)), channels, variance);
-      std::copy_n(variance, channels, saved_variance);
-    }
-    std::copy_n(mean, channels, saved_mean);
-    const float *scale = data_of(context->input(1)), *offset = data_of(context->input(2));
-    std::vector<float> slope(channels), constant(channels);
-    for (int64 c = 0; c < channels; ++c) {
-      slope[c] = scale[c] / std::sqrt(saved_variance[c] + epsilon_);
-      constant[c] = offset[c] - mean[c] * slope[c];
-    }
-    const float *a = slope.data(), *b = constant.data();
-    in_ranges(positions, threads, [=](int64 first, int64 last) {
-      for (int64 i = first; i < last; ++i) {
-#pragma omp simd
-        for (int64 c = 0; c < channels; ++c) y[i * channels + c] = x[i * channels + c] * a[c] + b[c];
+      for (float* mean : {statistics.mean, statistics.saved_mean}) {
+        std::copy_n(data_of(context->input(3)), in.channels, mean);
       }
-    });
-  }
-
- private:
-  // The squares are those of the distance to the first position, because the variance of values far from 0 would be
-  // lost in the difference of two large numbers.
-  static void statistics(const float* x, int64 positions, int64 channels, int threads, float* mean, float* unbiased,
-                         float* variance) {
-    const std::vector<double> sums = sums_over(positions, 2 * channels, threads, [=](int64 i, float* sum) {
-      float* squares = sum + channels;
-#pragma omp simd
-      for (int64 c = 0; c < channels; ++c) {
-        const float distance = x[i * channels + c] - x[c];
-        sum[c] += distance;
-        squares[c] += distance * distance;
+      for (float* variance : {statistics.unbiased, statistics.variance}) {
+        std::copy_n(data_of(context->input(4)), in.channels, variance);
       }
-    });
-    for (int64 c = 0; c < channels; ++c) {
-      const double shift = positions ? sums[c] / positions : 0;
-      const double value = positions ? std::max(sums[channels + c] / positions - shift * shift, 0.) : 0;
-      mean[c] = positions ? x[c] + shift : 0;
-      variance[c] = value;
-      unbiased[c] = value * positions / std::max<int64>(positions - 1, 1);
     }
+    const Lines lines(data_of(context->input(1)), data_of(context->input(2)), statistics.saved_mean,
+                      statistics.variance, epsilon_, in.channels);
+    normalise(in, lines, IdentityValue(), data_of(y));
   }
 };
 
-// Inputs dy, x, scale, mean, variance and an unused one; outputs the gradients of x, scale and offset, and two unused.
+// Inputs dy, x, gamma, mean, variance and an unused one; outputs the gradients of x, gamma and beta, and two unused.
 class FusedBatchNormGradV3 : public BatchNorm {
  public:
   using BatchNorm::BatchNorm;
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &gradient = context->input(0), &images = context->input(1);
-    const int64 channels = context->input(2).NumElements();
-    OP_REQUIRES(context, images.dims() == 4 && images.dim_size(3) == channels && gradient.shape() == images.shape(),
-                errors::InvalidArgument("Batch norm of ", channels, " channels got ", images.shape().DebugString(),
-                                        " and the gradient ", gradient.shape().DebugString()));
-    const int64 positions = images.NumElements() / std::max<int64>(channels, 1);
-    const float *dy = data_of(gradient), *x = data_of(images);
-    const float* scale = data_of(context->input(2));
-    const float *mean = data_of(context->input(3)), *variance = data_of(context->input(4));
-    Tensor *input_gradient = nullptr, *unused = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, images.shape(), &input_gradient));
-    float* dscale = channels_of(context, 1, channels);
-    float* doffset = channels_of(context, 2, channels);
-    if (dscale == nullptr || doffset == nullptr) return;
+    const Tensor &dy = context->input(0), &x = context->input(1), &gamma = context->input(2);
+    Images in;
+    OP_REQUIRES_OK(context, images_of(context, x, gamma, &in));
+    OP_REQUIRES(context, dy.shape() == x.shape(),
+                errors::InvalidArgument("Batch norm of ", x.shape().DebugString(), " got the gradient ",
+                                        dy.shape().DebugString()));
+    Tensor *dx = nullptr, *unused = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
+    float *dgamma = channels_of(context, 1, in.channels), *dbeta = channels_of(context, 2, in.channels);
+    if (dgamma == nullptr || dbeta == nullptr) return;
     for (int i : {3, 4}) OP_REQUIRES_OK(context, context->allocate_output(i, TensorShape({}), &unused));
-    const int threads = use_threads_of(context);
-    const std::vector<double> sums = sums_over(positions, 2 * channels, threads, [=](int64 i, float* sum) {
-      float* products = sum + channels;
-#pragma omp simd
-      for (int64 c = 0; c < channels; ++c) {
-        const float value = dy[i * channels + c];
-        sum[c] += value;
-        products[c] += value * (x[i * channels + c] - mean[c]);
-      }
-    });
-    // dx = slope * (dy - mean of dy - (x - mean) * mean of dy * (x - mean) / variance) = a dy + b x + d
-    std::vector<float> ofdy(channels), ofx(channels), constant(channels);
-    for (int64 c = 0; c < channels; ++c) {
-      const double deviation = 1 / std::sqrt(double{variance[c]} + epsilon_);
-      dscale[c] = sums[channels + c] * deviation;
-      doffset[c] = sums[c];
-      const double slope = scale[c] * deviation;
-      ofdy[c] = slope;
-      if (is_training_) {
-        const double byx = -slope * deviation * deviation * sums[channels + c] / positions;
-        ofx[c] = byx;
-        constant[c] = -slope * sums[c] / positions - byx * mean[c];
-      }
+    const float *mean = data_of(context->input(3)), *variance = data_of(context->input(4));
+    // The slope of the identity is the same wherever it is taken, so the offset of the lines does not matter.
+    const Lines lines(data_of(gamma), data_of(gamma), mean, variance, epsilon_, in.channels);
+    differentiate(in, data_of(dy), lines, IdentitySlope(), mean, variance, data_of(gamma), epsilon_, is_training_,
+                  {data_of(dx), dgamma, dbeta});
+  }
+};
+
+class Activated : public OpKernel {
+ public:
+  explicit Activated(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
+    OP_REQUIRES_OK(context, context->GetAttr("activation", &activation_));
+    OP_REQUIRES_OK(context, context->GetAttr("alpha", &alpha_));
+  }
+
+ protected:
+  float epsilon_, alpha_;
+  string activation_;
+};
+
+class BatchNormActivation : public Activated {
+ public:
+  using Activated::Activated;
+
+  void Compute(OpKernelContext* context) override {
+    const int inputs = context->num_inputs();
+    const Tensor &x = context->input(0), &gamma = context->input(inputs - 2), &beta = context->input(inputs - 1);
+    Images in;
+    OP_REQUIRES_OK(context, images_of(context, x, gamma, &in));
+    Tensor* y = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &y));
+    float* outputs[4];
+    for (int i = 0; i < 4; ++i) {
+      outputs[i] = channels_of(context, 1 + i, in.channels);
+      if (outputs[i] == nullptr) return;
     }
-    float* dx = data_of(input_gradient);
-    const float *a = ofdy.data(), *b = ofx.data(), *d = constant.data();
-    in_ranges(positions, threads, [=](int64 first, int64 last) {
-      for (int64 i = first; i < last; ++i) {
-#pragma omp simd
-        for (int64 c = 0; c < channels; ++c) {
-          dx[i * channels + c] = a[c] * dy[i * channels + c] + (b[c] * x[i * channels + c] + d[c]);
-        }
-      }
-    });
+    const Statistics statistics{outputs[0], outputs[1], outputs[2], outputs[3]};
+    compute(in, statistics);
+    for (int i = 1; i < inputs - 2; ++i) {
+      const float* bias = data_of(context->input(i));
+      for (int64 c = 0; c < in.channels; ++c) statistics.mean[c] += bias[c];
+    }
+    const Lines lines(data_of(gamma), data_of(beta), statistics.saved_mean, statistics.variance, epsilon_,
+                      in.channels);
+    if (activation_ == "mish") {
+      normalise(in, lines, MishValue(), data_of(y));
+    } else if (activation_ == "relu") {
+      normalise(in, lines, ReluValue(), data_of(y));
+    } else {
+      normalise(in, lines, LeakyReluValue{alpha_}, data_of(y));
+    }
+  }
+};
+
+class BatchNormActivationGrad : public Activated {
+ public:
+  using Activated::Activated;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &dy = context->input(0), &x = context->input(1), &gamma = context->input(2);
+    Images in;
+    OP_REQUIRES_OK(context, images_of(context, x, gamma, &in));
+    OP_REQUIRES(context, dy.shape() == x.shape(),
+                errors::InvalidArgument("Batch norm of ", x.shape().DebugString(), " got the gradient ",
+                                        dy.shape().DebugString()));
+    Tensor* dx = nullptr;
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
+    float *dgamma = channels_of(context, 1, in.channels), *dbeta = channels_of(context, 2, in.channels);
+    if (dgamma == nullptr || dbeta == nullptr) return;
+    const float *mean = data_of(context->input(4)), *variance = data_of(context->input(5));
+    const Lines lines(data_of(gamma), data_of(context->input(3)), mean, variance, epsilon_, in.channels);
+    auto run = [&](auto slope) {
+      differentiate(in, data_of(dy), lines, slope, mean, variance, data_of(gamma), epsilon_, true,
+                    {data_of(dx), dgamma, dbeta});
+    };
+    if (activation_ == "mish") {
+      run(MishSlope());
+    } else if (activation_ == "relu") {
+      run(ReluSlope());
+    } else {
+      run(LeakyReluSlope{alpha_});
+    }
   }
 };
 
 #define OF_FLOATS .TypeConstraint<float>("T").TypeConstraint<float>("U")
 REGISTER_FAST(FusedBatchNormV3, OF_FLOATS);
 REGISTER_FAST(FusedBatchNormGradV3, OF_FLOATS);
+REGISTER_KERNEL_BUILDER(Name("BatchNormActivation").Device(DEVICE_CPU), BatchNormActivation);
+REGISTER_KERNEL_BUILDER(Name("BatchNormActivationGrad").Device(DEVICE_CPU), BatchNormActivationGrad);
 
 }  // namespace

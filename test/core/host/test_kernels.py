@@ -1,5 +1,6 @@
 """The compiled CPU kernels compute what TensorFlow's own do, on every form of input, and stay out of other graphs."""
 import contextlib
+import functools
 
 import numpy as np
 import pytest
@@ -32,8 +33,10 @@ def both(build):
     results = []
     for context in contextlib.nullcontext(), kernels.used(True):
         with tf.Graph().as_default() as graph, context:
-            tensors = build()
+            tf.set_random_seed(1)
+            tensors, initializer = build(), tf.global_variables_initializer()
         with tf.Session(graph=graph, config=AS_BUILT) as session:
+            session.run(initializer)
             results.append(session.run(tensors))
     return results
 
@@ -78,6 +81,20 @@ def test_batch_norm_and_its_gradients_are_those_of_tensorflow(shape, is_training
         y, batch_mean, batch_variance = tf.nn.fused_batch_norm(
             x, gamma, beta, *(() if is_training else (mean, variance)), is_training=is_training)
         return with_gradients(y, [x, gamma, beta]) + ([batch_mean, batch_variance] if is_training else [])
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('activation', [tf.nn.relu, functools.partial(tf.nn.leaky_relu, alpha=.1), layers.mish],
+                         ids=['relu', 'leaky relu', 'mish'])
+@pytest.mark.parametrize('use_bias', [True, False])
+def test_batch_norm_with_its_activation_trains_as_the_two_of_tensorflow(activation, use_bias):
+    def build():
+        x = numbers(5, 8, 8, 33) + 0
+        x = tf.nn.bias_add(x, tf.get_variable('bias', [33])) if use_bias else x
+        y = layers.batch_norm(x, True, activation=activation)
+        gamma, beta = (next(v for v in tf.trainable_variables() if name in v.name) for name in ('gamma', 'beta'))
+        return with_gradients(y, [x.op.inputs[0], gamma, beta]) + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     assert_same(build)
 
 

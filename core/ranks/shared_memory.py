@@ -1,0 +1,58 @@
+"""SharedMemory: how ranks that are processes of one server add vectors up, several times as fast as over gRPC.
+
+gRPC copies each byte about eight times on the cores that compute. Here each rank copies its vector into a file in
+memory, sums its part of all vectors and copies the result (core/host/kernels/shared_memory.cc).
+"""
+import contextlib
+import glob
+import os
+import secrets
+from typing import List, Optional, Sequence
+
+import tensorflow as tf
+
+from core.host import kernels
+
+DIRECTORY = '/dev/shm'
+_NAME = 'training-ranks-%d-%d-'      # process of rank 0, a number that it draws
+_SHARE = 2                           # of so many free bytes one is used
+
+
+def offer(addresses: Sequence[str]) -> List[int]:
+    """What rank 0 offers to the ranks at `addresses` ('host:port'): three integers for SharedMemory(); zeros where the
+    ranks cannot share memory, because they are on several servers or there are no compiled kernels."""
+    if len({address.rpartition(':')[0] for address in addresses}) > 1 or not kernels.library():
+        return [0, 0, 0]
+    _remove_left_files()
+    room = os.statvfs(DIRECTORY)
+    return [os.getpid(), secrets.randbits(32), room.f_bavail * room.f_frsize // _SHARE]
+
+
+def _remove_left_files():
+    """Removes the files of processes that were killed before all ranks had opened them."""
+    for path in glob.glob(os.path.join(DIRECTORY, 'training-ranks-*')):
+        if not os.path.exists('/proc/%s' % os.path.basename(path).split('-')[2]):
+            with contextlib.suppress(OSError):
+                os.remove(path)
+
+
+class SharedMemory:
+    """Files that `ranks` ranks share. All ranks must ask for the same exchanges in the same order.
+
+    offered: what rank 0 has got from offer(), and all other ranks from rank 0.
+    """
+
+    def __init__(self, offered: Sequence[int], rank: int, ranks: int):
+        process, number, self._left = offered
+        self._path = os.path.join(DIRECTORY, _NAME % (process, number))
+        self._rank, self._ranks = rank, ranks
+
+    def all_reduce(self, vector: tf.Tensor, key: int, is_mean: bool) -> Optional[tf.Tensor]:
+        """The sum or the mean of `vector` over the ranks; None where it has another type or there is no room for it."""
+        size = vector.shape.num_elements() * vector.dtype.size * self._ranks
+        if vector.dtype != tf.float32 or size > self._left:
+            return None
+        self._left -= size
+        with tf.device('/cpu:0'):
+            return kernels.library().shared_all_reduce(vector, '%s%d' % (self._path, key), self._rank, self._ranks,
+                                                       is_mean)
