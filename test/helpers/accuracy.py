@@ -1,7 +1,8 @@
 """Trains networks on crops of photographs and compares what they reach with thresholds: see test/accuracy.sh.
 
 A check names the flags of a run, what to read in its log and the threshold, and a fault that the threshold is there to
-find. The thresholds were set from three seeds, with a margin, between what a sound network and a faulty one reach.
+find. The thresholds lie between what a sound network and a faulty one were measured to reach, with a margin on both
+sides.
 """
 import argparse
 import contextlib
