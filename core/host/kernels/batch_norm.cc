@@ -121,9 +121,10 @@ void normalise(const Images& in, const Lines& lines, Value value, float* y) {
   const float *x = in.x, *a = lines.slope.data(), *b = lines.constant.data();
   const int64 channels = in.channels;
   in_ranges(in.positions, in.threads, [=](int64 first, int64 last) {
+    const Value own = value;  // a copy that no write to y can change, or the loop would read it for each value
     for (int64 i = first; i < last; ++i) {
 #pragma omp simd
-      for (int64 c = 0; c < channels; ++c) y[i * channels + c] = value(x[i * channels + c] * a[c] + b[c]);
+      for (int64 c = 0; c < channels; ++c) y[i * channels + c] = own(x[i * channels + c] * a[c] + b[c]);
     }
   });
 }
@@ -141,10 +142,11 @@ void differentiate(const Images& in, const float* dy, const Lines& lines, Slope 
   const int64 channels = in.channels, positions = in.positions;
   const std::vector<double> sums = sums_over(positions, 2 * channels, in.threads, [=](int64 i, float* sum) {
     float* products = sum + channels;
+    const Slope own = slope;
 #pragma omp simd
     for (int64 c = 0; c < channels; ++c) {
       const float value = x[i * channels + c];
-      const float g = slope(dy[i * channels + c], value * line[c] + offset[c]);
+      const float g = own(dy[i * channels + c], value * line[c] + offset[c]);
       sum[c] += g;
       products[c] += g * (value - mean[c]);
     }
@@ -164,11 +166,12 @@ void differentiate(const Images& in, const float* dy, const Lines& lines, Slope 
   const float *a = of_g.data(), *b = of_x.data(), *d = constant.data();
   float* dx = out.dx;
   in_ranges(positions, in.threads, [=](int64 first, int64 last) {
+    const Slope own = slope;
     for (int64 i = first; i < last; ++i) {
 #pragma omp simd
       for (int64 c = 0; c < channels; ++c) {
         const float value = x[i * channels + c];
-        const float g = slope(dy[i * channels + c], value * line[c] + offset[c]);
+        const float g = own(dy[i * channels + c], value * line[c] + offset[c]);
         dx[i * channels + c] = a[c] * g + (b[c] * value + d[c]);
       }
     }
