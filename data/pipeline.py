@@ -16,6 +16,7 @@ step and rank. Seeds are int64 [2], for tf.random.stateless_* (data/seeds.py). W
 (a data.loading.Skipped) a sample that cannot be loaded is replaced in training and weighs 0 in
 tests.
 """
+import os
 from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
@@ -67,9 +68,14 @@ def test_input(split: Split, batch_size: int, **options: Any) -> Input:
 
 
 def as_input(stream: Stream) -> Input:
-    """The Input that delivers what the Stream holds."""
+    """The Input that delivers what the Stream holds.
+
+    It works in threads of its own, because the session's may all be busy with the operators of a step.
+    """
+    options = tf.data.Options()
+    options.experimental_threading.private_threadpool_size = len(os.sched_getaffinity(0))
     with tf.device('/cpu:0'):
-        iterator = tf.data.make_initializable_iterator(stream.dataset.prefetch(2))
+        iterator = tf.data.make_initializable_iterator(stream.dataset.prefetch(2).with_options(options))
         return Input(iterator, iterator.get_next(), *stream[1:])
 
 
