@@ -1,20 +1,22 @@
 # shellcheck shell=bash
 # Compiles the CPU kernels of core/host/kernels for this machine. Sourcing this file only defines functions.
 #
-# They are compiled once, into .kernels, and again when the sources, the CPU, the compiler or the Python change. Where
+# They are compiled once, into .kernels, and again when the sources, the CPU or the compiler change. Where
 # they cannot be compiled, one line says so and training runs on TensorFlow's own kernels, which are slower. A machine
 # with an NPU needs none.
 
+SLOWER='a CPU trains on the kernels of TensorFlow, which are slower'
+
 build_kernels() {
-    local sources=$REPO_ROOT/core/host/kernels
-    [[ -f $sources/requirements.txt ]] || return 0
-    [[ -z $(compgen -G '/dev/davinci[0-9]*') ]] || return 0
-    set_up "$REPO_ROOT/.kernels" "$(sha256sum < <(
+    local sources=$REPO_ROOT/core/host/kernels key
+    [[ -f $sources/requirements.txt && -z $(compgen -G '/dev/davinci[0-9]*') ]] || return 0
+    key=$({
         cat -- "$sources"/*.cc "$sources"/*.h "$sources/requirements.txt"
         cpu_flags
-        printf '%s\n' "$PYTHON"
-        type -P g++
-    ))" fill_kernels "$REPO_ROOT/.kernels" "$sources"
+        ! type -P g++ >/dev/null || printf 'g++\n'
+    } | sha256sum)
+    is_set_up "$REPO_ROOT/.kernels" "$key" || [[ ! -w $REPO_ROOT ]] ||
+        set_up "$REPO_ROOT/.kernels" "$key" fill_kernels "$REPO_ROOT/.kernels" "$sources"
 }
 
 cpu_flags() {
@@ -24,24 +26,21 @@ cpu_flags() {
 fill_kernels() {  # DIR SOURCES
     mkdir -p -- "$1"
     if ! type -P g++; then
-        printf 'no g++ on this machine: a CPU trains on the kernels of TensorFlow, which are slower\n' >&4
+        printf 'no g++ on this machine: %s\n' "$SLOWER" >&4
     elif ! compile_kernels "$1" "$2"; then
         rm -f -- "$1/cpu"
-        printf 'the CPU kernels could not be compiled (see %s.log): a CPU trains on the kernels of TensorFlow, which \
-are slower; remove %s to try again\n' "$1" "$1" >&4
+        printf 'the CPU kernels could not be compiled (see %s.log): %s; remove %s to try again\n' "$1" "$SLOWER" "$1" >&4
     fi
 }
 
 # The file cpu comes last: it says that the library is whole, and for which CPU.
 compile_kernels() {  # DIR SOURCES
-    local flags options object source jobs=() job
-    flags=$("$PYTHON" -c '
-import tensorflow as tf
-print(*tf.sysconfig.get_compile_flags())
-print(*tf.sysconfig.get_link_flags())' 2>/dev/null) || return
-    options=(-std=c++14 -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w "-I$1/onednn/include")
-    read -ra options < <(printf '%s ' "${options[@]}" "${flags%%$'\n'*}"; echo)
+    local options compile_flags link_flags object source jobs=() job
+    compile_flags=$(tensorflow_flags compile) && link_flags=$(tensorflow_flags link) || return
     "$PYTHON" -m pip install --quiet --no-deps --prefix "$1/onednn" --requirement "$2/requirements.txt" || return
+    mapfile -t options <<<"$compile_flags"
+    options+=(-std=c++14 -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w
+        "-I$1/onednn/include")
     for source in "$2"/*.cc; do
         object=$1/$(basename -- "$source" .cc).o
         g++ "${options[@]}" -c "$source" -o "$object" &
@@ -50,10 +49,17 @@ print(*tf.sysconfig.get_link_flags())' 2>/dev/null) || return
     for job in "${jobs[@]}"; do
         wait "$job" || return
     done
-    read -ra options <<<"${flags#*$'\n'}"
+    mapfile -t options <<<"$link_flags"
     # shellcheck disable=SC2016
     g++ -shared -fopenmp -o "$1/kernels.so" "$1"/*.o "${options[@]}" "-L$1/onednn/lib" -ldnnl \
         '-Wl,-rpath,$ORIGIN/onednn/lib' || return
     rm -f -- "$1"/*.o
     cpu_flags >"$1/cpu"
+}
+
+tensorflow_flags() {  # compile or link: prints the flags that TensorFlow's own build had, a line each
+    "$PYTHON" -c '
+import sys
+import tensorflow as tf
+print(*getattr(tf.sysconfig, "get_%s_flags" % sys.argv[1])(), sep="\n")' "$1" 2>/dev/null
 }

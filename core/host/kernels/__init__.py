@@ -20,7 +20,8 @@ DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir
 _LABEL = AttrValue(s=b'fast')
 _TYPES = frozenset([
     'BiasAdd', 'BiasAddGrad', 'Conv2D', 'Conv2DBackpropFilter', 'Conv2DBackpropInput', 'FusedBatchNormGradV3',
-    'FusedBatchNormV3', 'LRN', 'LRNGrad', 'LeakyRelu', 'LeakyReluGrad', 'MatMul', 'MaxPoolGrad', 'Relu', 'ReluGrad'])
+    'FusedBatchNormV3', 'LRN', 'LRNGrad', 'LeakyRelu', 'LeakyReluGrad', 'MatMul', 'MaxPoolGrad', 'Relu', 'ReluGrad',
+])
 # How often a thread of OpenMP looks for work of the next operator before it sleeps. The default is so often that threads
 # keep the cores from other processes; threads that sleep at once cost a fifth of a training step of small operators.
 _SPIN_COUNT = '20000'
@@ -36,7 +37,10 @@ def library() -> Optional[Any]:
     except OSError:
         return None
     os.environ.setdefault('GOMP_SPINCOUNT', _SPIN_COUNT)
-    return tf.load_op_library(os.path.join(DIRECTORY, 'kernels.so'))
+    try:
+        return tf.load_op_library(os.path.join(DIRECTORY, 'kernels.so'))
+    except tf.errors.NotFoundError:    # another build of TensorFlow than that it was compiled for
+        return None
 
 
 def cpu_flags() -> str:
