@@ -21,9 +21,10 @@ _LABEL = AttrValue(s=b'fast')
 _TYPES = frozenset([
     'BiasAdd', 'BiasAddGrad', 'Conv2D', 'Conv2DBackpropFilter', 'Conv2DBackpropInput', 'FusedBatchNormGradV3',
     'FusedBatchNormV3', 'LRN', 'LRNGrad', 'LeakyRelu', 'LeakyReluGrad', 'MatMul', 'MaxPoolGrad', 'Relu', 'ReluGrad',
+    'SoftmaxCrossEntropyWithLogits',
 ])
-# How often a thread of OpenMP looks for work of the next operator before it sleeps. The default is so often that threads
-# keep the cores from other processes; threads that sleep at once cost a fifth of a training step of small operators.
+# How often a thread of OpenMP looks for work of the next operator before it sleeps. By default threads look so long
+# that other processes wait for cores; threads that sleep at once cost a fifth of a training step of small operators.
 _SPIN_COUNT = '20000'
 
 
@@ -58,12 +59,14 @@ def used(may_differ: bool) -> Iterator[None]:
     with own_operators({'mish': library().mish, 'batch_norm': _batch_norm} if may_differ else {}):
         yield
     for op in tf.get_default_graph().get_operations():
-        if op.type in _TYPES and op.get_attr('T') == tf.float32 and _data_format(op) == b'NHWC':
+        if op.type in _TYPES and op.get_attr('T') == tf.float32 and _is_covered(op):
             op._set_attr('_kernel', _LABEL)
 
 
-def _data_format(op):
-    return op.get_attr('data_format') if 'data_format' in op.node_def.attr else b'NHWC'
+def _is_covered(op):
+    if op.type == 'SoftmaxCrossEntropyWithLogits':     # without labels that are broadcast
+        return op.inputs[0].shape.as_list() == op.inputs[1].shape.as_list()
+    return 'data_format' not in op.node_def.attr or op.get_attr('data_format') == b'NHWC'
 
 
 def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, activation: Callable

@@ -127,6 +127,16 @@ def test_a_dense_layer_and_its_gradients_are_those_of_tensorflow():
 
 
 @compiled
+@pytest.mark.parametrize('classes', [1, 3, 10])
+def test_the_cross_entropy_and_its_gradient_are_those_of_tensorflow(classes):
+    def build():
+        logits = tf.concat([numbers(9, classes), numbers(9, classes, scale=200)], 0)
+        labels = tf.nn.softmax(numbers(18, classes, seed=1))
+        return with_gradients(tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits), [logits])
+    assert_same(build)
+
+
+@compiled
 def test_a_batch_without_images_has_a_gradient_of_zero():
     def build():
         x, kernel = tf.zeros([0, 4, 4, 3]), numbers(3, 3, 3, 2)
