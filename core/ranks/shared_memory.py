@@ -15,7 +15,7 @@ from core.host import kernels
 
 DIRECTORY = '/dev/shm'
 _NAME = 'training-ranks-%d-%d-'      # process of rank 0, a number that it draws
-_SHARE = 2                           # of so many free bytes one is used
+_SHARE = .5                          # of the free memory, at most
 
 
 def offer(addresses: Sequence[str]) -> List[int]:
@@ -25,7 +25,7 @@ def offer(addresses: Sequence[str]) -> List[int]:
         return [0, 0, 0]
     _remove_left_files()
     room = os.statvfs(DIRECTORY)
-    return [os.getpid(), secrets.randbits(32), room.f_bavail * room.f_frsize // _SHARE]
+    return [os.getpid(), secrets.randbits(32), int(room.f_bavail * room.f_frsize * _SHARE)]
 
 
 def _remove_left_files():

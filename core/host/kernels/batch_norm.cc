@@ -80,6 +80,16 @@ struct Statistics {
   float *mean, *unbiased, *saved_mean, *variance;  // per channel; `variance` is the biased one
 };
 
+// Makes the outputs 1 to 4 of a call; false when there is no memory, which the context then knows.
+bool allocate(OpKernelContext* context, int64 channels, Statistics* out) {
+  int output = 0;
+  for (float** values : {&out->mean, &out->unbiased, &out->saved_mean, &out->variance}) {
+    *values = channels_of(context, ++output, channels);
+    if (*values == nullptr) return false;
+  }
+  return true;
+}
+
 // The squares are those of the distance to the first position, because the variance of values far from 0 would be
 // lost in the difference of two large numbers.
 void compute(const Images& in, const Statistics& out) {
@@ -207,12 +217,8 @@ class FusedBatchNormV3 : public BatchNorm {
     OP_REQUIRES_OK(context, context->allocate_output(0, context->input(0).shape(), &y));
     OP_REQUIRES_OK(context, context->allocate_output(5, TensorShape({}), &unused));
     *data_of(unused) = 0;
-    float* outputs[4];
-    for (int i = 0; i < 4; ++i) {
-      outputs[i] = channels_of(context, 1 + i, in.channels);
-      if (outputs[i] == nullptr) return;
-    }
-    const Statistics statistics{outputs[0], outputs[1], outputs[2], outputs[3]};
+    Statistics statistics;
+    if (!allocate(context, in.channels, &statistics)) return;
     if (is_training_) {
       compute(in, statistics);
     } else {
@@ -278,12 +284,8 @@ class BatchNormActivation : public Activated {
     OP_REQUIRES_OK(context, images_of(context, x, gamma, &in));
     Tensor* y = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &y));
-    float* outputs[4];
-    for (int i = 0; i < 4; ++i) {
-      outputs[i] = channels_of(context, 1 + i, in.channels);
-      if (outputs[i] == nullptr) return;
-    }
-    const Statistics statistics{outputs[0], outputs[1], outputs[2], outputs[3]};
+    Statistics statistics;
+    if (!allocate(context, in.channels, &statistics)) return;
     compute(in, statistics);
     for (int i = 1; i < inputs - 2; ++i) {
       const float* bias = data_of(context->input(i));

@@ -159,6 +159,12 @@ Status temporary(OpKernelContext* context, const memory::desc& desc, Tensor* out
   return context->allocate_temp(DT_FLOAT, TensorShape({static_cast<int64>(desc.get_size() / sizeof(float))}), out);
 }
 
+// The forward pass, for which oneDNN also asks as a hint when it makes a gradient.
+convolution_forward::primitive_desc forward_of(const Geometry& g) {
+  return {cpu(), dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(),
+          g.output(), g.strides(), g.dilations(), g.before(), g.after()};
+}
+
 class Conv2D : public Convolution {
  public:
   using Convolution::Convolution;
@@ -192,9 +198,7 @@ class Conv2D : public Convolution {
  private:
   void prepare(const Geometry& g, std::vector<int64> shapes) {
     if (shapes == prepared_.shapes) return;
-    prepared_.desc = convolution_forward::primitive_desc(
-        cpu(), dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(),
-        g.output(), g.strides(), g.dilations(), g.before(), g.after());
+    prepared_.desc = forward_of(g);
     prepared_.primitive = convolution_forward(prepared_.desc);
     prepared_.reorder = dnnl::reorder({cpu(), g.kernel(), cpu(), prepared_.desc.weights_desc()});
     prepared_.shapes = std::move(shapes);
@@ -202,12 +206,6 @@ class Conv2D : public Convolution {
 
   Prepared<convolution_forward> prepared_;
 };
-
-// What both gradients need of the forward pass: oneDNN asks for its primitive as a hint.
-convolution_forward::primitive_desc forward_of(const Geometry& g) {
-  return {cpu(), dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, g.input(), g.any_kernel(),
-          g.output(), g.strides(), g.dilations(), g.before(), g.after()};
-}
 
 class Conv2DBackpropInput : public Convolution {
  public:
