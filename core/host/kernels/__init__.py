@@ -19,9 +19,9 @@ from core.operators import own_operators
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
 _TYPES = frozenset([
-    'BiasAdd', 'BiasAddGrad', 'Conv2D', 'Conv2DBackpropFilter', 'Conv2DBackpropInput', 'FusedBatchNormGradV3',
-    'FusedBatchNormV3', 'LRN', 'LRNGrad', 'LeakyRelu', 'LeakyReluGrad', 'MatMul', 'MaxPoolGrad', 'Relu', 'ReluGrad',
-    'SoftmaxCrossEntropyWithLogits',
+    'ApplyMomentum', 'BiasAdd', 'BiasAddGrad', 'Conv2D', 'Conv2DBackpropFilter', 'Conv2DBackpropInput',
+    'FusedBatchNormGradV3', 'FusedBatchNormV3', 'L2Loss', 'LRN', 'LRNGrad', 'LeakyRelu', 'LeakyReluGrad', 'MatMul',
+    'MaxPoolGrad', 'Relu', 'ReluGrad', 'SoftmaxCrossEntropyWithLogits',
 ])
 # How often a thread of OpenMP looks for work of the next operator before it sleeps. By default threads look so long
 # that other processes wait for cores; threads that sleep at once cost a fifth of a training step of small operators.
@@ -58,12 +58,35 @@ def used(may_differ: bool) -> Iterator[None]:
     """
     with own_operators({'mish': library().mish, 'batch_norm': _batch_norm} if may_differ else {}):
         yield
+    if may_differ:
+        _join_weight_decay()
     for op in tf.get_default_graph().get_operations():
         if op.type in _TYPES and op.get_attr('T') == tf.float32 and _is_covered(op):
             op._set_attr('_kernel', _LABEL)
 
 
+def _join_weight_decay():
+    """Replaces each sum of a gradient and that of an L2Loss, which is rate * weights, by one operator.
+
+    The two would write and read the weights' size of memory twice more, which counts in a network of large kernels.
+    """
+    for op in tf.get_default_graph().get_operations():
+        if op.type != 'AddN' or len(op.inputs) != 2 or op.get_attr('T') != tf.float32:
+            continue
+        decay = next((x.op for x in op.inputs if x.op.type == 'Mul' and x.op.inputs[1].shape.rank == 0), None)
+        if decay is None or decay.inputs[0].shape != op.outputs[0].shape:
+            continue
+        gradient = next(x for x in op.inputs if x.op is not decay)
+        joined = library().add_weight_decay(gradient, *decay.inputs)
+        for consumer in op.outputs[0].consumers():
+            for i, x in enumerate(consumer.inputs):
+                if x is op.outputs[0]:
+                    consumer._update_input(i, joined)
+
+
 def _is_covered(op):
+    if op.type == 'ApplyMomentum':
+        return not op.get_attr('use_locking')
     if op.type == 'SoftmaxCrossEntropyWithLogits':     # without labels that are broadcast
         return op.inputs[0].shape.as_list() == op.inputs[1].shape.as_list()
     return 'data_format' not in op.node_def.attr or op.get_attr('data_format') == b'NHWC'

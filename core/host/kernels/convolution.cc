@@ -2,7 +2,8 @@
 //
 // Images are NHWC and kernels HWIO, as TensorFlow has them. oneDNN reads images as they are and has its own order for
 // kernels, so a kernel (or its gradient) is reordered in each call; where a convolution is a matrix product, because
-// each output position reads one input position of its own, nothing is reordered.
+// each output position reads one input position of its own, nothing is reordered. Images of a few positions, as deep
+// layers have them, are matrix products, too: one for each output position and row of kernel taps, over the batch.
 #include "dnnl.hpp"
 #include "product.h"
 #include "threads.h"
@@ -28,13 +29,29 @@ struct Axis {
   int64 all_taps;
 
   bool is_pointwise() const { return taps == 1 && stride == 1 && before == 0 && after == 0; }
+
+  // The taps in use that read an input for an output, counted from `first`, and the input that the first of them reads.
+  struct Taps {
+    int64 first, end, input;
+  };
+  Taps taps_of(int64 position) const {  // without dilation
+    const int64 start = position * stride - before, first_tap = std::max<int64>(-start, 0);
+    return {first_tap, std::min(taps, size - start), start + first_tap};
+  }
 };
+
+const int64 MOST_POSITIONS = 4, SMALLEST_BATCH = 16;
 
 struct Geometry {
   int64 batch, inputs, outputs;  // images, channels of an input and of an output
   Axis rows, columns;
 
   bool is_product() const { return rows.is_pointwise() && columns.is_pointwise(); }
+  // oneDNN's loops run along a row of an image, and multiply with the padding, too, which is most of a small image.
+  bool is_few_products() const {
+    return rows.output * columns.output <= MOST_POSITIONS && batch >= SMALLEST_BATCH && rows.dilation == 1 &&
+           columns.dilation == 1;
+  }
   int64 positions() const { return batch * rows.output * columns.output; }
   int64 first_tap() const { return (rows.first * columns.all_taps + columns.first) * inputs * outputs; }
   bool uses_all_taps() const { return rows.taps == rows.all_taps && columns.taps == columns.all_taps; }
@@ -98,6 +115,25 @@ class Convolution : public OpKernel {
       return errors::InvalidArgument("The kernel is larger than the padded images");
     }
     return Status::OK();
+  }
+
+  // Calls multiply(taps, x, kernel, y) for each output position and row of taps: the inputs of `taps` neighbouring
+  // positions from x on, times the kernel from its first tap on, are a part of the output y. Rows are a batch apart.
+  template <typename Multiply>
+  static void for_few_products(const Geometry& g, const float* x, const float* kernel, const float* y,
+                               Multiply multiply) {
+    const int64 row = g.columns.size * g.inputs, image = g.rows.size * row, tap = g.inputs * g.outputs;
+    const int64 positions = g.rows.output * g.columns.output;
+    for (int64 position = 0; position < positions; ++position) {
+      const Axis::Taps rows = g.rows.taps_of(position / g.columns.output);
+      const Axis::Taps columns = g.columns.taps_of(position % g.columns.output);
+      for (int64 i = rows.first; i < rows.end && columns.first < columns.end; ++i) {
+        multiply(columns.end - columns.first,
+                 Rows{x + (rows.input + i - rows.first) * row + columns.input * g.inputs, image},
+                 Rows{kernel + g.first_tap() + (i * g.columns.all_taps + columns.first) * tap, g.outputs},
+                 Rows{y + position * g.outputs, positions * g.outputs});
+      }
+    }
   }
 
   static TensorShape output_shape(const Geometry& g) {
@@ -181,6 +217,12 @@ class Conv2D : public Convolution {
       return product(false, false, g.positions(), g.outputs, g.inputs, data_of(x), data_of(kernel) + g.first_tap(),
                      data_of(y));
     }
+    if (g.is_few_products()) {
+      std::fill_n(data_of(y), y->NumElements(), 0.f);
+      return for_few_products(g, data_of(x), data_of(kernel), data_of(y), [&](int64 taps, Rows x, Rows k, Rows y) {
+        add_product(false, false, g.batch, g.outputs, taps * g.inputs, x, k, y);
+      });
+    }
     mutex_lock lock(prepared_.lock);
     prepare(g, shapes_of(x.shape(), kernel.shape()));
     Tensor reordered;
@@ -228,6 +270,12 @@ class Conv2DBackpropInput : public Convolution {
       return product(false, true, g.positions(), g.inputs, g.outputs, data_of(dy), data_of(kernel) + g.first_tap(),
                      data_of(dx));
     }
+    if (g.is_few_products()) {
+      std::fill_n(data_of(dx), dx->NumElements(), 0.f);
+      return for_few_products(g, data_of(dx), data_of(kernel), data_of(dy), [&](int64 taps, Rows x, Rows k, Rows y) {
+        add_product(false, true, g.batch, taps * g.inputs, g.outputs, y, k, x);
+      });
+    }
     mutex_lock lock(prepared_.lock);
     prepare(g, shapes_of(shape, kernel.shape()));
     Tensor reordered;
@@ -272,12 +320,19 @@ class Conv2DBackpropFilter : public Convolution {
     Tensor* dk = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &dk));
     if (dk->NumElements() == 0) return;
-    if (!g.uses_all_taps() || dy.NumElements() == 0) std::fill_n(data_of(dk), dk->NumElements(), 0.f);
+    if (!g.uses_all_taps() || dy.NumElements() == 0 || g.is_few_products()) {
+      std::fill_n(data_of(dk), dk->NumElements(), 0.f);
+    }
     if (dy.NumElements() == 0) return;
     use_threads_of(context);
     if (g.is_product()) {
       return product(true, false, g.inputs, g.outputs, g.positions(), data_of(x), data_of(dy),
                      data_of(dk) + g.first_tap());
+    }
+    if (g.is_few_products()) {
+      return for_few_products(g, data_of(x), data_of(dk), data_of(dy), [&](int64 taps, Rows x, Rows k, Rows y) {
+        add_product(true, false, taps * g.inputs, g.outputs, g.batch, x, y, k);
+      });
     }
     mutex_lock lock(prepared_.lock);
     prepare(g, shapes_of(x.shape(), shape));

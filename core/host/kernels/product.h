@@ -11,4 +11,17 @@ inline void product(bool transpose_a, bool transpose_b, dnnl_dim_t rows, dnnl_di
              transpose_a ? rows : inner, b, transpose_b ? inner : columns, 0.f, c, columns);
 }
 
+// A matrix whose rows lie `stride` numbers apart.
+struct Rows {
+  const float* first;
+  dnnl_dim_t stride;
+};
+
+// c = c + a b, as above.
+inline void add_product(bool transpose_a, bool transpose_b, dnnl_dim_t rows, dnnl_dim_t columns, dnnl_dim_t inner,
+                        Rows a, Rows b, Rows c) {
+  dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', rows, columns, inner, 1.f, a.first, a.stride, b.first,
+             b.stride, 1.f, const_cast<float*>(c.first), c.stride);
+}
+
 #endif  // CORE_HOST_KERNELS_PRODUCT_H_

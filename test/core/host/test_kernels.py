@@ -64,6 +64,17 @@ def test_a_convolution_and_its_gradients_are_those_of_tensorflow(taps, strides, 
 
 
 @compiled
+@pytest.mark.parametrize('padding', ['SAME', 'VALID', [[0, 0], [4, 0], [1, 3], [0, 0]]], ids=str)
+@pytest.mark.parametrize('size, taps, strides', [(1, 3, 1), (2, 3, 1), (2, 3, 2), (4, 3, 2), (2, 2, 1), (5, 4, 3)])
+def test_a_convolution_of_many_small_images_is_that_of_tensorflow(size, taps, strides, padding):
+    def build():
+        x, kernel = numbers(16, size, size, 6), numbers(taps, taps, 6, 7, seed=1)
+        return with_gradients(tf.nn.conv2d(x, kernel, strides, padding), [x, kernel])
+    if padding != 'VALID' or size >= taps:
+        assert_same(build)
+
+
+@compiled
 def test_a_dilated_convolution_is_that_of_tensorflow():
     def build():
         x, kernel = numbers(2, 9, 9, 3), numbers(3, 3, 3, 4)
@@ -142,6 +153,31 @@ def test_a_batch_without_images_has_a_gradient_of_zero():
         x, kernel = tf.zeros([0, 4, 4, 3]), numbers(3, 3, 3, 2)
         return with_gradients(tf.nn.conv2d(x, kernel, 1, 'SAME'), [x, kernel])
     assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('use_nesterov', [False, True])
+def test_momentum_with_weight_decay_updates_as_tensorflows(use_nesterov):
+    def build():
+        weights = tf.get_variable('weights', initializer=numbers(3, 3, 7, 11))
+        loss = tf.reduce_sum(weights * numbers(3, 3, 7, 11, seed=1)) + .3 * tf.nn.l2_loss(weights)
+        optimizer = tf.train.MomentumOptimizer(.1, .9, use_nesterov=use_nesterov)
+        for _ in range(3):
+            with tf.control_dependencies([optimizer.minimize(loss)]):
+                result = weights.read_value()
+                loss = tf.reduce_sum(result * numbers(3, 3, 7, 11, seed=2)) + .3 * tf.nn.l2_loss(result)
+        return [result, loss]
+    assert_same(build)
+
+
+@compiled
+def test_weight_decay_has_no_tensor_of_its_own_in_a_training_graph():
+    with tf.Graph().as_default() as graph, kernels.used(True):
+        weights = tf.get_variable('weights', initializer=numbers(5))
+        loss = tf.reduce_sum(tf.square(weights)) + tf.nn.l2_loss(weights)
+        update = tf.train.MomentumOptimizer(.1, .9).minimize(loss)
+    gradient = next(op for op in graph.get_operations() if op.type == 'ApplyMomentum').inputs[3]
+    assert update is not None and gradient.op.type == 'AddWeightDecay'
 
 
 @compiled
