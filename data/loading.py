@@ -11,7 +11,7 @@ from core.errors import InputError
 from core.log import say
 from data.seeds import SAMPLE, seed_of
 
-# AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently.
+# AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently, and imports tf.contrib.
 as_written = tf.autograph.experimental.do_not_convert
 
 TRIES = 8  # with at most 1 % of the files bad, the probability that all of them fail is 10 ** -16
@@ -51,16 +51,15 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
     x, y = (tf.placeholder(tf.as_dtype(array.dtype), array.shape) for array in split)
     feed = {x: split.x, y: split.y}
     if load_one is None:
-        return places.map(lambda place, index: (place, tf.gather(x, index[:, 0]),
-                                                tf.gather(y, index[:, 0]),
-                                                tf.fill([batch_size], True))), feed
+        return places.map(as_written(lambda place, index: (
+            place, tf.gather(x, index[:, 0]), tf.gather(y, index[:, 0]), tf.fill([batch_size], True)))), feed
 
     @as_written
     def load_place(place, index):
         sample_seed = seed_of(seed, SAMPLE, place)
         tries = tf.data.Dataset.from_tensor_slices(
             (tf.range(index.shape[0]), tf.gather(x, index), tf.gather(y, index)))
-        loaded = tries.map(lambda attempt, x, y: (attempt, *load_one(x, y, sample_seed)))
+        loaded = tries.map(as_written(lambda attempt, x, y: (attempt, *load_one(x, y, sample_seed))))
         if skipped:
             blank = _blank(loaded, attempt=index.shape[0])
             loaded = loaded.apply(tf.data.experimental.ignore_errors()).concatenate(blank)

@@ -125,7 +125,7 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
     with tf.device('/cpu:0'):
         row = np.arange(rank * batch_size, (rank + 1) * batch_size)
         places = tf.data.Dataset.range(0, batches * stride, stride).map(
-            lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None]))
+            as_written(lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None])))
         samples, feed = load(places, split, load_one, 0, batch_size, skipped)
         dataset = _transform(samples, transform, 0, batch_size, weigh)
     return Stream(dataset, feed, (), batches, count, skipped)
@@ -152,7 +152,7 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
 
     # Divided inside a dataset, because an operator of the graph itself would be one to compile for an NPU.
     epochs = tf.data.Dataset.from_tensors(first_step).flat_map(
-        lambda step: tf.data.Dataset.range(step // batches, np.iinfo(np.int64).max))
+        as_written(lambda step: tf.data.Dataset.range(step // batches, np.iinfo(np.int64).max)))
     return epochs.flat_map(epoch_batches)
 
 

@@ -1,5 +1,5 @@
 """Loss scaling by TensorFlow's own classes, for CPU and GPU; core/npu/bridge.py has that of an NPU."""
-from typing import ContextManager, Union
+from typing import Union
 
 import tensorflow as tf
 
@@ -17,27 +17,23 @@ def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -
     """
     if scale is False:
         return optimizer
-    if scale is True:
-        policy = tf.train.experimental.DynamicLossScale()
-        tf.add_to_collection(LOSS_SCALE, policy())
-        return _DynamicallyScaled(optimizer, policy)
-    tf.add_to_collection(LOSS_SCALE, tf.constant(scale, tf.float32))
-    # MixedPrecisionLossScaleOptimizer would apply infinite gradients under a static scale; an NPU skips such steps.
-    return _StaticallyScaled(optimizer, tf.contrib.mixed_precision.FixedLossScaleManager(scale))
+    policy = tf.train.experimental.DynamicLossScale() if scale is True else _FixedLossScale(scale)
+    tf.add_to_collection(LOSS_SCALE, policy())
+    return _Scaled(optimizer, policy)
 
 
-def _float32_kept() -> ContextManager:
-    """A context whose operators no emulated precision narrows: gradients scaled back would underflow there again."""
-    return tf.get_default_graph()._attr_scope({'_keep_dtype': tf.AttrValue(i=1)})
+class _FixedLossScale(tf.train.experimental.FixedLossScale):
+    """A scale that stays. A step with a gradient that is not finite is skipped, as on an NPU."""
+
+    def update(self, grads):
+        return tf.no_op(), tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])
 
 
-class _DynamicallyScaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):
+class _Scaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):
+    def _doing_dynamic_loss_scaling(self):   # else infinite gradients would be applied under a scale that stays
+        return True
+
     def _unscale_grads(self, grads):
-        with _float32_kept():
+        # In no emulated precision, in which gradients scaled back would underflow again.
+        with tf.get_default_graph()._attr_scope({'_keep_dtype': tf.AttrValue(i=1)}):
             return super()._unscale_grads(grads)
-
-
-class _StaticallyScaled(tf.contrib.mixed_precision.LossScaleOptimizer):
-    def _down_scale(self, grads_vars, loss_scale):
-        with _float32_kept():
-            return super()._down_scale(grads_vars, loss_scale)
