@@ -4,6 +4,7 @@ Each line is ok, a warning or a fault; the exit status is 1 when there is a faul
 Works where neither TensorFlow nor any other package is installed; where a Python of the launchers' choice has
 TensorFlow, the checks run there.
 """
+import glob
 import json
 import os
 import platform
@@ -37,8 +38,9 @@ performance run). Exit status 1 when something is a fault.
 # The probe runs in the Python of the launchers and prints one JSON object.
 _PROBE = """
 import json, sys
+root, *names = sys.argv[1:]
 found = {'python': sys.version.split()[0], 'versions': {}}
-for name in sys.argv[1:]:
+for name in names:
     try:
         import pkg_resources
         found['versions'][name] = pkg_resources.get_distribution(name).version
@@ -47,6 +49,9 @@ for name in sys.argv[1:]:
 import tensorflow as tf
 found['tensorflow'] = tf.__version__
 found['cuda'] = tf.test.is_built_with_cuda()
+sys.path.insert(0, root)
+from core.host import kernels
+found['kernels'] = kernels.library() is not None
 print(json.dumps(found))
 """
 
@@ -106,6 +111,8 @@ def examine(given: Dict[str, Any], flags: Sequence[str], python: Optional[str],
     probe = _ask_probe(python)
     yield from _software(python, probe)
     yield from _processor()
+    if probe and not glob.glob('/dev/davinci[0-9]*'):
+        yield _kernels(probe)
     yield _memory()
     yield _gpu(probe)
     yield from _ascend(python, environ)
@@ -150,7 +157,7 @@ def _pins() -> Dict[str, str]:
 
 
 def _ask_probe(python):
-    answer = python and _output([python, '-c', _PROBE, *_pins()])
+    answer = python and _output([python, '-c', _PROBE, ROOT, *_pins()])
     return json.loads(answer.splitlines()[-1]) if answer else None
 
 
@@ -187,6 +194,13 @@ def _processor():
                     'use another machine, or a TensorFlow that was built without AVX')
     else:
         yield Check('processor', OK, words)
+
+
+def _kernels(probe):
+    if probe['kernels']:
+        return Check('CPU kernels', OK, 'compiled for this processor')
+    return Check('CPU kernels', WARNING, "none: a CPU trains on TensorFlow's, which are slower",
+                 'install g++; the next run then compiles them into .kernels, and .kernels.log says what is in the way')
 
 
 def _memory():

@@ -10,7 +10,7 @@ from launching import ROOT, place_with
 from core.ranks import rank_table
 from launchers import doctor
 
-PROBE = dict(python='3.7.16', tensorflow='1.15.0', cuda=False, versions=doctor._pins())
+PROBE = dict(python='3.7.16', tensorflow='1.15.0', cuda=False, kernels=True, versions=doctor._pins())
 NPU_SMI = '''
 | NPU   Name                | Health        | Power(W)    Temp(C)           Hugepages-Usage(page)|
 | 0     910B3               | OK            | 90.0        40                0    / 0             |
@@ -40,6 +40,13 @@ def test_a_machine_without_an_npu_is_fine(machine, tmp_path):
     assert checks['NPU'].found.startswith('no Ascend software')
     assert checks['packages'].found == 'as in requirements.txt'
     assert checks['the run'].found == '--case=performance'
+
+
+def test_a_cpu_without_compiled_kernels_is_warned_of(machine, monkeypatch):
+    assert examine()['CPU kernels'].state == doctor.OK
+    monkeypatch.setattr(doctor, '_ask_probe', lambda python: dict(PROBE, kernels=False))
+    check = examine()['CPU kernels']
+    assert check.state == doctor.WARNING and 'g++' in check.advice
 
 
 def test_other_versions_than_the_tested_ones_are_named(machine, monkeypatch):

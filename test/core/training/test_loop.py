@@ -351,14 +351,14 @@ def test_bad_input_is_one_line_that_names_it(train, flag, words):
 
 
 @pytest.mark.slow
-def test_tensorboard_gets_loss_learning_rate_accuracies_and_speed(train, tmp_path):
-    train()
+def test_tensorboard_gets_loss_learning_rate_loss_scale_accuracies_and_speed(train, tmp_path):
+    train('--loss_scale=True')
     events, = (tmp_path / '0' / 'summary').iterdir()
     tags = {}
     for event in tf.train.summary_iterator(str(events)):
         for value in event.summary.value:
             tags.setdefault(value.tag, []).append(event.step)
-    assert {'train/loss', 'train/accuracy', 'learning_rate', 'images_per_second'} <= set(tags)
+    assert {'train/loss', 'train/accuracy', 'learning_rate', 'loss_scale', 'images_per_second'} <= set(tags)
     assert tags['train/loss'] == list(range(1, 21)) and tags['test/accuracy'] == [10, 20]
 
 
