@@ -1,4 +1,4 @@
-"""Buckets: many tensors exchanged as few vectors, so that a training step makes few collectives."""
+"""Buckets: many tensors exchanged a few at a time, so that a training step makes few collectives."""
 from typing import Callable, List, Sequence
 
 import tensorflow as tf
@@ -6,19 +6,29 @@ import tensorflow as tf
 BUCKET_BYTES = 2 ** 22  # measured on loopback: smaller ones cost more, larger ones overlap less with the backward pass
 
 
-def packed(tensors: Sequence[tf.Tensor], exchange: Callable[[tf.Tensor], tf.Tensor]) -> List[tf.Tensor]:
-    """[exchange(tensor) for each tensor], computed by one exchange(vector) a bucket. The shapes are static.
+def in_buckets(tensors: Sequence[tf.Tensor], exchange: Callable[[List[tf.Tensor]], List[tf.Tensor]]
+               ) -> List[tf.Tensor]:
+    """What exchange(tensors of a bucket) -> as many tensors makes of each of the tensors, whose shapes are static.
 
     The first bucket has the first tensors, so that its exchange may start before the last tensors exist.
     """
     results = [None] * len(tensors)
     for indices in buckets(tensors):
-        bucket = [tf.convert_to_tensor(tensors[index]) for index in indices]
-        vector = exchange(tf.concat([tf.reshape(tensor, [-1]) for tensor in bucket], 0))
-        parts = tf.split(vector, [tensor.shape.num_elements() for tensor in bucket])
-        for index, tensor, part in zip(indices, bucket, parts):
-            results[index] = tf.reshape(part, tensor.shape)
+        for index, result in zip(indices, exchange([tf.convert_to_tensor(tensors[index]) for index in indices])):
+            results[index] = result
     return results
+
+
+def as_vector(bucket: Sequence[tf.Tensor], exchange: Callable[[tf.Tensor], tf.Tensor]) -> List[tf.Tensor]:
+    """[exchange(tensor) for each tensor of one type], computed by one exchange(vector)."""
+    vector = exchange(tf.concat([tf.reshape(tensor, [-1]) for tensor in bucket], 0))
+    parts = tf.split(vector, [tensor.shape.num_elements() for tensor in bucket])
+    return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, bucket)]
+
+
+def packed(tensors: Sequence[tf.Tensor], exchange: Callable[[tf.Tensor], tf.Tensor]) -> List[tf.Tensor]:
+    """[exchange(tensor) for each tensor], computed by one exchange(vector) a bucket. The shapes are static."""
+    return in_buckets(tensors, lambda bucket: as_vector(bucket, exchange))
 
 
 def buckets(tensors: Sequence[tf.Tensor]) -> List[List[int]]:

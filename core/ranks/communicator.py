@@ -21,7 +21,7 @@ from core.errors import InputError, OrderlyEnd, RankLost
 from core.host.loss_scale import scaled_optimizer
 from core.npu import bridge
 from core.ranks import peers
-from core.ranks.buckets import packed
+from core.ranks.buckets import as_vector, in_buckets, packed
 from core.ranks.shared_memory import SharedMemory, offer
 from core.settings.config import Config
 
@@ -102,7 +102,7 @@ class Hccl(Communicator):
 class Collectives(Communicator):
     """TensorFlow's collective ops between processes, each of which has a tf.train.Server.
 
-    After rendezvous() ranks of one server exchange float32 vectors through memory that they share.
+    After rendezvous() ranks of one server exchange float32 tensors through memory that they share.
 
     addresses: 'host:port' of each rank, by rank. seconds: the limit for all ranks to answer, and again for
     rendezvous(). Raises InputError when this rank's port is taken, or a rank does not answer in time.
@@ -135,10 +135,10 @@ class Collectives(Communicator):
         return scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
 
     def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return packed(tensors, lambda vector: self._exchange(vector, 'Id'))
+        return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Id'))
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return packed(tensors, lambda vector: self._exchange(vector, 'Div'))
+        return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Div'))
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
         timer = threading.Timer(self._seconds, peers.end_process, [
@@ -160,10 +160,10 @@ class Collectives(Communicator):
     def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return packed(tensors, lambda vector: self._broadcast(vector, next(self._keys)))
 
-    def _exchange(self, vector, final_op):
+    def _exchange(self, bucket, final_op):
         key = next(self._keys)
-        total = self._shared and self._shared.all_reduce(vector, key, final_op == 'Div')
-        return self._all_reduce(vector, final_op, key) if total is None else total
+        totals = self._shared and self._shared.all_reduce(bucket, key, final_op == 'Div')
+        return totals or as_vector(bucket, lambda vector: self._all_reduce(vector, final_op, key))
 
     def _all_reduce(self, vector, final_op, key):
         with tf.device(self._device):

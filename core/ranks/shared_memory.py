@@ -1,13 +1,13 @@
-"""SharedMemory: how ranks that are processes of one server add vectors up, several times as fast as over gRPC.
+"""SharedMemory: how ranks that are processes of one server add tensors up, several times as fast as over gRPC.
 
-gRPC copies each byte about eight times on the cores that compute. Here each rank copies its vector into a file in
-memory, sums its part of all vectors and copies the result (core/host/kernels/shared_memory.cc).
+gRPC copies each byte about eight times on the cores that compute. Here each rank copies its tensors into a file in
+memory, sums its part of all ranks' and copies the result (core/host/kernels/shared_memory.cc).
 """
 import contextlib
 import glob
 import os
 import secrets
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 import tensorflow as tf
 
@@ -47,12 +47,12 @@ class SharedMemory:
         self._path = os.path.join(DIRECTORY, _NAME % (process, number))
         self._rank, self._ranks = rank, ranks
 
-    def all_reduce(self, vector: tf.Tensor, key: int, is_mean: bool) -> Optional[tf.Tensor]:
-        """The sum or the mean of `vector` over the ranks; None where it has another type or there is no room for it."""
-        size = vector.shape.num_elements() * vector.dtype.size * self._ranks
-        if vector.dtype != tf.float32 or size > self._left:
-            return None
+    def all_reduce(self, tensors: Sequence[tf.Tensor], key: int, is_mean: bool) -> List[tf.Tensor]:
+        """The sum or the mean of each of the tensors over the ranks; [] where there is no room for them, or they are of
+        another type than float32. key: another number for each exchange of the graph."""
+        size = sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors) * self._ranks
+        if any(tensor.dtype != tf.float32 for tensor in tensors) or size > self._left:
+            return []
         self._left -= size
         with tf.device('/cpu:0'):
-            return kernels.library().shared_all_reduce(vector, '%s%d' % (self._path, key), self._rank, self._ranks,
-                                                       is_mean)
+            return list(kernels.library().shared_all_reduce(tensors, self._path, key, self._rank, self._ranks, is_mean))

@@ -1,5 +1,5 @@
-// What a training step does with float32 weights on a CPU: the loss and the gradient of weight decay, and momentum, each
-// in one pass. These are bound by the memory that they read and write.
+// What a training step does with float32 weights on a CPU: weight decay's loss and gradient, and momentum. Each is one
+// pass, because they are bound by the memory that they read and write.
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "threads.h"

@@ -17,11 +17,13 @@ VECTORS = [np.random.RandomState(rank).randn(10007).astype(np.float32) for rank 
 
 
 def exchanged(offered, rank, ranks, results):
-    """Three exchanges of two vectors by one of the ranks, each of which is a thread with a graph of its own."""
+    """Three exchanges of two vectors, one of them in three parts, by one of the ranks, each of which is a thread with a graph of its own."""
     with tf.Graph().as_default() as graph:
         memory, step = SharedMemory(offered, rank, ranks), tf.placeholder(tf.float32, [])
         vector = tf.constant(VECTORS[rank]) * step
-        totals = [memory.all_reduce(vector, 1, False), memory.all_reduce(vector[:2], 2, True)]
+        parts = memory.all_reduce([vector[:1], tf.reshape(vector[1:6001], [2, 3000]), vector[6001:]], 1, False)
+        totals = [tf.concat([tf.reshape(part, [-1]) for part in parts], 0),
+                  memory.all_reduce([vector[:2]], 2, True)[0]]
         if rank % 2:
             totals[0], totals[1] = totals[1], totals[0]
         with tf.Session(graph=graph) as session:
@@ -51,9 +53,9 @@ def test_every_rank_gets_the_sum_and_the_mean_in_every_step_and_no_file_is_left(
 def test_what_has_no_room_or_another_type_is_left_to_other_ways():
     with tf.Graph().as_default():
         memory = SharedMemory([os.getpid(), 1, 2 * 4 * 100], 0, 2)
-        assert memory.all_reduce(tf.zeros([60], tf.int64), 1, False) is None
-        assert memory.all_reduce(tf.zeros([60]), 2, False) is not None
-        assert memory.all_reduce(tf.zeros([60]), 3, False) is None
+        assert memory.all_reduce([tf.zeros([60], tf.int64)], 1, False) == []
+        assert len(memory.all_reduce([tf.zeros([20]), tf.zeros([40])], 2, False)) == 2
+        assert memory.all_reduce([tf.zeros([60])], 3, False) == []
 
 
 def test_ranks_of_several_servers_and_ranks_without_kernels_share_no_memory(monkeypatch):
