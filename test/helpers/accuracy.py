@@ -100,9 +100,8 @@ CHECKS = {
     'cutmix': Check(['--network=cutmix', '--train_epochs=8'],
                     difference(r' - loss: (\S+) - accuracy: \S+ - val_loss: (\S+)'), 0.55, 1,
                     small_cifar10(1600, 500), labels_not_mixed),
-    'sesemi': Check(['--network=sesemi', '--trunk=nin', '--labels=100', '--batch_size=4', '--train_epochs=4'],
-                    error_of_the_published_method, 0.4, -1, small_cifar10(1600, 500),
-                    ['--unlabeled=all', '--train_steps=100']),
+    'sesemi': Check(['--network=sesemi', '--trunk=nin', '--labels=100', '--batch_size=4', '--train_steps=100'],
+                    error_of_the_published_method, 0.4, -1, small_cifar10(1600, 500), ['--unlabeled=all']),
     # The accuracy of the last iterate minus that of the average. In a deep network the errors of the statistics add up.
     'swa': Check(['--network=cspnet', '--train_epochs=5', '--swa_start_epoch=3'],
                  difference(r'accuracy (\S+) for the last iterate, (\S+) for the average'), 0.03, -1,

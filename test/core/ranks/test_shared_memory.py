@@ -17,7 +17,7 @@ VECTORS = [np.random.RandomState(rank).randn(10007).astype(np.float32) for rank 
 
 
 def exchanged(offered, rank, ranks, results):
-    """Three exchanges of two vectors, one of them in three parts, by one of the ranks, each of which is a thread with a graph of its own."""
+    """Exchanges of two vectors, one of them in three parts, by a rank that is a thread with a graph of its own."""
     with tf.Graph().as_default() as graph:
         memory, step = SharedMemory(offered, rank, ranks), tf.placeholder(tf.float32, [])
         vector = tf.constant(VECTORS[rank]) * step
