@@ -51,12 +51,13 @@ def first_kernels() -> tf.Variable:
 
 def _layer(towers, filters, size, stride, padding, bias, own_half, normalised, pooled):
     def conv(x, filters):
-        return tf.nn.relu(conv2d(x, filters, size, stride, padding, use_bias=True, kernel_initializer=GAUSSIAN,
-                                 bias_initializer=tf.constant_initializer(bias)))
+        return conv2d(x, filters, size, stride, padding, use_bias=True, kernel_initializer=GAUSSIAN,
+                      bias_initializer=tf.constant_initializer(bias))
     if own_half:
         towers = [conv(x, filters // 2) for x in towers]
-    else:
+    else:  # split before the ReLU, so that its outputs, which the gradients need, are not kept twice
         towers = tf.split(conv(tf.concat(towers, -1), filters), 2, -1)
+    towers = [tf.nn.relu(x) for x in towers]
     if normalised:
         towers = [tf.nn.lrn(x, NEIGHBOURS // 2, BIAS, ALPHA, BETA) for x in towers]
     return [tf.nn.max_pool(x, 3, 2, 'VALID') for x in towers] if pooled else towers

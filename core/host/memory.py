@@ -16,3 +16,13 @@ def keep_freed_memory() -> None:
     if mallopt:
         for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, GROWTH), (ARENA_MAX, 1)):
             mallopt(option, value)
+
+
+def give_back_freed_memory() -> None:
+    """Gives the system what has been freed; without effect where the C library has no malloc_trim.
+
+    For the end of a phase that needed much memory: what it leaves are pieces that the next phase fills badly.
+    """
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim:
+        trim(0)

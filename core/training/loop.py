@@ -8,6 +8,7 @@ import tensorflow as tf
 from core.device import Options
 from core.errors import InputError, NothingLeft
 from core.host.devices import detect
+from core.host.memory import give_back_freed_memory
 from core.log import say
 from core.npu import switches
 from core.npu.options import check_iterations
@@ -80,6 +81,8 @@ class _Start(tf.train.SessionRunHook):
             raise InputError('--npu_option=iterations_per_loop=%d: the %d steps that are left are no multiple of it' % (
                 run.clock.steps_per_run, run.clock.steps - done))
         run.clock.start(int(done))
+        self._values.clear()
+        give_back_freed_memory()      # the initial values took as much as the weights, several times with several ranks
         run.train_input.initialize(session, int(done))
 
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
@@ -149,6 +152,7 @@ class _Save(tf.train.SessionRunHook):
         self._saver.save(session, self._clock.step, self._read(session))
 
     def _read(self, session):
+        give_back_freed_memory()      # what a step leaves are pieces in which copies of the weights find no room
         return self._average.read(session, self._state) if self._average else self._state.read(session)
 
 
