@@ -25,7 +25,7 @@ from core.settings.table import NO_DATA, ROOT, SYNTHETIC, switch  # noqa: E402
 
 OK, WARNING, FAULT = 'ok', 'warning', 'fault'
 GIGA = 1e9
-MEMORY = (1.6 * GIGA, 4.3 * GIGA)      # bytes of a rank of the smallest and of the largest image network
+MEMORY = (1.2 * GIGA, 2.5 * GIGA)      # bytes of a rank of the smallest and of the largest image network
 DISK = (1 * GIGA, 10 * GIGA)           # bytes: too few for any run's checkpoints, enough for those of any
 SECONDS = 120                          # of a program that is asked
 
