@@ -113,7 +113,7 @@ CHECKS = {
 
 
 # Of the check `precision`: the run, the precisions in which it is made, and how near in accuracy mixed precision has to
-# be to float32. Float16 alone is printed, too; it has no threshold, because it trains a network with batch norm as well.
+# be to float32. Float16 alone is printed, too. It has no threshold, because it trains a network with batch norm, too.
 PRECISION_RUN = ['--network=cutmix', '--cutmix_alpha=0', '--train_epochs=5', '--swa_start_epoch=2']
 PRECISION = {'float32': [], 'mixed precision': ['--precision_mode=allow_mix_precision', '--loss_scale=True'],
              'force_fp16': ['--precision_mode=force_fp16']}
