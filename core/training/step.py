@@ -1,5 +1,7 @@
 """Step: the training graph. Everything that runs on the device in each step is built here."""
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+import copy
+import zlib
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
@@ -30,8 +32,10 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
           steps: int, steps_per_epoch: int) -> Step:
     """Builds the Step of `recipe` on this rank's `batch`, for a run of `steps`.
 
-    Loss, metrics, gradients and batch-norm statistics are means over the batches of all ranks.
+    Loss, metrics, gradients and batch-norm statistics are means over the batches of all ranks. Variables start from
+    what the seed of the graph and their own names give, whatever other operators the graph has.
     """
+    tf.get_variable_scope().set_custom_getter(_drawn_by_name)
     global_step = tf.train.get_or_create_global_step()
     outputs = recipe.model(batch, True, config, device.dropout(config, global_step))
     model_variables = [v for v in tf.global_variables() if v is not global_step]
@@ -66,6 +70,17 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
                 loss_scale, model_variables, finetune.classifier(outputs.logits, model_variables), stop_request,
                 stop_requests)
+
+
+def _drawn_by_name(getter: Callable, name: str, initializer: Any = None, **others: Any) -> tf.Variable:
+    """A custom getter: the variable, whose random initial values depend on the graph's seed and on its name.
+
+    TensorFlow would number the draws by the operators before them. Graphs of different devices have different operators.
+    """
+    if hasattr(initializer, 'seed'):
+        initializer = copy.copy(initializer)           # because layers share one
+        initializer.seed = zlib.crc32(name.encode()) >> 1   # TensorFlow takes an int32
+    return getter(name=name, initializer=initializer, **others)
 
 
 def _means_over_epoch(metrics: Dict[str, Any], starts_epoch: tf.Tensor) -> Dict[str, tf.Tensor]:

@@ -11,7 +11,6 @@ import tensorflow as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from core import recipe as recipes  # noqa: E402
-from core.host import kernels  # noqa: E402
 from core.host.devices import CPU  # noqa: E402
 from core.npu import switches  # noqa: E402
 from core.ranks.communicator import Communicator  # noqa: E402
@@ -56,8 +55,6 @@ def main() -> None:
     if not set(asked.network) <= set(BATCHES):
         parser.error('NETWORK must be one of ' + ', '.join(BATCHES))
     sys.stdout, log = sys.stderr, sys.stdout       # what the runs say
-    # A graph with operators of the CPU's own would draw other initial weights than the NPU's graph, which a mode needs.
-    kernels.library = lambda: None
     for network in asked.network:
         plain = loss_after(network, asked.steps)
         rows = [('', 'none', plain)] + [(chip, mode, loss_after(

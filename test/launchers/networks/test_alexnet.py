@@ -205,13 +205,13 @@ def files(tmp_path):
 @pytest.mark.slow
 def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, files, tmp_path):
     data_path = '--data_path=%s' % files.parent
-    status, out, _ = run(train, data_path, '--epoch=4', '--learning_rate=1e-4', '--keep_prob=1', '--save_interval=4')
+    status, out, _ = run(train, data_path, '--epoch=7', '--learning_rate=1e-4', '--keep_prob=1', '--save_interval=7')
     assert status == 0 and float(re.findall('^train accuracy (.*)', out, re.M)[-1]) > 90
-    assert len(re.findall(r'^epoch [0-3] step: [0-2] step_time \d+\.\d{6} FPS \d+\.\d{5}$', out, re.M)) == 12
-    assert len(re.findall(r'^progress : 100\.000000%  loss :\d+\.\d{6}$', out, re.M)) == 4
-    assert len(re.findall(r'^test accuracy [\d.]+$', out, re.M)) == 4 and '0 of 26 image files skipped' in out
+    assert len(re.findall(r'^epoch [0-6] step: [0-2] step_time \d+\.\d{6} FPS \d+\.\d{5}$', out, re.M)) == 21
+    assert len(re.findall(r'^progress : 100\.000000%  loss :\d+\.\d{6}$', out, re.M)) == 7
+    assert len(re.findall(r'^test accuracy [\d.]+$', out, re.M)) == 7 and '0 of 26 image files skipped' in out
     pictures = sorted(os.listdir(str(tmp_path / 'out' / '0' / 'first_kernels')))
-    assert pictures == ['epoch_%04d.png' % epoch for epoch in range(4)]
+    assert pictures == ['epoch_%04d.png' % epoch for epoch in range(7)]
     for flag in '--ten_crop=False', '--ten_crop=True':
         assert run(evaluate, data_path, flag)[:2] == (0, 'test accuracy 100\n')
 
