@@ -19,6 +19,8 @@ from core.settings.config import Config
 
 # The graph collection to which an optimizer with a loss scale adds the scale, a scalar float32.
 LOSS_SCALE = 'loss_scale'
+# The node attribute of operators and variables that keep their type in every precision mode.
+KEEP_DTYPE = '_keep_dtype'
 
 Options = Dict[str, Any]       # NpuOptimizer options, {key: typed value}, as switches.switch_options() returns them
 Hooks = List[tf.train.SessionRunHook]
@@ -31,6 +33,11 @@ def _nothing(*_: Any) -> None:
 
 def _no_change(*_: Any) -> ContextManager:
     return contextlib.nullcontext()
+
+
+def keep_dtype() -> ContextManager:
+    """The context of what keeps its type in every precision mode, emulated or on an NPU (CANN's keep_dtype_scope)."""
+    return tf.get_default_graph()._attr_scope({KEEP_DTYPE: tf.AttrValue(i=1)})
 
 
 class Device(NamedTuple):

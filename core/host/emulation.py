@@ -9,6 +9,7 @@ from typing import Dict, NamedTuple, Optional
 
 import tensorflow as tf
 
+from core.device import KEEP_DTYPE
 from core.diagnostics.step_graph import ROUNDING
 from core.host import precision_rules
 from core.host.precision_rules import CUBE, FORCE, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
@@ -62,7 +63,7 @@ def _uint32(value: int) -> tf.Tensor:
 def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = None) -> Emulation:
     """Rewrites `graph`, which no session has run yet, so that it computes as the chip does under `rules`.
 
-    train_op: with force_fp16 the variables that training has changed are rounded before this operator runs.
+    train_op: with force_fp16 the variables are rounded, after the update and before this operator runs.
     """
     if rules.action == PLAIN:
         return Emulation(rules, {}, {}, 0, 0)
@@ -87,14 +88,18 @@ class _Rewriting:
         self.cube = self.vector = 0
 
     def visit(self, op: tf.Operation) -> None:
-        if op.type in _LEFT_ALONE or op.type.startswith(_APPLY) or op._get_control_flow_context() is not None:
+        if op.type in _LEFT_ALONE or op._get_control_flow_context() is not None:
+            return
+        if op.type.startswith(_APPLY):                 # the variables themselves: see _round_variables()
+            if self._rules.action == FORCE:
+                self._narrow_inputs(op, ())
             return
         if not any(output.dtype == tf.float32 for output in op.outputs):
             return
         ir_type = IR_TYPES.get(op.type, op.type)
         takes, gives = self._types(op, ir_type)
         custom = self._rules.custom(op.name, ir_type)
-        if '_keep_dtype' in op.node_def.attr:
+        if KEEP_DTYPE in op.node_def.attr:
             takes = gives = False
         if takes or (custom and custom.inputs):
             self._narrow_inputs(op, custom.inputs if custom else ())
@@ -170,13 +175,12 @@ def _is_statistic(op: tf.Operation, index: int) -> bool:
 
 
 def _round_variables(train_op: tf.Operation, rules: Rules) -> None:
-    """Rounds weights and their slots after the update: under force_fp16 the chip holds them in float16."""
+    """Rounds the variables after the update: under force_fp16 the chip holds them in float16."""
     # TensorFlow hangs a control dependency on the operands of an operator where they were made under it, too.
     before = {op for waiting in [train_op, *(tensor.op for tensor in train_op.inputs)] for op in waiting.control_inputs}
     with train_op.graph.as_default(), tf.control_dependencies(list(before)):
-        weights = {v.op.name for v in tf.trainable_variables()}
-        variables = [v for v in tf.global_variables() if v.dtype.base_dtype == tf.float32
-                     and (v.op.name in weights or v.op.name.rpartition('/')[0] in weights)]
+        variables = [v for v in tf.global_variables()
+                     if v.dtype.base_dtype == tf.float32 and KEEP_DTYPE not in v.op.node_def.attr]
         # TensorFlow's optimizer may move the reading of a reference variable before its control dependencies; the
         # subtraction of nothing stays behind them, and its result is read by an edge of the graph.
         rounded = tf.group(*[tf.assign(v, round_to(tf.identity(tf.assign_sub(v, tf.zeros(v.shape))), rules.narrow,

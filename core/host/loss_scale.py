@@ -3,7 +3,7 @@ from typing import Union
 
 import tensorflow as tf
 
-from core.device import LOSS_SCALE
+from core.device import LOSS_SCALE, keep_dtype
 
 
 def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -> tf.train.Optimizer:
@@ -17,7 +17,8 @@ def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -
     """
     if scale is False:
         return optimizer
-    policy = tf.train.experimental.DynamicLossScale() if scale is True else _FixedLossScale(scale)
+    with keep_dtype():             # float16 has no scale above 2^15
+        policy = tf.train.experimental.DynamicLossScale() if scale is True else _FixedLossScale(scale)
     tf.add_to_collection(LOSS_SCALE, policy())
     return _Scaled(optimizer, policy)
 
@@ -35,5 +36,5 @@ class _Scaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):
 
     def _unscale_grads(self, grads):
         # In no emulated precision, in which gradients scaled back would underflow again.
-        with tf.get_default_graph()._attr_scope({'_keep_dtype': tf.AttrValue(i=1)}):
+        with keep_dtype():
             return super()._unscale_grads(grads)

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
-from core.device import LOSS_SCALE, Device
+from core.device import LOSS_SCALE, Device, keep_dtype
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
@@ -89,7 +89,8 @@ def _means_over_epoch(metrics: Dict[str, Any], starts_epoch: tf.Tensor) -> Dict[
     Their sums and the count of steps are one variable, so that a checkpoint in the middle of an epoch keeps them.
     """
     names = sorted(metrics)
-    sums = tf.get_variable('epoch_sums', [len(names) + 1], tf.float32, tf.zeros_initializer(), trainable=False)
-    now = tf.stack([metrics[name] for name in names] + [1.])
-    totals = tf.assign(sums, tf.where(starts_epoch, tf.zeros_like(now), sums) + now)
-    return {name: totals[i] / totals[-1] for i, name in enumerate(names)}
+    with keep_dtype():             # float16 counts to 2048 only
+        sums = tf.get_variable('epoch_sums', [len(names) + 1], tf.float32, tf.zeros_initializer(), trainable=False)
+        now = tf.stack([metrics[name] for name in names] + [1.])
+        totals = tf.assign(sums, tf.where(starts_epoch, tf.zeros_like(now), sums) + now)
+        return {name: totals[i] / totals[-1] for i, name in enumerate(names)}

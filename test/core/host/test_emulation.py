@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.device import keep_dtype
 from core.host import emulation, precision_rules, rehearsal
 
 X = (np.random.RandomState(0).normal(size=[8, 12]) * 3).astype(np.float32)
@@ -64,8 +65,12 @@ def exact(values):
 def test_each_mode_has_the_bits_of_numpys_float16(mode, rounding):
     y, mean, _ = dense(mode)
     expected = reference(**rounding)
-    assert (y == expected).mean() > .95  # float32 sums in another order may fall on the other side of a tie
-    np.testing.assert_allclose(y, expected, rtol=1e-3)
+    if rounding['product'] is half:
+        assert (y == expected).mean() > .95  # float32 sums in another order may fall on the other side of a tie
+        np.testing.assert_allclose(y, expected, rtol=1e-3)
+    else:
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+        assert abs(y - reference(operand=exact, product=exact, vector=exact)).max() > 1e-4
     if rounding['vector'] is half:
         assert (half(y) == y).all()
     assert (half(mean) == mean) == (mode == 'force_fp16')  # a mean is black: float32 in mixed precision
@@ -164,17 +169,39 @@ def test_an_operator_that_keeps_its_type_is_left_alone():
 
 
 @pytest.mark.parametrize('chip', ['910', '910B'])
-def test_force_fp16_holds_weights_and_momentum_in_float16(chip):
+def test_force_fp16_holds_variables_in_float16(chip):
     with tf.Graph().as_default() as graph:
         w, step = tf.get_variable('w', initializer=W), tf.train.get_or_create_global_step()
+        average = tf.get_variable('average', [], trainable=False, initializer=tf.zeros_initializer())
+        with keep_dtype():
+            count = tf.get_variable('count', [], trainable=False, initializer=tf.zeros_initializer())
         loss = tf.reduce_mean(tf.matmul(tf.constant(X), w) ** 2)
-        with tf.control_dependencies([tf.train.MomentumOptimizer(.1, .9).minimize(loss)]):
+        with tf.control_dependencies([tf.train.MomentumOptimizer(.1, .9).minimize(loss),
+                                      tf.assign_add(average, 1 / 3), tf.assign_add(count, 1 / 3)]):
             train_op = tf.assign_add(step, 1).op
         emulation.emulate(graph, precision_rules.rules('force_fp16', chip, chip == '910'), train_op)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             session.run(train_op)
             assert abs(session.run(w) - W).max() > .01  # the update has not been lost
-            for variable in tf.global_variables('w'):
+            for variable in tf.global_variables('w') + [average]:
                 values = session.run(variable)
                 assert (half(values) == values).all() and values.any(), variable.name
+            assert session.run(count) == np.float32(1 / 3)
+
+
+def test_force_fp16_updates_weights_by_float16_gradients():
+    def change(mode):
+        with tf.Graph().as_default() as graph:
+            w = tf.get_variable('w', initializer=np.zeros(2, np.float32))
+            step = tf.train.get_or_create_global_step()
+            with tf.control_dependencies([tf.train.GradientDescentOptimizer(1e3).apply_gradients(
+                    [(tf.placeholder_with_default(np.float32([2e-8, 1]), [2]), w)])]):
+                train_op = tf.assign_add(step, 1).op
+            emulation.emulate(graph, precision_rules.rules(mode, '910', True), train_op)
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                session.run(train_op)
+                return session.run(w).tolist()
+    assert change('allow_mix_precision') == pytest.approx([-2e-5, -1e3])
+    assert change('force_fp16') == [0., -1e3]          # float16 has no number between 0 and 6e-8
