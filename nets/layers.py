@@ -7,8 +7,7 @@ alike in every call.
 Weight decay is for kernels only: every layer calls its multiplicative weights `kernel`, and l2_loss() sums over
 exactly these. `is_training` is a Python bool everywhere.
 """
-import contextlib
-from typing import Callable, Iterator, Optional, Tuple, Union
+from typing import Callable, Optional, Tuple, Union
 
 import tensorflow as tf
 
@@ -90,16 +89,6 @@ def _update_average(average, value):
     update = average.assign_sub((1 - momentum) * (average - value))
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
     tf.add_to_collection(BATCH_STATISTICS, (average, value))
-
-
-@contextlib.contextmanager
-def frozen_averages() -> Iterator[None]:
-    """A context in which training calls normalise with the statistics of the batch and leave the averages alone."""
-    collections = [tf.get_collection_ref(key) for key in (tf.GraphKeys.UPDATE_OPS, BATCH_STATISTICS)]
-    counts = [len(collection) for collection in collections]
-    yield
-    for collection, count in zip(collections, counts):
-        del collection[count:]
 
 
 def mish(x: tf.Tensor) -> tf.Tensor:

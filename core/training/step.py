@@ -75,7 +75,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
 def _drawn_by_name(getter: Callable, name: str, initializer: Any = None, **others: Any) -> tf.Variable:
     """A custom getter: the variable, whose random initial values depend on the graph's seed and on its name.
 
-    TensorFlow would number the draws by the operators before them. Graphs of different devices have different operators.
+    TensorFlow would number the draws by the operators before them, which differ between devices.
     """
     if hasattr(initializer, 'seed'):
         initializer = copy.copy(initializer)           # because layers share one

@@ -5,8 +5,9 @@ are the labelled images themselves (--unlabeled=labeled: augmented supervised le
 are) or the whole training set (--unlabeled=all: semi-supervised learning). Epochs and dropout follow the method, as in
 the authors' two scripts. Differences from the vendor's:
 - The six poses of an image have a shift and a noise of their own; there they share them.
-- Each branch is normalised by the statistics of its own batch, as there; but the moving averages, which tests use, are
-  of the classified images alone, which are what a test shows, while there both branches move them in turn.
+- The trunk sees the images of both heads as one batch, so batch norm has one set of statistics; there each head's
+  images are normalised by their own, and both move the averages in turn. One set errs less: after 100 steps with 100
+  labels (test/accuracy.sh) 0.25 against 0.27 in the mean of three seeds, and 0.36 against 0.39 on other images.
 """
 import functools
 import os
@@ -173,11 +174,10 @@ def _two_heads(labelled, unlabelled, config, dropout):
     (images, labels), (posed, poses) = labelled, unlabelled
     head_rate, trunk_rate = DROPOUT.get((config.trunk, config.task, config.unlabeled), OTHER_DROPOUT)
 
-    def features(images):
-        return _features(images, config, True, lambda x: dropout(x, trunk_rate) if trunk_rate else x)
-    logits = _head(dropout(features(images), head_rate), _classes(config), 'super_clf')
-    with layers.frozen_averages():
-        of_posed = features(posed)
+    features = _features(tf.concat([images, posed], 0), config, True,
+                         lambda x: dropout(x, trunk_rate) if trunk_rate else x)
+    of_images, of_posed = tf.split(features, 2)
+    logits = _head(dropout(of_images, head_rate), _classes(config), 'super_clf')
     super_clf_loss = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(labels), logits=logits)
     self_clf_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=poses, logits=_head(of_posed, POSES, 'self_clf'))

@@ -175,9 +175,10 @@ class Sesemi(Classifier):
         self.super_clf, self.self_clf = nn.Linear(channels, 10), nn.Linear(channels, 6)
 
     def loss(self, images, labels, posed, poses):
-        """Of both heads; each branch is normalised by the statistics of its own batch."""
-        logits = self.super_clf(self.dropout(self.features(images).mean((2, 3))))
-        of_poses = self.self_clf(self.features(posed).mean((2, 3)))
+        """Of both heads, whose images are one batch of the trunk."""
+        of_images, of_posed = self.features(torch.cat((images, posed))).mean((2, 3)).chunk(2)
+        logits = self.super_clf(self.dropout(of_images))
+        of_poses = self.self_clf(of_posed)
         return cross_entropy(logits, labels) + cross_entropy(of_poses, poses)
 
     def optimizer(self, groups, learning_rate, momentum, **_):
