@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the networks on real images and holds what they reach against thresholds; about ten minutes on two cores.
+# Trains the networks on real images and holds what they reach against thresholds; about a quarter of an hour on two cores.
 #
 #     bash test/accuracy.sh [--fault] [--seed=N] [NETWORK...]
 #

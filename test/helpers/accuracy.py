@@ -94,8 +94,10 @@ def a_tenth_of_the_updates():
 
 
 CHECKS = {
-    'cspnet': Check(['--network=cspnet', '--train_epochs=20'],
-                    last(r'^Validation accuracy: (\S+)'), 0.88, 1, small_cifar10(1600, 1000), he_initialisation),
+    # The vendor's loss, with its weight decay: an untrained network has 2.8. These few textures are learnt from He's
+    # initialisation, too, but with 17 times the weight decay, of which the rate of 1e-3 takes nothing away.
+    'cspnet': Check(['--network=cspnet', '--train_epochs=12'],
+                    last(r'Loss: (\S+) Training accuracy'), 1.5, -1, small_cifar10(1600, 500), he_initialisation),
     # Test images are easier than mixed ones, whose loss is the entropy of their labels at least.
     'cutmix': Check(['--network=cutmix', '--train_epochs=8'],
                     difference(r' - loss: (\S+) - accuracy: \S+ - val_loss: (\S+)'), 0.55, 1,
