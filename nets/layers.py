@@ -99,16 +99,19 @@ def mish(x: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def _mish(x):
-    """With e = exp(x), tanh(softplus(x)) = (e^2 + 2e) / (e^2 + 2e + 2): one exponential serves value
-    and gradient. Half precision is computed in float32 and rounded once.
+    """With v / w = exp(x), tanh(softplus(x)) = (v^2 + 2vw) / (v^2 + 2vw + 2w^2); neither v nor w exceeds 1, so no number
+    on the way leaves the range of float16, in which a chip may compute it. Half precision is computed in float32 and
+    rounded once.
     """
     wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-    e = tf.exp(tf.minimum(wide, 20.))  # beyond 20 the quotient rounds to 1; e^2 stays finite
-    n = e * (e + 2)
-    gate = n / (n + 2)
+    positive, u, one = wide >= 0, tf.exp(-tf.abs(wide)), tf.ones_like(wide)
+    v, w = tf.where(positive, one, u), tf.where(positive, u, one)
+    n, rest = v * (v + 2 * w), 2 * w * w
+    gate = n / (n + rest)
 
     def gradient(dy):
-        slope = gate + wide * (2 / (n + 2)) * (1 + gate) * (e / (1 + e))  # 2 / (n + 2) is 1 - gate, not cancelled
+        # rest / (n + rest) is 1 - gate, not cancelled; v / (v + w) is the sigmoid.
+        slope = gate + wide * (rest / (n + rest)) * (1 + gate) * (v / (v + w))
         return dy * tf.cast(slope, x.dtype)
     return tf.cast(wide * gate, x.dtype), gradient
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from core.device import keep_dtype
 from core.host import emulation, precision_rules, rehearsal
+from nets import layers
 
 X = (np.random.RandomState(0).normal(size=[8, 12]) * 3).astype(np.float32)
 W = np.random.RandomState(1).normal(size=[12, 5]).astype(np.float32)
@@ -122,6 +123,17 @@ def test_the_gradient_of_a_kernel_stays_float32_and_that_of_the_input_does_not()
         with tf.Session() as session:
             of_x, of_k = session.run(fetches)
     assert (half(of_x) == of_x).all() and not (half(of_k) == of_k).all()
+
+
+def test_mish_stays_finite_in_float16_on_a_chip_that_has_inf():
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x = tf.placeholder(tf.float32, [5])
+        y = tf.matmul(tf.eye(5), layers.mish(x)[:, None])
+        slope, = tf.gradients(y, x)
+        emulation.emulate(graph, precision_rules.rules('force_fp16', '910B', False))
+        y, slope = session.run([y, slope], {x: [-1e4, -9, 0, 9, 1e4]})
+        np.testing.assert_allclose(y[:, 0], [0, -9 * np.exp(-9), 0, 9, 1e4], rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(slope, [0, -8 * np.exp(-9), .6, 1, 1], rtol=3e-3, atol=1e-5)
 
 
 def mixlist(tmp_path, **lists):
