@@ -91,7 +91,7 @@ class _Rewriting:
         if op.type in _LEFT_ALONE or op._get_control_flow_context() is not None:
             return
         if op.type.startswith(_APPLY):                 # the variables themselves: see _round_variables()
-            if self._rules.action == FORCE:
+            if self._rules.action == FORCE and KEEP_DTYPE not in op.node_def.attr:
                 self._narrow_inputs(op, ())
             return
         if not any(output.dtype == tf.float32 for output in op.outputs):

@@ -94,8 +94,8 @@ def a_tenth_of_the_updates():
 
 
 CHECKS = {
-    # The vendor's loss, with its weight decay: an untrained network has 2.8. These few textures are learnt from He's
-    # initialisation, too, but with 17 times the weight decay, of which the rate of 1e-3 takes nothing away.
+    # The vendor's loss, which has the weight decay in it: 2.8 before training. With He's initialisation the network
+    # learns these few textures, too, but its weight decay is 17 times the vendor's and stays so.
     'cspnet': Check(['--network=cspnet', '--train_epochs=12'],
                     last(r'Loss: (\S+) Training accuracy'), 1.5, -1, small_cifar10(1600, 500), he_initialisation),
     # Test images are easier than mixed ones, whose loss is the entropy of their labels at least.

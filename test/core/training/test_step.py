@@ -8,12 +8,13 @@ from core.host.devices import CPU
 from core.ranks.communicator import Communicator
 from core.settings import config, flags
 from core.training import step
-from launchers.networks.registry import recipe_of
+from nets import layers
 
 
-def initial_weights(seed, operators_before=0):
-    """{name: value} of the toy's trainable variables before the first step."""
-    recipe, given = recipe_of(flags.parse(['--network=toy', '--case=performance', '--seed=%d' % seed]), {})
+def initial_weights(seed, operators_before=0, net=toy.net):
+    """{name: value} of the trainable variables of `net`, trained by the toy's recipe, before the first step."""
+    recipe = toy.RECIPE._replace(model=toy.classification.classifier(net))
+    given = flags.parse(['--network=toy', '--case=performance', '--seed=%d' % seed])
     data, settled = recipes.load(recipe, config.resolve(recipe, given, {}))
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(settled.seed)
@@ -37,13 +38,7 @@ def test_kernels_of_one_shape_start_from_different_weights():
     def net(x, is_training, dropout):
         del is_training, dropout
         for name in ('first', 'second'):
-            x = toy.layers.dense(x, 32, name=name)
-        return toy.layers.dense(x, 2)
-    with tf.Graph().as_default(), tf.Session() as session:
-        recipe = toy.RECIPE._replace(model=toy.classification.classifier(net))
-        data, settled = recipes.load(recipe, config.resolve(recipe, flags.parse(
-            ['--network=toy', '--case=performance']), {}))
-        step.build(recipe, settled, CPU, Communicator(), recipe.train_input(data, settled).batch, 1, 1)
-        session.run(tf.global_variables_initializer())
-        first, second = (session.run(v) for v in tf.trainable_variables() if v.shape.as_list() == [32, 32])
-    assert (first != second).all()
+            x = layers.dense(x, 32, name=name)
+        return layers.dense(x, 2)
+    weights = initial_weights(seed=1, net=net)
+    assert (weights['first/kernel'] != weights['second/kernel']).all()
