@@ -1,6 +1,6 @@
 """Device: everything that one kind of device (NPU, GPU, CPU) does in its own way.
 
-The records are NPU (core/npu/device.py), GPU and CPU (core/host/devices.py); detect() beside the latter two chooses
+The records are NPU (core/ascend/device.py), GPU and CPU (core/devices.py); detect() beside the latter two chooses
 one at the start of a process. All other code calls the record's functions and never asks which device it has.
 
 A switch that acts on a device enters through these functions of that device's record:

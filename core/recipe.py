@@ -39,8 +39,8 @@ class Predictions(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture for the report of a run (core/reporting/pictures.py)."""
-    # make(core.reporting.pictures.View) -> a picture, or None when there is nothing to show yet; runs on the host
+    """A picture for the report of a run (core/pages/pictures.py)."""
+    # make(core.pages.pictures.View) -> a picture, or None when there is nothing to show yet; runs on the host
     make: Callable[[Any], Optional[Dict[str, Any]]]
     once: bool = False                 # made at the first evaluation only; else at every one, and when the run is done
 

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.host.session import cpu_session
+from core.session import cpu_session
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 

@@ -3,7 +3,7 @@ import sys
 from typing import Any, Callable, Mapping, Sequence
 
 from core.errors import RunEnd
-from core.npu.options import describe_options
+from core.ascend.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags, usage
 from core.settings.table import Switch, switch

@@ -12,9 +12,9 @@ from typing import Sequence
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
-from core.diagnostics import comparison  # noqa: E402
+from core.ascend.diagnostics import comparison  # noqa: E402
 from core.errors import RunEnd  # noqa: E402
-from core.reporting import comparison_page  # noqa: E402
+from core.pages import comparison_page  # noqa: E402
 
 DIFFERENT = 1                  # exit status when an operator is beyond the threshold
 WORST = 20

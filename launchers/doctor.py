@@ -18,7 +18,7 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from core.errors import InputError  # noqa: E402
-from core.npu import chip, versions  # noqa: E402
+from core.ascend import chip, versions  # noqa: E402
 from core.ranks import placement, rank_table  # noqa: E402
 from core.settings import config, paths  # noqa: E402
 from core.settings.table import NO_DATA, ROOT, SYNTHETIC, switch  # noqa: E402
@@ -50,7 +50,7 @@ import tensorflow as tf
 found['tensorflow'] = tf.__version__
 found['cuda'] = tf.test.is_built_with_cuda()
 sys.path.insert(0, root)
-from core.host import kernels
+from core.cpu import kernels
 found['kernels'] = kernels.library() is not None
 print(json.dumps(found))
 """

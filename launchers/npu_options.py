@@ -5,14 +5,14 @@ import sys
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
-from core.npu.environment import VARIABLES  # noqa: E402
-from core.npu.option_table import OPTIONS, RETIRED  # noqa: E402
-from core.npu.options import chips_that_lack  # noqa: E402
+from core.ascend.environment import VARIABLES  # noqa: E402
+from core.ascend.option_table import OPTIONS, RETIRED  # noqa: E402
+from core.ascend.options import chips_that_lack  # noqa: E402
 from core.settings.table import SWITCHES  # noqa: E402
 
 HEAD = '''# Options of the NpuOptimizer
 
-Made by `python3 -m launchers.npu_options > docs/npu-options.md`; the table itself is `core/npu/option_table.py`.
+Made by `python3 -m launchers.npu_options > docs/npu-options.md`; the table itself is `core/ascend/option_table.py`.
 
 `--npu_option=KEY=VALUE` sets any of these options, and may be given several times. A value or a combination that the
 adapter or CANN would end the process for, and a key that is not in the table, are refused before a device is touched.

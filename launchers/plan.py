@@ -12,8 +12,8 @@ if __name__ == '__main__':
 
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
-from core.host.devices import detect  # noqa: E402
-from core.npu import chip, switches  # noqa: E402
+from core.devices import detect  # noqa: E402
+from core.ascend import chip, switches  # noqa: E402
 from core.ranks import placement  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.settings.config import Config, idle_lines  # noqa: E402

@@ -10,7 +10,7 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from core.errors import InputError  # noqa: E402
-from core.reporting import page, runs  # noqa: E402
+from core.pages import page, runs  # noqa: E402
 from core.settings.table import ROOT  # noqa: E402
 
 

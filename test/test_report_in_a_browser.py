@@ -10,7 +10,8 @@ import pytest
 from launching import launch, place_with
 
 from core.recipe import Predictions
-from core.reporting import page, pictures, record
+from core.pages import page, pictures
+from core.reporting import record
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 WIDTHS = (1200, 390)

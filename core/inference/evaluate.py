@@ -3,9 +3,9 @@ from typing import Dict
 
 import tensorflow as tf
 
-from core.host.devices import detect
+from core.devices import detect
 from core.inference import trained
-from core.npu import switches
+from core.ascend import switches
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config

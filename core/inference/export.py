@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError, RunEnd
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.inference import frozen, samples, trained
 from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
 from core.log import say

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.inference import trained
 from core.recipe import Recipe
 from core.settings.config import Config

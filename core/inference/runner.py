@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.settings.table import ROOT
 from core.training import h5
 

@@ -18,8 +18,8 @@ from tensorflow.python.ops import collective_ops
 
 from core.device import Device, Options
 from core.errors import InputError, OrderlyEnd, RankLost
-from core.host.loss_scale import scaled_optimizer
-from core.npu import bridge
+from core.ascend.emulation.loss_scale import scaled_optimizer
+from core.ascend import bridge
 from core.ranks import peers
 from core.ranks.buckets import as_vector, in_buckets, packed
 from core.ranks.shared_memory import SharedMemory, offer

@@ -1,7 +1,7 @@
 """SharedMemory: how ranks that are processes of one server add tensors up, several times as fast as over gRPC.
 
 gRPC copies each byte about eight times on the cores that compute. Here each rank copies its tensors into a file in
-memory, sums its part of all ranks' and copies the result (core/host/kernels/shared_memory.cc).
+memory, sums its part of all ranks' and copies the result (core/cpu/kernels/shared_memory.cc).
 """
 import contextlib
 import glob
@@ -11,7 +11,7 @@ from typing import List, Sequence
 
 import tensorflow as tf
 
-from core.host import kernels
+from core.cpu import kernels
 
 DIRECTORY = '/dev/shm'
 _NAME = 'training-ranks-%d-%d-'      # process of rank 0, a number that it draws

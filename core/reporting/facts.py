@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.device import Device, Options
-from core.npu import switches, versions
+from core.ascend import switches, versions
 from core.recipe import Recipe
 from core.settings import config as config_lib
 from core.settings.config import Config

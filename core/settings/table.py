@@ -150,7 +150,7 @@ SWITCHES = (
     Switch(SCHEDULE, 'verbose', kinds.whole(0, 1), 1,
            '1 prints when stochastic weight averaging starts and ends, 0 does not', rules=(needs('swa_start_epoch'),)),
 
-    # core/npu/switches.py makes NpuOptimizer options of these.
+    # core/ascend/switches.py makes NpuOptimizer options of these.
     Switch(NPU, 'loss_scale', kinds.loss_scale(), False, 'scale of the loss against float16 underflow',
            off_npu="TensorFlow's own loss scale"),
     Switch(NPU, 'npu_sat_mode', kinds.whole(0, 1), None,

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saver_pb2 import SaverDef
 
 from core.errors import InputError
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.log import say
 from core.ranks.communicator import Communicator
 from core.settings.config import Config

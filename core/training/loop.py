@@ -7,17 +7,17 @@ import tensorflow as tf
 
 from core.device import Options
 from core.errors import InputError, NothingLeft
-from core.host.devices import detect
-from core.host.memory import give_back_freed_memory
+from core.devices import detect
+from core.cpu.memory import give_back_freed_memory
 from core.log import say
-from core.npu import switches
-from core.npu.options import check_iterations
+from core.ascend import switches
+from core.ascend.options import check_iterations
 from core.ranks.communicator import Communicator, connect
 from core.recipe import Predictions, Recipe, load
 from core.reporting.facts import facts
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
-from core.reporting.run_report import RunReport, reported
+from core.pages.run_report import RunReport, reported
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
 from core.training import (checkpoints, evaluation, finetune, hooks, identity, preflight, statistics, step, swa,

@@ -6,9 +6,9 @@ from google.protobuf import text_format
 
 from core.device import Device, Options
 from core.errors import InputError
-from core.host.devices import detect
-from core.npu import switches
-from core.npu.options import check_iterations
+from core.devices import detect
+from core.ascend import switches
+from core.ascend.options import check_iterations
 from core.reporting import record
 from core.settings import paths
 from core.settings.config import Config, typed

@@ -16,11 +16,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.log import say
 from core.recipe import Images, Outputs, Picture, Recipe
-from core.reporting import pictures
-from core.reporting.pictures import Panel, View
+from core.pages import pictures
+from core.pages.pictures import Panel, View
 from core.settings.config import Config
 from core.reporting.report import Report
 from core.training import optimizers, schedules

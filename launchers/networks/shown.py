@@ -4,10 +4,10 @@ from typing import Dict, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.recipe import Picture
-from core.reporting import pictures
-from core.reporting.pictures import Panel, View
+from core.pages import pictures
+from core.pages.pictures import Panel, View
 from data import pipeline
 from data.cutmix import draw, mix
 

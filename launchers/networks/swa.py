@@ -8,11 +8,11 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from core.host.session import cpu_session
+from core.session import cpu_session
 from core.log import say
 from core.recipe import Picture, Recipe
-from core.reporting import pictures
-from core.reporting.pictures import Panel, View
+from core.pages import pictures
+from core.pages.pictures import Panel, View
 from core.reporting.report import Metrics, Report
 from core.settings.config import Config
 from core.settings.table import NO_DATA

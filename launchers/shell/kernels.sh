@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Compiles the CPU kernels of core/host/kernels for this machine. Sourcing this file only defines functions.
+# Compiles the CPU kernels of core/cpu/kernels for this machine. Sourcing this file only defines functions.
 #
 # They are compiled once, into .kernels, and again when the sources, the CPU or the compiler change. Where
 # they cannot be compiled, one line says so and training runs on TensorFlow's own kernels, which are slower. A machine
@@ -8,7 +8,7 @@
 SLOWER='a CPU trains on the kernels of TensorFlow, which are slower'
 
 build_kernels() {
-    local sources=$REPO_ROOT/core/host/kernels key
+    local sources=$REPO_ROOT/core/cpu/kernels key
     [[ -f $sources/requirements.txt && -z $(compgen -G '/dev/davinci[0-9]*') ]] || return 0
     key=$({
         cat -- "$sources"/*.cc "$sources"/*.h "$sources/requirements.txt"

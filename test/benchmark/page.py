@@ -1,6 +1,6 @@
 """benchmark.html: the figures of test/benchmark.sh as one page, with a bar for the speed of each worker."""
-from core.reporting.page import fill, moment, save
-from core.reporting.text import Words, escape, number
+from core.pages.page import fill, moment, save
+from core.pages.text import Words, escape, number
 from results import BASELINE, COMPILED, EAGER, MKL, OURS, QUIET, machine
 
 NAMES = {OURS: Words('this framework', '本框架'), BASELINE: Words('the usual way', '通常写法'),

@@ -23,8 +23,8 @@ from tensorflow.python.util import nest  # noqa: E402
 
 import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
-from core.host import kernels  # noqa: E402
-from core.host.devices import CPU  # noqa: E402
+from core.cpu import kernels  # noqa: E402
+from core.devices import CPU  # noqa: E402
 from core.training import loop  # noqa: E402
 from turns import Turns  # noqa: E402
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from core.host.devices import CPU  # noqa: E402
+from core.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
 from core.ranks.communicator import connect  # noqa: E402
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from core import recipe as recipes  # noqa: E402
-from core.host.devices import CPU  # noqa: E402
-from core.npu import switches  # noqa: E402
+from core.devices import CPU  # noqa: E402
+from core.ascend import switches  # noqa: E402
 from core.ranks.communicator import Communicator  # noqa: E402
 from core.settings import config, flags  # noqa: E402
 from core.training import step  # noqa: E402

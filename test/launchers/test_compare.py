@@ -4,7 +4,7 @@ import glob
 import numpy as np
 import pytest
 
-from core.diagnostics import dump_files
+from core.ascend.diagnostics import dump_files
 from launchers import compare
 
 VALUES = np.random.RandomState(0).normal(size=[5, 4, 3]).astype(np.float32)

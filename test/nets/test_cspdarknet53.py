@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.host.gradients import fast_cpu_gradients
+from core.cpu.gradients import fast_cpu_gradients
 from nets import cspdarknet53 as cspdarknet
 from nets.cspdarknet53 import Stage, cspdarknet53
 

@@ -9,7 +9,7 @@ import pytest
 from launching import free_ports
 
 from core.errors import InputError
-from core.npu import chip
+from core.ascend import chip
 from core.ranks import device_addresses, placement, rank_table
 from core.settings import config
 from launchers.networks.registry import RECIPES

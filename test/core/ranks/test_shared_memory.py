@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.host import kernels
+from core.cpu import kernels
 from core.ranks import shared_memory
 from core.ranks.shared_memory import SharedMemory, offer
 

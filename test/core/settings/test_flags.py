@@ -4,7 +4,7 @@ import re
 import pytest
 
 from core.errors import InputError
-from core.npu.options import describe_options
+from core.ascend.options import describe_options
 from core.settings import flags, usage
 from core.settings.config import idle_lines, resolve
 from core.settings.table import RECIPE, SWITCHES

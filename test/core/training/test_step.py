@@ -4,7 +4,7 @@ import tensorflow as tf
 import toy
 
 from core import recipe as recipes
-from core.host.devices import CPU
+from core.devices import CPU
 from core.ranks.communicator import Communicator
 from core.settings import config, flags
 from core.training import step

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from core.recipe import Predictions
-from core.reporting.pictures import View, decode, encode
+from core.pages.pictures import View, decode, encode
 from core.settings.config import resolve
 from data.dataset import DataSet, Split
 from launchers.networks import alexnet, sesemi, shown

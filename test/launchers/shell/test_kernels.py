@@ -23,7 +23,7 @@ class Machine:
     def __init__(self, root):
         self.bin, self.repo, self.calls = root / 'bin', root / 'a repo', root / 'calls'
         self.bin.mkdir()
-        shutil.copytree(os.path.join(ROOT, 'core', 'host', 'kernels'), str(self.repo / 'core' / 'host' / 'kernels'))
+        shutil.copytree(os.path.join(ROOT, 'core', 'cpu', 'kernels'), str(self.repo / 'core' / 'cpu' / 'kernels'))
         shutil.copytree(os.path.join(ROOT, 'launchers', 'shell'), str(self.repo / 'launchers' / 'shell'))
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
@@ -56,10 +56,10 @@ def machine(tmp_path):
 def test_the_kernels_are_compiled_once_and_again_when_a_source_changes(machine):
     machine.add('g++', COMPILER)
     calls, _ = machine.build()
-    sources = len(list((machine.repo / 'core' / 'host' / 'kernels').glob('*.cc')))
+    sources = len(list((machine.repo / 'core' / 'cpu' / 'kernels').glob('*.cc')))
     assert calls == 1 + sources + 1 and machine.library.exists()   # pip, each source, the library
     assert machine.build() == (0, '')
-    with open(str(machine.repo / 'core' / 'host' / 'kernels' / 'matmul.cc'), 'a') as source:
+    with open(str(machine.repo / 'core' / 'cpu' / 'kernels' / 'matmul.cc'), 'a') as source:
         source.write('// changed\n')
     assert machine.build()[0] == calls
 

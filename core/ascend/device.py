@@ -1,0 +1,97 @@
+"""NPU: the Device of a machine with an Ascend NPU and npu_bridge."""
+import json
+import os
+from typing import Any, Tuple
+
+import tensorflow as tf
+
+from core.device import Device, Hooks, Options
+from core.ascend.diagnostics import operator_profile, random_errors
+from core.errors import InputError
+from core.ascend import bridge, chip
+from core.ascend.compiled import CheckCompiled
+from core.ascend.session import session_config
+from core.settings import paths
+from core.settings.config import Config, typed
+
+
+class _LoadIterations(tf.train.SessionRunHook):
+    """Tells the loop on the NPU how many steps it has, once its variable is initialised."""
+
+    def __init__(self, load, steps):
+        self._load, self._steps = load, steps
+
+    def after_create_session(self, session, coord):
+        self._load(session, self._steps)
+
+
+# The values of options with which the adapter leaves the whole training to the CPU and says nothing.
+_LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
+_CACHE = 'graph_compiler_cache_dir'
+
+
+def _options(config: Config) -> Options:
+    """A folder for each device, because the graphs of ranks differ."""
+    return {_CACHE: os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE, str(config.device_id))}
+
+
+def _check(config: Config, options: Options) -> None:
+    for key, value in _LEFT_TO_THE_CPU:
+        if options.get(key) == value:
+            raise InputError('--npu_option=%s=%s: the adapter would train on the CPU; leave the option out, or choose '
+                             'the CPU with --device=cpu' % (key, value))
+    if options.get(_CACHE) not in (None, _options(config)[_CACHE]):
+        paths.check_writable(typed('npu_option', _CACHE), options[_CACHE])
+    if config.ranks > 1:
+        bridge.check_environment()
+    if config.npu_sat_mode is not None:
+        bridge.check_overflow_mode(config.npu_sat_mode)
+
+
+def _prepare(config: Config, options: Options) -> None:
+    if _CACHE in options:
+        os.makedirs(options[_CACHE], exist_ok=True)
+    if config.enable_hf32 is not None:
+        os.environ['ENABLE_HF32_EXECUTION'] = str(int(config.enable_hf32))
+    if config.npu_sat_mode is not None:
+        bridge.set_overflow_mode(config.npu_sat_mode)
+    if config.loss_scale is not False:
+        # The adapter turns the conditions around the weights into those of control flow version 2, which need less
+        # memory and allow dynamic shapes. Where it cannot, it warns and leaves them.
+        os.environ.setdefault('ENABLE_FORCE_V2_CONTROL', '1')
+
+
+def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
+    if steps == 1:
+        return train_op, []
+    looped_train_op, load = bridge.loop_on_device(train_op)
+    return looped_train_op, [_LoadIterations(load, steps)]
+
+
+def _hooks(run: Any) -> Hooks:
+    profile = run.options.get('profiling_options')
+    exported = [operator_profile.ExportedProfile(json.loads(profile)['output'])] if profile else []
+    return [CheckCompiled(), *random_errors.hooks(run), *exported]
+
+
+def _precision(config: Config, options: Options) -> str:
+    del config
+    return options.get('precision_mode_v2') or options.get('precision_mode') or {
+        None: "the adapter's default", '910': 'allow_fp32_to_fp16'}.get(chip.family(), 'must_keep_origin_dtype')
+
+
+NPU = Device(
+    name='npu',
+    session_config=lambda options, config: session_config(options),
+    dropout=lambda config, global_step: lambda x, rate: bridge.dropout(x, 1 - rate),
+    hardware=lambda: 'ASCEND_DEVICE_ID=%s' % os.environ.get('ASCEND_DEVICE_ID', '0'),
+    precision=_precision,
+    options=_options,
+    check=_check,
+    prepare=_prepare,
+    graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),
+    steps_per_run=lambda options: options.get('iterations_per_loop', 1),
+    loop=_loop,
+    hooks=_hooks,
+    has_hccl=True,
+    is_exclusive=True)

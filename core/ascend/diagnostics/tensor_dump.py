@@ -1,0 +1,186 @@
+"""--data_dump_flag off the NPU: the tensors of the chosen steps, as ground truth or in the NPU's form.
+
+The tensors are fetched beside the training step. TensorFlow's debugger would watch the graph that Grappler has made of
+it, in which operators are merged, renamed or gone; what is fetched is kept under its own name.
+"""
+import csv
+import os
+import shutil
+import time
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from core.ascend.diagnostics import dump_files, step_graph
+from core.ascend.diagnostics.dump_files import OperatorDump, Tensor
+from core.errors import InputError
+from core.log import say
+from core.settings import kinds
+
+STATISTICS = ('Input/Output', 'Index', 'Data Size', 'Data Type', 'Format', 'Shape', 'Max Value', 'Min Value',
+              'Avg Value', 'Count', 'Nan Count', 'Negative Inf Count', 'Positive Inf Count')
+MODEL_NAME = 'ge_default_1'    # of the only graph whose steps are dumped
+
+
+class Request(NamedTuple):
+    """What the switches ask for."""
+    path: str                      # dump_path
+    steps: str                     # dump_step: 0|5|10-20; '' for all
+    mode: str = 'all'              # dump_mode: input, output, all
+    layers: str = ''               # dump_layer
+    data: str = 'tensor'           # dump_data: tensor, stats
+    form: str = 'cpu'              # cpu: ground truth, npu: dump files
+    device_id: int = 0
+
+    def is_due(self, step: int) -> bool:
+        """Whether step number `step`, counted from 0, is dumped."""
+        if not self.steps:
+            return True
+        return any(first <= step <= last for first, last in kinds.ranges_of(self.steps))
+
+    def due_steps(self, total: int) -> int:
+        """How many of the `total` steps of a run are dumped."""
+        return sum(map(self.is_due, range(total)))
+
+
+class Dump(tf.train.SessionRunHook):
+    """Writes the tensors of the steps that `request` asks for; other steps run as without it.
+
+    clock: whose `step` is the number of finished steps; targets: the operators that a step runs; steps: the length of
+    the run; narrow: {output: its form rounded to the emulated type}, which is dumped in its place.
+    Raises InputError before the first step when the tensors will not fit on the disk.
+    """
+
+    def __init__(self, request: Request, clock: Any, targets: Sequence[tf.Operation], steps: int,
+                 narrow: Optional[Dict[tf.Tensor, tf.Tensor]] = None):
+        self._request, self._clock, self._targets, self._steps = request, clock, targets, steps
+        self._narrow = narrow or {}
+
+    def begin(self) -> None:
+        available = step_graph.with_values(step_graph.operators(self._targets))
+        self._ops = step_graph.named([op for op in available if step_graph.ROUNDING not in op.name],
+                                     self._request.layers)
+        needed = set(self._ops)
+        if _writes_inputs(self._request):
+            needed.update(tensor.op for op in self._ops for tensor in op.inputs)
+        needed = [op for op in available if op in needed]
+        self._before = step_graph.fetches(step_graph.of_variables(needed))
+        self._beside = {name: [self._narrow.get(tensor, tensor) for tensor in results]
+                        for name, results in step_graph.fetches(step_graph.computed(needed)).items()}
+        self._ops = [op for op in self._ops if op.name in self._before or op.name in self._beside]
+        check_disk(self._request, self._ops, self._request.due_steps(self._steps))
+
+    def before_run(self, run_context: tf.train.SessionRunContext):
+        self._is_due = self._request.is_due(step_graph.next_step(self._clock))
+        if not self._is_due:
+            return None
+        self._values = run_context.session.run(self._before)
+        return tf.train.SessionRunArgs(self._beside)
+
+    def after_run(self, run_context, run_values) -> None:
+        if self._is_due:
+            self._values.update(run_values.results)
+            directory = write(self._request, self._ops, self._values, self._clock.step - 1)
+            say('Step %d dumped: %d operators, in %s' % (self._clock.step - 1, len(self._ops), directory))
+
+
+def check_disk(request: Request, ops: Sequence[tf.Operation], steps: int) -> None:
+    """Raises InputError when the dumps of so many steps are larger than what is free below request.path.
+
+    A dimension that only the run knows counts as 1.
+    """
+    if request.data == 'stats':
+        return
+    size = steps * sum(_bytes(tensor) for op in ops for tensor in _dumped(op, request))
+    free = shutil.disk_usage(_existing(request.path)).free
+    if size > free:
+        raise InputError('--data_dump_flag=True: %d steps of %d operators are %d bytes, and %s has %d free; dump fewer '
+                         'with --data_dump_step=N, --dump_layer="NAME NAME" or --dump_data=stats' % (
+                             steps, len(ops), size, request.path, free))
+
+
+def _existing(path: str) -> str:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _writes_inputs(request: Request) -> bool:
+    return request.mode != 'output' and (request.form == 'npu' or request.data == 'stats')
+
+
+def _dumped(op: tf.Operation, request: Request) -> List[tf.Tensor]:
+    return step_graph.results(op) + (list(op.inputs) if _writes_inputs(request) else [])
+
+
+def _bytes(tensor: tf.Tensor) -> int:
+    size = tensor.dtype.base_dtype.size
+    for dimension in tensor.shape.as_list() if tensor.shape.ndims is not None else ():
+        size *= dimension or 1
+    return size
+
+
+def write(request: Request, ops: Sequence[tf.Operation], values: Dict[str, List[np.ndarray]], step: int) -> str:
+    """Writes the dump of one step; values: {operator's name: its outputs}. Returns the directory.
+
+    Operators get timestamps a microsecond apart, in graph order, so that who reads the dump knows the order.
+    """
+    now = time.time()
+    stamp = time.strftime('%Y%m%d%H%M%S', time.localtime(now))
+    if request.form == 'npu' or request.data == 'stats':
+        directory = dump_files.npu_directory(request.path, stamp, request.device_id, MODEL_NAME, step)
+    else:
+        directory = os.path.join(request.path, stamp, str(step))
+    os.makedirs(directory, exist_ok=True)
+    for place, op in enumerate(ops):
+        timestamp = int(now * 1e6) + place
+        if request.form != 'npu' and request.data != 'stats':
+            for index, array in enumerate(values[op.name]):
+                dump_files.write_ground_truth(directory, op.name, index, array, timestamp)
+            continue
+        dump = operator_dump(op, values, request.mode, place, timestamp)
+        if request.data == 'stats':
+            write_statistics(dump_files.named_file(directory, dump.file_name) + '.csv', dump)
+        else:
+            dump_files.write_npu(directory, dump)
+    return directory
+
+
+def operator_dump(op: tf.Operation, values: Dict[str, List[np.ndarray]], mode: str, task_id: int,
+                  timestamp: int) -> OperatorDump:
+    """The OperatorDump of one operator; mode: input, output or all."""
+    layout = _layout(op)
+
+    def tensor(array, name='', index=0):
+        array = np.asarray(array)
+        return Tensor(array, layout if array.ndim == 4 else 'ND', array.shape, layout if array.ndim == 4 else 'ND',
+                      name, index)
+    inputs = [tensor(values[operand.op.name][operand.value_index]) for operand in op.inputs
+              if operand.op.name in values and operand in step_graph.results(operand.op)] if mode != 'output' else []
+    outputs = [tensor(array, op.name, index) for index, array in enumerate(values[op.name])] if mode != 'input' else []
+    return OperatorDump(op.type, op.name, inputs, outputs, task_id, 0, timestamp)
+
+
+def _layout(op: tf.Operation) -> str:
+    return op.get_attr('data_format').decode() if 'data_format' in op.node_def.attr else 'NHWC'
+
+
+def write_statistics(path: str, dump: OperatorDump) -> None:
+    """One operator's statistics as --dump_data=stats has them on an NPU: a csv, one row for each tensor."""
+    with open(path, 'w', newline='') as file:
+        writer = csv.writer(file)
+        writer.writerow(STATISTICS)
+        for kind, tensors in (('Input', dump.inputs), ('Output', dump.outputs)):
+            for index, tensor in enumerate(tensors):
+                writer.writerow([kind, index, *_statistics(tensor)])
+
+
+def _statistics(tensor: Tensor) -> List[Any]:
+    array = tensor.array
+    numbers = array.astype(np.float64).ravel()
+    finite = numbers[np.isfinite(numbers)]
+    shape = 'x'.join(map(str, array.shape))
+    extremes = [finite.max(), finite.min(), finite.mean()] if finite.size else ['nan'] * 3
+    return [array.nbytes, str(array.dtype), tensor.format, shape, *extremes, array.size,
+            int(np.isnan(numbers).sum()), int(np.isneginf(numbers).sum()), int(np.isposinf(numbers).sum())]

@@ -1,0 +1,40 @@
+"""Loss scaling by TensorFlow's own classes, for CPU and GPU; core/ascend/bridge.py has that of an NPU."""
+from typing import Union
+
+import tensorflow as tf
+
+from core.device import LOSS_SCALE, keep_dtype
+
+
+def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -> tf.train.Optimizer:
+    """`optimizer` with the loss scaled and the gradients scaled back.
+
+    scale: False (off), True (dynamic) or a number >= 1 (static), as kinds.loss_scale() parses it.
+    A step with a gradient that is not finite updates nothing, neither weights nor slots nor the `global_step` given to
+    apply_gradients(): the steps that were skipped are the steps run less the value of such a variable.
+    A dynamic scale starts at 2^15, doubles after 2000 steps without such a gradient and halves, down to 1, after each
+    one. Its two variables are global ones, initialised and saved like any other.
+    """
+    if scale is False:
+        return optimizer
+    with keep_dtype():             # float16 has no scale above 2^15
+        policy = tf.train.experimental.DynamicLossScale() if scale is True else _FixedLossScale(scale)
+    tf.add_to_collection(LOSS_SCALE, policy())
+    return _Scaled(optimizer, policy)
+
+
+class _FixedLossScale(tf.train.experimental.FixedLossScale):
+    """A scale that stays. A step with a gradient that is not finite is skipped, as on an NPU."""
+
+    def update(self, grads):
+        return tf.no_op(), tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])
+
+
+class _Scaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):
+    def _doing_dynamic_loss_scaling(self):   # else infinite gradients would be applied under a scale that stays
+        return True
+
+    def _unscale_grads(self, grads):
+        # In no emulated precision, in which gradients scaled back would underflow again.
+        with keep_dtype():
+            return super()._unscale_grads(grads)

@@ -1,0 +1,145 @@
+"""What the NPU switches do on a machine without an NPU: each one rehearses there what it will do on the NPU.
+
+The GPU and CPU Devices (devices.py) use these functions: graph() changes the operators, hooks() watches the steps.
+"""
+import contextlib
+import os
+from typing import Any, Iterator, List, Optional, Tuple
+
+import tensorflow as tf
+
+from core.device import Hooks, Options
+from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
+from core.ascend.emulation import emulation, precision_rules
+from core.log import say
+from core.ascend import switches
+from core.settings.config import Config
+
+_EMULATION = 'emulation'       # graph collection that holds the Emulation
+_CUBE_TYPES = frozenset(tf_type for tf_type, ir_type in precision_rules.IR_TYPES.items()
+                        if ir_type in precision_rules.CUBE) | precision_rules.CUBE
+_OLD_OVERFLOW_FORM = '910'     # chip whose Opdebug files have the old form
+
+
+def chip_of(config: Config, options: Options) -> str:
+    """The chip that is emulated: what --emulate_chip says; unset: a 910, or a 910B for a mode that no 910 has."""
+    asked = options.get('precision_mode') or options.get('precision_mode_v2') or ''
+    return config.emulate_chip or ('910B' if precision_rules.MODES.get(asked, (None, None))[1] == 'bfloat16' else '910')
+
+
+def saturates(config: Config, chip: str) -> bool:
+    """Whether the emulated chip saturates at an overflow: as --npu_sat_mode says, else as the chip does by itself."""
+    return chip == '910' if config.npu_sat_mode is None else config.npu_sat_mode == 0
+
+
+def is_rehearsed(config: Config, options: Options) -> bool:
+    """Whether the graph has to be the NPU's own, operator by operator: a switch looks at the operators."""
+    return bool(_action(config, options) != precision_rules.PLAIN or options.get('enable_dump')
+                or options.get('enable_dump_debug') or config.repeat_step is not None)
+
+
+def _action(config: Config, options: Options) -> str:
+    """What the emulation does to the graph, in the words of precision_rules."""
+    mode = _mode(options, chip_of(config, options)) if config.emulate_precision else None
+    return precision_rules.MODES.get(mode, (precision_rules.PLAIN, None))[0]
+
+
+@contextlib.contextmanager
+def emulated(config: Config, options: Options) -> Iterator[None]:
+    """The context in which a graph is built whose operators then compute in the precision of the emulated chip."""
+    yield
+    if not config.emulate_precision:
+        return
+    graph, chip = tf.get_default_graph(), chip_of(config, options)
+    mode = _mode(options, chip)
+    if mode not in precision_rules.MODES:
+        say('precision_mode_v2=%s is not emulated off an NPU: this run computes in float32' % mode)
+        return
+    rules = precision_rules.rules(mode, chip, saturates(config, chip), options.get('modify_mixlist'),
+                                  options.get('customize_dtypes'))
+    train_op = next(reversed(graph.get_collection(tf.GraphKeys.TRAIN_OP)), None)  # after the optimizer's own
+    done = emulation.emulate(graph, rules, train_op)
+    graph.add_to_collection(_EMULATION, done)
+    say(_notice(chip, mode, done))
+    if rules.action == precision_rules.PLAIN:
+        _warn_of_missing_kernels(graph, chip, mode)
+
+
+def _mode(options, chip):
+    return options.get('precision_mode') or options.get('precision_mode_v2') or precision_rules.CHIP_MODE[chip]
+
+
+def precision(config: Config, options: Options) -> str:
+    """The precision that a run computes in, in words."""
+    chip = chip_of(config, options)
+    mode = _mode(options, chip)
+    is_emulated = config.emulate_precision and mode in precision_rules.MODES
+    return 'emulated %s of a %s' % (mode, chip) if is_emulated else 'float32'
+
+
+def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
+    if not done.cube and not done.vector:
+        return 'Emulating precision_mode=%s of a %s: it leaves every operator as it is' % (mode, chip)
+    return ('Emulating precision_mode=%s of a %s: %d cube operators with %s operands, %d other operators in %s, '
+            'overflow becomes %s; each of these tensors is rounded, so a step takes longer; --emulate_precision=False '
+            'switches it off'
+            % (mode, chip, done.cube, done.rules.narrow, done.vector, done.rules.narrow,
+               'the largest value' if done.rules.saturates else 'inf'))
+
+
+def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
+    """Says which operators of the graph stop the NPU in a mode that keeps their type."""
+    types = [op.type for op in graph.get_operations() if op.outputs and op.outputs[0].dtype == tf.float32
+             and precision_rules.IR_TYPES.get(op.type, op.type) in precision_rules.NO_FLOAT32[chip]]
+    if types:
+        say('Expect a %s to stop in %s: of this run it has only float16 kernels for %d operators (%s); its own mode is '
+            '%s' % (chip, mode, len(types), ', '.join(sorted(set(types))), precision_rules.CHIP_MODE[chip]))
+
+
+def hooks(run: Any) -> Hooks:
+    """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
+    config, options = run.config, run.options
+    done: Optional[emulation.Emulation] = next(iter(tf.get_collection(_EMULATION)), None)
+    made: List[tf.train.SessionRunHook] = []
+    if options.get('enable_dump_debug'):
+        made.append(overflow_search.OverflowSearch(
+            run, os.path.abspath(options['dump_path']), done.limits if done else {}, _CUBE_TYPES,
+            config.device_id, chip_of(config, options) == _OLD_OVERFLOW_FORM))
+    if options.get('enable_dump'):
+        request = tensor_dump.Request(
+            os.path.abspath(options['dump_path']), options.get('dump_step', ''), options.get('dump_mode', 'output'),
+            options.get('dump_layer', ''), options.get('dump_data', 'tensor'), config.dump_form, config.device_id)
+        made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps,
+                                     done.narrow if done else {}))
+    if options.get('profiling_mode'):
+        first, last = profiled_steps(config)
+        made.append(operator_profile.Profile(run.clock, switches.profile_folder(options), first, last,
+                                             config.batch_size * config.ranks, config.device_id))
+    return made + random_errors.hooks(run)
+
+
+def profiled_steps(config: Config) -> Tuple[int, int]:
+    """The first and the last step of --profiling_steps, which is N or A-B."""
+    first, _, last = config.profiling_steps.partition('-')
+    return int(first), int(last or first)
+
+
+def _targets(run) -> List[tf.Operation]:
+    """The operators whose values a training step computes: the update, and what is reported of the batch."""
+    return [run.step.train_op, *(tensor.op for tensor in run.step.metrics.values())]
+
+
+class LoopOnHost(tf.train.SessionRunHook):
+    """iterations_per_loop off the NPU: each run of the session that hooks see is the last of `steps` training steps."""
+
+    def __init__(self, train_op: tf.Operation, steps: int):
+        self._train_op, self._steps = train_op, steps
+
+    def before_run(self, run_context: tf.train.SessionRunContext):
+        for _ in range(self._steps - 1):
+            run_context.session.run(self._train_op)
+
+
+def loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
+    """Device.loop for a machine without an NPU."""
+    return train_op, [LoopOnHost(train_op, steps)] if steps > 1 else []

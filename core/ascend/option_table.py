@@ -1,0 +1,188 @@
+"""OPTIONS: the keys that the Ascend adapter publishes for its NpuOptimizer, one typed row each.
+
+The adapter aborts the process on a bad value, takes an unknown key silently and reads a value in the wrong field as
+false, 0 or "". A row says which field it reads, what the value may be, what it is when nobody sets it, and which other
+options it needs or excludes. docs/npu-options.md is made of this table by `python3 -m launchers.npu_options`.
+"""
+from typing import NamedTuple, Tuple, Union
+
+from core.ascend import option_files, option_kinds
+from core.settings import kinds
+from core.settings.kinds import MOST
+from core.settings.rules import Rule, excludes, idle_without, needs
+from core.settings.table import switch
+
+
+class Option(NamedTuple):
+    """One key of custom_op.parameter_map."""
+    field: str                            # of the proto's oneof: 'b', 'i' or 's'
+    default: Union[bool, int, str, None]  # the adapter's own; None: it has none, or the chip decides
+    kind: kinds.Kind
+    meaning: str
+    rules: Tuple[Rule, ...] = ()          # what it needs and excludes: else the adapter aborts, or ignores it
+
+
+_text, _directory, _file = kinds.text(), kinds.directory(), kinds.file_path()
+_MIXED = ('precision_mode=allow_mix_precision|allow_mix_precision_fp16|allow_mix_precision_bf16',
+          'precision_mode_v2=mixed_float16|mixed_bfloat16|mixed_hif8')
+
+
+def _flag(default, meaning, *rules):
+    return Option('b', default, kinds.boolean(), meaning, rules)
+
+
+def _number(default, least, most, meaning, *rules):
+    return Option('i', default, kinds.whole(least, most), meaning, rules)
+
+
+def _choice(default, names, meaning, *rules):
+    return Option('s', default, kinds.choice(*names), meaning, rules)
+
+
+def _string(default, kind, meaning, *rules):
+    return Option('s', default, kind, meaning, rules)
+
+
+OPTIONS = {
+    # Where and how a graph runs.
+    'use_off_line': _flag(True, 'train on the NPU'),
+    'job': _string('localhost', _text, 'name of the job in the cluster; ps and default train on the host'),
+    'task_index': _number(0, 0, MOST, 'task of the job'),
+    'session_device_id': _number(None, 0, MOST, 'NPU of this session'),
+    'local_rank_id': _number(None, 0, 7, 'rank within the server'),
+    'local_device_list': _string(None, option_kinds.devices(), 'NPUs of this server that a process may use'),
+    'graph_run_mode': _number(1, 0, 1, '1: training, 0: inference'),
+    'enable_data_pre_proc': _flag(False, 'run GetNext on the NPU (deprecated)'),
+    'iterations_per_loop': _number(1, 1, MOST, 'training steps in one session.run',
+                                   needs('enable_data_pre_proc=True', when='> 1'),
+                                   excludes('mix_compile_mode=True', when='> 1'),
+                                   excludes('dynamic_graph_execute_mode=lazy_recompile', when='> 1')),
+    'mix_compile_mode': _flag(False, 'leave operators that the NPU lacks to the host'),
+    'lower_functional_ops': _flag(False, 'lower functional control flow'),
+    'deterministic': _number(0, 0, 1, '1: the same result on every run'),
+    'frozen_variable': _flag(False, 'keep the variables of a graph for inference as constants'),
+    'experimental_accelerate_train_mode': _string(None, _text, 'lower precision in a part of the training: fast, step'),
+
+    # Precision.
+    'precision_mode': _string(None, switch('precision_mode').kind, 'precision of the operators; unset: '
+                              'allow_fp32_to_fp16 on a 910, must_keep_origin_dtype on later chips, force_fp16 with '
+                              'graph_run_mode=0', excludes('precision_mode_v2')),
+    'precision_mode_v2': _string(None, switch('precision_mode_v2').kind, 'the same by its newer names'),
+    'modify_mixlist': _string(None, option_files.kind_of(
+        'of JSON text {"black-list": {"to-add": [], "to-remove": []}, "white-list": {...}, "gray-list": {...}}',
+        option_files.mixlist), 'operator types moved between the lists of mixed precision', needs(*_MIXED)),
+    'customize_dtypes': _string(None, option_files.kind_of(
+        'with lines NAME::InputDtype:T,...,OutputDtype:T,... or OpType::TYPE:InputDtype:T,...,OutputDtype:T,...',
+        option_files.custom_dtypes), 'types of single operators, above precision_mode'),
+    'op_precision_mode': _string(None, option_files.kind_of(
+        'with sections [ByOpType], [ByNodeName] and lines NAME=PRECISION', option_files.precision_of_operators),
+        'which implementation of single operators, in place of op_select_implmode'),
+    'op_select_implmode': _choice(None, ('high_precision', 'high_performance', 'high_precision_for_all',
+                                         'high_performance_for_all'),
+                                  'which implementation of operators (deprecated: op_precision_mode)'),
+    'optypelist_for_implmode': _string(None, _text, 'operator types that op_select_implmode is for (deprecated)',
+                                       needs('op_select_implmode')),
+
+    # Dumps and profiles.
+    'enable_dump': _flag(False, 'dump the data of operators', needs('dump_path'), excludes('enable_dump_debug=True')),
+    'enable_dump_debug': _flag(False, 'detect and dump overflows', needs('dump_path')),
+    'dump_path': _string(None, option_kinds.own_directory(), 'where dumps are written',
+                         idle_without('enable_dump=True', 'enable_dump_debug=True')),
+    'dump_step': _string(None, kinds.dump_steps(), 'steps to dump; unset: all', idle_without('enable_dump=True')),
+    'dump_mode': _string('output', switch('dump_mode').kind, 'what of an operator to dump',
+                         idle_without('enable_dump=True')),
+    'dump_data': _string('tensor', switch('dump_data').kind, 'the values, or a csv of statistics about them',
+                         idle_without('enable_dump=True')),
+    'dump_layer': _string(None, switch('dump_layer').kind, 'operators to dump; unset: all',
+                          idle_without('enable_dump=True')),
+    'dump_debug_mode': _choice('all', ('aicore_overflow', 'atomic_overflow', 'all'), 'which overflows to detect',
+                               idle_without('enable_dump_debug=True')),
+    'quant_dumpable': _choice(None, ('0', '1'), 'whether dumps of a quantised graph are complete'),
+    'enable_exception_dump': _number(2, 0, 2, 'dump the operator that failed: 0 no, 1 all of it, 2 briefly'),
+    'profiling_mode': _flag(False, 'profile the run'),
+    'profiling_options': _string(None, option_kinds.profiling_options(), 'what to profile; unset: as msprof would',
+                                 idle_without('profiling_mode=True')),
+    'export_compile_stat': _number(1, 0, 2, 'write which fusions were made: 0 no, 1 at the end, 2 after compilation'),
+    'debug_dir': _string(None, _text, 'where files about compiled operators are written'),
+    'op_debug_level': _number(0, 0, 4, 'files about compiled operators (deprecated: op_debug_config)'),
+    'op_debug_config': _string(None, option_files.kind_of(
+        'with lines op_debug_config=oom,dump_cce,dump_loc,ccec_O0,ccec_g,check_flag and op_debug_list=...',
+        option_files.debugging_of_operators), 'how operators are compiled for debugging'),
+
+    # Compilation.
+    'fusion_switch_file': _string(None, option_files.kind_of(
+        'of JSON text {"Switch": {"GraphFusion": {"PASS": "on"}, "UBFusion": {"PASS": "off"}}}',
+        option_files.fusion_switches), 'which fusions are off'),
+    'enable_scope_fusion_passes': _string(None, _text, 'scope fusions to switch on, separated by ,'),
+    'buffer_optimize': _choice('l2_optimize', ('l2_optimize', 'off_optimize'), 'use of the L2 buffer'),
+    'enable_small_channel': _number(0, 0, 1, 'optimise convolutions of few input channels'),
+    'variable_format_optimize': _flag(None, "variables in the NPU's own format"),
+    'op_compiler_cache_mode': _choice(None, ('enable', 'disable', 'force'), 'cache of compiled operators'),
+    'op_compiler_cache_dir': _string(None, _text, 'where that cache is'),
+    'graph_compiler_cache_dir': _string(None, _text, 'where compiled graphs are kept for the next run'),
+    'oo_constant_folding': _flag(True, 'compute constant parts of a graph when it is compiled'),
+    'input_fusion_size': _number(None, None, None, 'bytes up to which inputs are copied to the NPU together; the '
+                                 'adapter brings it between 0 and 33554432'),
+    'input_batch_cpy': _flag(False, 'copy the inputs of a step to the NPU in one go'),
+    'graph_slice': _choice(None, ('auto', 'manual'), 'cut a graph into slices'),
+    'aicore_num': _string(None, _text, 'cube and vector cores that operators may use, as in 24|48'),
+    'ac_parallel_enable': _choice(None, ('0', '1'), 'run AI CPU and AI Core operators at the same time'),
+    'auto_multistream_parallel_mode': _string(None, _text, 'spread independent operators over streams, as cv does'),
+    'stream_max_parallel_num': _string(None, _text, 'parallel streams of each engine: DNN_VM_AICPU:10,DNN_HCCL:1'),
+    'enable_compress_weight': _flag(False, 'compress weights', excludes('compress_weight_conf', when='True|False')),
+    'compress_weight_conf': _string(None, _file, 'which weights to compress'),
+    'atomic_clean_policy': _number(0, 0, 1, 'clear atomic workspaces: 0 together, 1 one by one'),
+
+    # Shapes that change.
+    'dynamic_input': _flag(False, 'inputs change their shape (deprecated)'),
+    'dynamic_graph_execute_mode': _choice(None, ('lazy_recompile', 'dynamic_execute'), 'how such a graph runs',
+                                          idle_without('dynamic_input=True')),
+    'dynamic_inputs_shape_range': _string(None, option_kinds.shape_ranges(), 'ranges of the shapes',
+                                          idle_without('dynamic_input=True')),
+    'input_shape': _string(None, option_kinds.shapes(), 'shapes of the inputs, -1 where dynamic_dims fills in',
+                           needs('dynamic_dims'), excludes('mix_compile_mode=True')),
+    'dynamic_dims': _string(None, option_kinds.dimensions(), 'the sizes of the -1 dimensions',
+                            needs('dynamic_node_type')),
+    'dynamic_node_type': _number(None, 0, 1, '0: inputs are a data set, 1: placeholders', needs('input_shape')),
+    'compile_hybrid_mode': _number(0, 0, MOST, '1: compile for the given sizes and for any other', needs(
+        'input_shape', when='1'), needs('dynamic_node_type=1', when='1')),
+    'compile_dynamic_mode': _flag(False, 'compile for any shape'),
+    'jit_compile': _choice(None, ('true', 'false', 'auto'), 'compile operators for the shape at hand'),
+    'shape_generalization_mode': _choice('STRICT', ('STRICT', 'FULL', 'ADAPTIVE'), 'how shapes are generalised'),
+    'all_tensor_not_empty': _flag(False, 'no tensor is empty, whatever its shape'),
+    'in_out_pair': _string(None, _text, 'operators between which a graph runs on the NPU'),
+    'in_out_pair_flag': _flag(True, 'whether in_out_pair names what runs on the NPU, or what does not'),
+
+    # Memory.
+    'static_memory_policy': _number(0, 0, 4, '0: as much as is needed; 2: graphs of static shape share the memory of '
+                                    'the largest, 3: of dynamic shape, 4: both'),
+    'graph_memory_max_size': _string(None, option_kinds.memory_size(), 'bytes for graphs (without effect today)'),
+    'variable_memory_max_size': _string(None, option_kinds.memory_size(), 'bytes for variables (without effect today)'),
+    'variable_placement': _choice('Device', ('Host', 'Device'), 'where variables lie'),
+    'variable_use_1g_huge_page': _number(0, 0, 2, 'variables in pages of 1 GB: 0 no, 1 must, 2 where they are left'),
+    'external_weight': _flag(False, 'weights of a graph in files of their own'),
+
+    # Several NPUs, and limits of time.
+    'hcom_parallel': _flag(True, 'all-reduce during the backward pass'),
+    'hcom_multi_mode': _flag(False, 'several HCCL communicators'),
+    'is_tailing_optimization': _flag(False, 'overlap the last all-reduce'),
+    'graph_max_parallel_model_num': _number(None, 1, MOST, 'copies of a graph that run at the same time'),
+    'hccl_timeout': _number(1836, 0, MOST, 'seconds to wait for another NPU in an exchange; a multiple of 68 on a 910'),
+    'op_wait_timeout': _number(120, 0, MOST, 'seconds that an operator waits for another'),
+    'op_execute_timeout': _number(None, 0, MOST, 'seconds that an operator may run'),
+    'stream_sync_timeout': _number(-1, -1, MOST, 'milliseconds that a stream may take; -1: no limit'),
+    'event_sync_timeout': _number(-1, -1, MOST, 'milliseconds that an event may take; -1: no limit'),
+
+    # Tuning.
+    'aoe_mode': _string(None, switch('aoe_mode').kind, 'tune: 1 subgraphs, 2 operators, 4 the split of the gradients'),
+    'work_path': _string(None, _directory, 'where tuning works'),
+    'aoe_config_file': _string(None, _file, 'what to tune'),
+}
+
+# Keys that act off an NPU, too (core/ascend/emulation/rehearsal.py).
+REHEARSED = ('iterations_per_loop', 'enable_data_pre_proc', 'precision_mode', 'precision_mode_v2', 'modify_mixlist',
+             'customize_dtypes', 'enable_dump', 'enable_dump_debug', 'dump_path', 'dump_step', 'dump_mode', 'dump_data',
+             'dump_layer', 'profiling_mode', 'profiling_options')
+
+# Keys that earlier releases had and today's CANN ends the process for, or ignores: {key: its successor}
+RETIRED = {'mstune_mode': 'aoe_mode', 'auto_tune_mode': 'aoe_mode'}

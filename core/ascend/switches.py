@@ -1,0 +1,143 @@
+"""From the trainer's switches to NpuOptimizer options (docs/vendor-contract.md section 4)."""
+import json
+import os
+import re
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from core.errors import InputError
+from core.ascend import chip, environment, option_kinds
+from core.ascend.option_table import REHEARSED
+from core.ascend.options import RAW, fault, parse_option, parse_raw, without_effect
+from core.settings.config import Config, idle, typed
+from core.settings.rules import is_on
+from core.settings.table import NPU_ONLY, SWITCHES
+
+
+class _Set(NamedTuple):
+    flag: str      # what the user typed, such as '--over_dump=True'
+    value: object  # typed
+
+
+def switch_options(config: Config) -> Dict[str, Any]:
+    """{key: typed value} of every NpuOptimizer option that the command line sets.
+
+    The folders that --over_dump, --data_dump_flag and --profiling write to need not be there yet: see output_folders().
+    Raises InputError naming flag, value and what is allowed, or a variable of the environment.
+    """
+    environment.check(os.environ)
+    settings = {}
+    for flag, key, value in list(_of_switches(config)) + list(_of_npu_option(config)):
+        if key in settings:
+            raise InputError('%s: %s is already set by %s' % (flag, key, settings[key].flag))
+        settings[key] = _Set(flag, value)
+    options = {key: setting.value for key, setting in settings.items()}
+    broken = fault(options, lambda: config.emulate_chip or chip.like())
+    if broken:
+        key, message = broken
+        raise InputError('%s: %s' % (settings[key].flag, message))
+    if os.path.islink(options.get('dump_path', '')):
+        raise InputError('%s: %s is a link, which the adapter takes for no directory; give the directory itself' % (
+            settings['dump_path'].flag, options['dump_path']))
+    return options
+
+
+def output_folders(options: Dict[str, Any]) -> List[str]:
+    """The folders that dumps, profiles and tuning go to, for the caller to create before a session."""
+    folders = options.get('dump_path'), profile_folder(options), options.get('work_path')
+    return [folder for folder in folders if folder]
+
+
+def profile_folder(options: Dict[str, Any]) -> Optional[str]:
+    """The folder that profiles go to, as msprof chooses it where the options do not say; None without profiling."""
+    if not options.get('profiling_mode'):
+        return None
+    output = json.loads(options.get('profiling_options') or '{}').get('output')
+    return output or os.environ.get('ASCEND_WORK_PATH') or os.curdir
+
+
+def notices(options: Dict[str, Any]) -> List[str]:
+    """What the log says of the options that only the adapter knows, and of those that have no effect."""
+    return ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
+            if item[0].startswith(RAW)] + without_effect(options)
+
+
+def off_npu(config: Config) -> List[str]:
+    """Lines about what the switches of this run do off an NPU."""
+    without_effect, lines = [], []
+    for row in _in_effect(config):
+        if row.name in ('precision_mode', 'precision_mode_v2') and config.emulate_precision:
+            continue  # the emulation has a line of its own
+        value = getattr(config, row.name)
+        given = [typed(row.name, one) for one in (value if row.repeated else [value])
+                 if row.name != 'npu_option' or one.partition('=')[0] not in REHEARSED]
+        if row.off_npu == NPU_ONLY:
+            without_effect += given
+        elif row.off_npu:
+            lines.append('Off an NPU, %s: %s' % (' '.join(given), row.off_npu))
+    if without_effect:
+        lines.insert(0, 'These switches act on an NPU only: ' + ' '.join(without_effect))
+    return lines
+
+
+def _in_effect(config):
+    """The rows of the switches that are on, and not without effect because another switch is off."""
+    unused = idle(config)
+    return [row for row in SWITCHES if is_on(getattr(config, row.name, None)) and row.name not in unused
+            and (getattr(config, row.name) != row.default or row.npu_key)]
+
+
+def _of_switches(config) -> Iterator[Tuple[str, str, Any]]:
+    """(flag, key, typed value) of what each switch sets."""
+    for row in _in_effect(config):
+        if row.npu_key:
+            value = getattr(config, row.name)
+            flag = typed(row.name, value)
+            yield flag, row.npu_key, value if row.kind.is_boolean else parse_option(flag, row.npu_key, value)
+            for key, other in _beside(row.name, config).items():
+                yield flag, key, other
+
+
+def _beside(name, config):
+    """{key: value} of the further options that a switch needs."""
+    def folder(own, place):
+        return own or os.path.join(config.data_save_path or config.output_path, place)
+    if name == 'over_dump':
+        return {'dump_path': folder(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'}
+    if name == 'data_dump_flag':
+        return {'dump_path': folder(config.data_dump_path, 'data_dump')}
+    if name == 'aoe_mode':
+        return {'work_path': folder(None, 'aoe')}
+    if name == 'profiling':
+        return {'profiling_options': _profile(folder(config.profiling_dump_path, 'profiling'),
+                                              config.profiling_options)}
+    return {}
+
+
+def _profile(folder, asked):
+    """The JSON text of the usual profiling options, those of --profiling_options=KEY=VALUE,... laid over them."""
+    options = {'output': folder, 'training_trace': 'on', 'task_time': 'on', 'hccl': 'on', 'aicpu': 'on',
+               'fp_point': '', 'bp_point': '', 'aic_metrics': 'PipeUtilization'}
+    flag = typed('profiling_options', asked)
+    for assignment in re.split(r',(?=[^,=]*=)', asked) if asked else []:
+        key, equals, value = assignment.partition('=')
+        if not equals:
+            raise InputError('%s: must be KEY=VALUE,KEY=VALUE,...' % flag)
+        options[key] = value
+        if key == 'task_trace':
+            del options['task_time']  # which is its newer name
+    text = json.dumps(options)
+    try:
+        option_kinds.check_profiling(options, len(text.encode()))
+    except ValueError as error:
+        raise InputError('%s: %s' % (flag, error))
+    return text
+
+
+def _of_npu_option(config) -> Iterator[Tuple[str, str, Any]]:
+    """(flag, key, typed value) of every --npu_option."""
+    for assignment in config.npu_option:
+        flag = typed('npu_option', assignment)
+        key, equals, text = assignment.partition('=')
+        if not equals:
+            raise InputError(flag + ': must be key=value')
+        yield flag, key, (parse_raw if key.startswith(RAW) else parse_option)(flag, key, text)

@@ -1,0 +1,65 @@
+"""The page of launchers/compare.py: where two dumps begin to differ, and how far they do along the graph."""
+import math
+from typing import List, Optional, Sequence
+
+from core.ascend.diagnostics.comparison import Row
+from core.pages.charts import Curve, chart
+from core.pages.page import fill, save
+from core.pages.text import Words, escape, number
+
+_DISTANCE = Words('relative Euclidean distance', '相对欧氏距离')
+_COSINE = Words('cosine similarity', '余弦相似度')
+_ALONG = Words('output, in graph order', '输出，按图中顺序')
+
+
+def write(path: str, rows: Sequence[Row], first: Optional[Row], threshold: float, worst: Sequence[Row]) -> str:
+    """Writes the page about the compared `rows` and returns its path.
+
+    first: the first row beyond the threshold, None without one; worst: the rows that differ most. Raises OSError.
+    """
+    heading = '<h1>%s</h1>' % Words('Comparison of two dumps', '两次转储的比较').html()
+    body = [_verdict(first, threshold), '<section><div class="grid">%s</div></section>' % _charts(rows),
+            _table(Words('Worst outputs', '差异最大的输出'), worst),
+            _table(Words('Outputs that could not be compared', '无法比较的输出'), [row for row in rows if row.reason])]
+    return save(path, fill('comparison', heading, '\n'.join(filter(None, body))))
+
+
+def _verdict(first: Optional[Row], threshold: float) -> str:
+    if first is None:
+        words = Words('Every output is within the threshold of %g.' % threshold,
+                      '所有输出都在阈值 %g 以内。' % threshold)
+    else:
+        facts = (threshold, '%s:%d' % (first.left, first.output), first.op_type, first.distance)
+        words = Words('The first output beyond the threshold of %g is %s (%s): relative Euclidean distance %g.' % facts,
+                      '第一个超出阈值 %g 的输出是 %s（%s）：相对欧氏距离 %g。' % facts)
+    return '<p class="under">%s</p>' % words.html()
+
+
+def _charts(rows: Sequence[Row]) -> str:
+    def points(metric):
+        return [(row.index, row.metrics[metric]) for row in rows if math.isfinite(row.metrics[metric])]
+    no_unit = Words('', '')
+    return ''.join(chart(metric, title, no_unit, [Curve(title, points(metric), colour)], _ALONG)
+                   for metric, title, colour in (('RelativeEuclideanDistance', _DISTANCE, 1),
+                                                 ('CosineSimilarity', _COSINE, 2)))
+
+
+def _table(title: Words, rows: Sequence[Row]) -> str:
+    """A section with a row of the page for each compared output; '' without rows."""
+    if not rows:
+        return ''
+    names = (Words('output', '输出'), Words('type', '类型'), Words('shape', '形状'),
+             _DISTANCE, _COSINE, Words('largest error', '最大误差'), Words('note', '说明'))
+    lines: List[str] = ['<tr>%s</tr>' % ''.join('<th>%s</th>' % name.html() for name in names)]
+    for row in rows:
+        name = row.left if row.left != '*' else row.right
+        cells = ['<code>%s:%d</code>' % (escape(name), row.output), escape(row.op_type), escape(row.shape)]
+        cells += [_figure(row.metrics[metric]) for metric in (
+            'RelativeEuclideanDistance', 'CosineSimilarity', 'MaxAbsoluteError')]
+        lines.append('<tr>%s</tr>' % ''.join('<td>%s</td>' % cell for cell in [*cells, escape(row.reason)]))
+    return '<section><h2>%s</h2><div class="card scroll"><table class="outputs">%s</table></div></section>' % (
+        title.html(), ''.join(lines))
+
+
+def _figure(value: float) -> str:
+    return number(value) if math.isfinite(value) else '–'

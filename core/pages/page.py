@@ -1,0 +1,258 @@
+"""report.html: one self-contained page about a run, made of its record and pictures. Needs no TensorFlow."""
+import json
+import math
+import os
+import string
+import time
+import uuid
+from typing import Any, Dict, Iterable, List, Tuple
+
+from core.reporting import record
+from core.pages.charts import Curve, chart
+from core.reporting.record import Run
+from core.pages.text import Words, duration, escape, number
+
+NAME = 'report.html'
+_TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
+_MOST_NAMED = 20               # classes of a confusion matrix whose cells have room for their numbers
+
+STATES = {record.DONE: Words('done', '完成'), record.STOPPED: Words('stopped', '已停止'),
+          record.FAILED: Words('failed', '失败'), record.RUNNING: Words('running', '运行中'),
+          record.KILLED: Words('killed', '被强制终止')}
+TRAIN, EPOCH, TEST = Words('training batch', '训练批次'), Words('training, mean of the epoch', '训练，本轮均值'), \
+    Words('test set', '测试集')
+
+
+def write(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
+    """Writes the page of `run` into its directory, in one step, and returns its path. Raises OSError."""
+    return save(os.path.join(run.run_dir, NAME), render(run, panels))
+
+
+def save(path: str, text: str) -> str:
+    """Writes a file in one step, so that a reader never meets half of it. Raises OSError."""
+    part = '%s.tmp%s' % (path, uuid.uuid4().hex)   # TensorFlow's own form, which a ModelArts job leaves alone
+    try:
+        with open(part, 'w', encoding='utf-8') as file:
+            file.write(text)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
+    return path
+
+
+def fill(title: str, heading: str, body: str) -> str:
+    """The template around the body of a page."""
+    with open(_TEMPLATE, encoding='utf-8') as file:
+        return string.Template(file.read()).substitute(title=escape(title), heading=heading, body=body)
+
+
+def render(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
+    """The page; panels: what core/pages/pictures.py made, by name."""
+    start = run.start
+    title = '%s · %s' % (start['network'], start['case'])
+    heading = '<h1>%s</h1><span class="pill %s">%s</span>' % (escape(title), run.state, STATES[run.state].html())
+    body = [_under(run), _why(run), _section(Words('Figures', '结果'), _figures(run), 'figures'),
+            _section(Words('Curves', '曲线'), curves(run) + _extra_curves(run, panels), 'grid'),
+            _section(Words('Pictures', '图像'), ''.join(_panel(name, panels[name]) for name in panels), 'grid'),
+            _section(Words('Configuration', '配置'), _configuration(start['settings'])),
+            _section(Words('Environment', '环境'), _table(start['environment'])),
+            _section(Words('Switches, and where the results lie', '开关与结果位置'), _table(start['results']))]
+    return fill('%s · %s' % (title, run.state), heading, '\n'.join(filter(None, body)))
+
+
+def _section(title, content, layout='card'):
+    return '<section><h2>%s</h2><div class="%s">%s</div></section>' % (
+        title.html(), layout, content) if content else ''
+
+
+def moment(seconds: float) -> str:
+    """A time of day as people write it."""
+    return time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(seconds))
+
+
+def _under(run):
+    return '<p class="under">%s · <code>%s</code></p>' % (moment(run.start['started']), escape(run.run_dir))
+
+
+def _why(run):
+    if run.state == record.DONE:
+        return ''
+    of = run.start.get('steps')
+    step = number(run.step) + (' / ' + number(of) if of else '')
+    words = {
+        record.RUNNING: Words('The run is in progress; this page is from step %s.' % step,
+                              '运行尚未结束；本页写于第 %s 步。' % step),
+        record.STOPPED: Words('The run was stopped at step %s; --resume continues it.' % step,
+                              '运行在第 %s 步被停止；--resume 可以继续。' % step),
+        record.KILLED: Words('The run was killed after step %s; --resume continues it.' % step,
+                             '运行在第 %s 步之后被强制终止；--resume 可以继续。' % step),
+        record.FAILED: Words('The run failed at step %s:' % step, '运行在第 %s 步失败：' % step)}[run.state]
+    why = run.end.get('why', '')
+    return '<div class="why %s" data-figure="why">%s%s</div>' % (
+        run.state, words.html(), '<br><code>%s</code>' % escape(why) if why else '')
+
+
+def _figures(run):
+    """The cards with the numbers that the case log has, and what is beside them."""
+    speed, seconds_per_step, ranks = run.images_per_second(), run.last('seconds_per_step'), run.start['ranks']
+    of_ranks = 'images/s' + (' = %d × rank 0' % ranks if ranks > 1 else '')
+    cards = [('accuracy', Words('test accuracy', '测试准确率'),
+              None if run.accuracy is None else '%.4f' % run.accuracy, ''),
+             ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, of_ranks),
+             ('step_time', Words('time of a step', '单步时间'),
+              number(1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
+    for name, label in (('batch/loss', Words('loss of the last batch', '最后一批的损失')),
+                        ('epoch/loss', Words('loss, mean of the last epoch', '最后一轮的平均损失')),
+                        ('test/loss', Words('test loss', '测试损失'))):
+        value = run.last(name)
+        cards.append((name, label, '%.4f' % value if value is not None else None, ''))
+    steps = run.start.get('steps')
+    cards.append(('steps', Words('steps', '步数'), number(run.step), '/ ' + number(steps) if steps else ''))
+    cards.append(('ranks', Words('ranks', '设备数'), number(ranks),
+                  '× %s' % number(run.start['batch_size'])))
+    seconds = run.last('seconds')
+    if seconds is not None:
+        cards.append(('duration', Words('training time', '训练用时'), duration(seconds), ''))
+    return ''.join(
+        '<div class="card" data-figure="%s"><span>%s</span><b>%s <small>%s</small></b></div>' % (
+            name, label.html(), value.html() if isinstance(value, Words) else escape(value), escape(unit))
+        for name, label, value, unit in cards if value is not None)
+
+
+def curves(run: Run) -> str:
+    """The charts that every run has."""
+    p = run.points.get
+    return ''.join([
+        chart('loss', Words('Loss', '损失'), Words('loss', '损失'), [
+            Curve(TRAIN, p('batch/loss'), 1), Curve(EPOCH, p('epoch/loss'), 3), Curve(TEST, p('test/loss'), 2)]),
+        chart('accuracy', Words('Accuracy', '准确率'), Words('part that is right', '正确比例'), [
+            Curve(TRAIN, p('batch/accuracy'), 1), Curve(EPOCH, p('epoch/accuracy'), 3),
+            Curve(TEST, p('test/accuracy'), 2),
+            Curve(Words('test set, average of the weights', '测试集，权重平均'), p('average/accuracy'), 4)]),
+        chart('learning_rate', Words('Learning rate', '学习率'), Words('learning rate', '学习率'), [
+            Curve(Words('learning rate', '学习率'), p('learning_rate'), 4)]),
+        chart('images_per_second', Words('Speed of a rank', '单卡速度'), Words('images/s', '张/秒'), [
+            Curve(Words('since the last point', '自上一点起'), p('speed_since'), 1),
+            Curve(Words('mean of the run', '全程均值'), p('images_per_second'), 2)]),
+        chart('loss_scale', Words('Loss scale', '损失缩放'), Words('loss scale', '损失缩放'), [
+            Curve(Words('loss scale', '损失缩放'), p('loss_scale'), 6)])])
+
+
+def _extra_curves(run, panels):
+    return ''.join(chart(name, Words(*panel['title']), Words(*panel['unit']), [
+        Curve(Words(*words), run.points.get(series), colour)
+        for colour, (series, words) in enumerate(panel['series'].items(), 1)])
+        for name, panel in panels.items() if panel['kind'] == 'curves')
+
+
+def _configuration(settings: Iterable[Tuple[str, str, str]]):
+    """Rows of name, value, the recipe's value; those that differ are marked."""
+    rows = ['<tr><th>%s</th><th>%s</th><th>%s</th></tr>' % (
+        Words('parameter', '参数').html(), Words('this run', '本次运行').html(), Words('recipe', '配方').html())]
+    for name, value, recipes in settings:
+        changed = value != recipes
+        shown = '<b>%s</b>' % escape(value) if changed else escape(value)
+        rows.append('<tr%s><td><code>%s</code></td><td class="value">%s</td><td>%s</td></tr>' % (
+            ' class="changed"' if changed else '', escape(name), shown, escape(recipes)))
+    return '<table data-figure="configuration">%s</table>' % ''.join(rows)
+
+
+def _table(rows: List[Tuple[Tuple[str, str], str]]):
+    return '<table>%s</table>' % ''.join('<tr><td>%s</td><td><code>%s</code></td></tr>' % (
+        Words(*words).html(), escape(value)) for words, value in rows)
+
+
+def _panel(name, panel):
+    draw = {'gallery': _gallery, 'matrix': _matrix, 'slider': _slider, 'regions': _regions}.get(panel['kind'])
+    if not draw:
+        return ''
+    return '<figure class="card%s" data-figure="%s"><figcaption>%s<small>%s</small></figcaption>%s</figure>' % (
+        ' wide' if panel['wide'] else '', escape(name), Words(*panel['title']).html(),
+        Words(*panel['note']).html(), draw(panel))
+
+
+def _gallery(panel):
+    items = []
+    for image, lines in panel['items']:
+        text = '<br>'.join('<span class="%s">%s</span>' % (kind, Words(*words).html()) for kind, words in lines)
+        items.append('<div><img class="%s" src="%s" alt="">%s</div>' % (
+            'pixels' if panel['pixels'] else '', image, text))
+    return '<div class="gallery%s">%s</div>' % ('' if panel['pixels'] else ' large', ''.join(items))
+
+
+def _matrix(panel):
+    """The confusion matrix: a row for each true class; the strength of a cell is its part of the row."""
+    names, counts = panel['names'], panel['counts']
+    size, room = len(names), max(44., 12 + 6.4 * max(map(len, names)))
+    cell = 34. if size <= _MOST_NAMED else 720. / size
+    width, top = room + size * cell + 8, room + 22
+    parts = ['<text class="label en" x="%d" y="12" text-anchor="end">predicted →</text>'
+             '<text class="label zh" x="%d" y="12" text-anchor="end">预测 →</text>' % (width, width),
+             '<text class="label en" x="0" y="%d">true ↓</text><text class="label zh" x="0" y="%d">真实 ↓</text>' % (
+                 top - 8, top - 8)]
+    for row, (name, cells) in enumerate(zip(names, counts)):
+        y, total = top + row * cell, sum(cells) or 1
+        if size <= _MOST_NAMED:
+            parts.append('<text x="%.0f" y="%.1f" text-anchor="end">%s</text>' % (
+                room - 6, y + cell / 2 + 4, escape(name)))
+            x = room + (row + .5) * cell
+            parts.append('<text transform="translate(%.1f %.0f) rotate(-45)">%s</text>' % (x, top - 6, escape(name)))
+        for column, count in enumerate(cells):
+            if count:
+                parts.append(_cell(room + column * cell, y, cell, count, count / total, row == column, size, (
+                    names[row], names[column])))
+    return ('<div class="scroll"><svg class="matrix" viewBox="0 0 %.0f %.0f" style="max-width:%.0fpx" role="img" '
+            'aria-label="confusion matrix">%s</svg></div>') % (
+                width, top + size * cell + 4, 1.6 * width, ''.join(parts))
+
+
+def _cell(x, y, cell, count, part, is_right, size, names):
+    text = ''
+    if size <= _MOST_NAMED:
+        text = '<text class="%s" x="%.1f" y="%.1f" text-anchor="middle">%d</text>' % (
+            'strong' if part > .5 else '', x + cell / 2, y + cell / 2 + 4, count)
+    return ('<rect class="%s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill-opacity="%.3f">'
+            '<title>%s → %s: %d</title></rect>%s') % (
+                'diagonal' if is_right else '', x, y, cell * .96, cell * .96, .08 + .92 * math.sqrt(part),
+                escape(names[0]), escape(names[1]), count, text)
+
+
+def _slider(panel):
+    frames = panel['frames']
+    data = json.dumps([dict(image=image, en=en, zh=zh) for image, (en, zh) in frames], ensure_ascii=False)
+    last = len(frames) - 1
+    return ('<div class="slider"><img class="pixels" src="{image}" alt=""><input type="range" min="0" max="{last}" '
+            'value="{last}" aria-label="{label}"><output>{words}</output>'
+            '<script type="application/json">{data}</script></div>').format(
+                image=frames[last][0], last=last, label=escape(panel['title'][0]), words=_both(frames[last][1]),
+                data=data.replace('<', '\\u003c'))
+
+
+def _both(words):
+    """Two elements, even for the same words, whose texts a script changes."""
+    return '<span class="en" lang="en">%s</span><span class="zh" lang="zh">%s</span>' % tuple(map(escape, words))
+
+
+def _regions(panel):
+    (left, right), (bottom, top) = panel['extent']
+
+    def place(x, y):
+        return (x - left) / (right - left) * 300, (top - y) / (top - bottom) * 300
+    maps = []
+    for words, image in panel['maps']:
+        dots = ''.join('<circle class="k%d" cx="%.1f" cy="%.1f" r="2.6"/>' % (kind, *place(x, y))
+                       for x, y, kind in panel['points'])
+        ticks = ''.join('<text x="%.0f" y="314" text-anchor="middle">%d</text>' % (place(tick, 0)[0], tick)
+                        for tick in _whole(left, right))
+        ticks += ''.join('<text x="-5" y="%.0f" text-anchor="end">%d</text>' % (place(0, tick)[1] + 4, tick)
+                         for tick in _whole(bottom, top))
+        maps.append('<div><b>%s</b><svg viewBox="-28 -4 336 324" role="img" aria-label="%s"><image href="%s" '
+                    'width="300" height="300" preserveAspectRatio="none"/>%s%s</svg></div>' % (
+                        Words(*words).html(), escape(words[0]), image, dots, ticks))
+    return '<div class="maps">%s</div>' % ''.join(maps)
+
+
+def _whole(low, high):
+    step = max(1, int((high - low) / 5))
+    return range(math.ceil(low / step) * step, math.floor(high) + 1, step)

@@ -1,0 +1,137 @@
+"""Pictures for the report: what a recipe shows of its network, made on the host between steps.
+
+A picture is plain data, which report/pictures/NAME.json of the results keeps, so that a resumed run still has it and
+the page can be written without TensorFlow. Words are pairs (English, Chinese).
+"""
+import base64
+import json
+import os
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from core.session import cpu_session
+from core.recipe import Predictions
+from core.pages import page
+from core.reporting import record
+from core.settings.config import Config
+
+FOLDER = 'pictures'
+MOST_FRAMES = 20               # of a slider
+
+Panel = Dict[str, Any]
+Pair = Tuple[str, str]
+
+
+class View(NamedTuple):
+    """What a recipe's pictures may look at."""
+    config: Config
+    data: Any                                  # what Recipe.load returned
+    step: int                                  # finished steps
+    epoch: int                                 # index, from 0, of the epoch of the last one
+    predictions: Optional[Predictions]         # of the evaluation that has just ended; None at the end of the run
+    stored: Callable[[str], Optional[Panel]]   # stored(name): the picture of that name as it is
+
+
+def files(images: Iterable[np.ndarray], jpeg: bool = False) -> List[bytes]:
+    """uint8 images [height, width, 3], of any sizes, as PNG or JPEG files."""
+    with tf.Graph().as_default(), cpu_session() as session:
+        image = tf.placeholder(tf.uint8, [None, None, 3])
+        file = tf.image.encode_jpeg(image, quality=85) if jpeg else tf.image.encode_png(image, compression=9)
+        run = session.make_callable(file, [image])
+        return [run(each) for each in images]
+
+
+def encode(images: Iterable[np.ndarray], jpeg: bool = False) -> List[str]:
+    """uint8 images [height, width, 3], of any sizes, as data: URLs of PNG or JPEG files."""
+    return ['data:image/%s;base64,%s' % ('jpeg' if jpeg else 'png', base64.b64encode(file).decode())
+            for file in files(images, jpeg)]
+
+
+def decode(paths: Sequence[str]) -> List[np.ndarray]:
+    """uint8 [height, width, 3] of each of the image files."""
+    with tf.Graph().as_default(), cpu_session() as session:
+        path = tf.placeholder(tf.string, [])
+        run = session.make_callable(tf.image.decode_image(tf.read_file(path), channels=3), [path])
+        return [run(each) for each in paths]
+
+
+def gallery(title: Pair, note: Pair, images: Sequence[np.ndarray], lines: Sequence[Sequence[Tuple[str, Pair]]],
+            photographs: bool = False, wide: bool = True) -> Panel:
+    """Small images with lines of text below each; a line is (its CSS class: '', right or wrong; its words)."""
+    return dict(kind='gallery', title=title, note=note, pixels=not photographs, wide=wide,
+                items=list(zip(encode(images, jpeg=photographs), lines)))
+
+
+def confusion_matrix(predictions: Predictions, names: Sequence[str]) -> Panel:
+    """How often each class (rows) was taken for each (columns)."""
+    counts = np.zeros([len(names)] * 2, int)
+    np.add.at(counts, (predictions.labels, predictions.probabilities.argmax(1)), 1)
+    total, right = len(predictions.labels), int(np.trace(counts))
+    return dict(kind='matrix', wide=False, title=('Confusion matrix', '混淆矩阵'), names=list(names),
+                counts=counts.tolist(),
+                note=('%d of %d test images are right' % (right, total), '%d / %d 张测试图像分类正确' % (right, total)))
+
+
+def mistakes(predictions: Predictions, names: Sequence[str], images: Callable[[np.ndarray], Sequence[np.ndarray]],
+             count: int = 24, photographs: bool = False) -> Optional[Panel]:
+    """The wrong predictions with the largest probability; images(rows of the test set) -> uint8 images."""
+    guesses, confidence = predictions.probabilities.argmax(1), predictions.probabilities.max(1)
+    wrong = np.flatnonzero(guesses != predictions.labels)
+    chosen = wrong[np.argsort(-confidence[wrong], kind='stable')[:count]]
+    lines = [[('wrong', ('%s %.3f' % (names[guesses[i]], confidence[i]),) * 2),
+              ('right', ('is %s' % names[predictions.labels[i]], '实为 %s' % names[predictions.labels[i]]))]
+             for i in chosen]
+    return gallery(('Most confident mistakes', '最自信的错误'),
+                   ('%d of %d test images are wrong; their guess and its probability, then their class' % (
+                       len(wrong), len(guesses)),
+                    '%d / %d 张测试图像分类错误；先列预测及其概率，再列真实类别' % (len(wrong), len(guesses))),
+                   images(predictions.rows[chosen]), lines, photographs, wide=False)
+
+
+def slider(title: Pair, note: Pair, frames: Sequence[Tuple[str, Pair]]) -> Panel:
+    """Images, (data: URL, words), of which a slider shows one at a time, at first the last."""
+    return dict(kind='slider', wide=True, title=title, note=note, frames=list(frames))
+
+
+def spread(items: Sequence[Any], count: int = MOST_FRAMES) -> List[Any]:
+    """At most `count` of the items, evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]
+
+
+def regions(title: Pair, note: Pair, extent: Sequence[Sequence[float]], maps: Sequence[Tuple[Pair, np.ndarray]],
+            points: Sequence[Sequence[float]]) -> Panel:
+    """Maps, (words, uint8 image), of a plane, with points (x, y, class) on each.
+
+    extent: ((left, right), (bottom, top)) of the plane.
+    """
+    images = encode([image for _, image in maps])
+    return dict(kind='regions', wide=True, title=title, note=note, extent=extent, points=points,
+                maps=[(words, image) for (words, _), image in zip(maps, images)])
+
+
+def curves(title: Pair, unit: Pair, series: Dict[str, Pair]) -> Panel:
+    """A chart of further values of the record, {name of the points: words}."""
+    return dict(kind='curves', title=title, unit=unit, series=series)
+
+
+def load(run_dir: str) -> Dict[str, Panel]:
+    """{name: picture} of the run whose results are in `run_dir`, by name. Raises OSError."""
+    folder = os.path.join(record.directory(run_dir), FOLDER)
+    names = sorted(name[:-len('.json')] for name in os.listdir(folder) if name.endswith('.json')) \
+        if os.path.isdir(folder) else []
+    return {name: _load(folder, name) for name in names}
+
+
+def _load(folder, name):
+    with open(os.path.join(folder, name + '.json'), encoding='utf-8') as file:
+        return json.load(file)
+
+
+def store(run_dir: str, name: str, panel: Panel) -> None:
+    """Keeps a picture of the run whose results are in `run_dir`. Raises OSError."""
+    folder = os.path.join(record.directory(run_dir), FOLDER)
+    os.makedirs(folder, exist_ok=True)
+    page.save(os.path.join(folder, name + '.json'), json.dumps(panel, ensure_ascii=False))

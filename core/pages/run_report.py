@@ -1,0 +1,163 @@
+"""RunReport: keeps the record and report.html of the run while it goes on, whatever way it ends.
+
+All of its work lies between steps and at evaluations. A report that cannot be written never ends a run.
+"""
+import contextlib
+import functools
+import os
+import traceback
+from typing import Any, Callable, ContextManager, Dict, Optional
+
+from core.errors import Interrupted, NothingLeft, RunEnd
+from core.log import say
+from core.recipe import Predictions, Recipe
+from core.pages import page, pictures
+from core.reporting import record
+from core.reporting.report import Listener, Report, Window
+from core.settings.config import Config
+
+_LONGEST = 2000                # characters of an error's message
+
+
+def _never_ends_the_run(method):
+    """A method that says why the report fails, once, and then does nothing more."""
+    @functools.wraps(method)
+    def act(self, *arguments, **options):
+        if self._failed:
+            return
+        try:
+            method(self, *arguments, **options)
+        except Exception as error:  # whatever a recipe's picture or a disk may raise: the training matters more
+            self._failed = True
+            say('report.html: no longer written: %s: %s' % (type(error).__name__, error))
+    return act
+
+
+class RunReport(Listener):
+    """The Listener of rank 0 that writes the record, the pictures and the page.
+
+    facts: the `settings`, `precision`, `environment` and `results` of record.py's `start`.
+    The record starts at once where the launcher has made an empty directory for it, so that a failure before the first
+    step is in it. Elsewhere it starts with the run: a start that is refused leaves what is there as it is.
+    """
+
+    def __init__(self, recipe: Recipe, config: Config, facts: Dict[str, Any]):
+        self._recipe, self._config, self._facts, self._record = recipe, config, facts, None
+        self._failed, self._settled = False, set()   # the latter: pictures not to make again
+        self._data, self._clock, self._report, self._predictions = None, None, None, lambda: None
+        self._window = Window()
+        if os.path.isdir(config.run_dir) and not os.path.exists(record.directory(config.run_dir)):
+            self._open()
+
+    @_never_ends_the_run
+    def _open(self):
+        config = self._config
+        self._record = record.Writer(config.run_dir)
+        self._record.write('start', network=config.network, case=config.case, device_id=config.device_id,
+                           ranks=config.ranks, batch_size=config.batch_size, resumed=config.resume, **self._facts)
+
+    @_never_ends_the_run
+    def begin(self, config: Config, data: Any, clock: Any, predictions: Callable[[], Optional[Predictions]]) -> None:
+        """Before the first step; clock: the run's core.training.clock.Clock, predictions: its Run.predictions."""
+        self._config, self._data, self._clock, self._predictions = config, data, clock, predictions
+        if not self._record:
+            self._open()
+        self._record.write('begin', step=clock.step, steps=clock.steps, steps_per_epoch=clock.steps_per_epoch)
+
+    @_never_ends_the_run
+    def step(self, report: Report) -> None:
+        first, seconds = self._window.advance(report)
+        values = {'batch/' + name: value for name, value in report.metrics.items()}
+        values.update(learning_rate=report.learning_rate, images_per_second=report.images_per_second,
+                      seconds_per_step=report.seconds_per_step, seconds=report.seconds)
+        if seconds > 0:
+            values['speed_since'] = report.batch_size * (report.step - first) / seconds
+        if report.loss_scale is not None:
+            values['loss_scale'] = report.loss_scale
+        self._record.point('step', report.step, values, keep=report.step == report.steps)
+
+    @_never_ends_the_run
+    def epoch(self, report: Report) -> None:
+        self._report = report
+        self._point('epoch', report.epoch_metrics)
+        if report.evaluation:
+            self._point('test', report.evaluation)
+            self._draw(self._predictions())
+            self._write_page()
+
+    @_never_ends_the_run
+    def average(self, evaluation: Dict[str, float]) -> None:
+        self._point('average', evaluation)
+
+    def _point(self, kind, metrics):
+        step = self._report.step
+        self._record.point(kind, step, {'%s/%s' % (kind, name): value for name, value in metrics.items()},
+                           keep=kind == 'average' or step == self._report.steps)
+
+    def _draw(self, predictions):
+        """Makes the recipe's pictures that are due."""
+        directory = self._config.run_dir
+        stored = pictures.load(directory)
+        view = pictures.View(self._config, self._data, self._report.step, self._report.epoch, predictions, stored.get)
+        for name, picture in self._recipe.pictures.items():
+            if name in self._settled:
+                continue
+            try:
+                panel = picture.make(view)
+                if panel:
+                    pictures.store(directory, name, panel)
+                if panel and picture.once:
+                    self._settled.add(name)
+            except Exception as error:  # a picture is no reason to lose the others, let alone the run
+                say('report.html: without the picture %s: %s: %s' % (name, type(error).__name__, error))
+                self._settled.add(name)
+
+    def _write_page(self):
+        directory = self._config.run_dir
+        stored = pictures.load(directory)
+        shown = {name: stored[name] for name in self._recipe.pictures if name in stored}
+        page.write(record.read(directory)[-1], shown)
+
+    def close(self, status: str, why: str) -> None:
+        """After the run: the last pictures, the end in the record, the page."""
+        if self._record:
+            self._finish(status, why)
+            self._record.close()
+
+    @_never_ends_the_run
+    def _finish(self, status, why):
+        if status == record.DONE and self._report:
+            self._draw(None)
+        self._record.write('end', status=status, step=self._clock.step if self._clock else 0, why=why)
+        self._write_page()
+
+
+def _why(error: BaseException) -> str:
+    """What an error says; of one that is not for users also its type and where it was raised."""
+    if isinstance(error, RunEnd):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return '%s: %s (%s:%d)' % (type(error).__name__, str(error).strip()[:_LONGEST], place.filename, place.lineno)
+
+
+@contextlib.contextmanager
+def reported(recipe: Recipe, config: Config,
+             facts: Callable[[], Dict[str, Any]]) -> ContextManager[Optional[RunReport]]:
+    """A context with the RunReport of rank 0, and None on other ranks, which sees how the run ends."""
+    if config.rank != 0:
+        yield None
+        return
+    report = RunReport(recipe, config, facts())
+    status, why = record.DONE, ''
+    try:
+        yield report
+    except NothingLeft:
+        raise
+    except Interrupted as end:
+        status, why = record.STOPPED, str(end)
+        raise
+    except BaseException as error:
+        status, why = record.FAILED, _why(error)
+        raise
+    finally:
+        report.close(status, why)

@@ -1,0 +1,165 @@
+"""Runs: every run under an output path, as a table, as CSV and as a page that compares them. Needs no TensorFlow."""
+import csv
+import glob
+import io
+import json
+import os
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from core.errors import InputError
+from core.pages import page
+from core.reporting import record
+from core.pages.charts import Curve, chart
+from core.reporting.record import Run
+from core.pages.text import Words, escape
+
+MOST_DRAWN = 8                 # runs in one chart: as many as style.css has colours
+
+
+class Column(NamedTuple):
+    """A column of the table."""
+    words: Words
+    value: Callable[[Run], Any]    # for sorting and CSV; None where the run has none
+    text: Callable[[Any], str] = str
+
+
+def _started(run):
+    return run.start['started']
+
+
+COLUMNS = {
+    'network': Column(Words('network', '网络'), lambda run: run.start['network']),
+    'case': Column(Words('case', '用例'), lambda run: run.start['case']),
+    'when': Column(Words('when', '时间'), _started, page.moment),
+    'steps': Column(Words('steps', '步数'), lambda run: run.step),
+    'images/s': Column(Words('images/s', '张/秒'), Run.images_per_second, '{:.1f}'.format),
+    'accuracy': Column(Words('accuracy', '准确率'), lambda run: run.accuracy, '{:.4f}'.format),
+    'precision': Column(Words('precision', '精度'), lambda run: run.start['precision']),
+    'ranks': Column(Words('ranks', '设备数'), lambda run: run.start['ranks']),
+    'status': Column(Words('status', '状态'), lambda run: run.status.splitlines()[0]),
+    'results': Column(Words('results', '结果'), lambda run: run.run_dir),
+}
+
+
+def find(output_path: str) -> List[Run]:
+    """The runs whose results are in `output_path` or its history, oldest first.
+
+    Raises InputError when there is no such directory, or a record in it cannot be read.
+    """
+    if not os.path.isdir(output_path):
+        raise InputError('--output_path=%s: no such directory' % output_path)
+    root = glob.escape(os.path.abspath(output_path))
+    found = []
+    for pattern in (('*',), ('history', '*')):
+        for path in glob.glob(os.path.join(record.directory(os.path.join(root, *pattern)), record.FILE)):
+            try:
+                found += record.read(os.path.dirname(os.path.dirname(path)))
+            except OSError as error:
+                raise InputError('%s: cannot be read: %s' % (path, error.strerror))
+    return sorted(found, key=_started)
+
+
+def cell(run: Run, name: str) -> str:
+    """The text of a cell of the table."""
+    column = COLUMNS[name]
+    value = column.value(run)
+    return '-' if value is None else column.text(value)
+
+
+def chosen(runs: Sequence[Run], filters: Sequence[str], order: str) -> List[Run]:
+    """The runs that match every filter COLUMN=VALUE, sorted by the column `order`, backwards with a - before it.
+
+    A VALUE matches the cell or its beginning, so that status=failed finds every failure.
+    Raises InputError for a column that there is none of.
+    """
+    for text in filters:
+        name, equals, value = text.partition('=')
+        _check_column('--filter=%s' % text, name if equals else '')
+        runs = [run for run in runs if cell(run, name).startswith(value)]
+    name = order[order.startswith('-'):]
+    _check_column('--sort=%s' % order, name)
+    value = COLUMNS[name].value
+    known = sorted((run for run in runs if value(run) is not None), key=value, reverse=order.startswith('-'))
+    return known + [run for run in runs if value(run) is None]
+
+
+def _check_column(flag, name):
+    if name not in COLUMNS:
+        raise InputError('%s: its column must be one of %s' % (flag, ', '.join(COLUMNS)))
+
+
+def table(runs: Sequence[Run]) -> str:
+    """The runs as lines of text."""
+    rows = [list(COLUMNS)] + [[cell(run, name) for name in COLUMNS] for run in runs]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return '\n'.join('  '.join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def as_csv(runs: Sequence[Run]) -> str:
+    """The runs as CSV, with numbers in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for run in runs:
+        values = {name: column.value(run) for name, column in COLUMNS.items()}
+        writer.writerow(['' if value is None else value for value in dict(values, when=cell(run, 'when')).values()])
+    return text.getvalue().rstrip('\n')
+
+
+def as_html(runs: Sequence[Run], output_path: str) -> str:
+    """A page with the table, the curves of the newest runs in common charts, and what two runs differ in."""
+    drawn = sorted(runs, key=_started)[-MOST_DRAWN:]
+    title = Words('Runs', '运行记录')
+    body = ['<p class="under"><code>%s</code></p>' % escape(os.path.abspath(output_path)),
+            '<div class="card scroll">%s</div>' % _html_table(runs),
+            '<h2>%s</h2>' % Words('Curves of the newest %d runs' % len(drawn),
+                                  '最近 %d 次运行的曲线' % len(drawn)).html(),
+            '<div class="grid">%s</div>' % _charts(drawn), _differences(runs)]
+    return page.fill('Runs', '<h1>%s</h1>' % title.html(), '\n'.join(body))
+
+
+def _html_table(runs):
+    head = ''.join('<th>%s</th>' % column.words.html() for column in COLUMNS.values())
+    rows = []
+    for run in runs:
+        cells = {name: '<td>%s</td>' % escape(cell(run, name)) for name in COLUMNS}
+        cells['status'] = '<td class="status"><span class="pill %s">%s</span></td>' % (
+            run.state, escape(cell(run, 'status')))
+        rows.append('<tr>%s</tr>' % ''.join(cells.values()))
+    return '<table class="runs" data-figure="runs"><tr>%s</tr>%s</table>' % (head, ''.join(rows))
+
+
+def _label(run):
+    return '%s %s %s' % (run.start['network'], run.start['case'], page.moment(_started(run)))
+
+
+def _charts(runs):
+    def together(name, words, unit, *series):
+        def points(run):
+            return next((run.points[each] for each in series if run.points.get(each)), [])
+        return chart(name, words, unit, [Curve(Words(_label(run), _label(run)), points(run), colour)
+                                         for colour, run in enumerate(runs, 1)])
+    return ''.join([
+        together('loss', Words('Loss', '损失'), Words('loss', '损失'), 'epoch/loss', 'batch/loss'),
+        together('accuracy', Words('Test accuracy', '测试准确率'), Words('part that is right', '正确比例'),
+                 'test/accuracy'),
+        together('learning_rate', *[Words('Learning rate', '学习率')] * 2, 'learning_rate'),
+        together('images_per_second', Words('Speed of a rank', '单卡速度'), Words('images/s', '张/秒'),
+                 'images_per_second')])
+
+
+def _differences(runs):
+    """Two lists of runs; a script of the page shows what the chosen two were asked to do differently."""
+    if len(runs) < 2:
+        return ''
+    settings: List[Dict[str, str]] = [{name: value for name, value, _ in run.start['settings']} for run in runs]
+    choices = ['<select>%s</select>' % ''.join(
+        '<option value="%d"%s>%s</option>' % (place, ' selected' if place == first else '', escape(_label(run)))
+        for place, run in enumerate(runs)) for first in (len(runs) - 2, len(runs) - 1)]
+    return ('<h2>%s</h2><div class="card differences" data-figure="differences"><table><thead><tr><th>%s</th>'
+            '<th>%s</th><th>%s</th></tr></thead><tbody></tbody></table><p class="same" hidden>%s</p>'
+            '<script type="application/json">%s</script></div>') % (
+                Words('What two runs were asked to do differently', '两次运行的配置差异').html(),
+                Words('parameter', '参数').html(), *choices,
+                Words('The same configuration.', '配置相同。').html(),
+                json.dumps(settings, ensure_ascii=False).replace('<', '\\u003c'))

@@ -1,0 +1,183 @@
+"""Dumps, overflow search and random error detection of training steps, on a tiny graph."""
+import csv
+import glob
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import ops
+
+from core.ascend.diagnostics import (dump_files, operator_profile, overflow_files, overflow_search, random_errors,
+                                     tensor_dump)
+from core.ascend.diagnostics.tensor_dump import Request
+from core.errors import InputError
+
+
+def targets(run):
+    return [run.step.train_op, run.step.loss.op]
+
+
+def dumped(path, *parts):
+    """The directories of dumped steps below `path`, by time."""
+    return sorted(glob.glob(os.path.join(str(path), '*', *parts)), key=lambda folder: int(os.path.basename(folder)))
+
+
+def test_exactly_the_chosen_steps_are_dumped_and_training_goes_on_as_without(training, train, tmp_path):
+    run = training()
+    dump = tensor_dump.Dump(Request(str(tmp_path), '0|2-3'), run.clock, targets(run), 4)
+    losses, weights = train(run, dump)
+    folders = dumped(tmp_path, '*')
+    assert [os.path.basename(folder) for folder in folders] == ['0', '2', '3']
+    outputs = {output.name: output for output in dump_files.outputs_of(folders[1])}
+    np.testing.assert_array_equal(outputs['net_loss'].read(), losses[2])
+    assert {'net_MatMul', 'net_scaled', 'net_kernel', 'net_kernel_read', 'batch'} <= set(outputs)
+    assert any(name.startswith('gradients_net_MatMul') for name in outputs)
+
+    np.testing.assert_array_equal(weights, train(training())[1])
+
+
+@pytest.mark.parametrize('steps, due', [('', [0, 1, 2, 3]), ('1', [1]), ('0|2-9', [0, 2, 3])])
+def test_dump_step_chooses_the_steps(steps, due):
+    assert [step for step in range(4) if Request('', steps).is_due(step)] == due
+
+
+def test_weights_are_dumped_as_they_are_before_the_update(training, train, tmp_path):
+    run = training()
+    train(run, tensor_dump.Dump(Request(str(tmp_path), '0-3'), run.clock, targets(run), 4))
+    for folder in dumped(tmp_path, '*'):
+        outputs = {output.name: output.read() for output in dump_files.outputs_of(folder)}
+        np.testing.assert_allclose(outputs['batch'] @ outputs['net_kernel'], outputs['net_MatMul'], rtol=1e-5)
+
+
+def test_layers_that_are_named_are_the_only_ones_dumped(training, train, tmp_path):
+    run = training()
+    train(run, tensor_dump.Dump(Request(str(tmp_path), '1', layers='net/MatMul net/loss'), run.clock,
+                                targets(run), 4))
+    folder, = dumped(tmp_path, '*')
+    assert {output.name for output in dump_files.outputs_of(folder)} == {'net_MatMul', 'net_loss'}
+
+
+def test_a_layer_that_is_not_there_is_refused(training, train, tmp_path):
+    run = training()
+    with pytest.raises(InputError, match='--dump_layer: .* no operator net/Conv'):
+        train(run, tensor_dump.Dump(Request(str(tmp_path), '1', layers='net/Conv'), run.clock, targets(run), 4))
+
+
+def test_in_the_npus_form_an_operator_has_its_operands_and_results_in_one_file(training, train, tmp_path):
+    run = training()
+    train(run, tensor_dump.Dump(Request(str(tmp_path), '1', form='npu', device_id=3), run.clock, targets(run), 4))
+    folder, = dumped(tmp_path, '3', 'ge_default_1', '1', '*')
+    name, = [name for name in os.listdir(folder) if name.startswith('MatMul.net_MatMul.')]
+    dump = dump_files.read_npu(os.path.join(folder, name))
+    x, w = (tensor.array for tensor in dump.inputs)
+    np.testing.assert_allclose(x @ w, dump.outputs[0].array, rtol=1e-5)
+
+
+def test_statistics_have_the_npus_columns(training, train, tmp_path):
+    run = training()
+    train(run, tensor_dump.Dump(Request(str(tmp_path), '1', data='stats'), run.clock, targets(run), 4))
+    path, = glob.glob(os.path.join(str(tmp_path), '*', '0', 'ge_default_1', '1', '1', 'Mul.net_scaled.*.csv'))
+    with open(path) as file:
+        header, *rows = csv.reader(file)
+    assert ','.join(header) == (
+        'Input/Output,Index,Data Size,Data Type,Format,Shape,Max Value,Min Value,Avg Value,Count,Nan Count,'
+        'Negative Inf Count,Positive Inf Count')
+    assert [row[:6] for row in rows] == [['Input', '0', '24', 'float32', 'ND', '2x3'],
+                                         ['Input', '1', '4', 'float32', 'ND', ''],
+                                         ['Output', '0', '24', 'float32', 'ND', '2x3']]
+
+
+def test_a_dump_that_does_not_fit_on_the_disk_is_refused_with_its_size(training, train, tmp_path, monkeypatch):
+    run = training()
+    monkeypatch.setattr(tensor_dump.shutil, 'disk_usage', lambda path: tensor_dump.shutil._ntuple_diskusage(1, 1, 100))
+    with pytest.raises(InputError, match=r'\d+ bytes, and .* has 100 free; .*--dump_layer'):
+        train(run, tensor_dump.Dump(Request(str(tmp_path), '1'), run.clock, targets(run), 4))
+
+
+def search(run, path, limits=None):
+    return overflow_search.OverflowSearch(run, str(path), limits or {}, ('MatMul',), 0, is_old_form=True)
+
+
+def test_a_planted_overflow_is_named_with_its_line_and_dumped_with_its_operands(training, train, tmp_path, capfd):
+    run = training(3e38)
+    losses, _ = train(run, search(run, tmp_path))
+    out, _ = capfd.readouterr()
+    assert 'Overflow at step 0: net/scaled (Mul), made at ' in out and 'conftest.py:' in out
+    folder = dumped(tmp_path, '0', 'ge_default_1', '1', '*')[0]
+    opdebug, = [name for name in os.listdir(folder) if name.startswith('Opdebug.Node_OpDebug.')]
+    overflow = overflow_files.read(os.path.join(folder, opdebug))
+    name, = [name for name in os.listdir(folder) if name.startswith('Mul.net_scaled.')]
+    dump = dump_files.read_npu(os.path.join(folder, name))
+    assert (dump.task_id, dump.stream_id) == (overflow.task_id, overflow.stream_id)
+    assert not np.isfinite(dump.outputs[0].array).all() and np.isfinite(dump.inputs[0].array).all()
+    assert np.isfinite(losses).all()
+
+
+def test_a_planted_overflow_of_the_backward_pass_is_named(training, train, tmp_path, capfd):
+    run = training()
+    backward = run.step.loss.graph.get_tensor_by_name('gradients/net/scaled_grad/Mul:0')
+    train(run, search(run, tmp_path, {backward: 1e-9}))
+    assert 'Overflow at step 0: gradients/net/scaled_grad/Mul (Mul), made at ' in capfd.readouterr().out
+
+
+def test_without_an_overflow_nothing_is_said_or_written(training, train, tmp_path, capfd):
+    run = training()
+    train(run, search(run, tmp_path))
+    assert capfd.readouterr().out == '' and not os.listdir(str(tmp_path))
+
+
+def test_the_search_leaves_the_training_as_it_is(training, train, tmp_path):
+    run = training()
+    backward = run.step.loss.graph.get_tensor_by_name('gradients/net/scaled_grad/Mul:0')
+    _, weights = train(run, search(run, tmp_path, {backward: 1e-9}))
+    np.testing.assert_array_equal(weights, train(training())[1])
+
+
+def test_a_step_that_is_run_twice_has_the_same_bits(training, train, capfd):
+    run = training()
+    _, weights = train(run, random_errors.RepeatStep(run, 2))
+    assert 'step 2, run twice, gave the same bits in all of its ' in capfd.readouterr().out
+    np.testing.assert_array_equal(weights, train(training())[1])
+
+
+def test_the_operator_that_differs_between_two_runs_is_named(training, train, capfd):
+    run = training()
+    noisy = tf.py_func(lambda: np.float32(np.random.rand()), [], tf.float32, name='noise')
+    matmul = run.step.loss.graph.get_operation_by_name('net/scaled')
+    with ops.control_dependencies(None):
+        matmul._update_input(1, noisy * 1.)
+    train(run, random_errors.RepeatStep(run, 1))
+    out = capfd.readouterr().out
+    assert 'step 1, run twice, first differs in ' in out and ('(PyFunc)' in out or '(Mul)' in out)
+
+
+def test_a_profile_of_chosen_steps_has_their_operators_and_the_log_has_the_largest(training, train, tmp_path, capfd):
+    run = training()
+    _, weights = train(run, operator_profile.Profile(run.clock, str(tmp_path), 1, 2, 2, 0))
+    out = capfd.readouterr().out
+    folder, = glob.glob(os.path.join(str(tmp_path), 'PROF_*', 'mindstudio_profiler_output'))
+    names = sorted(name.rpartition('_')[0] for name in os.listdir(folder))
+    assert names == ['msprof', 'op_statistic', 'op_summary', 'step_trace']
+    with open(glob.glob(os.path.join(folder, 'op_summary_*.csv'))[0]) as file:
+        operators = list(csv.DictReader(file))
+    assert {'net/MatMul', 'net/scaled'} <= {row['Op Name'] for row in operators}
+    assert {row['OP Type'] for row in operators if row['Op Name'] == 'net/MatMul'} == {'MatMul'}
+    with open(glob.glob(os.path.join(folder, 'step_trace_*.csv'))[0]) as file:
+        assert [row['Iteration ID'] for row in csv.DictReader(file)] == ['1', '2']
+    assert 'Profile of 2 steps: ' in out and 'images/s with profiling' in out
+    assert 'Profile: of a step input waiting ' in out and len([line for line in out.splitlines() if '%' in line]) <= 10
+    np.testing.assert_array_equal(weights, train(training())[1])
+
+
+def test_the_backward_pass_begins_with_what_waits_for_the_forward_pass(training):
+    names = operator_profile.backward_names(training().step.loss.graph)
+    assert {'gradients/net/scaled_grad/Mul', 'gradients/net/MatMul_grad/MatMul_1'} <= names
+    assert not [name for name in names if name.startswith('net/') or 'Shape' in name or 'Momentum' in name]
+    assert 'gradients/Fill' not in names and 'gradients/net/loss_grad/truediv' not in names
+
+
+def test_a_run_shorter_than_the_profiled_steps_still_leaves_its_profile(training, train, tmp_path):
+    run = training()
+    train(run, operator_profile.Profile(run.clock, str(tmp_path), 2, 100, 2, 0))
+    assert glob.glob(os.path.join(str(tmp_path), 'PROF_*', 'mindstudio_profiler_output', 'op_summary_*.csv'))

@@ -1,0 +1,165 @@
+"""The NPU switches in whole training runs off the NPU, on the tests' own small network."""
+import contextlib
+import glob
+import re
+import sys
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from core.ascend.diagnostics import dump_files, overflow_files
+from core.devices import CPU, GPU
+from core.cpu import kernels
+from core.cpu.gradients import fast_cpu_gradients
+from core.ranks.communicator import Communicator
+from core.settings import config
+from core.training import step
+from launchers.networks import classification
+from nets import layers
+
+pytestmark = pytest.mark.slow
+
+
+@tf.custom_gradient
+def shrink_gradient(x):
+    """x; its gradient becomes too small for float16."""
+    return tf.identity(x), lambda dy: dy * 1e-7
+
+
+def underflow_net(x, is_training, dropout):
+    with tf.variable_scope('plain', reuse=tf.AUTO_REUSE):
+        return shrink_gradient(layers.dense(x, 2))
+
+
+def overflow_net(x, is_training, dropout):
+    with tf.variable_scope('plain', reuse=tf.AUTO_REUSE):
+        return layers.dense(layers.dense(x * 1e5, 16), 2) * 1e-6
+
+
+for name, net in (('underflow', underflow_net), ('overflow', overflow_net)):
+    recipe = toy.RECIPE._replace(model=classification.classifier(net))
+    sys.modules['launchers.networks.' + name] = types.SimpleNamespace(__file__=__file__, RECIPE=recipe)
+
+
+@pytest.fixture
+def train(tmp_path, capfd):
+    """train(*flags) -> (exit status, log) of a short run of the toy network; its results are in tmp_path/out."""
+    def run(*flags):
+        status = toy.run('--output_path=%s' % (tmp_path / 'out'), '--train_steps=8', '--device=cpu', *flags)
+        out, error = capfd.readouterr()
+        return status, out + error
+    return run
+
+
+def losses(log):
+    return re.findall(r'^step \d+ loss (\S+)', log, re.M)
+
+
+def test_a_mode_that_is_given_is_emulated_and_the_log_says_so(train, tmp_path):
+    _, plain = train()
+    status, log = train('--precision_mode=force_fp16', '--output_path=%s' % (tmp_path / 'b'))
+    assert status == 0 and 'Emulating precision_mode=force_fp16 of a 910: ' in log
+    assert losses(log) != losses(plain)
+
+
+@pytest.mark.parametrize('flags', [
+    ('--precision_mode=must_keep_origin_dtype',), ('--precision_mode=force_fp16', '--emulate_precision=False')])
+def test_a_plain_mode_and_an_emulation_that_is_off_change_no_bit(train, tmp_path, flags):
+    _, plain = train()
+    status, log = train('--output_path=%s' % (tmp_path / 'b'), *flags)
+    assert status == 0 and losses(log) == losses(plain)
+
+
+def test_float16_gradients_that_underflow_are_saved_by_the_loss_scale(train, tmp_path):
+    def tested(name, *flags):
+        status, log = train('--network=underflow', '--train_steps=20', '--weight_decay=0',
+                            '--precision_mode=force_fp16', '--output_path=%s' % (tmp_path / name), *flags)
+        assert status == 0
+        return [float(loss) for loss in re.findall(r'^test accuracy \S+ loss (\S+)', log, re.M)]
+    first, last = tested('a')
+    assert first == last  # no weight has moved
+    first, last = tested('b', '--loss_scale=8192')
+    assert last < first
+
+
+def test_the_chosen_steps_are_dumped_and_two_runs_dump_the_same_bits(train, tmp_path):
+    dumps = []
+    for name in 'ab':
+        output = tmp_path / name
+        status, log = train('--data_dump_flag=True', '--data_dump_step=2', '--output_path=%s' % output)
+        assert status == 0 and 'Step 2 dumped: ' in log
+        folder, = glob.glob(str(output / 'data_dump' / '*' / '*'))
+        dumps.append({(one.name, one.index): one.read() for one in dump_files.outputs_of(folder)})
+    assert dumps[0].keys() == dumps[1].keys() and len(dumps[0]) > 30
+    for key, values in dumps[0].items():
+        np.testing.assert_array_equal(values, dumps[1][key])
+
+
+def test_an_overflow_of_the_emulated_mode_is_named_and_dumped(train, tmp_path):
+    status, log = train('--network=overflow', '--precision_mode=allow_fp32_to_fp16', '--over_dump=True')
+    told = re.search(r'Overflow at step (\d+): plain/dense\S*/MatMul \(MatMul\), made at \S+layers.py:\d+, called from '
+                     r'\S+test_rehearsal.py:\d+', log)
+    folder = tmp_path / 'out' / 'overflow_dump' / '*' / '0' / '*' / '*' / told.group(1)
+    opdebug, *_ = glob.glob(str(folder / 'Opdebug.Node_OpDebug.*'))
+    assert overflow_files.read(opdebug).status and glob.glob(str(folder / 'MatMul.*'))
+    assert dump_files.read_npu(opdebug).outputs[0].array[:4].tobytes() != b'\x5a' * 4    # the form of a 910
+
+
+def test_an_overflow_is_looked_for_in_the_precision_of_the_recipe(train, tmp_path):
+    _, log = train('--network=overflow', '--over_dump=True')
+    assert 'Emulating precision_mode=allow_fp32_to_fp16 of a 910: ' in log and 'Overflow at step 0: ' in log
+
+
+def test_a_profile_of_the_chosen_steps_is_left(train, tmp_path):
+    status, log = train('--profiling=True', '--profiling_steps=3-4')
+    assert status == 0 and 'Profile of 2 steps: ' in log and 'images/s with profiling' in log
+    assert glob.glob(str(tmp_path / 'out' / 'profiling' / 'PROF_*' / 'mindstudio_profiler_output' / 'op_summary_*.csv'))
+
+
+def test_a_step_is_run_twice_and_the_run_goes_on_as_without(train, tmp_path):
+    _, plain = train()
+    status, log = train('--repeat_step=3', '--output_path=%s' % (tmp_path / 'b'))
+    assert status == 0 and 'Random error detection: step 3, run twice, gave the same bits' in log
+    assert losses(log) == losses(plain)
+
+
+def test_iterations_per_loop_shows_every_second_step_and_trains_as_without(train, tmp_path):
+    _, plain = train()
+    status, log = train('--npu_option=iterations_per_loop=2', '--npu_option=enable_data_pre_proc=True',
+                        '--output_path=%s' % (tmp_path / 'b'))
+    assert status == 0
+    assert re.findall(r'^step (\d+) loss', log, re.M) == ['2', '4', '6', '8']
+    assert losses(log) == losses(plain)[1::2]
+    status, log = train('--npu_option=iterations_per_loop=3', '--npu_option=enable_data_pre_proc=True',
+                        '--output_path=%s' % (tmp_path / 'c'))
+    assert status == 2 and 'iterations_per_loop=3' in log and re.search(r'\b6 or 9\b', log)
+
+
+def training_graph(device):
+    """The nodes of the toy's training step on `device`, without any switch."""
+    given = {'network': 'toy', 'case': 'performance'}
+    settled = config.resolve(toy.RECIPE, given, {})
+    with tf.Graph().as_default() as graph:
+        train_input = toy.train_input(toy.load(settled), settled)
+        with device.graph(settled, {}):
+            step.build(toy.RECIPE, settled, device, Communicator(), train_input.batch, 8, train_input.batches)
+        # Functions of tf.data have numbers in their names that go on counting.
+        return [(node.name, node.op, list(node.input), node.device) for node in graph.as_graph_def().node]
+
+
+def test_without_switches_the_graph_is_that_of_a_device_without_rehearsals():
+    fast = kernels.used(True) if kernels.library() else fast_cpu_gradients()
+    assert training_graph(CPU) == training_graph(CPU._replace(graph=lambda config, options: fast))
+    assert training_graph(GPU) == training_graph(GPU._replace(graph=lambda config, options: contextlib.nullcontext()))
+
+
+def test_what_looks_at_operators_sees_those_of_the_npus_graph():
+    """The NPU's graph has TensorFlow's own gradients."""
+    settled = config.resolve(toy.RECIPE, {'repeat_step': 1, 'case': 'performance'}, {})
+    with tf.Graph().as_default() as graph, CPU.graph(settled, {}):
+        y = tf.nn.conv2d(tf.ones([1, 4, 4, 1]), tf.ones([3, 3, 1, 1]), 1, 'SAME')
+        tf.gradients(y, list(y.op.inputs))
+        assert 'Conv2DBackpropFilter' in {op.type for op in graph.get_operations()}

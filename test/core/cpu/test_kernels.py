@@ -1,0 +1,218 @@
+"""The compiled CPU kernels compute what TensorFlow's own do, on every form of input, and stay out of other graphs."""
+import contextlib
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+from core.cpu import kernels
+from core.devices import CPU, GPU
+from core.ascend.device import NPU
+from core.settings import config as settings
+from nets import layers
+
+compiled = pytest.mark.skipif(not kernels.library(), reason='the kernels are not compiled on this machine')
+# without constant folding, which would compute the whole test with TensorFlow's kernels
+AS_BUILT = tf.ConfigProto(graph_options=tf.GraphOptions(optimizer_options=tf.OptimizerOptions(opt_level=-1)))
+AS_BUILT.graph_options.rewrite_options.disable_meta_optimizer = True
+
+
+def numbers(*shape, seed=0, scale=1., offset=0.):
+    return tf.constant(np.random.RandomState(seed).randn(*shape) * scale + offset, tf.float32)
+
+
+def with_gradients(y, inputs):
+    """[y and the gradients of its inputs] for a gradient of y that is not the same everywhere."""
+    return [y] + tf.gradients(y, inputs, numbers(*y.shape.as_list(), seed=9))
+
+
+def both(build):
+    """What build() -> tensors computes with TensorFlow's kernels and with the compiled ones."""
+    results = []
+    for context in contextlib.nullcontext(), kernels.used(True):
+        with tf.Graph().as_default() as graph, context:
+            tf.set_random_seed(1)
+            tensors, initializer = build(), tf.global_variables_initializer()
+        with tf.Session(graph=graph, config=AS_BUILT) as session:
+            session.run(initializer)
+            results.append(session.run(tensors))
+    return results
+
+
+def assert_same(build, tolerance=1e-5):
+    for expected, actual in zip(*both(build)):
+        assert actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1e-30))
+
+
+@compiled
+@pytest.mark.parametrize('padding', ['SAME', 'VALID', [[0, 0], [2, 0], [1, 3], [0, 0]]], ids=str)
+@pytest.mark.parametrize('strides', [1, 2, 4])
+@pytest.mark.parametrize('taps', [1, 2, 3, 5, 11])
+def test_a_convolution_and_its_gradients_are_those_of_tensorflow(taps, strides, padding):
+    def build():
+        results = []
+        for height, width in (12, 13), (7, 4), (2, 2), (1, 3), (1, 1):
+            rows, columns = {'SAME': (taps, taps), 'VALID': (height, width)}.get(str(padding), (height + 2, width + 4))
+            if min(rows, columns) >= taps:
+                x, kernel = numbers(3, height, width, 4), numbers(taps, taps, 4, 5, seed=1)
+                results += with_gradients(tf.nn.conv2d(x, kernel, strides, padding), [x, kernel])
+        return results
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('padding', ['SAME', 'VALID', [[0, 0], [4, 0], [1, 3], [0, 0]]], ids=str)
+@pytest.mark.parametrize('size, taps, strides', [(1, 3, 1), (2, 3, 1), (2, 3, 2), (4, 3, 2), (2, 2, 1), (5, 4, 3)])
+def test_a_convolution_of_many_small_images_is_that_of_tensorflow(size, taps, strides, padding):
+    def build():
+        x, kernel = numbers(16, size, size, 6), numbers(taps, taps, 6, 7, seed=1)
+        return with_gradients(tf.nn.conv2d(x, kernel, strides, padding), [x, kernel])
+    if padding != 'VALID' or size >= taps:
+        assert_same(build)
+
+
+@compiled
+def test_a_dilated_convolution_is_that_of_tensorflow():
+    def build():
+        x, kernel = numbers(2, 9, 9, 3), numbers(3, 3, 3, 4)
+        return tf.nn.conv2d(x, kernel, 1, 'SAME', dilations=2)
+    assert_same(lambda: [build()])
+
+
+@compiled
+@pytest.mark.parametrize('shape', [(8, 6, 6, 16), (64, 1, 1, 50), (3, 5, 7, 33)])
+@pytest.mark.parametrize('is_training', [True, False])
+def test_batch_norm_and_its_gradients_are_those_of_tensorflow(shape, is_training):
+    def build():
+        x = numbers(*shape, scale=3, offset=50)   # far from 0, where a variance can get lost
+        gamma, beta, mean, variance = (tf.abs(numbers(shape[-1], seed=i)) + i for i in range(1, 5))
+        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(
+            x, gamma, beta, *(() if is_training else (mean, variance)), is_training=is_training)
+        return with_gradients(y, [x, gamma, beta]) + ([batch_mean, batch_variance] if is_training else [])
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('activation', [tf.nn.relu, functools.partial(tf.nn.leaky_relu, alpha=.1), layers.mish],
+                         ids=['relu', 'leaky relu', 'mish'])
+@pytest.mark.parametrize('use_bias', [True, False])
+def test_batch_norm_with_its_activation_trains_as_the_two_of_tensorflow(activation, use_bias):
+    def build():
+        x = numbers(5, 8, 8, 33) + 0
+        x = tf.nn.bias_add(x, tf.get_variable('bias', [33])) if use_bias else x
+        y = layers.batch_norm(x, True, activation=activation)
+        gamma, beta = (next(v for v in tf.trainable_variables() if name in v.name) for name in ('gamma', 'beta'))
+        return with_gradients(y, [x.op.inputs[0], gamma, beta]) + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('function', [tf.nn.relu, lambda x: tf.nn.leaky_relu(x, .1), layers.mish,
+                                      lambda x: tf.nn.lrn(x, 2, 2., 1e-2, .75), lambda x: tf.nn.lrn(x, 3, 1., .1, .5)],
+                         ids=['relu', 'leaky relu', 'mish', 'lrn', 'lrn with another exponent'])
+def test_an_activation_and_its_gradient_are_those_of_tensorflow(function):
+    def build():
+        x = tf.concat([numbers(3, 5, 7, 9, scale=3), numbers(3, 5, 7, 9, scale=60)], 0)
+        return with_gradients(function(x), [x])
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('size, strides, padding', [(2, 2, 'VALID'), (3, 2, 'VALID'), (3, 2, 'SAME'), (3, 1, 'SAME')])
+def test_the_first_of_equal_maxima_gets_the_gradient_of_a_pooling(size, strides, padding):
+    def build():
+        x = tf.round(numbers(2, 9, 7, 5, scale=2))
+        return with_gradients(tf.nn.max_pool2d(x, size, strides, padding), [x])
+    assert_same(build)
+
+
+@compiled
+def test_a_dense_layer_and_its_gradients_are_those_of_tensorflow():
+    def build():
+        x, kernel, bias = numbers(37, 2), numbers(2, 50, seed=1), numbers(50, seed=2)
+        return with_gradients(tf.nn.bias_add(tf.matmul(x, kernel), bias), [x, kernel, bias])
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('classes', [1, 3, 10])
+def test_the_cross_entropy_and_its_gradient_are_those_of_tensorflow(classes):
+    def build():
+        logits = tf.concat([numbers(9, classes), numbers(9, classes, scale=200)], 0)
+        labels = tf.nn.softmax(numbers(18, classes, seed=1))
+        return with_gradients(tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits), [logits])
+    assert_same(build)
+
+
+@compiled
+def test_a_batch_without_images_has_a_gradient_of_zero():
+    def build():
+        x, kernel = tf.zeros([0, 4, 4, 3]), numbers(3, 3, 3, 2)
+        return with_gradients(tf.nn.conv2d(x, kernel, 1, 'SAME'), [x, kernel])
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('use_nesterov', [False, True])
+def test_momentum_with_weight_decay_updates_as_tensorflows(use_nesterov):
+    def build():
+        weights = tf.get_variable('weights', initializer=numbers(3, 3, 7, 11))
+        loss = tf.reduce_sum(weights * numbers(3, 3, 7, 11, seed=1)) + .3 * tf.nn.l2_loss(weights)
+        optimizer = tf.train.MomentumOptimizer(.1, .9, use_nesterov=use_nesterov)
+        for _ in range(3):
+            with tf.control_dependencies([optimizer.minimize(loss)]):
+                result = weights.read_value()
+                loss = tf.reduce_sum(result * numbers(3, 3, 7, 11, seed=2)) + .3 * tf.nn.l2_loss(result)
+        return [result, loss]
+    assert_same(build)
+
+
+@compiled
+def test_weight_decay_has_no_tensor_of_its_own_in_a_training_graph():
+    with tf.Graph().as_default() as graph, kernels.used(True):
+        weights = tf.get_variable('weights', initializer=numbers(5))
+        loss = tf.reduce_sum(tf.square(weights)) + tf.nn.l2_loss(weights)
+        update = tf.train.MomentumOptimizer(.1, .9).minimize(loss)
+    gradient = next(op for op in graph.get_operations() if op.type == 'ApplyMomentum').inputs[3]
+    assert update is not None and gradient.op.type == 'AddWeightDecay'
+
+
+@compiled
+def test_not_a_number_stays_one():
+    def build():
+        x = tf.constant([[[[float('nan'), 1, -1, float('inf')]]]])
+        return [tf.nn.relu(x), layers.mish(x)]
+    for expected, actual in zip(*both(build)):
+        np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+
+
+def operators(device):
+    """{(type, has a kernel of its own)} of a graph of `device`."""
+    config = settings.resolve(toy.RECIPE, {'case': 'performance'}, {})
+    with tf.Graph().as_default() as graph, device.graph(config, {}):
+        x, kernel = tf.ones([1, 4, 4, 1]), tf.ones([3, 3, 1, 1])
+        tf.gradients(layers.mish(tf.nn.conv2d(x, kernel, 1, 'SAME')), [x, kernel])
+        return {(op.type, '_kernel' in op.node_def.attr) for op in graph.get_operations()}
+
+
+@pytest.mark.parametrize('device', [GPU, NPU], ids=['gpu', 'npu'])
+def test_graphs_of_other_devices_have_tensorflows_operators_and_kernels(device, npu):
+    own_gradients = {(kind, False) for kind in ('Conv2D', 'Conv2DBackpropInput', 'Conv2DBackpropFilter', 'Exp')}
+    assert own_gradients <= operators(device)
+    assert not any(has_own for _, has_own in operators(device))
+
+
+def test_without_a_library_a_cpu_trains_on_tensorflows_kernels(monkeypatch):
+    monkeypatch.setattr(kernels, 'library', lambda: None)
+    assert not any(own for _, own in operators(CPU))
+    assert CPU.session_config({}, None).inter_op_parallelism_threads == 0
+
+
+def test_a_library_that_was_compiled_for_another_cpu_is_not_loaded(tmp_path, monkeypatch):
+    (tmp_path / 'cpu').write_text('flags : some other')
+    (tmp_path / 'kernels.so').write_text('')
+    monkeypatch.setattr(kernels, 'DIRECTORY', str(tmp_path))
+    assert kernels.library.__wrapped__() is None
