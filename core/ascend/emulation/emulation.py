@@ -129,8 +129,13 @@ class _Rewriting:
         return is_cube, False  # CUBE_ONLY
 
     def _first_is_narrow(self, op):
-        """Whether the operator that the first float32 operand comes from has a narrow result."""
-        first = next((tensor for tensor in op.inputs if tensor.dtype.base_dtype == tf.float32), None)
+        """Whether the operator that the first float32 operand comes from has a narrow result.
+
+        Constants and variables count as the last operands, as CANN's operator engine sorts them (SortInputBySequence):
+        0.5 * x, 1 - x and bias + x follow x.
+        """
+        operands = [tensor for tensor in op.inputs if tensor.dtype.base_dtype == tf.float32]
+        first = next(iter(sorted(operands, key=_is_held)), None)
         return first is not None and (first in self._sources or first in self.narrow)
 
     def _narrow_inputs(self, op, dtypes):
@@ -167,6 +172,14 @@ class _Rewriting:
         self.limits[tensor] = LARGEST[dtype]
         with self._graph.as_default(), tf.control_dependencies(None):
             return round_to(tensor, dtype, self._rules.saturates)
+
+
+def _is_held(tensor: tf.Tensor) -> bool:
+    """Whether a tensor is a constant or the value of a variable."""
+    op = tensor.op
+    while op.type in ('Identity', 'Enter', 'Switch', 'ReadVariableOp'):
+        op = op.inputs[0].op
+    return op.type in ('Const', 'VariableV2', 'Variable', 'VarHandleOp')
 
 
 def _is_statistic(op: tf.Operation, index: int) -> bool:

@@ -59,7 +59,7 @@ def test_a_batch_norm_becomes_part_of_the_convolution_before_it_or_a_product_and
     assert operators['Mul'] == products and operators['Placeholder'] == 1
 
 
-def test_what_depends_on_no_input_is_a_constant_and_custom_gradients_leave_nothing_behind():
+def test_what_depends_on_no_input_is_a_constant_and_identities_leave_nothing_behind():
     def net(x):
         return layers.mish(tf.stop_gradient(x) * (tf.constant([1., 2.]) + tf.get_variable('v', [2])) / tf.constant(3.))
     operators, expected, found = frozen_and_outputs(net, [2, 2])

@@ -84,6 +84,18 @@ def test_bfloat16_modes_keep_eight_bits_of_the_fraction(mode):
     assert (bits == 0).all() == (mode != 'allow_fp32_to_bf16')
 
 
+@pytest.mark.parametrize('mode, chip', [('allow_mix_precision', '910'), ('allow_mix_precision_bf16', '910B')])
+def test_a_gray_operator_follows_what_is_neither_a_constant_nor_a_variable(mode, chip):
+    with tf.Graph().as_default() as graph:
+        y = tf.matmul(tf.constant(X), tf.constant(W))
+        v = tf.get_variable('v', [5])
+        resource = tf.get_variable('r', [5], use_resource=True)
+        following = [0.5 * y, y * 0.5, 1 - y, v + y, resource + y, y / 3]
+        of_float32 = [tf.log(y) + v, 2 * tf.log(y), v * 2., tf.log(y) + y]
+        done = emulation.emulate(graph, precision_rules.rules(mode, chip, True))
+        assert [tensor in done.narrow for tensor in following + of_float32] == [True] * 6 + [False] * 4
+
+
 def test_rounding_is_numpys_for_every_float16_and_between_them():
     values = np.arange(2 ** 16, dtype=np.uint16).view(np.float16).astype(np.float32)
     values = values[np.isfinite(values)]
