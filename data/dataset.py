@@ -3,14 +3,23 @@ import os
 from typing import Any, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+import tensorflow as tf
 
 from core.errors import InputError
 
 
 class Split(NamedTuple):
-    """Samples and their labels, row by row."""
-    x: np.ndarray  # [count, ...]: images, points or the names of files
-    y: np.ndarray  # [count] int32: classes, from 0
+    """Samples and their labels, row by row; each an array, or a tuple or dict of arrays (tf.nest) of as many rows."""
+    x: Any         # [count, ...]: images, points, the names of files, {'ids': ..., 'mask': ...}
+    y: Any         # [count, ...]: of a classifier int32 [count], classes from 0
+
+    @property
+    def size(self) -> int:
+        """The number of rows. Raises ValueError when the arrays have different numbers of them."""
+        counts = {len(array) for array in tf.nest.flatten(tuple(self))}
+        if len(counts) != 1:
+            raise ValueError('the arrays of a Split have %s rows' % ' and '.join(map(str, sorted(counts))))
+        return counts.pop()
 
 
 class DataSet(NamedTuple):

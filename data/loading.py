@@ -16,8 +16,9 @@ as_written = tf.autograph.experimental.do_not_convert
 
 TRIES = 8  # with at most 1 % of the files bad, the probability that all of them fail is 10 ** -16
 
-Sample = Tuple[tf.Tensor, tf.Tensor]   # (x, y)
-LoadOne = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Sample]  # load_one(x, y, seed) -> Sample
+Nest = Any                             # a tensor, or a tuple or dict of nests (tf.nest)
+Sample = Tuple[Nest, Nest]             # (x, y)
+LoadOne = Callable[[Nest, Nest, tf.Tensor], Sample]  # load_one(x, y, seed) -> Sample
 
 
 class Skipped:
@@ -46,19 +47,26 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
 
     places: a Dataset of (place, index), int64 [batch_size] and int64 [batch_size, tries]. The result has (place, x, y,
     good), where good, bool [batch_size], marks the rows that hold a sample. A further try is made only when those
-    before it failed, which `skipped` is told; without `skipped` a sample that cannot be loaded ends the run.
+    before it failed, which `skipped` is told by the first of the tensors of x, the name of a file; without `skipped`
+    a sample that cannot be loaded ends the run.
     """
-    x, y = (tf.placeholder(tf.as_dtype(array.dtype), array.shape) for array in split)
-    feed = {x: split.x, y: split.y}
+    arrays = tuple(split)
+    fed = tf.nest.map_structure(lambda array: tf.placeholder(tf.as_dtype(array.dtype), array.shape), arrays)
+    feed = dict(zip(tf.nest.flatten(fed), tf.nest.flatten(arrays)))
+
+    def rows(index):
+        """(x, y) of the rows `index`."""
+        return tf.nest.map_structure(lambda array: tf.gather(array, index), fed)
+
     if load_one is None:
         return places.map(as_written(lambda place, index: (
-            place, tf.gather(x, index[:, 0]), tf.gather(y, index[:, 0]), tf.fill([batch_size], True)))), feed
+            place, *rows(index[:, 0]), tf.fill([batch_size], True)))), feed
 
     @as_written
     def load_place(place, index):
         sample_seed = seed_of(seed, SAMPLE, place)
         tries = tf.data.Dataset.from_tensor_slices(
-            (tf.range(index.shape[0]), tf.gather(x, index), tf.gather(y, index)))
+            (tf.range(index.shape[0]), *rows(index)))
         loaded = tries.map(as_written(lambda attempt, x, y: (attempt, *load_one(x, y, sample_seed))))
         if skipped:
             blank = _blank(loaded, attempt=index.shape[0])
@@ -71,10 +79,10 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
             return place, x_batch, y_batch, tf.fill([batch_size], True)
         tries = index.shape[1]
         failed = tf.range(tries) < attempt[:, None]
-        names = tf.gather(x, tf.boolean_mask(index, failed))
+        names = tf.nest.flatten(rows(tf.boolean_mask(index, failed)))[0]
         told = tf.cond(tf.reduce_any(failed), lambda: _tell(skipped, names), lambda: True)
         with tf.control_dependencies([told]):
-            return place, tf.identity(x_batch), y_batch, attempt < tries
+            return place, tf.nest.map_structure(tf.identity, x_batch), y_batch, attempt < tries
 
     samples = places.unbatch().map(load_place, tf.data.experimental.AUTOTUNE)
     return samples.batch(batch_size, drop_remainder=True).map(report_failures), feed
@@ -86,7 +94,6 @@ def _tell(skipped, names):
 
 def _blank(samples, attempt):
     """A Dataset with one sample of zeros that has the types and shapes of `samples`."""
-    types = tf.compat.v1.data.get_output_types(samples)[1:]
-    shapes = tf.compat.v1.data.get_output_shapes(samples)[1:]
-    return tf.data.Dataset.from_tensors(
-        (tf.constant(int(attempt)), *(tf.zeros(*form) for form in zip(shapes, types))))
+    _, *forms = tf.data.experimental.get_structure(samples)
+    zeros = tf.nest.map_structure(lambda form: tf.zeros(form.shape, form.dtype), tuple(forms))
+    return tf.data.Dataset.from_tensors((tf.constant(int(attempt)), *zeros))

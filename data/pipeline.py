@@ -9,6 +9,7 @@ when an iterator is initialized and never enter the GraphDef. From samples to ba
     zip_streams                   makes one Stream of several, each of which has epochs of its own
     as_input                      makes an Input of a Stream, on which the graph of a step can be built
 
+x and y of samples and batches are tensors, or tuples or dicts of tensors (tf.nest), of any types.
 `load_one(x, y, seed) -> (x, y)` works on single samples (decoding, cropping); its seed depends on
 the sample's place in the whole stream, so it is the same however many ranks share the batch.
 `transform(x, y, seed)` works on a rank's whole batch and may return anything; its seed depends on
@@ -17,18 +18,18 @@ step and rank. Seeds are int64 [2], for tf.random.stateless_* (data/seeds.py). W
 tests.
 """
 import os
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from data.dataset import Split
-from data.loading import TRIES, LoadOne, Skipped, as_written, load
+from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, random_integers, seed_of
 
 
-Transform = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any]   # transform(x, y, seed) -> the batch
+Transform = Callable[[Nest, Nest, tf.Tensor], Tuple]   # transform(x, y, seed) -> the batch
 
 
 class Stream(NamedTuple):
@@ -44,7 +45,7 @@ class Stream(NamedTuple):
 class Input(NamedTuple):
     """An initializable iterator and the batch it delivers."""
     iterator: tf.data.Iterator
-    batch: tuple    # of tensors with static shapes: (x, y), or whatever the transform returns
+    batch: tuple    # of nests of tensors with static shapes: (x, y), or whatever the transform returns
     feed: dict
     starts: tuple
     batches: int    # of one pass over the data: the steps of an epoch
@@ -95,14 +96,14 @@ def training_stream(split: Split, batch_size: int, seed: int, transform: Optiona
     The samples left over when an epoch is cut into whole global batches are dropped, others in
     every epoch. Raises InputError when not even one global batch can be filled.
     """
-    batches = steps_per_epoch(len(split.y), batch_size, ranks)
+    batches = steps_per_epoch(split.size, batch_size, ranks)
     with tf.device('/cpu:0'):
         start = tf.placeholder(tf.int64, [], name='first_step')
-        places = index_batches(len(split.y), batch_size, seed, start, rank, ranks,
+        places = index_batches(split.size, batch_size, seed, start, rank, ranks,
                                tries=TRIES if skipped else 1)
         samples, feed = load(places, split, load_one, seed, batch_size, skipped)
         dataset = _transform(samples, transform, seed, batch_size)
-    return Stream(dataset, feed, (start,), batches, len(split.y), skipped)
+    return Stream(dataset, feed, (start,), batches, split.size, skipped)
 
 
 def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = None,
@@ -115,7 +116,7 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
     Every rank gets the same number of batches. With `drop_remainder` a global batch that cannot
     be filled is left out instead. With a transform the batch is (*transform(x, y, seed), weight).
     """
-    count, stride = len(split.y), batch_size * ranks
+    count, stride = split.size, batch_size * ranks
     batches = (steps_per_epoch(count, batch_size, ranks) if drop_remainder
                else -(-count // stride))
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from core.errors import InputError
 from data import pipeline
 from data.dataset import Split
+from data.loading import Skipped
 from data.seeds import split_seed
 
 COUNT, BATCH = 23, 4  # five batches an epoch, three samples left over
@@ -195,6 +196,54 @@ def test_two_streams_go_side_by_side_with_epochs_of_their_own():
     np.testing.assert_array_equal([pair[1][1] for pair in got], [y for _, y in train(2, 10)])
     resumed = batches(both, steps=1, first_step=7)
     np.testing.assert_array_equal(resumed[0][1][0], got[7][1][0])
+
+
+IDS = np.arange(COUNT, dtype=np.int64) + 2 ** 40      # a float32 could not hold them
+NESTS = Split({'ids': IDS, 'pair': (np.arange(COUNT, dtype=np.int32), np.ones([COUNT, 3], np.float32))},
+              (np.arange(COUNT, dtype=np.int32), IDS % 2))
+
+
+def test_inputs_and_labels_may_be_dicts_and_tuples_of_any_types():
+    for x, (row, parity) in train(split=NESTS):
+        np.testing.assert_array_equal(x['ids'], row + 2 ** 40)
+        assert x['ids'].dtype == np.int64 and x['pair'][0].dtype == np.int32 and x['pair'][1].shape == (BATCH, 3)
+        np.testing.assert_array_equal(x['pair'][0], row)
+        np.testing.assert_array_equal(parity, row % 2)
+
+
+def test_nests_go_through_load_one_and_transform_and_come_out_as_they_return_them():
+    def load_one(x, y, seed):
+        return {'ids': x['ids'], 'noise': tf.random.stateless_uniform([2], seed)}, y[0]
+
+    def transform(x, y, seed):
+        return (x['ids'] - 2 ** 40, x['noise']), {'row': y}
+    whole = train(steps=6, split=NESTS, load_one=load_one, transform=transform)
+    for (ids, noise), labels_ in whole:
+        np.testing.assert_array_equal(ids, labels_['row'])
+        assert noise.shape == (BATCH, 2)
+    (resumed, _), = train(steps=1, first_step=5, split=NESTS, load_one=load_one, transform=transform)
+    np.testing.assert_array_equal(resumed[1], whole[5][0][1])
+
+
+def test_a_row_of_a_nest_that_cannot_be_loaded_is_replaced_and_told_by_its_name(capfd):
+    names = np.array(['row%d' % row for row in range(COUNT)], object)
+    split = Split({'a_name': names, 'row': np.arange(COUNT)}, {'row': np.arange(COUNT)})
+
+    def load_one(x, y, seed):
+        checked = tf.debugging.Assert(tf.not_equal(x['row'], 7), ['bad'])
+        with tf.control_dependencies([checked]):
+            return {'row': tf.identity(x['row'])}, y
+    got = train(steps=20, split=split, load_one=load_one, skipped=Skipped(names))
+    rows = np.concatenate([x['row'] for x, _ in got])
+    assert 7 not in rows and set(rows) == set(range(COUNT)) - {7}
+    assert capfd.readouterr().out.count('row7: ') == 1
+    tested = batches(lambda: pipeline.test_input(split, BATCH, load_one=load_one, skipped=Skipped(names)))
+    assert sum(weight.sum() for _, _, weight in tested) == COUNT - 1
+
+
+def test_arrays_of_different_length_are_no_split():
+    with pytest.raises(ValueError, match='have 3 and 4 rows'):
+        Split((np.zeros(3), np.zeros(4)), np.zeros(4)).size
 
 
 def test_a_batch_larger_than_the_data_set_is_refused():
