@@ -1,7 +1,7 @@
 """Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
 import contextlib
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
@@ -42,17 +42,26 @@ class Run(NamedTuple):
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
 
 
-class _Start(tf.train.SessionRunHook):
+class _Start(tf.train.Scaffold):
     """Gives all variables their first values, on all ranks in one run of the session, and goes to the first batch.
 
-    Rank 0 takes what a checkpoint has; everything else starts from its initializer. No variable may be made after this
-    hook's begin().
+    Rank 0 takes what a checkpoint has; everything else starts from its initializer. TensorFlow finalizes a Scaffold
+    after the begin() of all hooks and before there is a session, so variables that hooks make there are among them.
     """
 
-    def __init__(self, run: Run, saver: checkpoints.Checkpoints):
-        self._run, self._saver = run, saver
+    # Else the session would initialise variables and look whether they are: that would be four more graphs.
+    init_op = ready_op = local_init_op = ready_for_local_init_op = None
 
-    def begin(self):
+    def __init__(self, run: Run, saving: '_Save'):
+        super().__init__(init_fn=lambda scaffold, session: self._start(session))
+        self._run, self._saving = run, saving
+
+    def finalize(self) -> tf.train.Scaffold:
+        self._saving.build()
+        self._build()
+        return super().finalize()
+
+    def _build(self):
         run = self._run
         self._facts = dict(run.facts, steps=run.clock.steps)
         self._flags = list(identity.checksums(run.config).values())
@@ -69,7 +78,7 @@ class _Start(tf.train.SessionRunHook):
         if run.communicator.rank == 0:
             self._values.update(self._from_checkpoint())
 
-    def after_create_session(self, session, coord):
+    def _start(self, session):
         run = self._run
         (done, flags, facts), _ = session.run(
             (self._of_rank_0, self._assigned), {v.initializer.inputs[1]: value for v, value in self._values.items()})
@@ -88,7 +97,7 @@ class _Start(tf.train.SessionRunHook):
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
         """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
         config, step_ = self._run.config, self._run.step
-        values = self._saver.resume(config, self._run.facts) if config.resume else {}
+        values = self._saving.saver.resume(config, self._run.facts) if config.resume else {}
         if values or not config.ckpt_path:
             return values
         path, reader = weights.find(config.ckpt_path)
@@ -97,14 +106,6 @@ class _Start(tf.train.SessionRunHook):
         checkpoints.check_fits(path, reader, step_.model_variables, config.network)
         say('weights from checkpoint: %s' % path)
         return weights.values(reader, step_.model_variables)
-
-
-class _NothingToInitialize(tf.train.Scaffold):
-    """Keeps the session from initialising variables and asking whether they are: that would be four more graphs."""
-    init_op = ready_op = local_init_op = ready_for_local_init_op = None
-
-    def __init__(self):
-        super().__init__(init_fn=lambda scaffold, session: None)
 
 
 def _initialized(variable):
@@ -131,10 +132,16 @@ class _BeginReport(tf.train.SessionRunHook):
 class _Save(tf.train.SessionRunHook):
     """Saves a checkpoint every --save_interval epochs and after the last step; average: None without averaging."""
 
-    def __init__(self, run: Run, saver: checkpoints.Checkpoints, state: checkpoints.State,
-                 average: Optional[swa.Averaging]):
-        self._clock, self._saver, self._state, self._average = run.clock, saver, state, average
+    def __init__(self, run: Run, average: Optional[swa.Averaging]):
+        self._run, self._clock, self._average = run, run.clock, average
         self._interval = run.config.save_interval * run.clock.steps_per_epoch
+
+    def build(self) -> None:
+        """Adds to the graph what reads the variables; called when all hooks have made theirs."""
+        config = self._run.config
+        changes = self._average.changes if self._average else checkpoints.Changes()
+        self._state = checkpoints.State(self._run.communicator, changes)
+        self.saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, self._state, tf.global_variables())
 
     def after_run(self, run_context, run_values):
         clock, average, session = self._clock, self._average, run_context.session
@@ -145,11 +152,11 @@ class _Save(tf.train.SessionRunHook):
         if clock.at_end and average:
             average.finish(session, self._state, values)
         if is_due:  # written last, because a run that was saved at its end is not resumed
-            self._saver.save(session, clock.step, values)
+            self.saver.save(session, clock.step, values)
 
     def save(self, session: tf.Session) -> None:
         """Saves a checkpoint of this step."""
-        self._saver.save(session, self._clock.step, self._read(session))
+        self.saver.save(session, self._clock.step, self._read(session))
 
     def _read(self, session):
         give_back_freed_memory()      # what a step leaves are pieces in which copies of the weights find no room
@@ -184,7 +191,7 @@ def _train(recipe, config, device, options, report):
         communicator.configure(session_config)
         _prepare(config, options, device)
         with communicator.together(), _claimed(config):
-            _loop(train_op, run, session_config, _hooks(recipe, run, data, report, loop_hooks + device.hooks(run)))
+            _loop(train_op, run, session_config, *_hooks(recipe, run, data, report, loop_hooks + device.hooks(run)))
 
 
 def _build(recipe, config, device, options, data, train_input, test_input, communicator):
@@ -232,19 +239,15 @@ def _prepare(config, options, device):
 
 
 def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
-           device_hooks: List[tf.train.SessionRunHook]) -> List[tf.train.SessionRunHook]:
-    """Every hook of the run, in the order in which the hooks are called at each point of a step."""
+           device_hooks: List[tf.train.SessionRunHook]) -> Tuple[_Start, List[tf.train.SessionRunHook]]:
+    """The start of the run, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
     renewal = statistics.Renewal(run)
     reporter = _reporter(run, renewal, report)
-    # These make variables that checkpoints have to hold, so they come before the state.
     method_hooks = recipe.hooks(run)
     average = None if config.swa_start_epoch is None else swa.Averaging(run, reporter, renewal)
-    state = checkpoints.State(run.communicator, average.changes if average else checkpoints.Changes())
-    saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, state, tf.global_variables())
-    saving = _Save(run, saver, state, average)
-    return [
-        _Start(run, saver),                                   # makes the variables what they are before the first step
+    saving = _Save(run, average)
+    return _Start(run, saving), [
         clock,                                                # counts the step, for all hooks below
         *([_BeginReport(report, data, run)] if report else []),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause
@@ -273,9 +276,8 @@ def _reporter(run, renewal, report):
     return Reporter(clock, run.step, config, display_step, evaluate, listeners)
 
 
-def _loop(train_op, run, session_config, run_hooks):
+def _loop(train_op, run, session_config, start, run_hooks):
     # MonitoredTrainingSession would restart a session after some errors without a word.
-    with tf.train.SingularMonitoredSession(run_hooks, _NothingToInitialize(), run.communicator.target,
-                                           session_config) as session:
+    with tf.train.SingularMonitoredSession(run_hooks, start, run.communicator.target, session_config) as session:
         while not run.clock.at_end:
             session.run(train_op)

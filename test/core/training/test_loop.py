@@ -117,6 +117,28 @@ def test_a_killed_run_resumes_to_the_losses_of_an_undisturbed_one(train, undistu
     assert re.findall('test accuracy.*', rest)[-1] == re.findall('test accuracy.*', whole)[-1]
 
 
+class _StepsCounted(tf.train.SessionRunHook):
+    """A hook as TensorFlow's users write them: its variables are made in begin()."""
+
+    def begin(self):
+        self._steps = tf.get_variable('steps_counted', [], tf.int64, tf.zeros_initializer(), trainable=False)
+        self._count = self._steps.assign_add(1)
+        self._local = tf.Variable(3., trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs([self._count, self._local])
+
+
+def test_variables_that_a_hook_makes_in_begin_are_saved_and_restored(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(toy, 'RECIPE', toy.RECIPE._replace(hooks=lambda run: [_StepsCounted()]))
+
+    def counted(step):
+        checkpoint = str(tmp_path / '0' / 'ckpt' / ('model.ckpt-%d' % step))
+        return int(tf.train.load_variable(checkpoint, 'steps_counted'))
+    assert train('--train_epochs=1')[0] == 0 and counted(10) == 10
+    assert train('--train_epochs=2', '--resume')[0] == 0 and counted(20) == 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbed, tmp_path, signum):
