@@ -23,7 +23,7 @@ OWN_SWITCHES = (
            'a frozen graph with one input and one output, a SavedModel that can be served, or weights as HDF5'),
     Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, export.UINT8), export.FLOAT32,
            'uint8: the inputs are images, and their normalisation is in the graph'),
-    Switch(GROUP, 'output', kinds.text(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),
+    Switch(GROUP, 'output', kinds.path(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),
     Switch(GROUP, 'samples', kinds.either(kinds.whole(least=1), kinds.choice(export.ALL)), None,
            'how many test inputs to write as .bin files for an inference device, in OUTPUT_samples; unset: none'),
     Switch(GROUP, 'probabilities', kinds.boolean(), False, 'the output is probabilities instead of logits'),

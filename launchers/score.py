@@ -20,7 +20,7 @@ from launchers.networks.registry import recipe_of  # noqa: E402
 GROUP = 'score'
 OWN_SWITCHES = (
     Switch(GROUP, 'manifest', kinds.file_path(), None, 'manifest.json of the samples that launchers.export wrote'),
-    Switch(GROUP, 'outputs', kinds.text(), None,
+    Switch(GROUP, 'outputs', kinds.path(), None,
            'directory of the outputs, NAME_output_0.bin or .txt for the input NAME.bin, or one that holds it; '
            'unset with --run_pb: DIR_outputs'),
     Switch(GROUP, 'output_dtype', kinds.choice('float32', 'float16'), 'float32', 'type of the numbers in .bin outputs'),

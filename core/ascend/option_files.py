@@ -34,7 +34,7 @@ class CustomDtypes(NamedTuple):
 def kind_of(form: str, read: Callable[[str], Any]) -> kinds.Kind:
     """The kind of an option that is the path of a file which `read` reads; `form` completes 'a file '."""
     def parse(path):
-        kinds.file_path().parse(path)
+        path = kinds.file_path().parse(path)
         read(path)
         return path
     return kinds.Kind('a file ' + form, parse)

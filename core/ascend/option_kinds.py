@@ -48,7 +48,8 @@ def own_directory() -> kinds.Kind:
     """A directory that is no link: the adapter asks about the path itself."""
     usable = kinds.directory()
 
-    def parse(path):
+    def parse(given):
+        path = kinds.path().parse(given)
         if os.path.islink(path):
             raise ValueError('must be a directory itself: this is a link to %s' % os.path.realpath(path))
         return usable.parse(path)

@@ -22,7 +22,7 @@ class Option(NamedTuple):
     rules: Tuple[Rule, ...] = ()          # what it needs and excludes: else the adapter aborts, or ignores it
 
 
-_text, _directory, _file = kinds.text(), kinds.directory(), kinds.file_path()
+_text, _path, _directory, _file = kinds.text(), kinds.path(), kinds.directory(), kinds.file_path()
 _MIXED = ('precision_mode=allow_mix_precision|allow_mix_precision_fp16|allow_mix_precision_bf16',
           'precision_mode_v2=mixed_float16|mixed_bfloat16|mixed_hif8')
 
@@ -103,7 +103,7 @@ OPTIONS = {
     'profiling_options': _string(None, option_kinds.profiling_options(), 'what to profile; unset: as msprof would',
                                  idle_without('profiling_mode=True')),
     'export_compile_stat': _number(1, 0, 2, 'write which fusions were made: 0 no, 1 at the end, 2 after compilation'),
-    'debug_dir': _string(None, _text, 'where files about compiled operators are written'),
+    'debug_dir': _string(None, _path, 'where files about compiled operators are written'),
     'op_debug_level': _number(0, 0, 4, 'files about compiled operators (deprecated: op_debug_config)'),
     'op_debug_config': _string(None, option_files.kind_of(
         'with lines op_debug_config=oom,dump_cce,dump_loc,ccec_O0,ccec_g,check_flag and op_debug_list=...',
@@ -118,8 +118,8 @@ OPTIONS = {
     'enable_small_channel': _number(0, 0, 1, 'optimise convolutions of few input channels'),
     'variable_format_optimize': _flag(None, "variables in the NPU's own format"),
     'op_compiler_cache_mode': _choice(None, ('enable', 'disable', 'force'), 'cache of compiled operators'),
-    'op_compiler_cache_dir': _string(None, _text, 'where that cache is'),
-    'graph_compiler_cache_dir': _string(None, _text, 'where compiled graphs are kept for the next run'),
+    'op_compiler_cache_dir': _string(None, _path, 'where that cache is'),
+    'graph_compiler_cache_dir': _string(None, _path, 'where compiled graphs are kept for the next run'),
     'oo_constant_folding': _flag(True, 'compute constant parts of a graph when it is compiled'),
     'input_fusion_size': _number(None, None, None, 'bytes up to which inputs are copied to the NPU together; the '
                                  'adapter brings it between 0 and 33554432'),

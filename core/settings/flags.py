@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 from absl import flags as absl_flags
 
 from core.errors import InputError
+from core.log import printable
 from core.settings.table import SWITCHES, Switch
 
 _HELP = ('-h', '--h', '-help', '--help')
@@ -93,7 +94,7 @@ def _given(flags, switches):
 
 
 def _one_line(error):
-    text = ' '.join(str(error).split())
+    text = printable(str(error))
     if isinstance(error, absl_flags.UnrecognizedFlagError):
         return '--%s: %s; -h lists the flags' % (error.flagname, text[0].lower() + text[1:].rstrip('. '))
     return text[len('flag '):] if text.startswith('flag --') else text

@@ -7,6 +7,8 @@ import os
 import re
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
+from core.log import is_hidden
+
 MOST = 2 ** 31 - 1                    # of an int32, as which Ascend's adapter and its ranks read whole numbers
 _LARGEST_SCALE = 2 ** 32              # beyond it float32 gradients overflow, or come back as zeros
 
@@ -102,12 +104,26 @@ def text() -> Kind:
     return _kind('UTF-8 text, not empty', convert, is_obvious=True)
 
 
+def path() -> Kind:
+    """The path of a file or directory; `~/` at its start is the home directory, which bash does not know in --name=~/x.
+
+    Blanks at the ends and control characters are slips of copying: they would make a name that nobody sees.
+    """
+    def convert(given):
+        if not given or given != given.strip() or is_hidden(given):
+            return None
+        whole = os.path.expanduser(given)
+        return None if whole.startswith('~') else whole
+    return _kind('a path in UTF-8, not empty, without control characters and without blanks at its ends; a ~ at its '
+                 'start is a home directory', convert, is_obvious=True)
+
+
 def project_file(root: str) -> Kind:
     """The path of a file; a relative one that is not in the working directory may be in the directory `root`."""
     def convert(given):
         return given if os.path.exists(given) or not os.path.exists(os.path.join(root, given)) else os.path.join(
             root, given)
-    plain = text()
+    plain = path()
     return plain._replace(parse=lambda given: convert(plain.parse(given)))
 
 
@@ -148,18 +164,28 @@ def dump_steps() -> Kind:
 
 
 def file_path() -> Kind:
-    """The path of a file that is there and can be read, as typed."""
+    """The path() of a file that is there and can be read."""
     def convert(given):
-        return given if os.path.isfile(given) and os.access(given, os.R_OK) else None
+        given = _as_path(given)
+        return given if given and os.path.isfile(given) and os.access(given, os.R_OK) else None
     return _kind('a file that exists and can be read', convert)
 
 
 def directory() -> Kind:
-    """The path of a directory that is there and can be read and written, as typed."""
+    """The path() of a directory that is there and can be read and written."""
     def convert(given):
-        usable = os.path.isdir(given) and os.access(given, os.R_OK | os.W_OK | os.X_OK)
+        given = _as_path(given)
+        usable = given and os.path.isdir(given) and os.access(given, os.R_OK | os.W_OK | os.X_OK)
         return given if usable else None
     return _kind('a directory that exists and can be read and written', convert)
+
+
+def _as_path(given):
+    """What path() makes of the text; None when it takes none of it."""
+    try:
+        return path().parse(given)
+    except ValueError:
+        return None
 
 
 def step_range() -> Kind:

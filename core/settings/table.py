@@ -56,21 +56,21 @@ _positive = kinds.whole(least=1)
 _count = kinds.whole(least=0)
 _rate = kinds.number(above=0)
 _rate_or_auto = kinds.either(kinds.choice(AUTO), _rate)
-_folder = kinds.or_unset('', kinds.text())
+_folder = kinds.or_unset('', kinds.path())
 _NOT_EMULATED = 'this run computes in float32; --emulate_precision=True rehearses the mode'
 
 SWITCHES = (
     Switch(RUN, 'network', kinds.text(), 'cspnet', 'the system to train', kept=True),
     Switch(RUN, 'case', kinds.choice(*CASES), 'full',
            'full: the published recipe; performance and *_eval: a short run that measures speed'),
-    Switch(RUN, 'output_path', kinds.text(), os.path.join(ROOT, 'output'),
+    Switch(RUN, 'output_path', kinds.path(), os.path.join(ROOT, 'output'),
            'results go to OUTPUT_PATH/$ASCEND_DEVICE_ID', ('result',), agree=False),
-    Switch(RUN, 'modeldir', kinds.text(), None, 'directory of the checkpoints; unset: ckpt in the results',
+    Switch(RUN, 'modeldir', kinds.path(), None, 'directory of the checkpoints; unset: ckpt in the results',
            agree=False, path=OUTPUT),
-    Switch(RUN, 'summary', kinds.text(), None,
+    Switch(RUN, 'summary', kinds.path(), None,
            'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',),
            agree=False, path=OUTPUT),
-    Switch(RUN, 'ckpt_path', kinds.text(), None,
+    Switch(RUN, 'ckpt_path', kinds.path(), None,
            'checkpoint (a file, or the newest of a directory) or .h5 file whose weights are the starting point; '
            'for launchers.evaluate the one to evaluate', ('CKPT_PATH',), agree=False),
     Switch(RUN, 'finetune', kinds.boolean(), False,
@@ -91,7 +91,7 @@ SWITCHES = (
            'device of a run of one rank; unset: $ASCEND_DEVICE_ID', ('mul_device_id',), agree=False),
     Switch(RUN, 'print_config', kinds.boolean(), False, 'print the ConfigProto and exit', agree=False),
 
-    Switch(DATA, 'data_path', kinds.text(), None,
+    Switch(DATA, 'data_path', kinds.path(), None,
            'directory of the data set, or the word synthetic; a performance run without it uses '
            'built-in synthetic data', ('data_dir', 'dataset', 'CIFAR_PATH'), agree=False, path=INPUT),
     Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn', 'cats_dogs', 'folder'), RECIPE,

@@ -11,13 +11,13 @@ from launchers.modelarts.redaction import say
 
 OWN_SWITCHES = (
     switch('case'),
-    Switch('ModelArts', 'data_url', kinds.text(), None,
+    Switch('ModelArts', 'data_url', kinds.path(), None,
            'where the data set is: obs://, s3:// or a path; unset: nothing is copied in'),
-    Switch('ModelArts', 'train_url', kinds.text(), None, 'where the results go, and with --resume come from; needed'),
-    Switch('ModelArts', 'cache_dir', kinds.text(), '/cache', 'local directory for the data set and the results'),
-    Switch('ModelArts', 'SESEMI_data_dir', kinds.text(), None, 'local directory for the data set alone; '
+    Switch('ModelArts', 'train_url', kinds.path(), None, 'where the results go, and with --resume come from; needed'),
+    Switch('ModelArts', 'cache_dir', kinds.path(), '/cache', 'local directory for the data set and the results'),
+    Switch('ModelArts', 'SESEMI_data_dir', kinds.path(), None, 'local directory for the data set alone; '
            'unset: CACHE_DIR/dataset'),
-    Switch('ModelArts', 'SESEMI_result_dir', kinds.text(), None, 'local directory for the results alone; '
+    Switch('ModelArts', 'SESEMI_result_dir', kinds.path(), None, 'local directory for the results alone; '
            'unset: CACHE_DIR/result'),
     Switch('ModelArts', 'copy_interval', kinds.number(above=0), 180., 'seconds between two copies of the results'),
     Switch('ModelArts', 'copy_retries', kinds.whole(least=0), 6,

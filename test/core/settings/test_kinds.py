@@ -4,6 +4,10 @@ import pytest
 from core.settings import kinds
 
 
+PATH = ('a path in UTF-8, not empty, without control characters and without blanks at its ends; a ~ at its start is a '
+        'home directory')
+
+
 @pytest.mark.parametrize('kind, text, value', [
     (kinds.whole(), '-12', -12),
     (kinds.whole(least=0, most=7), '7', 7),
@@ -15,6 +19,9 @@ from core.settings import kinds
     (kinds.choice('all', 'input'), 'input', 'input'),
     (kinds.text(), 'a b;$(x)', 'a b;$(x)'),
     (kinds.text(), '数据\u3000集', '数据\u3000集'),
+    (kinds.path(), '/data/a b;$(x)/数据', '/data/a b;$(x)/数据'),
+    (kinds.path(), 'results/~', 'results/~'),
+    (kinds.path(), './~', './~'),
 ])
 def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     parsed = kind.parse(text)
@@ -37,11 +44,23 @@ def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     (kinds.choice('all', 'input'), 'Input', 'one of all, input'),
     (kinds.text(), '', 'UTF-8 text, not empty'),
     (kinds.text(), '/results/\udcff', 'UTF-8 text, not empty'),
+    *[(kinds.path(), slip, PATH) for slip in (
+        '', ' /data', '/data ', '/data\t', '/data\r', '/da\nta', '/da\x1b[31mta', '/data\u202e', '/data/\udcff',
+        '~no-such-user-here/data')],
 ])
 def test_any_other_text_is_refused_with_what_is_allowed(kind, text, allowed):
     with pytest.raises(ValueError) as refusal:
         kind.parse(text)
     assert str(refusal.value) == 'must be ' + allowed
+
+
+def test_a_tilde_is_the_home_directory_in_every_kind_of_path(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    file = tmp_path / 'file'
+    file.write_text('')
+    assert kinds.path().parse('~/new') == str(tmp_path / 'new')
+    assert kinds.path().parse('~') == kinds.directory().parse('~') == str(tmp_path)
+    assert kinds.file_path().parse('~/file') == kinds.project_file('/').parse('~/file') == str(file)
 
 
 def test_a_file_and_a_directory_must_be_what_they_are_called(tmp_path):
