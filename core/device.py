@@ -1,7 +1,7 @@
 """Device: everything that one kind of device (NPU, GPU, CPU) does in its own way.
 
-The records are NPU (core/ascend/device.py), GPU and CPU (core/devices.py); detect() beside the latter two chooses
-one at the start of a process. All other code calls the record's functions and never asks which device it has.
+The records are NPU (core/ascend/device.py), GPU and CPU (launchers/devices.py); detect() beside the latter two
+chooses one at the start of a process. All other code calls the record's functions and never asks which device it has.
 
 A switch that acts on a device enters through these functions of that device's record:
     prepare         settings that have to be made before the first graph: environment variables, modes of the device
@@ -11,7 +11,7 @@ A switch that acts on a device enters through these functions of that device's r
     notice          what a reader of the log should know about the switches of the run
 """
 import contextlib
-from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -51,7 +51,7 @@ class Device(NamedTuple):
     hardware: Callable[[], str]
     # precision(config, options) -> the precision in force, in the words of --precision_mode or as a type
     precision: Callable[[Config, Options], str] = lambda config, options: 'float32'
-    # options(config) -> NpuOptimizer options that it adds where nobody set them
+    # options(config) -> the NpuOptimizer options of a run; raises InputError for a switch or an option that is wrong
     options: Callable[[Config], Options] = lambda config: {}
     # check(config, options): raises InputError for what cannot run in this environment; touches no device
     check: Callable[[Config, Options], None] = _nothing
@@ -63,9 +63,23 @@ class Device(NamedTuple):
     steps_per_run: Callable[[Options], int] = lambda options: 1
     # loop(train_op, steps) -> (train_op, hooks): one run of the returned op is so many steps; called before hooks exist
     loop: Callable[[tf.Operation, int], Tuple[tf.Operation, Hooks]] = lambda train_op, steps: (train_op, [])
+    # optimizer(optimizer, config, options) -> `optimizer` with the loss scale of --loss_scale
+    optimizer: Callable[[tf.train.Optimizer, Config, Options], tf.train.Optimizer] = \
+        lambda optimizer, config, options: optimizer
+    # communicator(config, options, split) -> how its ranks exchange tensors: a ranks.communicator.Communicator; None:
+    # as ranks of CPUs do. split: Recipe.split_strategy
+    communicator: Callable[[Config, Options, Sequence[int]], Any] = _nothing
+    # shared_all_reduce() -> the compiled operator that adds up the tensors of ranks of one server; None without it
+    shared_all_reduce: Callable[[], Optional[Callable]] = _nothing
     # hooks(run) -> SessionRunHooks of a training.loop.Run; they see a finished step before all hooks but the clock
     hooks: Callable[[Any], Hooks] = lambda run: []
-    # notice(config) -> lines for the log
-    notice: Callable[[Config], List[str]] = lambda config: []
-    has_hccl: bool = False         # ranks exchange tensors by HCCL; else by TensorFlow's collectives over gRPC
+    # notice(config, options) -> lines for the log
+    notice: Callable[[Config, Options], List[str]] = lambda config, options: []
+    # output_directories(options) -> where dumps, profiles and tuning go; the caller makes them before a session
+    output_directories: Callable[[Options], List[str]] = lambda options: []
+    # software() -> {name: version} of what belongs to the device, for the record of a run
+    software: Callable[[], Dict[str, str]] = dict
+    # release_memory(): gives freed memory of the host back to the system, at the end of a phase that needed much
+    release_memory: Callable[[], None] = _nothing
+    has_hccl: bool = False         # ranks exchange tensors by HCCL; else as connect() in core/ranks chooses
     is_exclusive: bool = False     # one process at a time may use it: the launcher takes a lock of the machine

@@ -38,9 +38,22 @@ class Predictions(NamedTuple):
     probabilities: np.ndarray          # [examples, classes] float32
 
 
+Panel = Dict[str, Any]         # a picture as plain data, as core/pages/pictures.py makes it
+
+
+class View(NamedTuple):
+    """What a recipe's pictures may look at."""
+    config: Config
+    data: Any                                  # what Recipe.load returned
+    step: int                                  # finished steps
+    epoch: int                                 # index, from 0, of the epoch of the last one
+    predictions: Optional[Predictions]         # of the evaluation that has just ended; None at the end of the run
+    stored: Callable[[str], Optional[Panel]]   # stored(name): the picture of that name as it is
+
+
 class Picture(NamedTuple):
-    """A picture for the report of a run (core/pages/pictures.py)."""
-    # make(core.pages.pictures.View) -> a picture, or None when there is nothing to show yet; runs on the host
+    """A picture for the report of a run ."""
+    # make(View) -> a Panel, or None when there is nothing to show yet; runs on the host
     make: Callable[[Any], Optional[Dict[str, Any]]]
     once: bool = False                 # made at the first evaluation only; else at every one, and when the run is done
 

@@ -9,11 +9,12 @@ from launchers import command  # noqa: E402 (first: it silences TensorFlow's war
 from core.inference.evaluate import evaluate  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.settings.config import Config  # noqa: E402
+from launchers.devices import detect  # noqa: E402
 
 
 def act(recipe: Recipe, config: Config) -> None:
     """Prints the vendor's lines for a checkpoint on the test set."""
-    for line in recipe.evaluation_lines(evaluate(recipe, config)):
+    for line in recipe.evaluation_lines(evaluate(recipe, config, detect(config.device))):
         print(line)
 
 

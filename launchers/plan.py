@@ -12,7 +12,7 @@ if __name__ == '__main__':
 
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
-from core.devices import detect  # noqa: E402
+from launchers.devices import detect  # noqa: E402
 from core.ascend import chip, switches  # noqa: E402
 from core.ranks import placement  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
@@ -27,8 +27,8 @@ def act(recipe: Recipe, config: Config) -> None:
     ours = placement.plan(config, device.has_hccl, chip.family() if device.has_hccl else None)
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     if config.print_config:
-        print(preflight.describe_session(first))
-        for line in idle_lines(first) + switches.notices(switches.switch_options(first)):
+        print(preflight.describe_session(first, device))
+        for line in idle_lines(first) + switches.notices(device.options(first)):
             print(line, file=sys.stderr)
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.

@@ -10,7 +10,8 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from core.errors import InputError  # noqa: E402
-from core.pages import page, runs  # noqa: E402
+from core.pages import runs  # noqa: E402
+from core.reporting.panels import save  # noqa: E402
 from core.settings.table import ROOT  # noqa: E402
 
 
@@ -45,7 +46,7 @@ def main(argv: list) -> int:
         found = runs.chosen(runs.find(asked.output_path), asked.filter, asked.sort)
         if asked.html is not None:
             path = asked.html or os.path.join(asked.output_path, 'runs.html')
-            print(page.save(path, runs.as_html(found, asked.output_path)))
+            print(save(path, runs.as_html(found, asked.output_path)))
         elif asked.csv:
             print(runs.as_csv(found))
         else:

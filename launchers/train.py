@@ -1,4 +1,5 @@
 """The trainer of one rank: python3 -m launchers.train --network=cspnet --data_path=DIR [--flag=value ...]."""
+import functools
 import os
 import signal
 import sys
@@ -12,8 +13,10 @@ if __name__ == '__main__':
 from launchers import command  # noqa: E402
 from core.errors import InputError  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
+from core.reporting.run_report import reported  # noqa: E402
 from core.settings.config import Config  # noqa: E402
 from core.training import loop, preflight  # noqa: E402
+from launchers.devices import detect  # noqa: E402
 
 
 def act(recipe: Recipe, config: Config) -> None:
@@ -21,10 +24,16 @@ def act(recipe: Recipe, config: Config) -> None:
     if config.max_restarts and 'LAUNCHER_PID' not in os.environ:
         raise InputError('--max_restarts=%d: only the launchers, test/train_*.sh, start ranks again' %
                          config.max_restarts)
+    device = detect(config.device)
     if config.print_config:
-        print(preflight.describe_session(config))
+        print(preflight.describe_session(config, device))
     else:
-        loop.train(recipe, config)
+        loop.train(recipe, config, device, functools.partial(reported, _write_page))
+
+
+def _write_page(run, pictures):
+    from core.pages import page    # when the first page is due, because most of a run needs none
+    page.write(run, pictures)
 
 
 if __name__ == '__main__':

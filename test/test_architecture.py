@@ -159,7 +159,7 @@ def test_all_networks_are_looked_for():
 
 
 def test_nobody_asks_which_device_a_run_has():
-    """What devices do differently is in their records: core/ascend/device.py and core/devices.py."""
+    """What devices do differently is in their records: core/ascend/device.py and launchers/devices.py."""
     asked = [path for path in FILES for node in ast.walk(TREES[path]) if isinstance(node, ast.Compare)
              and any(isinstance(side, ast.Attribute) and ast.dump(side.value).endswith("'device', ctx=Load())")
                      for side in [node.left] + node.comparators)]

@@ -11,6 +11,7 @@ from launching import launch, place_with
 
 from core.recipe import Predictions
 from core.pages import page, pictures
+from core.reporting.panels import load, store
 from core.reporting import record
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -101,8 +102,8 @@ def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
     writer.write('end', status='failed', step=9000, why='Loss is <nan>')
     writer.close()
     for name, panel in panels.items():
-        pictures.store(str(tmp_path), name, panel)
-    path = page.write(record.read(str(tmp_path))[0], pictures.load(str(tmp_path)))
+        store(str(tmp_path), name, panel)
+    path = page.write(record.read(str(tmp_path))[0], load(str(tmp_path)))
     document, console = browse(tmp_path, path, '--dump-dom', '--window-size=390,800')
     assert console == [] and set(figures(document)) >= set(panels) | {'why', 'loss'}
     assert os.path.getsize(path) < 3e6 and 'Loss is &lt;nan&gt;' in document

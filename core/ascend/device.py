@@ -8,7 +8,7 @@ import tensorflow as tf
 from core.device import Device, Hooks, Options
 from core.ascend.diagnostics import operator_profile, random_errors
 from core.errors import InputError
-from core.ascend import bridge, chip
+from core.ascend import bridge, chip, hccl, switches
 from core.ascend.compiled import CheckCompiled
 from core.ascend.session import session_config
 from core.settings import paths
@@ -31,8 +31,12 @@ _CACHE = 'graph_compiler_cache_dir'
 
 
 def _options(config: Config) -> Options:
+    return dict({_CACHE: _cache(config)}, **switches.options(config))
+
+
+def _cache(config):
     """A folder for each device, because the graphs of ranks differ."""
-    return {_CACHE: os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE, str(config.device_id))}
+    return os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE, str(config.device_id))
 
 
 def _check(config: Config, options: Options) -> None:
@@ -40,7 +44,7 @@ def _check(config: Config, options: Options) -> None:
         if options.get(key) == value:
             raise InputError('--npu_option=%s=%s: the adapter would train on the CPU; leave the option out, or choose '
                              'the CPU with --device=cpu' % (key, value))
-    if options.get(_CACHE) not in (None, _options(config)[_CACHE]):
+    if options.get(_CACHE) not in (None, _cache(config)):
         paths.check_writable(typed('npu_option', _CACHE), options[_CACHE])
     if config.ranks > 1:
         bridge.check_environment()
@@ -87,6 +91,11 @@ NPU = Device(
     hardware=lambda: 'ASCEND_DEVICE_ID=%s' % os.environ.get('ASCEND_DEVICE_ID', '0'),
     precision=_precision,
     options=_options,
+    optimizer=hccl.optimizer,
+    communicator=hccl.communicator,
+    notice=lambda config, options: switches.notices(options),
+    output_directories=switches.output_directories,
+    software=switches.software,
     check=_check,
     prepare=_prepare,
     graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),

@@ -87,17 +87,6 @@ def chips_that_lack() -> Iterator[Tuple[str, str, str]]:
     return ((chip, key, ', '.join(values)) for chip, lacks in _LACKS.items() if chip for key, values in lacks.items())
 
 
-def check_iterations(options: Dict[str, Any], counts: Dict[str, int]) -> None:
-    """Raises InputError unless the step counts {what: steps} are multiples of iterations_per_loop."""
-    iterations = options.get('iterations_per_loop', 1)
-    for what, steps in counts.items():
-        if steps % iterations:
-            below = steps // iterations * iterations
-            nearest = '%d or %d' % (below, below + iterations) if below else str(iterations)
-            raise InputError('--npu_option=iterations_per_loop=%d: the %d %s are no multiple of it; the nearest are %s'
-                             % (iterations, steps, what, nearest))
-
-
 def describe_options() -> str:
     """The table for a help text: one line a key, with its default, meaning and values."""
     lines = []

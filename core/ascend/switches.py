@@ -4,10 +4,12 @@ import os
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from core.errors import InputError
-from core.ascend import chip, environment, option_kinds
+from core.ascend import chip, environment, option_kinds, versions
+from core.ascend import options as option_lib
 from core.ascend.option_table import REHEARSED
-from core.ascend.options import RAW, fault, parse_option, parse_raw, without_effect
+from core.ascend.options import RAW, fault, parse_option, parse_raw
+from core.device import Options
+from core.errors import InputError
 from core.settings.config import Config, idle, typed
 from core.settings.rules import is_on
 from core.settings.table import NPU_ONLY, SWITCHES
@@ -21,7 +23,7 @@ class _Set(NamedTuple):
 def switch_options(config: Config) -> Dict[str, Any]:
     """{key: typed value} of every NpuOptimizer option that the command line sets.
 
-    The folders that --over_dump, --data_dump_flag and --profiling write to need not be there yet: see output_folders().
+    The directories that --over_dump, --data_dump_flag and --profiling write to need not be there yet.
     Raises InputError naming flag, value and what is allowed, or a variable of the environment.
     """
     environment.check(os.environ)
@@ -41,8 +43,16 @@ def switch_options(config: Config) -> Dict[str, Any]:
     return options
 
 
-def output_folders(options: Dict[str, Any]) -> List[str]:
-    """The folders that dumps, profiles and tuning go to, for the caller to create before a session."""
+def options(config: Config) -> Options:
+    """Device.options: those of switch_options(), and what several ranks need."""
+    chosen = switch_options(config)
+    if config.ranks > 1:
+        chosen.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
+    return chosen
+
+
+def output_directories(options: Dict[str, Any]) -> List[str]:
+    """Device.output_directories: of dumps, profiles and tuning."""
     folders = options.get('dump_path'), profile_folder(options), options.get('work_path')
     return [folder for folder in folders if folder]
 
@@ -58,11 +68,17 @@ def profile_folder(options: Dict[str, Any]) -> Optional[str]:
 def notices(options: Dict[str, Any]) -> List[str]:
     """What the log says of the options that only the adapter knows, and of those that have no effect."""
     return ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
-            if item[0].startswith(RAW)] + without_effect(options)
+            if item[0].startswith(RAW)] + option_lib.without_effect(options)
 
 
-def off_npu(config: Config) -> List[str]:
-    """Lines about what the switches of this run do off an NPU."""
+def software() -> Dict[str, str]:
+    """Device.software: the versions of CANN and of the NPU driver, where they are installed."""
+    found = {'CANN': versions.cann(os.environ), 'NPU driver': versions.driver(os.environ)}
+    return {name: version for name, version in found.items() if version}
+
+
+def off_npu(config: Config, options: Options) -> List[str]:
+    """Device.notice of other devices: what the switches of this run do off an NPU."""
     without_effect, lines = [], []
     for row in _in_effect(config):
         if row.name in ('precision_mode', 'precision_mode_v2') and config.emulate_precision:
@@ -76,7 +92,7 @@ def off_npu(config: Config) -> List[str]:
             lines.append('Off an NPU, %s: %s' % (' '.join(given), row.off_npu))
     if without_effect:
         lines.insert(0, 'These switches act on an NPU only: ' + ' '.join(without_effect))
-    return lines
+    return notices(options) + lines
 
 
 def _in_effect(config):

@@ -3,23 +3,21 @@ from typing import Dict
 
 import tensorflow as tf
 
-from core.devices import detect
+from core.device import Device
 from core.inference import trained
-from core.ascend import switches
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
 from core.training import checkpoints, evaluation, weights
 
 
-def evaluate(recipe: Recipe, config: Config) -> Dict[str, float]:
+def evaluate(recipe: Recipe, config: Config, device: Device) -> Dict[str, float]:
     """The metrics of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
 
     This process evaluates alone, whatever RANK_SIZE says, on the test set that the seed of the checkpoint's run draws.
     Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network.
     """
-    device = detect(config.device)
-    options = switches.switch_options(config)
+    options = device.options(config)
     device.check(config._replace(ranks=1), options)
     path, reader, config = trained.find(config)
     data, config = trained.load_data(recipe, config)

@@ -4,10 +4,10 @@ import math
 import os
 import string
 import time
-import uuid
 from typing import Any, Dict, Iterable, List, Tuple
 
 from core.reporting import record
+from core.reporting.panels import save
 from core.pages.charts import Curve, chart
 from core.reporting.record import Run
 from core.pages.text import Words, duration, escape, number
@@ -26,19 +26,6 @@ TRAIN, EPOCH, TEST = Words('training batch', '训练批次'), Words('training, m
 def write(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
     """Writes the page of `run` into its directory, in one step, and returns its path. Raises OSError."""
     return save(os.path.join(run.run_dir, NAME), render(run, panels))
-
-
-def save(path: str, text: str) -> str:
-    """Writes a file in one step, so that a reader never meets half of it. Raises OSError."""
-    part = '%s.tmp%s' % (path, uuid.uuid4().hex)   # TensorFlow's own form, which a ModelArts job leaves alone
-    try:
-        with open(part, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
-    return path
 
 
 def fill(title: str, heading: str, body: str) -> str:

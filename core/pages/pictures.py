@@ -1,37 +1,19 @@
 """Pictures for the report: what a recipe shows of its network, made on the host between steps.
 
-A picture is plain data, which report/pictures/NAME.json of the results keeps, so that a resumed run still has it and
-the page can be written without TensorFlow. Words are pairs (English, Chinese).
+A picture is a Panel of plain data (core/reporting/panels.py). Words are pairs (English, Chinese).
 """
 import base64
-import json
-import os
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.session import cpu_session
-from core.recipe import Predictions
-from core.pages import page
-from core.reporting import record
-from core.settings.config import Config
+from core.recipe import Panel, Predictions
 
-FOLDER = 'pictures'
 MOST_FRAMES = 20               # of a slider
 
-Panel = Dict[str, Any]
 Pair = Tuple[str, str]
-
-
-class View(NamedTuple):
-    """What a recipe's pictures may look at."""
-    config: Config
-    data: Any                                  # what Recipe.load returned
-    step: int                                  # finished steps
-    epoch: int                                 # index, from 0, of the epoch of the last one
-    predictions: Optional[Predictions]         # of the evaluation that has just ended; None at the end of the run
-    stored: Callable[[str], Optional[Panel]]   # stored(name): the picture of that name as it is
 
 
 def files(images: Iterable[np.ndarray], jpeg: bool = False) -> List[bytes]:
@@ -115,23 +97,3 @@ def regions(title: Pair, note: Pair, extent: Sequence[Sequence[float]], maps: Se
 def curves(title: Pair, unit: Pair, series: Dict[str, Pair]) -> Panel:
     """A chart of further values of the record, {name of the points: words}."""
     return dict(kind='curves', title=title, unit=unit, series=series)
-
-
-def load(run_dir: str) -> Dict[str, Panel]:
-    """{name: picture} of the run whose results are in `run_dir`, by name. Raises OSError."""
-    folder = os.path.join(record.directory(run_dir), FOLDER)
-    names = sorted(name[:-len('.json')] for name in os.listdir(folder) if name.endswith('.json')) \
-        if os.path.isdir(folder) else []
-    return {name: _load(folder, name) for name in names}
-
-
-def _load(folder, name):
-    with open(os.path.join(folder, name + '.json'), encoding='utf-8') as file:
-        return json.load(file)
-
-
-def store(run_dir: str, name: str, panel: Panel) -> None:
-    """Keeps a picture of the run whose results are in `run_dir`. Raises OSError."""
-    folder = os.path.join(record.directory(run_dir), FOLDER)
-    os.makedirs(folder, exist_ok=True)
-    page.save(os.path.join(folder, name + '.json'), json.dumps(panel, ensure_ascii=False))

@@ -1,8 +1,7 @@
-"""Communicators: how the ranks of a job exchange tensors. connect() chooses one of
+"""Communicators: how the ranks of a job exchange tensors. connect() takes the device's own, such as HCCL, or one of
 
     Communicator  a single rank, which has nothing to exchange
-    Hccl          NPUs: HCCL through npu_bridge, with any number of ranks
-    Collectives   all other machines: TensorFlow's collective ops over its gRPC runtime (tf.train.Server)
+    Collectives   several ranks: TensorFlow's collective ops over its gRPC runtime (tf.train.Server)
 
 A collective op blocks until every rank runs it, so all ranks build the same graph and run the same ops in the same
 order.
@@ -11,15 +10,13 @@ import contextlib
 import itertools
 import os
 import threading
-from typing import ContextManager, Iterator, List, Sequence, Union
+from typing import Callable, ContextManager, Iterator, List, Optional, Sequence
 
 import tensorflow as tf
 from tensorflow.python.ops import collective_ops
 
 from core.device import Device, Options
 from core.errors import InputError, OrderlyEnd, RankLost
-from core.ascend.emulation.loss_scale import scaled_optimizer
-from core.ascend import bridge
 from core.ranks import peers
 from core.ranks.buckets import as_vector, in_buckets, packed
 from core.ranks.shared_memory import SharedMemory, offer
@@ -27,8 +24,6 @@ from core.settings.config import Config
 
 _GROUP = 1                     # the key of the only group of collectives, which has all ranks
 _FIRST, _LAST = 1, 2           # the instance keys of rendezvous() and of the last barrier; the graph's keys follow
-
-LossScale = Union[bool, float]     # as kinds.loss_scale() parses it: False (off), True (dynamic), a number (static)
 
 
 class Communicator:
@@ -39,9 +34,9 @@ class Communicator:
     def configure(self, session_config: tf.ConfigProto) -> None:
         """Adds to `session_config` what sessions on `target` need."""
 
-    def optimizer(self, optimizer: tf.train.Optimizer, loss_scale: LossScale) -> tf.train.Optimizer:
-        """`optimizer` with a loss scale and with gradients that are their mean over the ranks."""
-        return scaled_optimizer(optimizer, loss_scale)
+    def optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+        """`optimizer` with gradients that are their mean over the ranks."""
+        return optimizer
 
     def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         """The sum over the ranks of each of the tensors, whose shapes are static."""
@@ -74,31 +69,6 @@ class Communicator:
         return contextlib.nullcontext()
 
 
-class Hccl(Communicator):
-    """HCCL between NPUs.
-
-    split: the percents of all gradient bytes that each fused all-reduce has; () leaves the fusion to HCCL.
-    """
-
-    def __init__(self, rank: int, ranks: int, is_tailing_optimization: bool = False, split: Sequence[int] = ()):
-        self.rank, self.ranks = rank, ranks
-        self._is_tailing_optimization = is_tailing_optimization
-        if ranks > 1 and split:
-            bridge.split_gradients(list(split))
-
-    def optimizer(self, optimizer: tf.train.Optimizer, loss_scale: LossScale) -> tf.train.Optimizer:
-        return bridge.distributed_optimizer(optimizer, loss_scale, self.ranks, self._is_tailing_optimization)
-
-    def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return packed(tensors, bridge.all_reduce) if self.ranks > 1 else list(tensors)
-
-    def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return [total / self.ranks for total in self.sum(tensors)] if self.ranks > 1 else list(tensors)
-
-    def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return list(map(bridge.broadcast, tensors)) if self.ranks > 1 else list(tensors)
-
-
 class Collectives(Communicator):
     """TensorFlow's collective ops between processes, each of which has a tf.train.Server.
 
@@ -108,10 +78,10 @@ class Collectives(Communicator):
     rendezvous(). Raises InputError when this rank's port is taken, or a rank does not answer in time.
     """
 
-    def __init__(self, rank: int, addresses: Sequence[str], seconds: int):
+    def __init__(self, rank: int, addresses: Sequence[str], seconds: int, shared_all_reduce: Optional[Callable] = None):
         self.rank, self.ranks, self._seconds = rank, len(addresses), seconds
         self._device = '/job:worker/task:%d' % rank
-        self._addresses, self._shared = addresses, None
+        self._addresses, self._shared, self._operator = addresses, None, shared_all_reduce
         self._keys = itertools.count(_LAST + 1)
         config = tf.ConfigProto()
         self.configure(config)
@@ -130,9 +100,8 @@ class Collectives(Communicator):
         # A session sees only the devices of its own rank, because ranks share nothing but collectives.
         session_config.device_filters.append(self._device)
 
-    def optimizer(self, optimizer: tf.train.Optimizer, loss_scale: LossScale) -> tf.train.Optimizer:
-        # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
-        return scaled_optimizer(_MeanGradients(optimizer, self), loss_scale)
+    def optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+        return _MeanGradients(optimizer, self)
 
     def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Id'))
@@ -148,13 +117,13 @@ class Collectives(Communicator):
         timer.start()
         try:
             with _network_errors_as_rank_lost():
-                sent = list(integers) + (offer(self._addresses) if self.rank == 0 else [0, 0, 0])
+                sent = list(integers) + (offer(self._addresses, bool(self._operator)) if self.rank == 0 else [0, 0, 0])
                 *got, process, number, room = self._run(
                     lambda: self._broadcast(tf.constant(sent, tf.int64), _FIRST)).tolist()
         finally:
             timer.cancel()
         if room:
-            self._shared = SharedMemory((process, number, room), self.rank, self.ranks)
+            self._shared = SharedMemory((process, number, room), self.rank, self.ranks, self._operator)
         return got
 
     def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
@@ -254,13 +223,15 @@ def _dense(gradient, variable):
 def connect(config: Config, device: Device, options: Options, split: Sequence[int]) -> Communicator:
     """The Communicator of a run on `device` with these NpuOptimizer options.
 
-    split: see Hccl. Raises InputError when the environment lacks what the ranks need, or a rank does not answer.
+    split: Recipe.split_strategy. Raises InputError when the environment lacks what the ranks need, or a rank does not
+    answer.
     """
-    if device.has_hccl:
-        return Hccl(config.rank, config.ranks, options.get('is_tailing_optimization', False), split)
+    own = device.communicator(config, options, split)
+    if own is not None:
+        return own
     if config.ranks == 1:
         return Communicator()
     if len(config.addresses) != config.ranks:
         raise InputError('RANK_ADDRESSES (environment): has %d addresses for RANK_SIZE=%d; test/train_*_8p.sh set it'
                          % (len(config.addresses), config.ranks))
-    return Collectives(config.rank, config.addresses, config.connect_timeout)
+    return Collectives(config.rank, config.addresses, config.connect_timeout, device.shared_all_reduce())

@@ -7,21 +7,19 @@ import contextlib
 import glob
 import os
 import secrets
-from typing import List, Sequence
+from typing import Callable, List, Sequence
 
 import tensorflow as tf
-
-from core.cpu import kernels
 
 DIRECTORY = '/dev/shm'
 _NAME = 'training-ranks-%d-%d-'      # process of rank 0, a number that it draws
 _SHARE = .5                          # of the free memory, at most
 
 
-def offer(addresses: Sequence[str]) -> List[int]:
+def offer(addresses: Sequence[str], is_compiled: bool) -> List[int]:
     """What rank 0 offers to the ranks at `addresses` ('host:port'): three integers for SharedMemory(); zeros where the
     ranks cannot share memory, because they are on several servers or there are no compiled kernels."""
-    if len({address.rpartition(':')[0] for address in addresses}) > 1 or not kernels.library():
+    if len({address.rpartition(':')[0] for address in addresses}) > 1 or not is_compiled:
         return [0, 0, 0]
     _remove_left_files()
     room = os.statvfs(DIRECTORY)
@@ -40,12 +38,13 @@ class SharedMemory:
     """Files that `ranks` ranks share. All ranks must ask for the same exchanges in the same order.
 
     offered: what rank 0 has got from offer(), and all other ranks from rank 0.
+    operator: Device.shared_all_reduce().
     """
 
-    def __init__(self, offered: Sequence[int], rank: int, ranks: int):
+    def __init__(self, offered: Sequence[int], rank: int, ranks: int, operator: Callable):
         process, number, self._left = offered
         self._path = os.path.join(DIRECTORY, _NAME % (process, number))
-        self._rank, self._ranks = rank, ranks
+        self._rank, self._ranks, self._operator = rank, ranks, operator
 
     def all_reduce(self, tensors: Sequence[tf.Tensor], key: int, is_mean: bool) -> List[tf.Tensor]:
         """The sum or the mean of each of the tensors over the ranks; [] where there is no room for them, or they are of
@@ -55,4 +54,4 @@ class SharedMemory:
             return []
         self._left -= size
         with tf.device('/cpu:0'):
-            return list(kernels.library().shared_all_reduce(tensors, self._path, key, self._rank, self._ranks, is_mean))
+            return list(self._operator(tensors, self._path, key, self._rank, self._ranks, is_mean))

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from core.device import Device, Options
-from core.ascend import switches, versions
 from core.recipe import Recipe
 from core.settings import config as config_lib
 from core.settings.config import Config
 from core.settings.table import ROOT, SWITCHES
 
+_CHINESE = {'NPU driver': 'NPU 驱动'}
 Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)
 
 
@@ -21,7 +21,7 @@ def facts(recipe: Recipe, config: Config, device: Device, options: Options) -> D
     """What core/reporting/record.py's `start` holds of a run: settings, precision, environment, results."""
     precision = device.precision(config, options)
     return dict(settings=_settings(recipe, config), precision=precision,
-                environment=_environment(device, precision), results=_results(config, options))
+                environment=_environment(device, precision), results=_results(config, device, options))
 
 
 def _settings(recipe: Recipe, config: Config) -> List[Tuple[str, str, str]]:
@@ -44,8 +44,7 @@ def _environment(device: Device, precision: str) -> Rows:
             (('precision in force', '生效的精度'), precision),
             (('TensorFlow', 'TensorFlow'), tf.__version__),
             (('Python, NumPy', 'Python、NumPy'), '%s, %s' % (platform.python_version(), np.__version__)),
-            (('CANN', 'CANN'), versions.cann(os.environ) or '–'),
-            (('NPU driver', 'NPU 驱动'), versions.driver(os.environ) or '–'),
+            *(((name, _CHINESE.get(name, name)), version) for name, version in device.software().items()),
             (('commit', '代码版本'), commit() or '–'),
             (('system', '系统'), '%s, %d of %d cores' % (
                 platform.platform(terse=True), len(os.sched_getaffinity(0)), os.cpu_count()))]
@@ -64,10 +63,10 @@ def commit() -> str:
         return ''
 
 
-def _results(config: Config, options: Options) -> Rows:
+def _results(config: Config, device: Device, options: Options) -> Rows:
     """Where results lie, and for each NPU switch that is on where it writes."""
     rows = [(('all results', '全部结果'), config.run_dir), (('checkpoints', '检查点'), config.ckpt_dir),
             (('TensorBoard', 'TensorBoard'), config.summary_dir)]
     rows += [((key, key), str(value)) for key, value in options.items()]
-    rows += [(('dump or profile', '转储或性能数据'), folder) for folder in switches.output_folders(options)]
+    rows += [(('dump or profile', '转储或性能数据'), folder) for folder in device.output_directories(options)]
     return rows

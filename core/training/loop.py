@@ -1,23 +1,19 @@
 """Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
 import contextlib
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
-from core.device import Options
+from core.device import Device, Options
 from core.errors import InputError, NothingLeft
-from core.devices import detect
-from core.cpu.memory import give_back_freed_memory
 from core.log import say
-from core.ascend import switches
-from core.ascend.options import check_iterations
 from core.ranks.communicator import Communicator, connect
 from core.recipe import Predictions, Recipe, load
 from core.reporting.facts import facts
 from core.reporting.neutral_log import NeutralLog
+from core.reporting.run_report import RunReport
 from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
-from core.pages.run_report import RunReport, reported
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
 from core.training import (checkpoints, evaluation, finetune, hooks, identity, preflight, statistics, step, swa,
@@ -39,7 +35,18 @@ class Run(NamedTuple):
     listener: Listener             # prints the recipe's log lines
     communicator: Communicator
     facts: Dict[str, int]          # of identity.add_facts()
+    release_memory: Callable[[], None]   # of the Device
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
+
+
+Reported = Callable[[Recipe, Config, Callable[[], Dict[str, Any]]], ContextManager[Optional[RunReport]]]
+
+
+@contextlib.contextmanager
+def not_reported(recipe: Recipe, config: Config, facts: Callable[[], Dict[str, Any]]) -> Iterator[None]:
+    """The context of a run that leaves no record."""
+    del recipe, config, facts
+    yield
 
 
 class _Start(tf.train.Scaffold):
@@ -91,7 +98,7 @@ class _Start(tf.train.Scaffold):
                 run.clock.steps_per_run, run.clock.steps - done))
         run.clock.start(int(done))
         self._values.clear()
-        give_back_freed_memory()      # the initial values took as much as the weights, several times with several ranks
+        run.release_memory()          # initialization holds several copies of the weights
         run.train_input.initialize(session, int(done))
 
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
@@ -159,16 +166,16 @@ class _Save(tf.train.SessionRunHook):
         self.saver.save(session, self._clock.step, self._read(session))
 
     def _read(self, session):
-        give_back_freed_memory()      # what a step leaves are pieces in which copies of the weights find no room
+        self._run.release_memory()      # the fragmented heap has no gap as large as a copy of the weights
         return self._average.read(session, self._state) if self._average else self._state.read(session)
 
 
-def train(recipe: Recipe, config: Config) -> None:
-    """Trains `recipe` as `config` says.
+def train(recipe: Recipe, config: Config, device: Device, reported: Reported = not_reported) -> None:
+    """Trains `recipe` on `device` as `config` says.
 
-    Raises each RunEnd of core/errors.py.
+    reported(recipe, config, facts) -> a context around the run with the RunReport of it, or None; facts() makes what
+    core/reporting/facts.py has for the record. Raises each RunEnd of core/errors.py.
     """
-    device = detect(config.device)
     options = preflight.check(config, device)
     with reported(recipe, config, lambda: facts(recipe, config, device, options)) as report:
         _train(recipe, config, device, options, report)
@@ -205,9 +212,10 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     counts = {'training steps': steps}
     if steps > steps_per_epoch:
         counts['steps an epoch'] = steps_per_epoch
-    check_iterations(options, counts)
+    preflight.check_iterations(device.steps_per_run(options), counts)
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
-    training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch)
+    training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch,
+                          options)
     evaluate = evaluation.build(recipe, config, test_input, communicator)
     facts = dict(identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch,
                  class_names=identity.checksum(config.class_names))
@@ -216,7 +224,7 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     clock = Clock(steps, steps_per_epoch, device.steps_per_run(options))
     listener = (recipe.log or NeutralLog)()
     return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
-               listener, communicator, facts, notes)
+               listener, communicator, facts, device.release_memory, notes)
 
 
 def _claimed(config):
@@ -227,14 +235,14 @@ def _claimed(config):
 def _prepare(config, options, device):
     """Makes the directories of the results and prints what a reader of the log should know about the run."""
     results = [config.run_dir] + ([config.ckpt_dir, config.summary_dir] if config.rank == 0 else [])
-    for directory in results + switches.output_folders(options):
+    for directory in results + device.output_directories(options):
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
             raise InputError('%s: cannot be made: %s; choose another --output_path' % (directory, error.strerror))
     if config.synthetic:
         say('Training on built-in synthetic data: the accuracy says nothing about a real data set')
-    for line in idle_lines(config) + switches.notices(options) + device.notice(config):
+    for line in idle_lines(config) + device.notice(config, options):
         say(line)
 
 

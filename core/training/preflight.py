@@ -6,9 +6,6 @@ from google.protobuf import text_format
 
 from core.device import Device, Options
 from core.errors import InputError
-from core.devices import detect
-from core.ascend import switches
-from core.ascend.options import check_iterations
 from core.reporting import record
 from core.settings import paths
 from core.settings.config import Config, typed
@@ -22,20 +19,28 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
     device_ids: of all ranks of this server, whose last results the launcher moves away; (): the run's own alone.
     """
     swa.check(config)
-    options = dict(device.options(config), **switches.switch_options(config))
+    options = device.options(config)
     device.check(config, options)
     if config.train_steps:
-        check_iterations(options, {'training steps': config.train_steps})
-    if config.ranks > 1:
-        options.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
+        check_iterations(device.steps_per_run(options), {'training steps': config.train_steps})
     moved = [config._replace(device_id=number).run_dir for number in device_ids or [config.device_id]]
     _check_inputs(config, options, moved)
-    _check_outputs(config, switches.output_folders(options))
+    _check_outputs(config, device.output_directories(options))
     for name, path in _paths(config, OUTPUT):
         if _is_inside(path, set(moved) - {config.run_dir}):
             raise InputError('%s: inside the results of another rank, which the next run moves away; choose '
                              'another directory' % typed(name, path))
     return options
+
+
+def check_iterations(iterations: int, counts: Dict[str, int]) -> None:
+    """Raises InputError unless the step counts {what: steps} are multiples of the `iterations` of one session.run."""
+    for what, steps in counts.items():
+        if steps % iterations:
+            below = steps // iterations * iterations
+            nearest = '%d or %d' % (below, below + iterations) if below else str(iterations)
+            raise InputError('--npu_option=iterations_per_loop=%d: the %d %s are no multiple of it; the nearest are %s'
+                             % (iterations, steps, what, nearest))
 
 
 def _check_inputs(config, options, moved):
@@ -101,7 +106,6 @@ def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str
                 max_restarts=config.max_restarts)
 
 
-def describe_session(config: Config) -> str:
+def describe_session(config: Config, device: Device) -> str:
     """The text of the ConfigProto that the run's session would get (--print_config). Raises InputError like check()."""
-    device = detect(config.device)
     return text_format.MessageToString(device.session_config(check(config, device), config))

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
-from core.device import LOSS_SCALE, Device, keep_dtype
+from core.device import LOSS_SCALE, Device, Options, keep_dtype
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
 from core.settings.config import Config
@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 
 def build(recipe: Recipe, config: Config, device: Device, communicator: Communicator, batch: Tuple[tf.Tensor, ...],
-          steps: int, steps_per_epoch: int) -> Step:
+          steps: int, steps_per_epoch: int, options: Options) -> Step:
     """Builds the Step of `recipe` on this rank's `batch`, for a run of `steps`.
 
     Loss, metrics, gradients and batch-norm statistics are means over the batches of all ranks. Variables start from
@@ -46,7 +46,8 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     own_metrics['loss'] = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
     learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
     applied = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
-    optimizer = communicator.optimizer(recipe.optimizer(learning_rate, config), config.loss_scale)
+    # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
+    optimizer = device.optimizer(communicator.optimizer(recipe.optimizer(learning_rate, config)), config, options)
     gradients = optimizer.compute_gradients(own_metrics['loss'], tf.trainable_variables())
     with tf.control_dependencies(update_ops):
         apply_gradients = optimizer.apply_gradients(gradients, global_step=applied)

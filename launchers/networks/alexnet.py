@@ -18,10 +18,9 @@ import tensorflow as tf
 from core.errors import InputError
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Images, Outputs, Picture, Recipe
+from core.recipe import Images, Outputs, Panel, Picture, Recipe, View
 from core.pages import pictures
 from core.reporting.neutral_log import say_end
-from core.pages.pictures import Panel, View
 from core.reporting.report import Listener, Report, Window
 from core.settings.config import Config
 from core.training import optimizers, schedules

@@ -18,9 +18,8 @@ import tensorflow as tf
 
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Images, Outputs, Picture, Recipe
+from core.recipe import Images, Outputs, Panel, Picture, Recipe, View
 from core.pages import pictures
-from core.pages.pictures import Panel, View
 from core.settings.config import Config
 from core.reporting.report import Report
 from core.training import optimizers, schedules

@@ -5,9 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from core.session import cpu_session
-from core.recipe import Picture
+from core.recipe import Panel, Picture, View
 from core.pages import pictures
-from core.pages.pictures import Panel, View
 from data import pipeline
 from data.cutmix import draw, mix
 

@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Picture, Recipe
+from core.recipe import Panel, Picture, Recipe, View
 from core.pages import pictures
-from core.pages.pictures import Panel, View
 from core.reporting.report import Metrics, Report
 from core.settings.config import Config
 from core.settings.table import NO_DATA

@@ -24,7 +24,7 @@ from tensorflow.python.util import nest  # noqa: E402
 import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
-from core.devices import CPU  # noqa: E402
+from launchers.devices import CPU  # noqa: E402
 from core.training import loop  # noqa: E402
 from turns import Turns  # noqa: E402
 
@@ -53,7 +53,7 @@ class TakeTurns(tf.train.SessionRunHook):
 
 def ours(turns, recipe, config):
     """Trains as launchers/train.py does."""
-    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config)
+    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config, CPU)
 
 
 def own(turns, recipe, config):

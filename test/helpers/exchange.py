@@ -11,7 +11,7 @@ import tensorflow as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from core.devices import CPU  # noqa: E402
+from launchers.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
 from core.ranks.communicator import connect  # noqa: E402
 
@@ -45,8 +45,8 @@ def exchange(communicator):
     rows = slice(communicator.rank * ROWS, (communicator.rank + 1) * ROWS)
     x, y = (array[rows] for array in batch(communicator.ranks))
     sgd = tf.train.GradientDescentOptimizer(1.)
-    gradients = communicator.optimizer(sgd, False).compute_gradients(loss(weights, bias, x, y), [weights, bias])
-    scaled = communicator.optimizer(sgd, True)
+    gradients = communicator.optimizer(sgd).compute_gradients(loss(weights, bias, x, y), [weights, bias])
+    scaled = CPU.optimizer(communicator.optimizer(sgd), SimpleNamespace(loss_scale=True), {})
     factor = np.inf if communicator.rank == 1 else 1.
     overflow = scaled.minimize(tf.reduce_sum(weights) * factor, var_list=[weights])
     rank = tf.constant(float(communicator.rank))

@@ -11,7 +11,7 @@ import tensorflow as tf
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from core import recipe as recipes  # noqa: E402
-from core.devices import CPU  # noqa: E402
+from launchers.devices import CPU  # noqa: E402
 from core.ascend import switches  # noqa: E402
 from core.ranks.communicator import Communicator  # noqa: E402
 from core.settings import config, flags  # noqa: E402
@@ -38,7 +38,8 @@ def loss_after(network: str, steps: int, *switch: str) -> float:
         tf.set_random_seed(settled.seed)
         train_input = recipe.train_input(data, settled)
         with CPU.graph(settled, options):
-            built = step.build(recipe, settled, CPU, Communicator(), train_input.batch, steps, train_input.batches)
+            built = step.build(recipe, settled, CPU, Communicator(), train_input.batch, steps, train_input.batches,
+                               options)
         with tf.train.SingularMonitoredSession(config=CPU.session_config(options, settled)) as session:
             train_input.initialize(session.raw_session())
             for _ in range(steps):

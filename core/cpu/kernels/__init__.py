@@ -44,6 +44,11 @@ def library() -> Optional[Any]:
         return None
 
 
+def shared_all_reduce() -> Optional[Callable]:
+    """Device.shared_all_reduce: the operator of core/cpu/kernels/shared_memory.cc; None without a library."""
+    return library() and library().shared_all_reduce
+
+
 def cpu_flags() -> str:
     """The instruction sets of this machine's CPU, as /proc/cpuinfo names them."""
     with open('/proc/cpuinfo') as lines:

@@ -7,7 +7,7 @@ import tensorflow as tf
 import toy
 
 from core.errors import InputError
-from core.devices import CPU, detect
+from launchers.devices import CPU, detect
 from core.ascend import bridge
 from core.ascend.device import NPU
 from core.settings.config import resolve

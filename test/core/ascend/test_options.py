@@ -7,12 +7,13 @@ from google.protobuf import text_format
 from launching import ROOT
 
 from core.errors import InputError
-from core.devices import CPU, GPU
+from launchers.devices import CPU, GPU
 from core.ascend import switches
 from core.ascend.device import NPU
 from core.ascend.option_table import OPTIONS
-from core.ascend.options import check_iterations, describe_options
+from core.ascend.options import describe_options
 from core.ascend.session import session_config
+from core.training.preflight import check_iterations
 from core.settings import flags
 from core.settings.config import resolve
 from launchers.networks.registry import RECIPES
@@ -88,7 +89,7 @@ def test_profiling_collects_the_usual_into_its_folder():
     (['--data_dump_flag=True', '--profiling=True', '--data_dump_path=/d', '--profiling_dump_path=/p'], ['/d', '/p']),
 ])
 def test_dumps_and_profiles_go_where_the_vendors_flags_say(given, folders):
-    assert switches.output_folders(_options(*given)) == folders
+    assert switches.output_directories(_options(*given)) == folders
 
 
 def test_the_mixed_precision_list_of_the_project_is_found_from_any_directory(folder):
@@ -109,8 +110,8 @@ def test_profiling_options_are_laid_over_the_usual():
 
 def test_the_folders_to_create_are_those_of_dumps_profiles_and_tuning():
     options = _options('--data_dump_flag=True', '--profiling=True', '--aoe_mode=2')
-    assert switches.output_folders(options) == ['/results/data_dump', '/results/profiling', '/results/aoe']
-    assert switches.output_folders({}) == []
+    assert switches.output_directories(options) == ['/results/data_dump', '/results/profiling', '/results/aoe']
+    assert switches.output_directories({}) == []
 
 
 def test_what_the_user_says_of_the_precision_overrules_what_the_recipe_says():
@@ -137,13 +138,12 @@ def test_an_option_that_the_table_does_not_know_is_passed_on_in_its_field_and_to
 
 
 def test_steps_must_be_multiples_of_the_iterations_per_loop():
-    options = {'iterations_per_loop': 10}
-    check_iterations(options, {'training steps': 100, 'steps a checkpoint': 50})
-    check_iterations({}, {'training steps': 7, 'steps a checkpoint': 3})
+    check_iterations(10, {'training steps': 100, 'steps a checkpoint': 50})
+    check_iterations(1, {'training steps': 7, 'steps a checkpoint': 3})
     with pytest.raises(InputError, match='iterations_per_loop=10: the 105 training steps are no '):
-        check_iterations(options, {'training steps': 105, 'steps a checkpoint': 50})
+        check_iterations(10, {'training steps': 105, 'steps a checkpoint': 50})
     with pytest.raises(InputError, match='the 25 steps a checkpoint are no multiple'):
-        check_iterations(options, {'training steps': 100, 'steps a checkpoint': 25})
+        check_iterations(10, {'training steps': 100, 'steps a checkpoint': 25})
 
 
 def _parameters(config):
@@ -199,18 +199,18 @@ def test_the_help_describes_every_option_with_its_default():
 
 def test_the_notice_names_the_switches_that_need_an_npu():
     config = _config('--aoe_mode=2', '--enable_hf32=True', *_npu('deterministic=1 iterations_per_loop=1'))
-    assert switches.off_npu(config) == [
+    assert switches.off_npu(config, {}) == [
         'These switches act on an NPU only: --aoe_mode=2 --enable_hf32=True --npu_option=deterministic=1']
-    assert switches.off_npu(_config('--data_dump_step=5')) == []
+    assert switches.off_npu(_config('--data_dump_step=5'), {}) == []
 
 
 def test_a_precision_that_is_not_emulated_is_told():
-    assert switches.off_npu(_config('--precision_mode=force_fp16', '--emulate_precision=False')) == [
+    assert switches.off_npu(_config('--precision_mode=force_fp16', '--emulate_precision=False'), {}) == [
         'Off an NPU, --precision_mode=force_fp16: this run computes in float32; --emulate_precision=True rehearses the '
         'mode']
-    assert switches.off_npu(_config('--precision_mode=force_fp16')) == []
+    assert switches.off_npu(_config('--precision_mode=force_fp16'), {}) == []
 
 
 def test_a_switch_that_does_something_else_off_an_npu_says_what():
-    assert switches.off_npu(_config('--loss_scale=128')) == [
+    assert switches.off_npu(_config('--loss_scale=128'), {}) == [
         "Off an NPU, --loss_scale=128.0: TensorFlow's own loss scale"]

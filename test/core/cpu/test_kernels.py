@@ -8,7 +8,7 @@ import tensorflow as tf
 import toy
 
 from core.cpu import kernels
-from core.devices import CPU, GPU
+from launchers.devices import CPU, GPU
 from core.ascend.device import NPU
 from core.settings import config as settings
 from nets import layers

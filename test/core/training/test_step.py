@@ -4,7 +4,7 @@ import tensorflow as tf
 import toy
 
 from core import recipe as recipes
-from core.devices import CPU
+from launchers.devices import CPU
 from core.ranks.communicator import Communicator
 from core.settings import config, flags
 from core.training import step
@@ -21,7 +21,7 @@ def initial_weights(seed, operators_before=0, net=toy.net):
         for _ in range(operators_before):
             tf.no_op()
         batch = recipe.train_input(data, settled).batch
-        step.build(recipe, settled, CPU, Communicator(), batch, steps=1, steps_per_epoch=1)
+        step.build(recipe, settled, CPU, Communicator(), batch, steps=1, steps_per_epoch=1, options={})
         session.run(tf.global_variables_initializer())
         return {v.op.name: session.run(v) for v in tf.trainable_variables()}
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from core.ascend.diagnostics import dump_files, overflow_files
 from core.ascend.emulation import rehearsal
-from core.devices import CPU
+from launchers.devices import CPU
 from core.ascend import switches
 from core.ranks.communicator import Communicator
 from core.settings import config
@@ -64,7 +64,7 @@ def first_step(tmp_path, monkeypatch):
             tf.set_random_seed(1)
             train_input = cutmix.RECIPE.train_input(data, settled)
             with CPU.graph(settled, options):
-                training = step.build(cutmix.RECIPE, settled, CPU, Communicator(), train_input.batch, 1, 2)
+                training = step.build(cutmix.RECIPE, settled, CPU, Communicator(), train_input.batch, 1, 2, {})
             if change:
                 change()
             run = SimpleNamespace(config=settled, options=options, clock=Clock(1, 2), step=training,

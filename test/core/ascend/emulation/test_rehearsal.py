@@ -11,7 +11,7 @@ import tensorflow as tf
 import toy
 
 from core.ascend.diagnostics import dump_files, overflow_files
-from core.devices import CPU, GPU
+from launchers.devices import CPU, GPU
 from core.cpu import kernels
 from core.cpu.gradients import fast_cpu_gradients
 from core.ranks.communicator import Communicator
@@ -145,7 +145,8 @@ def training_graph(device):
     with tf.Graph().as_default() as graph:
         train_input = toy.train_input(toy.load(settled), settled)
         with device.graph(settled, {}):
-            step.build(toy.RECIPE, settled, device, Communicator(), train_input.batch, 8, train_input.batches)
+            step.build(toy.RECIPE, settled, device, Communicator(), train_input.batch, 8, train_input.batches,
+                       {})
         # Functions of tf.data have numbers in their names that go on counting.
         return [(node.name, node.op, list(node.input), node.device) for node in graph.as_graph_def().node]
 

@@ -9,7 +9,8 @@ from core.device import Device, Dropout, Options
 from core.cpu import kernels
 from core.ascend.emulation import rehearsal
 from core.cpu.gradients import fast_cpu_gradients
-from core.cpu.memory import keep_freed_memory
+from core.ascend.emulation.loss_scale import scaled_optimizer
+from core.cpu.memory import give_back_freed_memory, keep_freed_memory
 from core.ascend import bridge, switches
 from core.ascend.device import NPU
 from core.ascend.session import session_config
@@ -90,7 +91,13 @@ GPU = Device(
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
     loop=rehearsal.loop,
     hooks=rehearsal.hooks,
-    notice=switches.off_npu)
+    notice=switches.off_npu,
+    options=switches.options,
+    shared_all_reduce=kernels.shared_all_reduce,
+    optimizer=lambda optimizer, config, options: scaled_optimizer(optimizer, config.loss_scale),
+    output_directories=switches.output_directories,
+    software=switches.software,
+    release_memory=give_back_freed_memory)
 
 CPU = GPU._replace(
     name='cpu',

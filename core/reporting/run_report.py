@@ -10,12 +10,12 @@ from typing import Any, Callable, ContextManager, Dict, Optional
 
 from core.errors import Interrupted, NothingLeft, RunEnd
 from core.log import say
-from core.recipe import Predictions, Recipe
-from core.pages import page, pictures
-from core.reporting import record
+from core.recipe import Panel, Predictions, Recipe, View
+from core.reporting import panels, record
 from core.reporting.report import Listener, Report, Window
 from core.settings.config import Config
 
+WritePage = Callable[[record.Run, Dict[str, Panel]], Any]   # write_page(run, {name: picture}) writes report.html
 _LONGEST = 2000                # characters of an error's message
 
 
@@ -41,7 +41,8 @@ class RunReport(Listener):
     step is in it. Elsewhere it starts with the run: a start that is refused leaves what is there as it is.
     """
 
-    def __init__(self, recipe: Recipe, config: Config, facts: Dict[str, Any]):
+    def __init__(self, recipe: Recipe, config: Config, facts: Dict[str, Any], write_page: WritePage):
+        self._page = write_page
         self._recipe, self._config, self._facts, self._record = recipe, config, facts, None
         self._failed, self._settled = False, set()   # the latter: pictures not to make again
         self._data, self._clock, self._report, self._predictions = None, None, None, lambda: None
@@ -97,15 +98,15 @@ class RunReport(Listener):
     def _draw(self, predictions):
         """Makes the recipe's pictures that are due."""
         directory = self._config.run_dir
-        stored = pictures.load(directory)
-        view = pictures.View(self._config, self._data, self._report.step, self._report.epoch, predictions, stored.get)
+        stored = panels.load(directory)
+        view = View(self._config, self._data, self._report.step, self._report.epoch, predictions, stored.get)
         for name, picture in self._recipe.pictures.items():
             if name in self._settled:
                 continue
             try:
                 panel = picture.make(view)
                 if panel:
-                    pictures.store(directory, name, panel)
+                    panels.store(directory, name, panel)
                 if panel and picture.once:
                     self._settled.add(name)
             except Exception as error:  # a picture is no reason to lose the others, let alone the run
@@ -114,9 +115,9 @@ class RunReport(Listener):
 
     def _write_page(self):
         directory = self._config.run_dir
-        stored = pictures.load(directory)
+        stored = panels.load(directory)
         shown = {name: stored[name] for name in self._recipe.pictures if name in stored}
-        page.write(record.read(directory)[-1], shown)
+        self._page(record.read(directory)[-1], shown)
 
     def close(self, status: str, why: str) -> None:
         """After the run: the last pictures, the end in the record, the page."""
@@ -141,13 +142,13 @@ def _why(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def reported(recipe: Recipe, config: Config,
+def reported(write_page: WritePage, recipe: Recipe, config: Config,
              facts: Callable[[], Dict[str, Any]]) -> ContextManager[Optional[RunReport]]:
     """A context with the RunReport of rank 0, and None on other ranks, which sees how the run ends."""
     if config.rank != 0:
         yield None
         return
-    report = RunReport(recipe, config, facts())
+    report = RunReport(recipe, config, facts(), write_page)
     status, why = record.DONE, ''
     try:
         yield report
