@@ -1,4 +1,4 @@
-"""A CIFAR-shaped classifier is added as the section "Add a network" of README.md says, and by nothing else."""
+"""A CIFAR-shaped classifier is added as docs/bring-your-network.md says, and by nothing else."""
 import os
 import re
 import shutil
@@ -13,8 +13,8 @@ MOST_LINES = 25
 
 def files_of_the_section():
     """{path: content} of the code blocks in the section; the first line of each is a comment with its path."""
-    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as page:
-        section = page.read().split('\n## Add a network\n')[1].split('\n## ')[0]
+    with open(os.path.join(ROOT, 'docs', 'bring-your-network.md'), encoding='utf-8') as page:
+        section = page.read()
     return dict((block.split()[1], block) for block in re.findall(r'```python\n(.*?)```', section, re.DOTALL))
 
 
