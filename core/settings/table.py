@@ -200,7 +200,8 @@ SWITCHES = (
            rules=(idle_without('profiling=True'),)),
     Switch(NPU, 'profiling_options', kinds.text(), None,
            'KEY=VALUE,KEY=VALUE: what to profile beside or instead of the usual, as in task_time=l1,'
-           'aic_metrics=MemoryUB', rules=(needs('profiling=True'),), off_npu=NPU_ONLY),
+           'aic_metrics=MemoryUB', rules=(needs('profiling=True'),),
+           off_npu='aic_metrics chooses the columns of op_summary; the other keys act on an NPU only'),
     Switch(NPU, 'profiling_steps', kinds.step_range(), '10-12',
            'steps, from 0, that --profiling looks at off an NPU', rules=(idle_without('profiling=True'),)),
     Switch(NPU, 'aoe_mode', kinds.choice('1', '2', '4'), None,

@@ -1,68 +1,93 @@
-"""--profiling off the NPU: the operators of the chosen steps, timed by TensorFlow, in the Ascend profiler's form."""
+"""--profiling off the NPU: the operators of the chosen steps, timed by TensorFlow, in the Ascend profiler's form.
+
+The times are this machine's; types, data types and task types are the chip's, so that the profiler's own tools see the
+network as they will see it on the chip.
+"""
 import re
+import statistics
 import time
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
 
+from core.ascend import chip_operators
 from core.ascend.diagnostics import profile_files, step_graph
-from core.ascend.diagnostics.profile_files import Iteration, Operator
+from core.ascend.diagnostics.profile_columns import metric_columns
+from core.ascend.diagnostics.profile_files import Described, Iteration, Operator
 from core.log import say
 
 LARGEST = 10                   # operator types told in the log
 _BACKWARD = 'gradients'        # name scope of the operators that compute gradients
 _LABEL = re.compile(r'= (\w+)\(')    # of a timeline's label, NAME = TYPE(INPUTS)
+_DEVICE = re.compile(r'/device:CPU:\d+$|/device:GPU:\d+/stream:all$')     # that runs operators of the graph
 _WAITS = 'IteratorGetNext'
 _FIRST_GRADIENT = re.compile(_BACKWARD + r'(_\d+)?/Fill')   # of the loss by itself
 _UPDATES = re.compile(r'(Resource)?Apply|Assign')
 
 
-class Profile(tf.train.SessionRunHook):
-    """Times every operator of the steps from `first` to `last`, counted from 0.
+class Request(NamedTuple):
+    """What the switches ask for."""
+    folder: str
+    first: int                     # profiled steps, counted from 0
+    last: int
+    images: int                    # examples a step, of all ranks
+    chip: str                      # of precision_rules.CHIPS
+    aic_metrics: str = 'PipeUtilization'
+    device_id: int = 0
 
-    clock: whose `step` is the number of finished steps; images: examples a step, of all ranks.
+
+class Profile(tf.train.SessionRunHook):
+    """Times every operator of the steps that `request` asks for.
+
+    clock: whose `step` is the number of finished steps; narrow: {tensor: type} of what the emulation makes narrow.
     """
 
-    def __init__(self, clock: Any, folder: str, first: int, last: int, images: int, device_id: int):
-        self._clock, self._folder, self._first, self._last = clock, folder, first, last
-        self._images, self._device_id = images, device_id
+    def __init__(self, clock: Any, request: Request, narrow: Mapping[tf.Tensor, str]):
+        self._clock, self._request, self._narrow = clock, request, narrow
         self._operators: List[Operator] = []
         self._iterations: List[Iteration] = []
         self._seconds: Dict[bool, List[float]] = {True: [], False: []}     # of steps with and without profiling
-        self._is_written = False
+        self._is_first, self._is_written = True, False
 
     def begin(self) -> None:
-        self._backward = backward_names(tf.get_default_graph())
+        graph = tf.get_default_graph()
+        self._backward = backward_names(graph)
+        self._describe = Describer(graph, self._request.chip, self._narrow)
 
     def before_run(self, run_context: tf.train.SessionRunContext):
-        self._is_profiled = self._first <= step_graph.next_step(self._clock) <= self._last
+        self._is_profiled = self._request.first <= step_graph.next_step(self._clock) <= self._request.last
         self._started = time.time()
         if self._is_profiled:
             return tf.train.SessionRunArgs(None, options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE))
         return None
 
     def after_run(self, run_context, run_values) -> None:
-        self._seconds[self._is_profiled].append(time.time() - self._started)
+        if not self._is_first:     # the first run of a session prepares the graph
+            self._seconds[self._is_profiled].append(time.time() - self._started)
+        self._is_first = False
         step = self._clock.step - 1
         if self._is_profiled:
-            operators = operators_of(run_values.run_metadata.step_stats, run_context.session.graph)
+            operators = self._describe.operators(run_values.run_metadata.step_stats)
             self._operators += operators
             self._iterations.append(iteration_of(step, operators, self._backward))
-        if step >= self._last and not self._is_written:
+        if step >= self._request.last and not self._is_written:
             self._write()
 
     def end(self, session: tf.Session) -> None:
         if self._operators and not self._is_written:  # the run is shorter than the steps that were asked for
             self._write()
-        plain = self._seconds[False][1:] or self._seconds[False]  # the first step prepares the graph
-        rates = [self._images * len(seconds) / sum(seconds) for seconds in (self._seconds[True], plain) if seconds]
+        # The median, because a step that other hooks fetch more from than before prepares a graph of its own.
+        rates = [self._request.images / statistics.median_low(seconds) for seconds in (
+            self._seconds[True], self._seconds[False]) if seconds]
         if len(rates) == 2:
             say('Profile: %.1f images/s with profiling, %.1f without' % tuple(rates))
 
     def _write(self) -> None:
         self._is_written = True
-        directory = profile_files.new_directory(self._folder)
-        profile_files.write(directory, self._operators, self._iterations, self._device_id)
+        request = self._request
+        directory = profile_files.new_directory(request.folder)
+        profile_files.write(directory, self._operators, self._iterations, request.device_id,
+                            metric_columns(request.aic_metrics, request.chip))
         say('Profile of %d steps: %s' % (len(self._iterations), directory))
         for line in summary(self._operators, self._iterations):
             say(line)
@@ -92,33 +117,65 @@ def summary(operators: List[Operator], iterations: List[Iteration]) -> List[str]
     return lines
 
 
-def operators_of(step_stats: Any, graph: tf.Graph) -> List[Operator]:
-    """The Operators in a StepStats message. Names that Grappler made keep those of the user's graph in them."""
-    known = {op.name: op for op in graph.get_operations()}
-    found = []
-    for device in step_stats.dev_stats:
-        for node in device.node_stats:
-            label = _LABEL.search(node.timeline_label)
-            op = known.get(node.node_name)
-            op_type = label.group(1) if label else op.type if op else node.timeline_label.split()[0:1]
-            if not op_type or op_type in ('NoOp', 'Const'):
-                continue
-            start = node.all_start_micros + node.op_start_rel_micros
-            duration = max(node.op_end_rel_micros - node.op_start_rel_micros, 0)
-            outputs = [_described(output.tensor_description) for output in node.output]
-            inputs = [_of_tensor(tensor) for tensor in op.inputs] if op else []
-            found.append(Operator(node.node_name, str(op_type), start, duration, node.thread_id, inputs, outputs))
-    return sorted(found, key=lambda operator: operator.start)
+class Describer:
+    """Makes the profiler's rows of what TensorFlow timed.
+
+    graph: the training graph; chip: of precision_rules.CHIPS; narrow: {tensor: type} of what the emulation narrows.
+    """
+
+    def __init__(self, graph: tf.Graph, chip: str, narrow: Mapping[tf.Tensor, str]):
+        self._known = {op.name: op for op in graph.get_operations()}
+        self._kernels = chip_operators.kernels(self._known.values())
+        self._chip, self._narrow = chip, narrow
+
+    def operators(self, step_stats: Any) -> List[Operator]:
+        """The tasks in a StepStats message, by start: what the chip does not run, and the host's threads, are left out.
+
+        Names that Grappler made keep those of the user's graph in them.
+        """
+        devices = [device for device in step_stats.dev_stats if _DEVICE.search(device.device)]
+        streams = {thread: number for number, thread in enumerate(sorted({
+            node.thread_id for device in devices for node in device.node_stats}))}
+        found = []
+        for device in devices:
+            for node in device.node_stats:
+                name, op_type = _name_and_type(node, self._known)
+                task_type = op_type and chip_operators.task_type(op_type, self._chip)
+                if not task_type or step_graph.ROUNDING in name:
+                    continue
+                start = node.all_start_micros + node.op_start_rel_micros
+                duration = max(node.op_end_rel_micros - node.op_start_rel_micros, 0)
+                op = self._known.get(name)
+                inputs = [self._input(tensor) for tensor in op.inputs if tensor.dtype != tf.resource] if op else []
+                outputs = [self._output(op, output) for output in node.output]
+                found.append(Operator(name, chip_operators.chip_type(op_type), task_type, start, duration,
+                                      streams[node.thread_id], inputs, outputs))
+        return sorted(found, key=lambda operator: operator.start)
+
+    def _input(self, tensor: tf.Tensor) -> Described:
+        shape = ['?' if size is None else size for size in tensor.shape.as_list()] if tensor.shape.ndims is not None \
+            else ['?']
+        return self._described(tensor, tuple(shape), tensor.dtype.base_dtype.name)
+
+    def _output(self, op: Optional[tf.Operation], output: Any) -> Described:
+        description = output.tensor_description
+        tensor = op.outputs[output.slot] if op and output.slot < len(op.outputs) else None
+        return self._described(tensor, tuple(dim.size for dim in description.shape.dim),
+                               tf.as_dtype(description.dtype).base_dtype.name)
+
+    def _described(self, tensor, shape, dtype) -> Described:
+        layout = 'ND' if tensor is None else chip_operators.layout(tensor, len(shape), self._kernels)
+        return Described(shape, chip_operators.profiler_type(self._narrow.get(tensor, dtype)), layout)
 
 
-def _described(description: Any) -> Tuple[Tuple[int, ...], str]:
-    return tuple(dim.size for dim in description.shape.dim), tf.as_dtype(description.dtype).name
-
-
-def _of_tensor(tensor: tf.Tensor) -> Tuple[Tuple[Any, ...], str]:
-    shape = tuple('?' if size is None else size for size in tensor.shape.as_list()) if tensor.shape.ndims is not None \
-        else ('?',)
-    return shape, tensor.dtype.base_dtype.name
+def _name_and_type(node: Any, known: Mapping[str, tf.Operation]) -> Tuple[str, Optional[str]]:
+    """(name, TensorFlow type) of a NodeExecStats; the type is None where nothing tells it."""
+    if ':' in node.node_name:      # in a GPU's stream: NAME:TYPE
+        name, op_type, *_ = node.node_name.split(':')
+        return name, op_type
+    label = _LABEL.search(node.timeline_label)
+    op = known.get(node.node_name)
+    return node.node_name, label.group(1) if label else op.type if op else None
 
 
 def backward_names(graph: tf.Graph) -> Set[str]:

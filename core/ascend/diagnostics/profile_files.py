@@ -10,36 +10,41 @@ import os
 import random
 import string
 import time
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+from core.ascend.chip_operators import COMMUNICATION
 
 OUTPUT = 'mindstudio_profiler_output'
 UNKNOWN = 'N/A'
-_PIPE_UTILIZATION = (
-    'aicore_time(us)', 'total_cycles', 'vec_time(us)', 'vec_ratio', 'mac_time(us)', 'mac_ratio', 'scalar_time(us)',
-    'scalar_ratio', 'mte1_time(us)', 'mte1_ratio', 'mte2_time(us)', 'mte2_ratio', 'mte3_time(us)', 'mte3_ratio',
-    'icache_miss_rate', 'memory_bound')
 OP_SUMMARY = (
     'Device_id', 'Model ID', 'Task ID', 'Stream ID', 'Op Name', 'OP Type', 'OP State', 'Task Type',
     'Task Start Time(us)', 'Task Duration(us)', 'Task Wait Time(us)', 'Block Num', 'Mix Block Num', 'HF32 Eligible',
     'Input Shapes', 'Input Data Types', 'Input Formats', 'Output Shapes', 'Output Data Types', 'Output Formats',
-    'Context ID') + _PIPE_UTILIZATION
+    'Context ID')               # those of aic_metrics follow: profile_columns.py
 OP_STATISTIC = ('Device_id', 'OP Type', 'Core Type', 'Count', 'Total Time(us)', 'Min Time(us)', 'Avg Time(us)',
                 'Max Time(us)', 'Ratio(%)')
 STEP_TRACE = ('Device_id', 'Iteration ID', 'FP Start(us)', 'BP End(us)', 'Iteration End(us)', 'Iteration Time(us)',
               'FP to BP Time(us)', 'Iteration Refresh(us)', 'Data Aug Bound(us)', 'Model ID')
-_CORE = 'AI_CPU'               # of the profiler's task types the one that runs on a CPU
 _MODEL_ID = 1
+
+
+class Described(NamedTuple):
+    """An input or output of an operator, in the profiler's words."""
+    shape: Tuple[Any, ...]
+    data_type: str                 # FLOAT, FLOAT16, ...
+    format: str                    # ND, NHWC, HWCN, ...
 
 
 class Operator(NamedTuple):
     """One run of one operator. Times are microseconds since 1970."""
     name: str
-    op_type: str
+    op_type: str                   # the chip's
+    task_type: str                 # AI_CORE, AI_VECTOR_CORE, AI_CPU or COMMUNICATION: where the chip would run it
     start: float
     duration: float
-    stream: int                    # thread that ran it
-    inputs: Sequence[Any] = ()     # (shape, data type) of each
-    outputs: Sequence[Any] = ()
+    stream: int                    # number of the thread that ran it
+    inputs: Sequence[Described] = ()
+    outputs: Sequence[Described] = ()
 
 
 class Iteration(NamedTuple):
@@ -73,13 +78,17 @@ def new_directory(folder: str) -> str:
     return path
 
 
-def write(directory: str, operators: Iterable[Operator], iterations: Iterable[Iteration], device_id: int) -> None:
-    """Writes op_summary, op_statistic and step_trace as csv, and the timeline as JSON, into `directory`."""
+def write(directory: str, operators: Iterable[Operator], iterations: Iterable[Iteration], device_id: int,
+          metrics: Sequence[str]) -> None:
+    """Writes op_summary, op_statistic and step_trace as csv, and the timeline as JSON, into `directory`.
+
+    metrics: the columns that aic_metrics adds to op_summary.
+    """
     operators = sorted(operators, key=lambda op: op.start)
     iterations = list(iterations)
     stamp = time.strftime('%Y%m%d%H%M%S')
     for name, columns, rows in (
-            ('op_summary', OP_SUMMARY, _summary_rows(operators, device_id)),
+            ('op_summary', OP_SUMMARY + tuple(metrics), _summary_rows(operators, device_id, len(metrics))),
             ('op_statistic', OP_STATISTIC, _statistic_rows(operators, device_id)),
             ('step_trace', STEP_TRACE, _step_rows(iterations, device_id))):
         with open(os.path.join(directory, '%s_%s.csv' % (name, stamp)), 'w', newline='') as file:
@@ -123,29 +132,33 @@ def by_type(operators: Iterable[Operator]) -> Dict[str, List[float]]:
     return dict(sorted(durations.items(), key=lambda item: -sum(item[1])))
 
 
-def _summary_rows(operators, device_id):
+def _summary_rows(operators, device_id, metrics):
     previous_end = None
     for task, op in enumerate(operators):
         wait = 0. if previous_end is None else max(0., op.start - previous_end)
         previous_end = op.start + op.duration
-        yield [device_id, _MODEL_ID, task, op.stream, op.name, op.op_type, 'static', _CORE,
+        ids = [UNKNOWN] * 2 + [op.name, op.op_type, UNKNOWN] if op.task_type == COMMUNICATION else [
+            task, op.stream, op.name, op.op_type, 'static']
+        yield [device_id, _MODEL_ID, *ids, op.task_type,
                '%.3f\t' % op.start, '%.3f' % op.duration, '%.3f' % wait, UNKNOWN, UNKNOWN, UNKNOWN,
-               *_described(op.inputs), *_described(op.outputs), UNKNOWN, *[UNKNOWN] * len(_PIPE_UTILIZATION)]
+               *_described(op.inputs), *_described(op.outputs), UNKNOWN, *[UNKNOWN] * metrics]
 
 
 def _described(tensors):
     """The cells of shapes, data types and formats; the profiler quotes the shapes."""
     if not tensors:
         return [UNKNOWN] * 3
-    shapes = ';'.join(','.join(map(str, shape)) for shape, _ in tensors)
-    return ['"%s"' % shapes, ';'.join(kind for _, kind in tensors), ';'.join('ND' for _ in tensors)]
+    shapes = ';'.join(','.join(map(str, tensor.shape)) for tensor in tensors)
+    return ['"%s"' % shapes, ';'.join(tensor.data_type for tensor in tensors),
+            ';'.join(tensor.format for tensor in tensors)]
 
 
 def _statistic_rows(operators, device_id):
     total = sum(op.duration for op in operators) or 1.
+    cores = {op.op_type: op.task_type for op in operators}
     for op_type, durations in by_type(operators).items():
         spent = sum(durations)
-        yield [device_id, op_type, _CORE, len(durations), '%.3f' % spent, '%.3f' % min(durations),
+        yield [device_id, op_type, cores[op_type], len(durations), '%.3f' % spent, '%.3f' % min(durations),
                '%.3f' % (spent / len(durations)), '%.3f' % max(durations), '%.3f' % (100 * spent / total)]
 
 
@@ -169,7 +182,7 @@ def _timeline(operators, iterations):
                for stream in sorted({op.stream for op in operators})]
     for task, op in enumerate(operators):
         events.append(_event(op.name, hardware, op.stream, op.start, op.duration, {
-            'Model Id': _MODEL_ID, 'Task Type': _CORE, 'Physic Stream Id': op.stream, 'Task Id': task,
+            'Model Id': _MODEL_ID, 'Task Type': op.task_type, 'Physic Stream Id': op.stream, 'Task Id': task,
             'Batch Id': 0, 'Subtask Id': UNKNOWN}))
     for one in iterations:
         n = one.number

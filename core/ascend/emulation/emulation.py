@@ -5,7 +5,7 @@ would run in float16 gets rounded operands, is computed in float32 and has its r
 (a convolution, a matrix product) this is what the chip does, which accumulates in float32, and for an elementwise one
 it is the correctly rounded result. The operators of the backward pass are treated like those of the forward pass.
 """
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -34,6 +34,7 @@ class Emulation(NamedTuple):
     rules: Rules
     limits: Dict[tf.Tensor, float]  # tensor before it is rounded -> the largest value that its narrow type has
     narrow: Dict[tf.Tensor, tf.Tensor]  # output that the chip has in the narrow type -> its rounded form
+    types: Dict[tf.Tensor, str]    # tensor that the chip has in a narrow type, rounded or as it was -> that type
     cube: int                      # number of cube operators with narrow operands
     vector: int                    # number of other operators with a narrow result
 
@@ -66,13 +67,13 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
     train_op: with force_fp16 the variables are rounded, after the update and before this operator runs.
     """
     if rules.action == PLAIN:
-        return Emulation(rules, {}, {}, 0, 0)
+        return Emulation(rules, {}, {}, {}, 0, 0)
     rewriting = _Rewriting(graph, rules)
     for op in graph.get_operations():
         rewriting.visit(op)
     if rules.action == FORCE and train_op is not None:
-        _round_variables(train_op, rules)
-    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.cube, rewriting.vector)
+        rewriting.types.update(dict.fromkeys(_round_variables(train_op, rules), rules.narrow))
+    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.types, rewriting.cube, rewriting.vector)
 
 
 class _Rewriting:
@@ -85,6 +86,7 @@ class _Rewriting:
         self._operands: Dict[tf.Tensor, tf.Tensor] = {}   # tensor -> what a narrow operand of it is
         self._sources = set()                             # rounded forms: nothing is rounded twice
         self.limits: Dict[tf.Tensor, float] = {}
+        self.types: Dict[tf.Tensor, str] = {}
         self.cube = self.vector = 0
 
     def visit(self, op: tf.Operation) -> None:
@@ -147,6 +149,7 @@ class _Rewriting:
                 continue
             if tensor not in self._operands:
                 self._operands[tensor] = self._rounded(tensor, wanted)
+                self.types[self._operands[tensor]] = wanted
             op._update_input(index, self._operands[tensor])
 
     def _narrow_outputs(self, op, ir_type, dtypes):
@@ -157,11 +160,13 @@ class _Rewriting:
             wanted = dtypes[index] if index < len(dtypes) else self._rules.narrow
             if tensor.dtype != tf.float32 or wanted not in LARGEST:
                 continue
+            self.types[tensor] = wanted
             if moved:
                 self._sources.add(tensor)
                 continue
             rounded = self._rounded(tensor, wanted)
             self._sources.add(rounded)
+            self.types[rounded] = wanted
             self.narrow[tensor] = rounded
             for consumer in self._consumers[tensor]:
                 for place, operand in enumerate(consumer.inputs):
@@ -187,8 +192,8 @@ def _is_statistic(op: tf.Operation, index: int) -> bool:
     return op.type.startswith('FusedBatchNorm') and index >= (2 if 'Grad' in op.type else 1)
 
 
-def _round_variables(train_op: tf.Operation, rules: Rules) -> None:
-    """Rounds the variables after the update: under force_fp16 the chip holds them in float16."""
+def _round_variables(train_op: tf.Operation, rules: Rules) -> List[tf.Tensor]:
+    """Rounds the variables after the update: under force_fp16 the chip holds them in float16. Returns their tensors."""
     # TensorFlow hangs a control dependency on the operands of an operator where they were made under it, too.
     before = {op for waiting in [train_op, *(tensor.op for tensor in train_op.inputs)] for op in waiting.control_inputs}
     with train_op.graph.as_default(), tf.control_dependencies(list(before)):
@@ -199,3 +204,4 @@ def _round_variables(train_op: tf.Operation, rules: Rules) -> None:
         rounded = tf.group(*[tf.assign(v, round_to(tf.identity(tf.assign_sub(v, tf.zeros(v.shape))), rules.narrow,
                                                    rules.saturates)) for v in variables])
     train_op._add_control_input(rounded)
+    return [v.op.outputs[0] for v in variables]

@@ -3,6 +3,7 @@
 The GPU and CPU Devices (devices.py) use these functions: graph() changes the operators, hooks() watches the steps.
 """
 import contextlib
+import json
 import os
 from typing import Any, Iterator, List, Optional, Tuple
 
@@ -35,7 +36,7 @@ def saturates(config: Config, chip: str) -> bool:
 def is_rehearsed(config: Config, options: Options) -> bool:
     """Whether the graph has to be the NPU's own, operator by operator: a switch looks at the operators."""
     return bool(_action(config, options) != precision_rules.PLAIN or options.get('enable_dump')
-                or options.get('enable_dump_debug') or config.repeat_step is not None)
+                or options.get('enable_dump_debug') or options.get('profiling_mode') or config.repeat_step is not None)
 
 
 def _action(config: Config, options: Options) -> str:
@@ -112,9 +113,11 @@ def hooks(run: Any) -> Hooks:
         made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps,
                                      done.narrow if done else {}))
     if options.get('profiling_mode'):
-        first, last = profiled_steps(config)
-        made.append(operator_profile.Profile(run.clock, switches.profile_folder(options), first, last,
-                                             config.batch_size * config.ranks, config.device_id))
+        asked = json.loads(options.get('profiling_options') or '{}')
+        made.append(operator_profile.Profile(run.clock, operator_profile.Request(
+            switches.profile_folder(options), *profiled_steps(config), config.batch_size * config.ranks,
+            chip_of(config, options), asked.get('aic_metrics') or 'PipeUtilization', config.device_id),
+            done.types if done else {}))
     return made + random_errors.hooks(run)
 
 

@@ -2,6 +2,7 @@
 import csv
 import glob
 import os
+import re
 
 import numpy as np
 import pytest
@@ -152,22 +153,76 @@ def test_the_operator_that_differs_between_two_runs_is_named(training, train, ca
     assert 'step 1, run twice, first differs in ' in out and ('(PyFunc)' in out or '(Mul)' in out)
 
 
+def profile(run, path, first, last, narrow=None):
+    request = operator_profile.Request(str(path), first, last, 2, '910B')
+    return operator_profile.Profile(run.clock, request, narrow or {})
+
+
+def operators_of(path):
+    """The rows of the op_summary below `path`."""
+    summary, = glob.glob(os.path.join(str(path), 'PROF_*', 'mindstudio_profiler_output', 'op_summary_*.csv'))
+    with open(summary) as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_profile_of_chosen_steps_has_their_operators_and_the_log_has_the_largest(training, train, tmp_path, capfd):
-    run = training()
-    _, weights = train(run, operator_profile.Profile(run.clock, str(tmp_path), 1, 2, 2, 0))
+    run = training(.5)
+    _, weights = train(run, profile(run, tmp_path, 1, 2))
     out = capfd.readouterr().out
     folder, = glob.glob(os.path.join(str(tmp_path), 'PROF_*', 'mindstudio_profiler_output'))
     names = sorted(name.rpartition('_')[0] for name in os.listdir(folder))
     assert names == ['msprof', 'op_statistic', 'op_summary', 'step_trace']
-    with open(glob.glob(os.path.join(folder, 'op_summary_*.csv'))[0]) as file:
-        operators = list(csv.DictReader(file))
+    operators = operators_of(tmp_path)
     assert {'net/MatMul', 'net/scaled'} <= {row['Op Name'] for row in operators}
-    assert {row['OP Type'] for row in operators if row['Op Name'] == 'net/MatMul'} == {'MatMul'}
     with open(glob.glob(os.path.join(folder, 'step_trace_*.csv'))[0]) as file:
         assert [row['Iteration ID'] for row in csv.DictReader(file)] == ['1', '2']
     assert 'Profile of 2 steps: ' in out and 'images/s with profiling' in out
     assert 'Profile: of a step input waiting ' in out and len([line for line in out.splitlines() if '%' in line]) <= 10
-    np.testing.assert_array_equal(weights, train(training())[1])
+    np.testing.assert_array_equal(weights, train(training(.5))[1])
+
+
+def test_a_profile_has_the_chips_tasks_alone_each_once(training, train, tmp_path):
+    run = training(.5)
+    train(run, profile(run, tmp_path, 1, 2))
+    rows = operators_of(tmp_path)
+    assert all(re.fullmatch('[A-Za-z0-9_]+', row['OP Type']) for row in rows)
+    assert len({(row['Op Name'], row['Task Start Time(us)']) for row in rows}) == len(rows)
+    types = {row['Op Name']: (row['OP Type'], row['Task Type']) for row in rows}
+    assert types['net/MatMul'] == ('MatMulV2', 'AI_CORE') and types['net/scaled'] == ('Mul', 'AI_VECTOR_CORE')
+    assert types['batch'] == ('IteratorGetNext', 'AI_CPU')
+    assert types['Momentum/update_net/kernel/ApplyMomentum'][0] == 'ApplyMomentum'
+    assert not {'VariableV2', 'Identity', 'Const', '_Retval', '_Arg', 'Reshape'} & {row['OP Type'] for row in rows}
+
+
+def test_a_profile_names_the_types_of_the_chip(training, train, tmp_path):
+    run = training(.5)
+    product = run.step.loss.graph.get_tensor_by_name('net/MatMul:0')
+    train(run, profile(run, tmp_path, 1, 1, {product: 'float16', product.op.inputs[1]: 'bfloat16'}))
+    row, = [row for row in operators_of(tmp_path) if row['Op Name'] == 'net/MatMul']
+    assert (row['Input Data Types'], row['Output Data Types']) == ('FLOAT;DT_BF16', 'FLOAT16')
+    count, = [row for row in operators_of(tmp_path) if row['OP Type'] == 'AssignAdd']
+    assert count['Input Data Types'] == 'INT64;INT64'
+
+
+def test_the_first_step_is_no_step_without_profiling(training, train, tmp_path, capfd):
+    run = training()
+    train(run, profile(run, tmp_path, 1, 3))
+    assert 'images/s with' not in capfd.readouterr().out
+
+
+def test_threads_of_the_host_are_no_device_and_a_gpus_stream_is_one():
+    with tf.Graph().as_default() as graph:
+        tf.identity(tf.nn.relu(tf.zeros([2]), name='relu'))
+    stats = tf.RunMetadata().step_stats
+    for device, name, label in (
+            ('/host:CPU', 'relu', 'relu:Relu'),
+            ('/job:localhost/replica:0/task:0/device:CPU:0', 'relu', 'relu = Relu(x)'),
+            ('/device:GPU:0/stream:all', 'other:Conv2D', 'kernel'), ('/device:GPU:0/memcpy', 'copy:MEMCPYHtoD', '')):
+        node = stats.dev_stats.add(device=device).node_stats.add(node_name=name, timeline_label=label)
+        node.op_end_rel_micros, node.thread_id = 5, 3447682752
+    found = operator_profile.Describer(graph, '910', {}).operators(stats)
+    assert [(op.name, op.op_type, op.duration, op.stream) for op in found] == [
+        ('relu', 'Relu', 5, 0), ('other', 'Conv2D', 5, 0)]
 
 
 def test_the_backward_pass_begins_with_what_waits_for_the_forward_pass(training):
@@ -179,5 +234,5 @@ def test_the_backward_pass_begins_with_what_waits_for_the_forward_pass(training)
 
 def test_a_run_shorter_than_the_profiled_steps_still_leaves_its_profile(training, train, tmp_path):
     run = training()
-    train(run, operator_profile.Profile(run.clock, str(tmp_path), 2, 100, 2, 0))
+    train(run, profile(run, tmp_path, 2, 100))
     assert glob.glob(os.path.join(str(tmp_path), 'PROF_*', 'mindstudio_profiler_output', 'op_summary_*.csv'))

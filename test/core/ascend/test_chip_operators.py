@@ -1,0 +1,45 @@
+"""What TensorFlow's operators become on the chip."""
+import pytest
+import tensorflow as tf
+
+from core.ascend import chip_operators
+
+
+@pytest.mark.parametrize('op_type, on_chip', [
+    ('MatMul', 'MatMulV2'), ('Mean', 'ReduceMean'), ('Conv2D', 'Conv2D'), ('ApplyMomentum', 'ApplyMomentum'),
+    ('Conv2DBackpropFilter', 'Conv2DBackpropFilter'), ('AddV2', 'Add'), ('Tanh', 'Tanh')])
+def test_types_are_those_of_todays_cann(op_type, on_chip):
+    assert chip_operators.chip_type(op_type) == on_chip
+
+
+@pytest.mark.parametrize('op_type, on_910, on_910b', [
+    ('Conv2D', 'AI_CORE', 'AI_CORE'), ('Relu', 'AI_CORE', 'AI_VECTOR_CORE'), ('IteratorGetNext', 'AI_CPU', 'AI_CPU'),
+    ('CollectiveReduce', 'COMMUNICATION', 'COMMUNICATION'), ('VariableV2', None, None), ('_Retval', None, None)])
+def test_a_910_has_its_vector_units_in_the_cores_of_the_cube(op_type, on_910, on_910b):
+    assert chip_operators.task_type(op_type, '910') == on_910
+    assert chip_operators.task_type(op_type, '910B') == on_910b
+
+
+@pytest.mark.parametrize('dtype, profiler, ge', [
+    ('float32', 'FLOAT', 'DT_FLOAT'), ('float16', 'FLOAT16', 'DT_FLOAT16'), ('int64', 'INT64', 'DT_INT64'),
+    ('bfloat16', 'DT_BF16', 'DT_BF16'), ('float64', 'DOUBLE', 'DT_DOUBLE'), ('bool', 'BOOL', 'DT_BOOL')])
+def test_data_types_have_the_spellings_of_profiler_and_ge(dtype, profiler, ge):
+    assert (chip_operators.profiler_type(dtype), chip_operators.ge_type(dtype)) == (profiler, ge)
+
+
+def test_kernels_and_what_is_computed_of_them_are_hwcn_and_images_are_not():
+    with tf.Graph().as_default() as graph:
+        images = tf.ones([3, 3, 4, 4])       # of the kernel's shape, to tell them apart by their use alone
+        kernel = tf.get_variable('kernel', [3, 3, 4, 4])
+        y = tf.nn.relu(tf.nn.conv2d(images, kernel, 1, 'SAME'))
+        loss = tf.reduce_sum(y) + tf.nn.l2_loss(kernel)
+        tf.train.MomentumOptimizer(.1, .9).minimize(loss)
+        found = chip_operators.kernels(graph.get_operations())
+        layouts = {tensor.name: chip_operators.layout(tensor, 4, found) for op in graph.get_operations()
+                   for tensor in op.outputs if tensor.shape.ndims == 4}
+        update = next(op for op in graph.get_operations() if op.type == 'ApplyMomentum')
+    hwcn = {name for name, layout in layouts.items() if layout == 'HWCN'}
+    assert {'kernel:0', 'kernel/read:0', 'kernel/Momentum:0', 'gradients/Conv2D_grad/Conv2DBackpropFilter:0',
+            update.outputs[0].name} <= hwcn
+    assert not {'ones:0', 'Conv2D:0', 'Relu:0', 'gradients/Relu_grad/ReluGrad:0'} & hwcn
+    assert layouts['Conv2D:0'] == layouts['Relu:0'] == 'NHWC' and chip_operators.layout(y, 2, found) == 'ND'
