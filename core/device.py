@@ -19,6 +19,8 @@ from core.settings.config import Config
 
 # The graph collection to which an optimizer with a loss scale adds the scale, a scalar float32.
 LOSS_SCALE = 'loss_scale'
+# The graph collection of the gradients of a rank's own batch, before ranks exchange them.
+OWN_GRADIENTS = 'own_gradients'
 # The node attribute of operators and variables that keep their type in every precision mode.
 KEEP_DTYPE = '_keep_dtype'
 

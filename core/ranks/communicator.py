@@ -15,7 +15,7 @@ from typing import Callable, ContextManager, Iterator, List, Optional, Sequence
 import tensorflow as tf
 from tensorflow.python.ops import collective_ops
 
-from core.device import Device, Options
+from core.device import OWN_GRADIENTS, Device, Options, keep_dtype
 from core.errors import InputError, OrderlyEnd, RankLost
 from core.ranks import peers
 from core.ranks.buckets import as_vector, in_buckets, packed
@@ -104,10 +104,12 @@ class Collectives(Communicator):
         return _MeanGradients(optimizer, self)
 
     def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Id'))
+        with keep_dtype():
+            return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Id'))
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Div'))
+        with keep_dtype():
+            return in_buckets(tensors, lambda bucket: self._exchange(bucket, 'Div'))
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
         timer = threading.Timer(self._seconds, peers.end_process, [
@@ -207,7 +209,10 @@ class _MeanGradients(tf.train.Optimizer):
         pairs = [(g, v) for g, v in self._optimizer.compute_gradients(*args, **kwargs) if g is not None]
         # Packed from the last layer to the first, because the backward pass has the last layer's gradients first.
         pairs.reverse()
-        means = self._communicator.mean([_dense(gradient, variable) for gradient, variable in pairs])
+        gradients = [_dense(gradient, variable) for gradient, variable in pairs]
+        for gradient in gradients:
+            tf.add_to_collection(OWN_GRADIENTS, gradient)
+        means = self._communicator.mean(gradients)
         return [(mean, variable) for mean, (_, variable) in zip(means, pairs)][::-1]
 
     def apply_gradients(self, *args, **kwargs):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.device import KEEP_DTYPE
 from core.ascend.diagnostics.step_graph import ROUNDING
-from core.ascend.emulation import precision_rules
+from core.ascend.emulation import overflow_flag, precision_rules
 from core.ascend.emulation.precision_rules import CUBE, FORCE, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
 
 LARGEST = {'float16': 65504., 'bfloat16': 3.3895313892515355e38}
@@ -64,7 +64,8 @@ def _uint32(value: int) -> tf.Tensor:
 def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = None) -> Emulation:
     """Rewrites `graph`, which no session has run yet, so that it computes as the chip does under `rules`.
 
-    train_op: with force_fp16 the variables are rounded, after the update and before this operator runs.
+    train_op: with force_fp16 the variables are rounded, after the update and before this operator runs. Where the chip
+    saturates, a loss scale in the graph sees its overflow flag.
     """
     if rules.action == PLAIN:
         return Emulation(rules, {}, {}, {}, 0, 0)
@@ -73,6 +74,8 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
         rewriting.visit(op)
     if rules.action == FORCE and train_op is not None:
         rewriting.types.update(dict.fromkeys(_round_variables(train_op, rules), rules.narrow))
+    if rules.saturates and train_op is not None:
+        overflow_flag.add(train_op, rewriting.limits)
     return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.types, rewriting.cube, rewriting.vector)
 
 

@@ -3,7 +3,7 @@ from typing import Union
 
 import tensorflow as tf
 
-from core.device import LOSS_SCALE, keep_dtype
+from core.device import LOSS_SCALE, OWN_GRADIENTS, keep_dtype
 
 
 def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -> tf.train.Optimizer:
@@ -35,6 +35,10 @@ class _Scaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):
         return True
 
     def _unscale_grads(self, grads):
+        if not tf.get_collection(OWN_GRADIENTS):   # of a single rank
+            for gradient in grads:
+                if gradient is not None:
+                    tf.add_to_collection(OWN_GRADIENTS, getattr(gradient, 'values', gradient))
         # In no emulated precision, in which gradients scaled back would underflow again.
         with keep_dtype():
             return super()._unscale_grads(grads)

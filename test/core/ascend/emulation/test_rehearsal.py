@@ -85,6 +85,13 @@ def test_float16_gradients_that_underflow_are_saved_by_the_loss_scale(train, tmp
     assert last < first
 
 
+def test_a_chip_that_saturates_skips_the_steps_that_one_with_inf_skips(train, tmp_path):
+    for chip in '910', '910B':
+        status, log = train('--precision_mode=force_fp16', '--loss_scale=16777216', '--emulate_chip=' + chip,
+                            '--output_path=%s' % (tmp_path / chip))
+        assert status == 0 and 'Loss scale: 8 of 8 steps skipped' in log
+
+
 def test_the_chosen_steps_are_dumped_and_two_runs_dump_the_same_bits(train, tmp_path):
     dumps = []
     for name in 'ab':
