@@ -1,13 +1,18 @@
 """Every way in which a run can end before it is done, each class with the exit status of its process.
 
-str() of each is one line for the user. launchers/command.py prints it and returns the status.
+launchers/command.py prints its line and returns the status.
 """
 import signal
 
+from core.log import one_line
+
 
 class RunEnd(Exception):
-    """Base of all of them."""
+    """Base of all of them; str() is one line for the user (core.log.one_line)."""
     status = 1
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class InputError(RunEnd, ValueError):

@@ -40,10 +40,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list) -> int:
-    """Prints the table or writes the page; the exit status is 2 for bad input."""
+    """Prints the table or writes the page; the exit status is 2 for bad input and when a record is left out."""
     try:
         asked = parser().parse_args(argv)
-        found = runs.chosen(runs.find(asked.output_path), asked.filter, asked.sort)
+        left_out = []
+        found = runs.chosen(runs.find(asked.output_path, left_out.append), asked.filter, asked.sort)
+        for line in left_out:
+            print(line, file=sys.stderr)
         if asked.html is not None:
             path = asked.html or os.path.join(asked.output_path, 'runs.html')
             print(save(path, runs.as_html(found, asked.output_path)))
@@ -51,7 +54,7 @@ def main(argv: list) -> int:
             print(runs.as_csv(found))
         else:
             print(runs.table(found) if found else 'no runs')
-        return 0
+        return 2 if left_out else 0
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

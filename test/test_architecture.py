@@ -7,7 +7,7 @@ import pytest
 from launching import ROOT
 
 ROOMS_OF = ('core', 'data', 'launchers', 'nets')
-WITHOUT_TENSORFLOW = ('core/settings', 'core/errors', 'core/log')
+WITHOUT_TENSORFLOW = ('core/settings', 'core/files', 'core/errors', 'core/log')
 METHODS = {'swa': 'core/training/swa.py', 'cutmix': None}   # networks that are methods too, and the method's own file
 FRAMEWORK_NETS = ('layers', '__init__')                     # files of nets/ that are no network
 

@@ -3,10 +3,10 @@
 CANN's compiler refuses a file of another form after minutes of preparation, or takes what it does not know for
 nothing. Each function below returns what the file says and raises ValueError, 'must ...', for another form.
 """
-import json
 import re
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
+from core import files
 from core.settings import kinds
 
 LISTS, CHANGES = ('black-list', 'white-list', 'gray-list'), ('to-add', 'to-remove')
@@ -126,22 +126,17 @@ def debugging_of_operators(path: str) -> Dict[str, str]:
 
 def _json_object(path):
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
-    except (ValueError, RecursionError):
-        raise ValueError('must be JSON text') from None
-    if not isinstance(content, dict):
-        raise ValueError('must be a JSON object, {...}')
-    return content
+        return files.json_object(path)
+    except ValueError as error:
+        raise ValueError('must be a JSON object, {...}: the file %s' % error) from None
 
 
 def _lines(path):
     """(number, text) of the lines that are neither empty nor comments."""
     try:
-        with open(path, encoding='utf-8') as file:
-            lines = file.read().splitlines()
-    except ValueError:
-        raise ValueError('must be text in UTF-8') from None
+        lines = files.text(path).splitlines()
+    except ValueError as error:
+        raise ValueError('must be text in UTF-8: the file %s' % error) from None
     return [(number, line.strip()) for number, line in enumerate(lines, 1)
             if line.strip() and not line.strip().startswith('#')]
 

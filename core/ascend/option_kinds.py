@@ -1,9 +1,9 @@
 """The kinds of values that only NpuOptimizer options have (docs/npu-options.md)."""
-import json
 import os
 import re
 from typing import Dict
 
+from core import files
 from core.settings import kinds
 
 MOST_PROFILING_BYTES = 2047       # of profiling_options; the profiler copies them into a buffer of one byte more
@@ -101,8 +101,8 @@ def profiling_options() -> kinds.Kind:
         if not text:
             return text  # the adapter takes its own ones
         try:
-            options = json.loads(text)
-        except (ValueError, RecursionError):
+            options = files.json_of(text)
+        except ValueError:
             options = None
         if not (isinstance(options, dict) and all(isinstance(value, str) for value in options.values())):
             raise ValueError('must be ' + allowed)

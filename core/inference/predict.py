@@ -6,7 +6,9 @@ from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
+from core import files
 from core.errors import InputError
+from core.log import one_line
 from core.session import cpu_session
 from core.inference import trained
 from core.recipe import Recipe
@@ -39,6 +41,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
     images = _images(recipe.images.read, paths, refuse)
     first = next(images, None)
     if first is None:
+        refuse('no image in %s' % ', '.join(paths))
         return
     with tf.Graph().as_default(), cpu_session() as session:
         model = trained.build(recipe, config, (None,) + first[1].shape, tf.as_dtype(first[1].dtype),
@@ -55,9 +58,12 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
 def _images(read: Callable, paths: Sequence[str], refuse: Callable[[str], None]) -> Iterator[Tuple[str, Any]]:
     for path in _files(paths):
         try:
+            files.opened(path).close()     # which a FIFO or a directory is refused by
             yield from read(path)
         except InputError as error:
             refuse(str(error))
+        except ValueError as error:
+            refuse(one_line('%s: %s' % (path, error)))
 
 
 def _files(paths: Iterable[str]) -> Iterator[str]:

@@ -10,7 +10,9 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from core import files
 from core.errors import InputError
+from core.settings.table import MOST
 
 MEMBERS = MANIFEST, LABELS, INPUTS = 'manifest.json', 'labels.npy', 'input'
 _FORMAT = 1
@@ -69,38 +71,55 @@ class Writer:
 def read(path: str) -> Tuple[Manifest, np.ndarray]:
     """(manifest, labels) of a manifest file. Raises InputError for what no Writer has written."""
     try:
-        with open(path, encoding='utf-8') as file:
-            content = json.load(file)
+        content = files.json_object(path)
         if content.pop('format', None) != _FORMAT:
             raise ValueError('its format is not %d' % _FORMAT)
         manifest = Manifest(**content)
         _check(manifest)
-        labels = np.load(os.path.join(os.path.dirname(path), LABELS), allow_pickle=False)
+    except (ValueError, TypeError) as error:
+        raise InputError('--manifest=%s: not what launchers.export writes: %s' % (path, error))
+    return manifest, _labels(os.path.join(os.path.dirname(path), LABELS), manifest)
+
+
+def _labels(path: str, manifest: Manifest) -> np.ndarray:
+    """The classes of the samples. Raises InputError when they are not classes, or not as many as the samples."""
+    try:
+        labels = files.npy(path)
         if labels.shape != (manifest.samples,) or labels.dtype.kind not in 'iu':
-            raise ValueError('%s has %s labels for %d samples' % (LABELS, labels.shape, manifest.samples))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError('--manifest=%s: not what launchers.export writes: %s' % (
-            path, ' '.join(str(getattr(error, 'strerror', None) or error).split())))
-    return manifest, labels
+            raise ValueError('%s %s are not the labels of %d samples' % (
+                labels.dtype, list(labels.shape), manifest.samples))
+        classes = len(manifest.class_names)
+        wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+        if wrong.size:
+            raise ValueError('sample %d has the label %d; there are the classes 0 to %d' % (
+                wrong[0], labels[wrong[0]], classes - 1))
+    except ValueError as error:
+        raise InputError('%s: not the labels of %s: %s' % (path, MANIFEST, error)) from None
+    return labels
 
 
 def _check(manifest: Manifest) -> None:
-    """Raises ValueError for values of another type than those of a Writer."""
+    """Raises ValueError for values that no Writer writes."""
+    for name in ('class_names', 'files', 'input_shape'):
+        if not isinstance(getattr(manifest, name), list) or not getattr(manifest, name):
+            raise ValueError('%s is not a list of some' % name)
     texts = [manifest.network, manifest.input_name, *manifest.class_names, *manifest.files]
     numbers = [manifest.samples, *manifest.input_shape]
-    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
-        raise ValueError('a value has another type')
+    if not all(isinstance(text, str) for text in texts) or not all(
+            type(number) is int and 0 < number <= MOST for number in numbers):
+        raise ValueError('a value has another type, or is no number that counts something')
+    if not isinstance(manifest.regularization_loss, (int, float)) or isinstance(manifest.regularization_loss, bool):
+        raise ValueError('regularization_loss is not a number')
     if manifest.input_dtype not in ('float32', 'uint8') or manifest.output not in (LOGITS, PROBABILITIES):
         raise ValueError('input_dtype or output is unknown')
-    if not manifest.files or not 0 < manifest.samples <= len(manifest.files) * manifest.input_shape[0]:
+    if not manifest.samples <= len(manifest.files) * manifest.input_shape[0]:
         raise ValueError('%d samples in %d files' % (manifest.samples, len(manifest.files)))
 
 
 def read_input(directory: str, manifest: Manifest, file: str) -> np.ndarray:
     """A batch. Raises InputError when the file is missing or of another size."""
+    path = os.path.join(directory, file)
     try:
-        batch = np.fromfile(os.path.join(directory, file), manifest.input_dtype)
-        return batch.reshape(manifest.input_shape)
-    except (OSError, ValueError) as error:
-        raise InputError('%s: not a batch of %s %s: %s' % (
-            os.path.join(directory, file), manifest.input_dtype, manifest.input_shape, error))
+        return np.frombuffer(files.contents(path), manifest.input_dtype).reshape(manifest.input_shape)
+    except ValueError as error:
+        raise InputError('%s: not a batch of %s %s: %s' % (path, manifest.input_dtype, manifest.input_shape, error))

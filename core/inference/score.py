@@ -4,6 +4,7 @@ from typing import Dict, Optional
 
 import numpy as np
 
+from core import files
 from core.errors import InputError
 from core.inference import samples
 from core.inference.runner import PB, Runner
@@ -25,7 +26,7 @@ def metrics(manifest_path: str, outputs: str, dtype: str) -> Dict[str, float]:
     for name in manifest.names():
         try:
             batches.append(_read(_path(folder, name), manifest, dtype))
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             faults.append('%s: %s' % (name, error))
     if faults:
         raise InputError('--outputs=%s: %d of %d outputs cannot be used: %s%s' % (
@@ -84,16 +85,14 @@ def _path(folder: str, name: str) -> Optional[str]:
 
 
 def _read(path: Optional[str], manifest: Manifest, dtype: str) -> np.ndarray:
-    """The outputs of one batch, [batch, classes]. Raises ValueError or OSError for what is none."""
+    """The outputs of one batch, [batch, classes]. Raises ValueError for what is none."""
     if not path:
         raise ValueError('missing')
     shape = manifest.output_shape()
     if path.endswith('.txt'):
-        with open(path) as file:
-            rows = np.array(file.read().replace(',', ' ').split(), np.float64)
+        rows = np.array(files.text(path).replace(',', ' ').split(), np.float64)
     else:
-        with open(path, 'rb') as file:
-            content = file.read()
+        content = files.contents(path)
         if len(content) != shape[0] * shape[1] * np.dtype(dtype).itemsize:
             raise ValueError('%d bytes, not those of %d x %d %s' % ((len(content),) + shape + (dtype,)))
         rows = np.frombuffer(content, dtype)

@@ -7,6 +7,7 @@ import os
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from core.errors import InputError
+from core.log import one_line
 from core.pages import page
 from core.reporting import record
 from core.pages.charts import Curve, chart
@@ -41,10 +42,10 @@ COLUMNS = {
 }
 
 
-def find(output_path: str) -> List[Run]:
+def find(output_path: str, leave_out: Callable[[str], None]) -> List[Run]:
     """The runs whose results are in `output_path` or its history, oldest first.
 
-    Raises InputError when there is no such directory, or a record in it cannot be read.
+    leave_out(line) is called for each record that cannot be read. Raises InputError when there is no such directory.
     """
     if not os.path.isdir(output_path):
         raise InputError('--output_path=%s: no such directory' % output_path)
@@ -54,8 +55,8 @@ def find(output_path: str) -> List[Run]:
         for path in glob.glob(os.path.join(record.directory(os.path.join(root, *pattern)), record.FILE)):
             try:
                 found += record.read(os.path.dirname(os.path.dirname(path)))
-            except OSError as error:
-                raise InputError('%s: cannot be read: %s' % (path, error.strerror))
+            except (OSError, ValueError) as error:
+                leave_out(one_line('%s: left out: %s' % (path, getattr(error, 'strerror', None) or error)))
     return sorted(found, key=_started)
 
 

@@ -6,8 +6,10 @@ answers a wrong table by waiting for ranks that never come.
 """
 import collections
 import json
+import re
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
+from core import files
 from core.errors import InputError
 from core.settings import kinds
 from core.settings.table import DEVICES_OF_A_SERVER, MOST_DEVICES
@@ -46,11 +48,8 @@ def text(server: Server, addresses: Dict[int, str]) -> str:
 def load(path: str) -> Tuple[Server, ...]:
     """The Servers of the rank table `path`. Raises InputError for what is wrong in it."""
     try:
-        with open(path, encoding='utf-8') as file:
-            return _servers(json.load(file))
-    except OSError as error:
-        raise InputError('%s: cannot be read: %s' % (path, error.strerror))
-    except (ValueError, RecursionError) as error:
+        return _servers(files.json_file(path))
+    except ValueError as error:
         raise InputError('%s: not a rank table: %s' % (path, error))
 
 
@@ -93,7 +92,7 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
     by_server: Dict[str, List[Device]] = {}
     rank = 0
     for instance in (one for group in groups for one in _entries(group, 'instance_list', 'a group')):
-        server_id = str(_member(instance, 'server_id', 'an entry of instance_list'))
+        server_id = _server_id(instance, 'an entry of instance_list')
         if 'rank_id' in instance:
             rank = _number(instance, 'rank_id', kinds.whole(0), 'server %s' % server_id)
         for entry in _entries(instance, 'devices', 'server %s' % server_id):
@@ -104,12 +103,12 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
 
 
 def _server(entry: Any, devices_of_a_server: int) -> Server:
-    server_id = _member(entry, 'server_id', 'an entry of server_list')
+    server_id = _server_id(entry, 'an entry of server_list')
     place = 'server %s' % server_id
     devices = [Device(_number(device, 'device_id', kinds.whole(0, devices_of_a_server - 1), place),
                       _number(device, 'rank_id', kinds.whole(0), place))
                for device in _entries(entry, 'device', place)]
-    return Server(str(server_id), _by_rank(devices))
+    return Server(server_id, _by_rank(devices))
 
 
 def _by_rank(devices: List[Device]) -> Tuple[Device, ...]:
@@ -164,13 +163,21 @@ def _entries(record: Any, key: str, place: str) -> List[Any]:
     return entries
 
 
+def _server_id(record: Any, place: str) -> str:
+    """A server's address or name, on one line."""
+    server_id = _member(record, 'server_id', place)
+    if not isinstance(server_id, str) or not re.fullmatch(r'[\w.:%-]{1,255}', server_id):
+        raise ValueError('the server_id of %s is %.40r, not an address or a name' % (place, server_id))
+    return server_id
+
+
 def _number(record: Any, key: str, kind: kinds.Kind, place: str) -> int:
     """A whole number, which rank tables write as a string."""
     value = _member(record, key, place)
     try:
         return kind.parse(str(value))
     except ValueError as error:
-        raise ValueError('%s %s of %s %s' % (key, value, place, error))
+        raise ValueError('%s %.40s of %s %s' % (key, value, place, error))
 
 
 def _refuse_twice(key: str, found: Sequence[Any], place: str) -> None:

@@ -14,13 +14,16 @@ import os
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
+from core import files
 from core.errors import InputError
+from core.settings.table import MOST
 
 _DIRECTORY = 'report'          # in the results: the record and the pictures
 FILE = 'run.jsonl'
 DONE, STOPPED, FAILED, RUNNING, KILLED = 'done', 'stopped', 'failed', 'running', 'killed'
 _MANY = 1000                   # points of one kind, after which only every second one is kept, then every fourth, ...
 _TRIES = 10                    # to get the lock
+_LATEST = 2 ** 37              # seconds since 1970: the year 6325
 
 Points = List[Tuple[int, float]]
 
@@ -77,7 +80,11 @@ class Writer:
     def __init__(self, run_dir: str):
         os.makedirs(directory(run_dir), exist_ok=True)
         path = os.path.join(directory(run_dir), FILE)
-        self._file = open(path, 'a+b', buffering=0)
+        try:
+            self._file = files.opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 'a+b', buffering=0)
+        except ValueError as error:
+            raise InputError('%s: %s' % (path, error))
+        self._file.seek(0, os.SEEK_END)
         self._lock(run_dir)
         if self._file.tell():
             self._file.seek(-1, os.SEEK_END)
@@ -114,7 +121,10 @@ class Writer:
 
 
 def read(run_dir: str) -> List[Run]:
-    """The runs whose results went to `run_dir`, oldest first; [] where no record is. Raises OSError."""
+    """The runs whose results went to `run_dir`, oldest first; [] where no record is.
+
+    Raises OSError, or ValueError for a record of another form, as another version may have written it.
+    """
     path = os.path.join(directory(run_dir), FILE)
     if not os.path.isfile(path):
         return []
@@ -139,12 +149,50 @@ def _is_locked(file) -> bool:
 
 
 def _parse(line: bytes) -> Optional[Dict[str, Any]]:
-    """An event, or None for a line that was cut off."""
+    """An event, or None for a line that was cut off. Raises ValueError for an event of another form."""
     try:
-        event = json.loads(line.decode())
-    except ValueError:
+        json.loads(line.decode())
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and 'event' in event else None
+    event = files.json_of(line.decode())
+    fields = _FIELDS.get(event.get('event')) if isinstance(event, dict) else None
+    if fields is None:
+        raise ValueError('has a line that is no event of a run')
+    for name, is_right in dict(fields, time=_is_time).items():
+        if not is_right(event.get(name)):
+            raise ValueError('has an event %s without a right %s' % (event['event'], name))
+    return event
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_step(value):
+    return type(value) is int and 0 <= value <= MOST
+
+
+def _is_number(value):
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _is_time(value):
+    return _is_number(value) and 0 <= value < _LATEST
+
+
+def _are_rows(value):
+    """Whether it is a list of rows of texts, or of pairs of texts and a text."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) and row and all(isinstance(cell, (str, list)) for cell in row) for row in value)
+
+
+_FIELDS = {
+    'start': dict(network=_is_text, case=_is_text, precision=_is_text, ranks=_is_step, settings=_are_rows,
+                  environment=_are_rows, results=_are_rows, resumed=lambda value: isinstance(value, bool)),
+    'begin': dict(step=_is_step, steps=_is_step, steps_per_epoch=_is_step),
+    'point': dict(step=_is_step, values=lambda value: isinstance(value, dict) and all(map(_is_number, value.values()))),
+    'end': dict(step=_is_step, why=_is_text, status=lambda value: value in (DONE, STOPPED, FAILED)),
+}
 
 
 def _run(run_dir, events, is_open):

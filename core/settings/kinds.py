@@ -98,10 +98,10 @@ def choice(*names: str) -> Kind:
 
 
 def text() -> Kind:
-    """Text, not empty, in UTF-8: TensorFlow takes no other."""
-    def convert(given):
-        return given if given and given == given.encode(errors='ignore').decode() else None
-    return _kind('UTF-8 text, not empty', convert, is_obvious=True)
+    """Text, not empty, in UTF-8, for TensorFlow takes no other; without control characters, for a plan's value is a line.
+    """
+    return _kind('UTF-8 text, not empty, without control characters',
+                 lambda given: None if not given or is_hidden(given) else given, is_obvious=True)
 
 
 def path() -> Kind:

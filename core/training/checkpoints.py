@@ -7,7 +7,9 @@ TensorFlow writes the index file last, so a save that is cut short leaves tempor
 """
 import contextlib
 import fcntl
+import functools
 import glob
+import operator
 import os
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -16,9 +18,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.saver_pb2 import SaverDef
 
+from core import files
 from core.errors import InputError
 from core.session import cpu_session
-from core.log import say
+from core.log import one_line, say
 from core.ranks.communicator import Communicator
 from core.settings.config import Config
 from core.settings.table import MOST
@@ -27,12 +30,16 @@ from core.training import identity
 _KEPT = 5
 _HOURS = 1e4                   # between two checkpoints that would be kept for ever
 _PREFIX = 'model.ckpt'
-_BROKEN = (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError,
-           tf.errors.InvalidArgumentError, tf.errors.InternalError)
+_BROKEN = (tf.errors.OpError, ValueError)   # a ValueError is no InputError here
 
 
 def paths(directory: str) -> List[str]:
-    """The checkpoints in `directory`, the one of the latest step first; the state file is not asked."""
+    """The checkpoints in `directory`, newest first by their names; the `checkpoint` state file is not read.
+
+    Raises InputError for a directory that this user may not list.
+    """
+    if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
+        raise InputError('%s: a directory that this user may not read; ask its owner for access' % directory)
     found = glob.glob(os.path.join(glob.escape(directory), _PREFIX + '-*.index'))
     return sorted((path[:-len('.index')] for path in found), key=_step, reverse=True)
 
@@ -49,9 +56,23 @@ def _step(path: str) -> int:
 
 
 def _read_whole(path: str) -> Any:
-    """A tf.train.NewCheckpointReader of `path`, every tensor of which has been read and its checksum verified."""
+    """A tf.train.NewCheckpointReader of `path`, every tensor of which has been read and its checksum verified.
+
+    Raises InputError for a file that this user may not read, and one of _BROKEN for a checkpoint that is damaged.
+    """
+    data = glob.glob(glob.escape(path) + '.data-?????-of-?????')
+    for file in [path + '.index'] + data:
+        if os.path.isfile(file) and not os.access(file, os.R_OK):
+            raise InputError('%s: cannot be read by this user; ask its owner for access' % file)
+        files.opened(file).close()     # TensorFlow would wait for the other end of a FIFO
     reader = tf.train.NewCheckpointReader(path)
-    for name in reader.get_variable_to_shape_map():
+    shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    declared = sum(functools.reduce(operator.mul, shape, types[name].size) for name, shape in shapes.items()
+                   if types[name] != tf.string)
+    there = sum(map(os.path.getsize, data))
+    if declared > there:
+        raise ValueError('declares %d bytes of variables and has %d' % (declared, there))
+    for name in shapes:
         reader.get_tensor(name)
     return reader
 
@@ -65,7 +86,7 @@ def newest_whole(directory: str) -> Tuple[Optional[str], Any]:
         try:
             return path, _read_whole(path)
         except _BROKEN as error:
-            say('Checkpoint %s is damaged and passed over: %s' % (path, str(error).splitlines()[0]))
+            say('Checkpoint %s is damaged and passed over: %s' % (path, one_line(str(error))))
     return None, None
 
 
@@ -87,7 +108,7 @@ def find(path: str) -> Tuple[str, Any]:
         try:
             reader = _read_whole(prefix)
         except _BROKEN as error:
-            raise InputError('--ckpt_path=%s: damaged: %s' % (path, str(error).splitlines()[0]))
+            raise InputError('--ckpt_path=%s: damaged: %s' % (path, error))
     return prefix, reader
 
 

@@ -1,12 +1,17 @@
 """HDF5 files of weights: a data set for each variable, by its path, and what is known of the run as attributes."""
+import functools
+import operator
+import os
 from typing import Any, Dict, List, Mapping
 
 import numpy as np
 
+from core import files
 from core.errors import InputError
 
 SUFFIX = '.h5'
 _NUMBERS = 'biuf'              # kinds of NumPy types that a weight may have
+_BEST_COMPRESSION = 1032       # of HDF5's deflate: so many bytes of data from one of the file
 
 
 class H5Reader:
@@ -18,20 +23,26 @@ class H5Reader:
     def __init__(self, path: str) -> None:
         h5py = _h5py(path)
         self._tensors, self.attributes = {}, {}
+        left = 0                   # bytes that the data sets may still have
 
         def read(name, item):
+            nonlocal left
             if isinstance(item, h5py.Dataset):
                 if item.dtype.kind not in _NUMBERS:
-                    raise InputError('--ckpt_path=%s: %s holds no numbers' % (path, name))
+                    raise ValueError('%s holds no numbers' % name)
+                size = functools.reduce(operator.mul, item.shape, item.dtype.itemsize)
+                if size > left:
+                    raise ValueError('%s declares %d bytes, more than the file can hold' % (name, size))
+                left -= size
                 self._tensors[name] = item[()]
         try:
-            with h5py.File(path, 'r') as file:
-                file.visititems(read)
-                self.attributes.update(file.attrs)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError('--ckpt_path=%s: cannot be read as HDF5: %s' % (path, str(error).splitlines()[0]))
+            with files.opened(path) as content:
+                left = os.fstat(content.fileno()).st_size * _BEST_COMPRESSION
+                with h5py.File(content, 'r') as file:
+                    file.visititems(read)
+                    self.attributes.update(file.attrs)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+            raise InputError('--ckpt_path=%s: cannot be read as HDF5: %s' % (path, str(error) or 'too large'))
 
     def get_variable_to_shape_map(self) -> Dict[str, List[int]]:
         """{path of a variable: its shape}."""

@@ -11,6 +11,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
+from core import files
+from core.errors import InputError
 from core.training import checkpoints, h5, identity
 
 _NOTES = 'notes/'
@@ -58,10 +60,17 @@ def is_note(name: str) -> bool:
 
 
 def class_names(reader: Any) -> Tuple[str, ...]:
-    """The names of a checkpoint's classes; () for one that does not tell."""
+    """The names of a checkpoint's classes; () for one that does not tell. Raises InputError when they are no names."""
     if not reader.has_tensor(_CLASS_NAMES):
         return ()
-    return tuple(json.loads(''.join(map(chr, reader.get_tensor(_CLASS_NAMES)))))
+    try:
+        names = files.json_of(''.join(map(chr, reader.get_tensor(_CLASS_NAMES))))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError('is no list of names')
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError('--ckpt_path: %s of the checkpoint: %s; give one that this program wrote' % (
+            _CLASS_NAMES, error))
+    return tuple(names)
 
 
 def constants(reader: Any) -> Dict[str, np.ndarray]:

@@ -4,12 +4,12 @@ Either side may be a dump of an NPU or the ground truth of a CPU or GPU (dump_fi
 renamed are found by the names that the dump itself or the graph's JSON file tells.
 """
 import csv
-import json
 import math
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from core import files
 from core.ascend.diagnostics import dump_files
 from core.ascend.diagnostics.dump_files import Output, safe_name
 from core.errors import InputError
@@ -100,14 +100,12 @@ def original_names(path: str) -> Dict[Tuple[str, int], Tuple[str, int]]:
     Raises InputError when the file is no such graph.
     """
     try:
-        with open(path, encoding='utf-8') as file:
-            graphs = json.load(file)['graph']
+        graphs = files.json_object(path)['graph']
         return dict(pair for graph in graphs for op in graph.get('op', []) for pair in _originals_of(op))
-    except OSError as error:
-        raise InputError('--graph=%s: cannot be read: %s' % (path, error.strerror)) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError('--graph=%s: not a graph of GE as JSON; make one with '
-                         'atc --mode=5 --om=ge_proto_..._Build.txt --json=FILE' % path) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = error if type(error) is ValueError else 'has another form'
+        raise InputError('--graph=%s: not a graph of GE as JSON: %s; make one with '
+                         'atc --mode=5 --om=ge_proto_..._Build.txt --json=FILE' % (path, why)) from None
 
 
 def _originals_of(op: Dict[str, Any]):
@@ -149,6 +147,8 @@ def _no_metrics() -> Dict[str, Any]:
 
 def metrics(ours: np.ndarray, theirs: np.ndarray) -> Tuple[Dict[str, Any], str]:
     """({metric: value}, reason) of two arrays of one size; `theirs` is the reference. The formulas are msaccucmp's."""
+    if 'c' in (ours.dtype.kind, theirs.dtype.kind):   # complex numbers are compared as pairs of real ones
+        ours, theirs = (np.ravel(values).astype(np.complex128).view(np.float64) for values in (ours, theirs))
     x, y = (np.ravel(values).astype(np.float64) for values in (ours, theirs))
     if not x.size:
         return _of_equal(), 'there are no values'

@@ -6,6 +6,8 @@ and outputs.
 Ground truth: NAME.INDEX.TIMESTAMP.npy, one file for each output.
 Facts: CANN's accuracy debugging guide and its comparison tool, msaccucmp, whose rules for names are kept.
 """
+import functools
+import operator
 import os
 import re
 import struct
@@ -15,6 +17,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from core import files
 from core.ascend.diagnostics import formats
 from core.ascend.diagnostics.dump_proto import DumpData
 from core.errors import InputError
@@ -111,10 +114,15 @@ def file_names(directory: str) -> Dict[str, str]:
     """{file name: name it stands for} of a directory of dump files, mapping.csv applied."""
     mapped = {}
     path = os.path.join(directory, _MAPPING)
-    if os.path.exists(path):
-        with open(path) as mapping:
-            mapped = dict(line.rstrip('\n').split(',', 1) for line in mapping if ',' in line)
-    return {name: mapped.get(name, name) for name in sorted(os.listdir(directory)) if name != _MAPPING}
+    try:
+        names = sorted(os.listdir(directory))
+        if _MAPPING in names:
+            mapped = dict(line.split(',', 1) for line in files.text(path).splitlines() if ',' in line)
+    except OSError as error:
+        raise InputError('%s: cannot be read: %s' % (directory, error.strerror)) from None
+    except ValueError as error:
+        raise InputError('%s: not a list of names: %s' % (path, error)) from None
+    return {name: mapped.get(name, name) for name in names if name != _MAPPING}
 
 
 def read_npu(path: str, name: Optional[str] = None) -> OperatorDump:
@@ -126,8 +134,10 @@ def read_npu(path: str, name: Optional[str] = None) -> OperatorDump:
     if not matched:
         raise InputError('%s: not named as a dump file, TYPE.NAME.TASK.STREAM.TIMESTAMP' % path)
     op_type, op_name, task_id, stream_id, timestamp = matched.groups()
-    with open(path, 'rb') as file:
-        content = file.read()
+    try:
+        content = files.contents(path)
+    except ValueError as error:
+        raise InputError('%s: not a dump file of an NPU: %s' % (path, error)) from None
     try:
         length, = struct.unpack_from('<Q', content)
         header = DumpData.FromString(content[8:8 + length])
@@ -150,7 +160,7 @@ def _tensor(path: str, entry, data: bytes) -> Tensor:
     if name is None:
         raise InputError('%s: its data type %d is not known' % (path, entry.data_type))
     stored = np.dtype('uint16' if name == 'bfloat16' else name)
-    if len(data) != stored.itemsize * int(np.prod(shape, dtype=np.int64)):
+    if len(data) != stored.itemsize * functools.reduce(operator.mul, shape, 1):  # which does not wrap around
         raise InputError('%s: cut short, or not a dump file: a tensor of shape %s has %d bytes' % (
             path, list(shape), len(data)))
     array = np.frombuffer(data, stored).reshape(shape)
@@ -185,8 +195,8 @@ class Output(NamedTuple):
         if self.npu_name is not None:
             return read_npu(self.path, self.npu_name).outputs[self.index].as_in_the_graph()
         try:
-            return np.load(self.path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            return files.npy(self.path)
+        except ValueError as error:
             raise InputError('%s: not a NumPy array: %s' % (self.path, error)) from None
 
 

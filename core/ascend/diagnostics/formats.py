@@ -17,7 +17,13 @@ def restore(array: np.ndarray, layout: str, shape: Sequence[int], original: str)
 
     Padding of blocked layouts is cut off. An array that cannot be restored comes back as it is.
     """
-    shape = tuple(shape)
+    try:
+        return _restored(array, layout, tuple(shape), original)
+    except ValueError:             # the shape is no shape of such an array
+        return array
+
+
+def _restored(array, layout, shape, original):
     if layout == 'NC1HWC0' and array.ndim == 5 and len(shape) == 4:
         n, _, h, w, _ = array.shape
         images = np.moveaxis(array, 4, 2).reshape(n, -1, h, w)  # NCHW with padded channels

@@ -14,6 +14,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from core.ascend.chip_operators import COMMUNICATION
 
+from core import files
+
 OUTPUT = 'mindstudio_profiler_output'
 UNKNOWN = 'N/A'
 OP_SUMMARY = (
@@ -104,11 +106,18 @@ def exported_summary(folder: str, largest: int) -> List[str]:
     exports = sorted(glob.glob(os.path.join(glob.escape(folder), 'PROF_*', OUTPUT)), key=os.path.getmtime)
     if not exports:
         return []
-    lines = ['Profile: %s' % exports[-1]]
-    for row in _rows_of(exports[-1], 'op_statistic')[:largest]:
+    try:
+        return ['Profile: %s' % exports[-1]] + _summary(exports[-1], largest)
+    except (ValueError, KeyError) as error:  # a training that is done does not fail for it
+        return ['Profile: %s: not the form that is known: %s' % (exports[-1], error)]
+
+
+def _summary(export, largest):
+    lines = []
+    for row in _rows_of(export, 'op_statistic')[:largest]:
         lines.append('Profile: %5s%% %10s us in %s %s' % (
             row['Ratio(%)'], row['Total Time(us)'], row['Count'], row['OP Type']))
-    steps = _rows_of(exports[-1], 'step_trace')
+    steps = _rows_of(export, 'step_trace')
     for column in ('Iteration Time(us)', 'FP to BP Time(us)', 'Iteration Refresh(us)', 'Data Aug Bound(us)'):
         known = [float(row[column]) for row in steps if row.get(column, UNKNOWN) != UNKNOWN]
         if known:
@@ -119,8 +128,7 @@ def exported_summary(folder: str, largest: int) -> List[str]:
 def _rows_of(directory: str, name: str) -> List[Dict[str, str]]:
     rows = []
     for path in sorted(glob.glob(os.path.join(glob.escape(directory), name + '_*.csv'))):
-        with open(path, newline='') as file:
-            rows += csv.DictReader(file)
+        rows += csv.DictReader(files.text(path).splitlines())
     return rows
 
 

@@ -1,5 +1,6 @@
 """Inputs that the adapter, or CANN behind it, ends the process for are refused before, and valid ones are taken."""
 import json
+import re
 
 import pytest
 from _pytest.monkeypatch import MonkeyPatch
@@ -91,7 +92,8 @@ SINGLE = [
 
 @pytest.mark.parametrize('assignment', SINGLE)
 def test_a_value_that_the_adapter_would_abort_on_is_refused(assignment):
-    assert refused('--npu_option=' + assignment).startswith('--npu_option=%s: must be ' % assignment)
+    key = assignment.partition('=')[0]
+    assert re.match('--npu_option=%s=.*: must be ' % key, refused('--npu_option=' + assignment))
 
 
 @pytest.mark.parametrize('assignment', ['input_shape=data:1 2', 'dynamic_dims=16 ; 32'])

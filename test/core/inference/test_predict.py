@@ -69,7 +69,7 @@ def test_files_that_are_no_images_are_named_and_the_others_go_on(classify, tmp_p
     (tmp_path / 'z.jpg').write_bytes(content)
     status, out, error = classify(tmp_path, tmp_path / 'none.png')
     assert status == 2 and out.startswith('%s: red' % (tmp_path / 'z.jpg')) and len(out.splitlines()) == 1
-    for name in ('cut.jpg: cannot be decoded', 'text: cannot be decoded', 'none.png: No such file'):
+    for name in ('cut.jpg: cannot be decoded', 'text: cannot be decoded', 'none.png: cannot be opened: No such file'):
         assert str(tmp_path / name) in error
 
 

@@ -42,8 +42,7 @@ def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     (kinds.boolean(), 'yes', 'True or False'),
     (kinds.boolean(), '', 'True or False'),
     (kinds.choice('all', 'input'), 'Input', 'one of all, input'),
-    (kinds.text(), '', 'UTF-8 text, not empty'),
-    (kinds.text(), '/results/\udcff', 'UTF-8 text, not empty'),
+    *[(kinds.text(), text, 'UTF-8 text, not empty, without control characters') for text in ('', 'a\nb', 'x/\udcff')],
     *[(kinds.path(), slip, PATH) for slip in (
         '', ' /data', '/data ', '/data\t', '/data\r', '/da\nta', '/da\x1b[31mta', '/data\u202e', '/data/\udcff',
         '~no-such-user-here/data')],
