@@ -5,12 +5,11 @@ than it may be, or not of its form. No file makes them hang, ask for memory with
 """
 import io
 import json
+import math
 import os
 import stat
 import tokenize
 from typing import Any, BinaryIO, Dict
-
-import numpy as np
 
 _MOST_OF_TEXT = 2 ** 28        # bytes of JSON or text: a graph of GE has some tens of millions
 _MOST_DIGITS = 400             # of a number: what is longer takes seconds to read, and means nothing to anybody
@@ -82,7 +81,7 @@ def _whole(digits):
 
 def _decimal(digits):
     value = float(digits)
-    if not np.isfinite(value):
+    if not math.isfinite(value):
         raise ValueError('has a number that is too large: %.20s' % digits)
     return value
 
@@ -91,8 +90,9 @@ def _refuse_constant(word):
     raise ValueError('has %s in place of a number' % word)
 
 
-def npy(path: str) -> np.ndarray:
-    """The array in a .npy file: booleans or numbers, as many as its header declares."""
+def npy(path: str) -> Any:
+    """The NumPy array in a .npy file: booleans or numbers, as many as its header declares."""
+    import numpy as np             # here, because launchers.doctor works without it
     content = contents(path)
     file = io.BytesIO(content)
     shape, is_fortran, dtype = _npy_header(file)
@@ -110,13 +110,14 @@ def npy(path: str) -> np.ndarray:
 
 def _npy_header(file):
     """(shape, whether the first axis varies fastest, dtype)."""
+    from numpy.lib import format as npy_format
     try:
-        version = np.lib.format.read_magic(file)
+        version = npy_format.read_magic(file)
         length = int.from_bytes(file.read(2 if version == (1, 0) else 4), 'little')
         if version[0] > 3 or length > _LONGEST_HEADER:
             raise ValueError('a header of version %d.%d and %d bytes' % (version + (length,)))
-        file.seek(np.lib.format.MAGIC_LEN)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        file.seek(npy_format.MAGIC_LEN)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, is_fortran, dtype = read(file)
     except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError,
             tokenize.TokenError) as error:

@@ -3,7 +3,7 @@ import sys
 from typing import Any, Callable, Mapping, Sequence
 
 from core.errors import RunEnd
-from core.log import printable
+from core.log import one_line
 from core.ascend.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags, usage
@@ -32,7 +32,7 @@ def status_of(act: Callable[[], Any]) -> int:
     try:
         return act() or 0
     except (RunEnd, OSError) as end:
-        print(printable(str(end)), file=sys.stderr)
+        print(one_line(str(end)), file=sys.stderr)
         return getattr(end, 'status', 1)
 
 

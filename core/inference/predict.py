@@ -72,9 +72,9 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
         if not os.path.isdir(path):
             yield path
             continue
-        for folder, folders, files in os.walk(path):
+        for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith('.'))
-            yield from (os.path.join(folder, name) for name in sorted(files) if not name.startswith('.'))
+            yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith('.'))
 
 
 def _batches(images: Iterator[Any]) -> Iterator[List[Any]]:

@@ -17,7 +17,7 @@ def check(recipe: Recipe, config: Config) -> None:
     found = known.found(config.data_path)
     if not known.is_known(config.task) or config.task in found:
         return
-    wanted = '--network=%s reads %s, in that directory or below it' % (config.network, known.title(config.task))
+    wanted = '--network=%s reads %s, there or below' % (config.network, known.title(config.task))
     if found:
         raise InputError('--data_path=%s: holds %s, which %s reads; %s' % (
             config.data_path, known.title(found[0]), ' or '.join(_flags(found[0])), wanted))
