@@ -112,8 +112,8 @@ class Recipe(NamedTuple):
     on_export: Dict[str, Any] = {}
     # percents of all gradient bytes in each fused all-reduce between NPUs, last layers first; (): the adapter's choice
     split_strategy: Sequence[int] = ()
-    # {name: Picture}: what the report shows of this network, in its order
-    pictures: Dict[str, Picture] = {}
+    # pictures() -> {name: Picture}: what the report shows of this network, in its order; called when one is first due
+    pictures: Callable[[], Dict[str, Picture]] = dict
     # evaluation_lines(metrics over the test set) -> the lines that launchers.evaluate prints
     evaluation_lines: Callable[[Dict[str, float]], List[str]] = top_1
 

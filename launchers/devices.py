@@ -1,19 +1,18 @@
-"""GPU and CPU: the Devices that TensorFlow itself has, and the choice of the Device of a process."""
+"""GPU and CPU: the Devices that TensorFlow itself has, and the choice of the Device of a process.
+
+What only some runs need is imported inside the functions that need it: npu_bridge's Device, the emulation of a chip,
+dumps and profiles, the gradients of machines without compiled kernels.
+"""
 import contextlib
+import importlib.util
 import platform
-from typing import ContextManager, Iterator
+from typing import Any, ContextManager, Tuple
 
 import tensorflow as tf
 
-from core.device import Device, Dropout, Options
-from core.cpu import kernels
-from core.ascend.emulation import rehearsal
-from core.cpu.gradients import fast_cpu_gradients
-from core.ascend.emulation.loss_scale import scaled_optimizer
-from core.cpu.memory import give_back_freed_memory, keep_freed_memory
 from core.ascend import bridge, switches
-from core.ascend.device import NPU
 from core.ascend.session import session_config
+from core.device import Device, Dropout, Hooks, Options
 from core.settings.config import Config
 
 
@@ -23,6 +22,7 @@ def detect(flag: str) -> Device:
     Raises InputError when an NPU was asked for, or npu_bridge is installed, but npu_bridge cannot be used.
     """
     if bridge.is_used(flag):
+        from core.ascend.device import NPU
         return NPU
     gpus = flag != 'cpu' and tf.config.experimental.list_physical_devices('GPU')
     return GPU if gpus else CPU
@@ -49,9 +49,6 @@ def _cpu_session_config(options: Options, config: Config) -> tf.ConfigProto:
     del config
     proto = session_config(options)
     proto.device_count['GPU'] = 0  # hides the GPUs of the machine from a run with --device=cpu
-    if kernels.library():
-        # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
-        proto.inter_op_parallelism_threads = 1
     return proto
 
 
@@ -65,20 +62,53 @@ def _name_of_cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-@contextlib.contextmanager
-def _cpu_graph(config: Config, options: Options) -> Iterator[None]:
-    with _fast(not rehearsal.is_rehearsed(config, options)), rehearsal.emulated(config, options):
-        yield
+def _rehearses(config: Config, options: Options) -> bool:
+    """Whether a switch of the run rehearses here what it does on an NPU: then core/ascend/emulation is needed."""
+    return bool(config.emulate_precision or config.repeat_step is not None
+                or any(map(options.get, ('enable_dump', 'enable_dump_debug', 'profiling_mode'))))
 
 
-def _fast(may_differ: bool) -> ContextManager:
-    """may_differ: whether the graph may have operators that the NPU's graph does not have.
+def _graph(config: Config, options: Options) -> ContextManager:
+    if not _rehearses(config, options):
+        return contextlib.nullcontext()
+    from core.ascend.emulation import rehearsal
+    return rehearsal.emulated(config, options)
 
-    The switches that look at operators see those of the NPU's graph, with TensorFlow's own gradients.
-    """
-    if kernels.library():
-        return kernels.used(may_differ)
-    return fast_cpu_gradients() if may_differ else contextlib.nullcontext()
+
+def _is_rehearsed(config: Config, options: Options) -> bool:
+    if not _rehearses(config, options):
+        return False
+    from core.ascend.emulation import rehearsal
+    return rehearsal.is_rehearsed(config, options)
+
+
+def _precision(config: Config, options: Options) -> str:
+    if not config.emulate_precision:
+        return 'float32'
+    from core.ascend.emulation import rehearsal
+    return rehearsal.precision(config, options)
+
+
+def _hooks(run: Any) -> Hooks:
+    if not _rehearses(run.config, run.options):
+        return []
+    from core.ascend.emulation import rehearsal
+    return rehearsal.hooks(run)
+
+
+def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
+    if steps == 1:
+        return train_op, []
+    from core.ascend.emulation import rehearsal
+    return rehearsal.loop(train_op, steps)
+
+
+def _optimizer(optimizer: tf.train.Optimizer, config: Config, options: Options) -> tf.train.Optimizer:
+    del options
+    if config.loss_scale is False:
+        return optimizer
+    from core.ascend.emulation.loss_scale import scaled_optimizer
+    return scaled_optimizer(optimizer, config.loss_scale)
 
 
 GPU = Device(
@@ -86,22 +116,22 @@ GPU = Device(
     session_config=lambda options, config: session_config(options),
     dropout=stateless_dropout,
     hardware=_names_of_gpus,
-    precision=rehearsal.precision,
-    graph=rehearsal.emulated,
-    steps_per_run=lambda options: options.get('iterations_per_loop', 1),
-    loop=rehearsal.loop,
-    hooks=rehearsal.hooks,
-    notice=switches.off_npu,
+    precision=_precision,
     options=switches.options,
-    shared_all_reduce=kernels.shared_all_reduce,
-    optimizer=lambda optimizer, config, options: scaled_optimizer(optimizer, config.loss_scale),
+    graph=_graph,
+    steps_per_run=lambda options: options.get('iterations_per_loop', 1),
+    loop=_loop,
+    optimizer=_optimizer,
+    hooks=_hooks,
+    notice=switches.off_npu,
     output_directories=switches.output_directories,
-    software=switches.software,
-    release_memory=give_back_freed_memory)
+    software=switches.software)
 
 CPU = GPU._replace(
     name='cpu',
     session_config=_cpu_session_config,
-    hardware=_name_of_cpu,
-    prepare=lambda config, options: keep_freed_memory(),
-    graph=_cpu_graph)
+    hardware=_name_of_cpu)
+
+if importlib.util.find_spec('core.cpu'):       # everything trains without it, slower
+    from core.cpu.device import accelerated, with_shared_memory
+    GPU, CPU = with_shared_memory(GPU), accelerated(CPU, _is_rehearsed)

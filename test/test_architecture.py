@@ -1,7 +1,10 @@
 """The rules of docs/architecture.md, read out of its picture and held against every import of the product."""
 import ast
+import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from launching import ROOT
@@ -204,3 +207,56 @@ def test_what_a_walk_names_is_there(heading):
         missing += ['%s in %s' % (name, file) for name in names if re.fullmatch(r'\w+', name)
                     and not re.search(r'\b%s\b' % name, read(file))]
     assert missing == []
+
+
+WHAT_TRAINS = ('core/settings/', 'core/training/', 'core/ranks/', 'core/reporting/')
+HANGS_ON_IT = ('core/ascend/', 'core/cpu/', 'core/pages/', 'core/inference/')
+MOST_LINES_THAT_TRAIN = 4500
+MOST_MODULES = 80
+
+
+def trains(path):
+    return path.startswith(WHAT_TRAINS) or os.path.dirname(path) == 'core'
+
+
+def test_what_trains_imports_nothing_that_hangs_on_it():
+    imported = ['%s imports %s' % (path, other) for path in FILES if trains(path) for other in imports(path)
+                if other.startswith(HANGS_ON_IT)]
+    assert imported == [], 'a command chooses the Device and the listeners and hands them in'
+
+
+def test_what_trains_stays_small():
+    lines = sum(len(read(path).splitlines()) for path in FILES if trains(path))
+    assert lines <= MOST_LINES_THAT_TRAIN, 'name the lines that a new feature makes unnecessary'
+
+
+# Prints the modules of the product that a run has loaded before its first step, and when it has ended.
+LOADED = '''
+import json, os, sys
+from launchers import command, train
+from core.training import loop
+def loaded():
+    return sorted(name for name, module in sys.modules.items()
+                  if name.split('.')[0] in %r and os.path.getsize(module.__file__))
+def before_the_first_step(*arguments, before=loop._loop):
+    print(json.dumps(loaded()))
+    before(*arguments)
+loop._loop = before_the_first_step
+status = command.run(train.act, sys.argv[1:], {})
+print(json.dumps(loaded()))
+sys.exit(status)
+''' % (ROOMS_OF,)
+
+
+@pytest.mark.slow
+def test_a_plain_run_opens_few_modules_and_none_of_the_emulation_the_diagnostics_or_the_pages(tmp_path):
+    done = subprocess.run([sys.executable, '-c', LOADED, '--network=cutmix', '--case=performance', '--train_steps=1',
+                           '--batch_size=4', '--output_path=%s' % tmp_path],
+                          cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0, done.stderr
+    before, after = (json.loads(line) for line in done.stdout.splitlines() if line.startswith('["'))
+    assert len(before) <= MOST_MODULES
+    heavy = ('core.ascend.emulation', 'core.ascend.diagnostics', 'core.cpu.gradients', 'core.inference')
+    assert [name for name in after if name.startswith(heavy)] == []
+    assert [name for name in before if name.startswith('core.pages')] == []
+    assert 'core.pages.page' in after

@@ -100,7 +100,7 @@ class RunReport(Listener):
         directory = self._config.run_dir
         stored = panels.load(directory)
         view = View(self._config, self._data, self._report.step, self._report.epoch, predictions, stored.get)
-        for name, picture in self._recipe.pictures.items():
+        for name, picture in self._recipe.pictures().items():
             if name in self._settled:
                 continue
             try:
@@ -116,7 +116,7 @@ class RunReport(Listener):
     def _write_page(self):
         directory = self._config.run_dir
         stored = panels.load(directory)
-        shown = {name: stored[name] for name in self._recipe.pictures if name in stored}
+        shown = {name: stored[name] for name in self._recipe.pictures() if name in stored}
         self._page(record.read(directory)[-1], shown)
 
     def close(self, status: str, why: str) -> None:

@@ -10,7 +10,7 @@ from data import pipeline
 from data.cutmix import cutmix
 from data.dataset import DataSet
 from data.transforms import normalize
-from launchers.networks import classification, image_sets, shown
+from launchers.networks import classification, image_sets
 from nets import layers
 
 
@@ -26,8 +26,13 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=classification.classifier(net, penalty),
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images)),
-        pictures=shown.classifier(mixed=Picture(shown.mixed_images, once=True)),
+        pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum), **parts))
+
+
+def _pictures() -> Dict[str, Picture]:
+    from launchers.networks import shown     # with what draws, which a run needs at its first evaluation
+    return shown.classifier(mixed=Picture(shown.mixed_images, once=True))
 
 
 def train_input(data: DataSet, config: Config) -> pipeline.Input:

@@ -93,7 +93,7 @@ def check(recipe: Recipe, module: str) -> None:
     table in core/settings that have no default of their own.
     """
     hyper_parameters = {row.name for row in SWITCHES if row.default is RECIPE}
-    functions = [*recipe, *(picture.make for picture in recipe.pictures.values())]
+    functions = list(recipe)
     readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(functions))
     for name, reader in sorted(readers.items()):
         if not hasattr(Config, name):

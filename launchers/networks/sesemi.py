@@ -311,6 +311,6 @@ RECIPE = Recipe(
     learning_rate=schedules.polynomial,
     optimizer=optimizers.nesterov,
     log=Log,
-    pictures=dict(losses=Picture(both_losses, once=True), poses=Picture(poses_of_an_image, once=True)),
+    pictures=lambda: dict(losses=Picture(both_losses, once=True), poses=Picture(poses_of_an_image, once=True)),
     hooks=lambda run: [Announce(run)],
     evaluation_lines=error_lines)

@@ -97,6 +97,6 @@ RECIPE = Recipe(
     learning_rate=schedules.constant,
     optimizer=optimizers.momentum,
     log=Log,
-    pictures=dict(regions=Picture(decision_regions)),
+    pictures=lambda: dict(regions=Picture(decision_regions)),
     evaluation_lines=lambda means: [test_line(means)],
     vendor_name='SWA_ID0252_for_TensorFlow')

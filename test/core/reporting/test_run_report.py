@@ -26,7 +26,8 @@ def train(tmp_path):
 def pictured(monkeypatch):
     """pictured({name: Picture}) gives the toy pictures."""
     def act(pictures):
-        monkeypatch.setattr(sys.modules['launchers.networks.toy'], 'RECIPE', toy.RECIPE._replace(pictures=pictures))
+        recipe = toy.RECIPE._replace(pictures=lambda: pictures)
+        monkeypatch.setattr(sys.modules['launchers.networks.toy'], 'RECIPE', recipe)
     return act
 
 

@@ -1,0 +1,46 @@
+"""What makes a Device fast on a CPU: compiled kernels, memory that is kept, and gradients where nothing is compiled."""
+import contextlib
+from typing import Callable, ContextManager, Iterator
+
+import tensorflow as tf
+
+from core.cpu import kernels
+from core.cpu.memory import give_back_freed_memory, keep_freed_memory
+from core.device import Device, Options
+from core.settings.config import Config
+
+
+def with_shared_memory(device: Device) -> Device:
+    """`device` with ranks of one machine that add up their tensors in memory that they share."""
+    return device._replace(shared_all_reduce=kernels.shared_all_reduce, release_memory=give_back_freed_memory)
+
+
+def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool]) -> Device:
+    """The CPU `device` with the kernels of this folder.
+
+    is_rehearsed(config, options): whether a switch of the run looks at operators; then the graph is that of the NPU,
+    with TensorFlow's own gradients.
+    """
+    def session_config(options: Options, config: Config) -> tf.ConfigProto:
+        proto = device.session_config(options, config)
+        if kernels.library():
+            # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
+            proto.inter_op_parallelism_threads = 1
+        return proto
+
+    @contextlib.contextmanager
+    def graph(config: Config, options: Options) -> Iterator[None]:
+        with _fast(not is_rehearsed(config, options)), device.graph(config, options):
+            yield
+    return with_shared_memory(device)._replace(
+        session_config=session_config, graph=graph, prepare=lambda config, options: keep_freed_memory())
+
+
+def _fast(may_differ: bool) -> ContextManager:
+    """may_differ: whether the graph may have operators that the NPU's graph does not have."""
+    if kernels.library():
+        return kernels.used(may_differ)
+    if not may_differ:
+        return contextlib.nullcontext()
+    from core.cpu.gradients import fast_cpu_gradients    # of machines without compiled kernels
+    return fast_cpu_gradients()
