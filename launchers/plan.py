@@ -17,6 +17,7 @@ from core.ascend import chip, switches  # noqa: E402
 from core.ranks import placement  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.settings.config import Config, idle_lines  # noqa: E402
+from core.inference import trained  # noqa: E402
 from core.training import checkpoints, preflight  # noqa: E402
 from launchers.networks import readers  # noqa: E402
 
@@ -35,6 +36,8 @@ def act(recipe: Recipe, config: Config) -> None:
     finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
     lines = preflight.lines(first, device, ours.devices)
     readers.check(recipe, config)
+    if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):
+        trained.check_start(recipe, first)
     lines.update(vendor_name=recipe.vendor_name or config.network, headline=headline(recipe, config))
     for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
         print('%s=%s' % item)

@@ -23,6 +23,24 @@ def find(config: Config) -> Tuple[str, Any, Config]:
                                          class_names=weights.class_names(reader))
 
 
+def check_start(recipe: Recipe, config: Config) -> None:
+    """Raises InputError unless --ckpt_path, from which a training is to start, has weights of this network.
+
+    A checkpoint that says it is of this network is believed. For another one the data is read and the network is built.
+    """
+    path, reader = weights.find(config.ckpt_path)
+    if identity.fact(reader, 'network') == identity.checksum(config.network):
+        return
+    data, config = load(recipe, config)
+    with tf.Graph().as_default():
+        x = recipe.test_input(data, config).batch[0]
+        variables = build(recipe, config, x.shape.as_list(), x.dtype).variables
+    if config.finetune:
+        shapes = reader.get_variable_to_shape_map()
+        variables = [v for v in variables if shapes.get(v.op.name) == v.shape.as_list()] or variables[:1]
+    checkpoints.check_fits(path, reader, variables, config.network)
+
+
 def load_data(recipe: Recipe, config: Config) -> Tuple[Any, Config]:
     """(data set, Config) of --data_path for the Config of find(). Raises InputError for another number of classes."""
     known = config.class_names

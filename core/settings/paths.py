@@ -22,6 +22,15 @@ def check_writable(flag: str, path: str) -> None:
             flag, path, existing))
 
 
+def check_room(flag: str, path: str, needed: int) -> None:
+    """Raises InputError when the disk of `path`, which need not exist yet, has not `needed` bytes left for this user."""
+    disk = os.statvfs(existing_part(path))
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed:
+        raise InputError('%s=%s: the disk has %d kB left, the run needs %d kB at least; make room, or choose another disk'
+                         % (flag, path, free // 1000, needed // 1000))
+
+
 def existing_part(path: str) -> str:
     """`path`, or the nearest directory above that exists."""
     existing = os.path.abspath(path)

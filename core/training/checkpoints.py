@@ -30,6 +30,7 @@ from core.training import identity
 _KEPT = 5
 _HOURS = 1e4                   # between two checkpoints that would be kept for ever
 _PREFIX = 'model.ckpt'
+_LOCK = '.lock'                # in the directory of the checkpoints
 _BROKEN = (tf.errors.OpError, ValueError)   # a ValueError is no InputError here
 
 
@@ -132,7 +133,11 @@ def claimed(directory: str, resume: bool) -> Iterator[None]:
 
     Raises InputError when another process writes there, or, without `resume`, when `directory` holds an earlier run.
     """
-    with open(os.path.join(directory, '.lock'), 'w') as lock:
+    try:
+        lock = files.opened(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 'r+b')
+    except ValueError as error:
+        raise InputError('%s: %s' % (os.path.join(directory, _LOCK), error))
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -162,16 +167,29 @@ def nothing_left(config: Config, step: int, steps: int) -> str:
 
 
 def finished(config: Config) -> str:
-    """nothing_left() when --resume would train no step, as the newest checkpoint tells, else ''. Reads no data."""
-    for path in paths(config.ckpt_dir)[:1]:
-        try:
-            reader = _read_whole(path)
-        except _BROKEN:
-            return ''
+    """nothing_left() when --resume would train no step, as the newest checkpoint tells, else ''. Reads no data.
+
+    Raises InputError when the checkpoint to resume is of another run.
+    """
+    path, reader = newest_whole(config.ckpt_dir)
+    if path:
+        identity.check_checkpoint(path, reader, config, identity.facts_of(config))
         steps = config.train_steps or config.train_epochs * identity.fact(reader, 'steps_per_epoch', MOST)
-        if identity.is_run_of(reader, config) and _step(path) >= steps:
+        if newest_step(config.ckpt_dir) == _step(path) >= steps:
             return nothing_left(config, _step(path), steps)
     return ''
+
+
+def check_unclaimed(directory: str) -> None:
+    """Raises InputError when another process is writing its checkpoints to `directory`."""
+    if os.path.exists(os.path.join(directory, _LOCK)):
+        with claimed(directory, resume=True):
+            pass
+
+
+def size(path: str) -> int:
+    """The bytes of the newest checkpoint in the directory `path`; 0 without one."""
+    return sum(os.path.getsize(file) for newest in paths(path)[:1] for file in glob.glob(glob.escape(newest) + '.*'))
 
 
 class Changes(NamedTuple):

@@ -12,6 +12,8 @@ from core.settings.config import Config, typed
 from core.settings.table import INPUT, NO_DATA, OUTPUT, SWITCHES, SYNTHETIC
 from core.training import checkpoints, swa
 
+_LEAST_ROOM = 2 ** 20          # bytes: a log, a report, a summary; a checkpoint as large as the last one comes on top
+
 
 def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Options:
     """The NpuOptimizer options of the run on `device`. Raises InputError for what is wrong with the run.
@@ -100,6 +102,11 @@ def _is_inside(path, directories):
 def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str, object]:
     """What the run would be, as {key: value} for the launcher. Raises InputError like check()."""
     check(config, device, device_ids)
+    if config.modeldir:
+        checkpoints.check_unclaimed(config.ckpt_dir)
+    paths.check_room('--output_path', config.run_dir, _LEAST_ROOM)
+    paths.check_room('--modeldir' if config.modeldir else '--output_path', config.ckpt_dir,
+                     _LEAST_ROOM + checkpoints.size(config.ckpt_dir))
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
                 batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history,

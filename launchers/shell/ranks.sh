@@ -181,6 +181,10 @@ stop_others() {  # a rank that waits for a dead rank cannot react to TERM, so th
 report_failure() {
     local log=${LOGS[FAILED]} end='the lines above end its log,' status=$FAILED_STATUS
     ((status != STATUS_BAD_LOSS)) || status=1
+    if ((status == STATUS_BAD_INPUT)) && [[ -s $log ]]; then
+        tail -n 1 -- "$log" >&2  # it names what is wrong and what to do; what stands before it would only hide it
+        exit "$status"
+    fi
     [[ -s $log || -n $SIGNAL ]] || end='it has left nothing in its log (is the disk full?),'
     last_states "$log" | tail -n 20 >&2
     printf '%s\n' "$(describe_failure); $end $log" >&2

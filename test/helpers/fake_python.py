@@ -121,6 +121,9 @@ def train(flags, arguments):
         print('\n'.join('line %d' % n for n in range(100)))
         print('the last words', file=sys.stderr)
         os.kill(os.getpid(), signal.SIGKILL)
+    if fault == 'refuse':
+        print('\n'.join('start-up line %d' % n for n in range(9)))
+        sys.exit(print('--data_path=x: holds no images; give the directory of the images', flush=True) or 2)
     if fault == 'done':
         print('--resume: the run in here has already done 3 steps of 3; raise --train_steps to go on')
         sys.exit(NothingLeft.status)

@@ -17,6 +17,7 @@ from prefork import Forked
 
 from core.errors import NothingLeft
 from core.ranks import rank_table
+from core.training import checkpoints
 from launchers import evaluate
 
 TOY = [sys.executable, os.path.join(HELPERS, 'toy.py')]
@@ -309,11 +310,52 @@ def test_the_plan_knows_a_finished_run(train, tmp_path):
     assert finished() == ''
     train()
     assert re.match('--resume: the run in .* has already done 20 steps of 20; raise --train_epochs', finished())
-    assert finished('--train_epochs=3') == finished('--seed=2') == finished('--network=plain') == ''
+    assert finished('--train_epochs=3') == ''
     assert finished('--train_steps=20').endswith('raise --train_steps to go on')
     data = tmp_path / '0' / 'ckpt' / 'model.ckpt-20.data-00000-of-00001'
     data.write_bytes(data.read_bytes()[:-1])
     assert finished() == ''
+
+
+@pytest.mark.parametrize('given, words', [
+    ('--seed=2', 'seed=1, this one 2'), ('--network=plain', 'another --network'),
+    ('--batch_size=4', 'batch_size=8, this one 4')])
+def test_the_plan_refuses_to_resume_another_run(train, given, words):
+    assert train('--train_epochs=1')[0] == 0
+    status, out, error = train('--resume', given, run=toy.plan)
+    assert status == 2 and 'run_dir=' not in out and words in error
+
+
+def test_the_plan_refuses_weights_that_are_not_of_this_network(train, tmp_path):
+    train('--train_epochs=1')
+    ckpt = str(tmp_path / 'ckpt')
+    shutil.move(str(tmp_path / '0' / 'ckpt'), ckpt)
+    assert train('--ckpt_path=' + ckpt, run=toy.plan)[0] == 0
+    status, _, error = train('--ckpt_path=' + ckpt, '--network=plain', run=toy.plan)
+    assert status == 2 and 'not a checkpoint of this plain: plain/' in error and error.count('\n') == 1
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable('x', initializer=1.)
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(tmp_path / 'foreign' / 'model.ckpt-1'))
+    for given in ((), ('--finetune',)):
+        status, _, error = train('--ckpt_path=%s' % (tmp_path / 'foreign'), *given, run=toy.plan)
+        assert status == 2 and 'not a checkpoint of this toy' in error and error.count('\n') == 1
+
+
+def test_the_plan_refuses_checkpoints_where_another_run_writes(train, tmp_path):
+    directory = tmp_path / 'mine'
+    directory.mkdir()
+    with checkpoints.claimed(str(directory), resume=False):
+        status, _, error = train('--modeldir=%s' % directory, run=toy.plan)
+    assert status == 2 and 'another run is writing its checkpoints there' in error
+    assert train('--modeldir=%s' % directory, run=toy.plan)[0] == 0
+
+
+def test_the_plan_refuses_a_full_disk(train, tmp_path, monkeypatch):
+    full = os.statvfs_result((4096, 4096, 10 ** 6, 100, 10, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, 'statvfs', lambda path: full)
+    status, _, error = train(run=toy.plan)
+    assert status == 2 and 'the disk has 40 kB left, the run needs 1048 kB at least' in error
 
 
 @pytest.mark.slow

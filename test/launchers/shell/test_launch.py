@@ -131,6 +131,11 @@ def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(place):
     assert list(tree(place / 'output')) == ['0/train_0.log']
 
 
+def test_bad_input_that_the_trainer_finds_is_one_line_on_the_screen(place):
+    status, _, stderr = launch(place, **fake('refuse'))
+    assert (status, stderr) == (2, '--data_path=x: holds no images; give the directory of the images\n')
+
+
 def test_a_log_that_cannot_grow_is_named(place):
     script = place / 'python'
     script.write_text(script.read_text().replace('exec', 'ulimit -f 0; exec'))
