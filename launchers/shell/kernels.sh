@@ -2,6 +2,7 @@
 # Compiles the CPU kernels of core/cpu/kernels for this machine. Sourcing this file only defines functions.
 #
 # They are compiled once, into .kernels, and again when the sources, the CPU or the compiler change. Where
+# KERNEL_ARCHITECTURE (environment) compiles them for another CPU than this one, in the words of g++'s -march. Where
 # they cannot be compiled, one line says so and training runs on TensorFlow's own kernels, which are slower. A machine
 # with an NPU needs none.
 
@@ -13,6 +14,7 @@ build_kernels() {
     key=$({
         cat -- "$sources"/*.cc "$sources"/*.h "$sources/requirements.txt"
         cpu_flags
+        printf '%s\n' "${KERNEL_ARCHITECTURE:-}"
         ! type -P g++ >/dev/null || printf 'g++\n'
     } | sha256sum)
     is_set_up "$REPO_ROOT/.kernels" "$key" || [[ ! -w $REPO_ROOT ]] ||
@@ -39,7 +41,7 @@ compile_kernels() {  # DIR SOURCES
     compile_flags=$(tensorflow_flags compile) && link_flags=$(tensorflow_flags link) || return
     "$PYTHON" -m pip install --quiet --no-deps --prefix "$1/onednn" --requirement "$2/requirements.txt" || return
     mapfile -t options <<<"$compile_flags"
-    options+=(-std=c++14 -O3 -march=native -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w
+    options+=(-std=c++14 -O3 "-march=${KERNEL_ARCHITECTURE:-native}" -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w
         "-I$1/onednn/include")
     for source in "$2"/*.cc; do
         object=$1/$(basename -- "$source" .cc).o

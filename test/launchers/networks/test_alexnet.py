@@ -4,6 +4,7 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import margins
 import pytest
 import tensorflow as tf
 from log_reading import figures
@@ -203,10 +204,15 @@ def files(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.margin
 def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, files, tmp_path):
     data_path = '--data_path=%s' % files.parent
-    status, out, _ = run(train, data_path, '--epoch=7', '--learning_rate=1e-4', '--keep_prob=1', '--save_interval=7')
-    assert status == 0 and float(re.findall('^train accuracy (.*)', out, re.M)[-1]) > 90
+    status, out, _ = run(train, data_path, '--epoch=7', '--learning_rate=1e-4', '--keep_prob=1', '--save_interval=7',
+                         margins.SEED_FLAG)
+    assert status == 0
+    losses = [float(loss) for loss in re.findall(r'^progress : .*  loss :(.*)$', out, re.M)]
+    margins.below('alexnet: last loss of the first', losses[-1] / losses[0], .5)
+    margins.above('alexnet: training accuracy', float(re.findall('^train accuracy (.*)', out, re.M)[-1]), 60)
     assert len(re.findall(r'^epoch [0-6] step: [0-2] step_time \d+\.\d{6} FPS \d+\.\d{5}$', out, re.M)) == 21
     assert len(re.findall(r'^progress : 100\.000000%  loss :\d+\.\d{6}$', out, re.M)) == 7
     assert len(re.findall(r'^test accuracy [\d.]+$', out, re.M)) == 7 and '0 of 26 image files skipped' in out

@@ -3,6 +3,7 @@ import os
 import re
 
 import numpy as np
+import margins
 import pytest
 import tensorflow as tf
 from log_reading import figures
@@ -250,10 +251,11 @@ def run_dir(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.margin
 def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(small, run_dir, capfd):
     path, log = '--output_path=%s' % run_dir, str(run_dir / 'log')
     arguments = PERFORMANCE + ['--task=svhn', '--batch_size=4', '--labels=80', '--epochs=3', path]
-    assert command.run(train.act, arguments, {}) == 0
+    assert command.run(train.act, arguments + [margins.SEED_FLAG], {}) == 0
     out = capfd.readouterr().out
     line = (r'20/20 \[={30}\] - \d+s [\d.]+m?s/step - loss: \d\.\d{4} - self_clf_loss: (\d\.\d{4}) - '
             r'super_clf_loss: (\d\.\d{4})')
@@ -261,9 +263,12 @@ def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(s
                      'network=convnet, dataset=svhn, horizontal_flip=False, ZCA=False, nb_epochs=3, batch_size=4, '
                      'nb_labels=80, gpu_id=0\nEpoch 1/3\nLearning rate:  0.05\n' + line + '\n', out)
     losses = [tuple(map(float, pair)) for pair in re.findall(line, out)]
-    assert len(losses) == 3 and losses[-1] < losses[0] and losses[-1][1] < losses[0][1]
+    assert len(losses) == 3
+    for name, column in ('rotation', 0), ('class', 1):
+        margins.below('sesemi: last %s loss of the first' % name, losses[-1][column] / losses[0][column], 1)
     error = re.findall('^classification error rate: (.*)$', out, re.M)
-    assert len(error) == 1 and float(error[0]) < 0.5
+    assert len(error) == 1
+    margins.below('sesemi: error, chance is 0.9', float(error[0]), .75)
 
     with open(log, 'w') as file:
         file.write(out)
