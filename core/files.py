@@ -3,17 +3,14 @@
 Each function raises ValueError, whose message completes `PATH: `, for a file that is not there, not a plain one, larger
 than it may be, or not of its form. No file makes them hang, ask for memory without end, or execute anything.
 """
-import io
 import json
 import math
 import os
 import stat
-import tokenize
 from typing import Any, BinaryIO, Dict
 
 _MOST_OF_TEXT = 2 ** 28        # bytes of JSON or text: a graph of GE has some tens of millions
 _MOST_DIGITS = 400             # of a number: what is longer takes seconds to read, and means nothing to anybody
-_LONGEST_HEADER = 2 ** 16      # bytes of the header of a .npy file
 
 
 def opened(path: str, flags: int = os.O_RDONLY, mode: str = 'rb', buffering: int = -1) -> BinaryIO:
@@ -88,40 +85,3 @@ def _decimal(digits):
 
 def _refuse_constant(word):
     raise ValueError('has %s in place of a number' % word)
-
-
-def npy(path: str) -> Any:
-    """The NumPy array in a .npy file: booleans or numbers, as many as its header declares."""
-    import numpy as np             # here, because launchers.doctor works without it
-    content = contents(path)
-    file = io.BytesIO(content)
-    shape, is_fortran, dtype = _npy_header(file)
-    if dtype.hasobject or dtype.kind not in 'biufc':
-        raise ValueError('is a .npy file of %s, not of numbers' % dtype)
-    count = 1
-    for length in shape:           # without NumPy, whose product would wrap around
-        count *= length
-    declared, there = count * dtype.itemsize, len(content) - file.tell()
-    if declared != there:
-        raise ValueError('declares %d bytes of %s %s and has %d' % (declared, dtype, list(shape), there))
-    array = np.frombuffer(content, dtype, offset=file.tell())
-    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
-
-
-def _npy_header(file):
-    """(shape, whether the first axis varies fastest, dtype)."""
-    from numpy.lib import format as npy_format
-    try:
-        version = npy_format.read_magic(file)
-        length = int.from_bytes(file.read(2 if version == (1, 0) else 4), 'little')
-        if version[0] > 3 or length > _LONGEST_HEADER:
-            raise ValueError('a header of version %d.%d and %d bytes' % (version + (length,)))
-        file.seek(npy_format.MAGIC_LEN)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, is_fortran, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError,
-            tokenize.TokenError) as error:
-        raise ValueError('is not a .npy file: %s' % (str(error) or type(error).__name__)) from None
-    if any(not isinstance(length, int) or length < 0 for length in shape):
-        raise ValueError('is not a .npy file: its shape is %s' % (shape,))
-    return tuple(map(int, shape)), is_fortran, dtype

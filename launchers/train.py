@@ -31,9 +31,9 @@ def act(recipe: Recipe, config: Config) -> None:
         loop.train(recipe, config, device, functools.partial(reported, _write_page))
 
 
-def _write_page(run, pictures):
+def _write_page(run_dir, pictures):
     from core.pages import page    # when the first page is due, because most of a run needs none
-    page.write(run, pictures)
+    page.write(run_dir, pictures)
 
 
 if __name__ == '__main__':

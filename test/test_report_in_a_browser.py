@@ -103,7 +103,7 @@ def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
     writer.close()
     for name, panel in panels.items():
         store(str(tmp_path), name, panel)
-    path = page.write(record.read(str(tmp_path))[0], load(str(tmp_path)))
+    path = page.write(str(tmp_path), load(str(tmp_path)))
     document, console = browse(tmp_path, path, '--dump-dom', '--window-size=390,800')
     assert console == [] and set(figures(document)) >= set(panels) | {'why', 'loss'}
     assert os.path.getsize(path) < 3e6 and 'Loss is &lt;nan&gt;' in document

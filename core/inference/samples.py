@@ -11,6 +11,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from core import files
+from core.ascend.diagnostics import npy_files
 from core.errors import InputError
 from core.settings.table import MOST
 
@@ -84,7 +85,7 @@ def read(path: str) -> Tuple[Manifest, np.ndarray]:
 def _labels(path: str, manifest: Manifest) -> np.ndarray:
     """The classes of the samples. Raises InputError when they are not classes, or not as many as the samples."""
     try:
-        labels = files.npy(path)
+        labels = npy_files.read(path)
         if labels.shape != (manifest.samples,) or labels.dtype.kind not in 'iu':
             raise ValueError('%s %s are not the labels of %d samples' % (
                 labels.dtype, list(labels.shape), manifest.samples))

@@ -2,7 +2,7 @@
 import math
 from typing import List, NamedTuple, Sequence, Tuple
 
-from core.reporting.record import Points
+from core.pages.records import Points
 from core.pages.text import Words, escape, number
 
 WIDTH, HEIGHT = 460, 270

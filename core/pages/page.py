@@ -6,10 +6,11 @@ import string
 import time
 from typing import Any, Dict, Iterable, List, Tuple
 
+from core.pages import records
+from core.pages.records import Run
 from core.reporting import record
 from core.reporting.panels import save
 from core.pages.charts import Curve, chart
-from core.reporting.record import Run
 from core.pages.text import Words, duration, escape, number
 
 NAME = 'report.html'
@@ -17,15 +18,18 @@ _TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html'
 _MOST_NAMED = 20               # classes of a confusion matrix whose cells have room for their numbers
 
 STATES = {record.DONE: Words('done', '完成'), record.STOPPED: Words('stopped', '已停止'),
-          record.FAILED: Words('failed', '失败'), record.RUNNING: Words('running', '运行中'),
-          record.KILLED: Words('killed', '被强制终止')}
+          record.FAILED: Words('failed', '失败'), records.RUNNING: Words('running', '运行中'),
+          records.KILLED: Words('killed', '被强制终止')}
 TRAIN, EPOCH, TEST = Words('training batch', '训练批次'), Words('training, mean of the epoch', '训练，本轮均值'), \
     Words('test set', '测试集')
 
 
-def write(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
-    """Writes the page of `run` into its directory, in one step, and returns its path. Raises OSError."""
-    return save(os.path.join(run.run_dir, NAME), render(run, panels))
+def write(run_dir: str, panels: Dict[str, Dict[str, Any]]) -> str:
+    """Writes the page of the newest run with results in `run_dir` there, in one step, and returns its path.
+
+    Raises OSError, or ValueError for a record of another form.
+    """
+    return save(os.path.join(run_dir, NAME), render(records.read(run_dir)[-1], panels))
 
 
 def fill(title: str, heading: str, body: str) -> str:
@@ -68,12 +72,12 @@ def _why(run):
     of = run.start.get('steps')
     step = number(run.step) + (' / ' + number(of) if of else '')
     words = {
-        record.RUNNING: Words('The run is in progress; this page is from step %s.' % step,
-                              '运行尚未结束；本页写于第 %s 步。' % step),
+        records.RUNNING: Words('The run is in progress; this page is from step %s.' % step,
+                               '运行尚未结束；本页写于第 %s 步。' % step),
         record.STOPPED: Words('The run was stopped at step %s; --resume continues it.' % step,
                               '运行在第 %s 步被停止；--resume 可以继续。' % step),
-        record.KILLED: Words('The run was killed after step %s; --resume continues it.' % step,
-                             '运行在第 %s 步之后被强制终止；--resume 可以继续。' % step),
+        records.KILLED: Words('The run was killed after step %s; --resume continues it.' % step,
+                              '运行在第 %s 步之后被强制终止；--resume 可以继续。' % step),
         record.FAILED: Words('The run failed at step %s:' % step, '运行在第 %s 步失败：' % step)}[run.state]
     why = run.end.get('why', '')
     return '<div class="why %s" data-figure="why">%s%s</div>' % (

@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from core.errors import InputError
 from core.log import one_line
-from core.pages import page
+from core.pages import page, records
+from core.pages.records import Run
 from core.reporting import record
 from core.pages.charts import Curve, chart
-from core.reporting.record import Run
 from core.pages.text import Words, escape
 
 MOST_DRAWN = 8                 # runs in one chart: as many as style.css has colours
@@ -54,7 +54,7 @@ def find(output_path: str, leave_out: Callable[[str], None]) -> List[Run]:
     for pattern in (('*',), ('history', '*')):
         for path in glob.glob(os.path.join(record.directory(os.path.join(root, *pattern)), record.FILE)):
             try:
-                found += record.read(os.path.dirname(os.path.dirname(path)))
+                found += records.read(os.path.dirname(os.path.dirname(path)))
             except (OSError, ValueError) as error:
                 leave_out(one_line('%s: left out: %s' % (path, getattr(error, 'strerror', None) or error)))
     return sorted(found, key=_started)

@@ -15,7 +15,7 @@ from core.reporting import panels, record
 from core.reporting.report import Listener, Report, Window
 from core.settings.config import Config
 
-WritePage = Callable[[record.Run, Dict[str, Panel]], Any]   # write_page(run, {name: picture}) writes report.html
+WritePage = Callable[[str, Dict[str, Panel]], Any]   # write_page(run_dir, {name: picture}) writes report.html
 _LONGEST = 2000                # characters of an error's message
 
 
@@ -117,7 +117,7 @@ class RunReport(Listener):
         directory = self._config.run_dir
         stored = panels.load(directory)
         shown = {name: stored[name] for name in self._recipe.pictures() if name in stored}
-        self._page(record.read(directory)[-1], shown)
+        self._page(directory, shown)
 
     def close(self, status: str, why: str) -> None:
         """After the run: the last pictures, the end in the record, the page."""

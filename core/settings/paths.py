@@ -23,11 +23,11 @@ def check_writable(flag: str, path: str) -> None:
 
 
 def check_room(flag: str, path: str, needed: int) -> None:
-    """Raises InputError when the disk of `path`, which need not exist yet, has not `needed` bytes left for this user."""
+    """Raises InputError when the disk of `path`, there or not yet, has less than `needed` bytes left for this user."""
     disk = os.statvfs(existing_part(path))
     free = disk.f_bavail * disk.f_frsize
     if free < needed:
-        raise InputError('%s=%s: the disk has %d kB left, the run needs %d kB at least; make room, or choose another disk'
+        raise InputError('%s=%s: the disk has %d kB left, the run needs %d kB; make room, or choose another'
                          % (flag, path, free // 1000, needed // 1000))
 
 

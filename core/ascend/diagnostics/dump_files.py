@@ -18,7 +18,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from core import files
-from core.ascend.diagnostics import formats
+from core.ascend.diagnostics import formats, npy_files
 from core.ascend.diagnostics.dump_proto import DumpData
 from core.errors import InputError
 
@@ -195,7 +195,7 @@ class Output(NamedTuple):
         if self.npu_name is not None:
             return read_npu(self.path, self.npu_name).outputs[self.index].as_in_the_graph()
         try:
-            return files.npy(self.path)
+            return npy_files.read(self.path)
         except ValueError as error:
             raise InputError('%s: not a NumPy array: %s' % (self.path, error)) from None
 

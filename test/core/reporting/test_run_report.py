@@ -7,7 +7,7 @@ import toy
 
 from core.recipe import Picture
 from core.pages import page
-from core.reporting import record
+from core.pages import records
 from launchers.networks import shown
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ def train(tmp_path):
     """train(flag...) -> (status, the run as recorded, the text of its report.html)."""
     def act(*flags):
         status = toy.run('--output_path=%s' % tmp_path, *flags)
-        return status, record.read(str(tmp_path / '0'))[-1], (tmp_path / '0' / 'report.html').read_text('utf-8')
+        return status, records.read(str(tmp_path / '0'))[-1], (tmp_path / '0' / 'report.html').read_text('utf-8')
     return act
 
 
@@ -42,7 +42,7 @@ def finished(tmp_path_factory):
     """(the run as recorded, the text of its report.html) of a run that nothing happened to."""
     place = tmp_path_factory.mktemp('finished')
     assert toy.run('--output_path=%s' % place, '--train_epochs=2', '--seed=5', '--loss_scale=1024') == 0
-    return record.read(str(place / '0'))[-1], (place / '0' / 'report.html').read_text('utf-8')
+    return records.read(str(place / '0'))[-1], (place / '0' / 'report.html').read_text('utf-8')
 
 
 def test_the_page_shows_the_figures_of_the_run_and_names_no_other_place(finished):
@@ -133,12 +133,12 @@ def test_a_start_that_is_refused_leaves_the_report_as_it_is(train, tmp_path):
     path = tmp_path / '0' / 'report.html'
     before = path.read_text('utf-8')
     assert toy.run('--output_path=%s' % tmp_path) == 2
-    assert path.read_text('utf-8') == before and record.read(str(tmp_path / '0'))[-1].state == 'done'
+    assert path.read_text('utf-8') == before and records.read(str(tmp_path / '0'))[-1].state == 'done'
 
 
 def test_a_failure_before_the_first_step_is_reported_where_the_launcher_has_made_the_directory(tmp_path):
     (tmp_path / '0').mkdir()
     assert toy.run('--output_path=%s' % tmp_path, '--batch_size=1000') == 2
-    run, = record.read(str(tmp_path / '0'))
+    run, = records.read(str(tmp_path / '0'))
     assert 'larger than the data set' in run.status
     assert 'larger than the data set' in (tmp_path / '0' / 'report.html').read_text('utf-8')

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from core.errors import InputError
+from core.pages import records
 from core.reporting import record
 
 START = dict(network='toy', case='full', ranks=2, batch_size=8, settings=[], environment=[], results=[],
@@ -24,7 +25,7 @@ def begin(writer, step=0, resumed=False):
 
 
 def read(tmp_path):
-    run, = record.read(str(tmp_path))
+    run, = records.read(str(tmp_path))
     return run
 
 
@@ -58,7 +59,7 @@ def test_another_run_in_the_same_place_is_another_run(writer, tmp_path):
     begin(writer)
     writer.point('step', 1, {'batch/loss': 1})
     begin(writer)
-    assert [run.step for run in record.read(str(tmp_path))] == [1, 0]
+    assert [run.step for run in records.read(str(tmp_path))] == [1, 0]
 
 
 def test_a_line_that_a_killed_process_has_cut_off_costs_that_line_alone(writer, tmp_path):

@@ -1,0 +1,146 @@
+"""Records of runs as core/reporting/record.py writes them, read again for the pages. Needs no TensorFlow."""
+import fcntl
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from core import files
+from core.reporting.record import DONE, FAILED, FILE, STOPPED, directory
+from core.settings.table import MOST
+
+RUNNING, KILLED = 'running', 'killed'      # states of a run whose record has no end
+_LATEST = 2 ** 37              # seconds since 1970: the year 6325
+
+Points = List[Tuple[int, float]]
+
+
+class Run(NamedTuple):
+    """A run as its record tells it."""
+    run_dir: str                   # directory of its results
+    start: Dict[str, Any]          # the newest `start`
+    step: int                      # the last one that is recorded
+    points: Dict[str, Points]      # name -> (step, value) in the order of steps
+    end: Dict[str, Any]            # of the newest process; {} without
+    state: str                     # DONE, STOPPED, FAILED, RUNNING or KILLED
+
+    def last(self, name: str) -> Optional[float]:
+        """The newest value of that name, or None."""
+        return self.points[name][-1][1] if self.points.get(name) else None
+
+    @property
+    def accuracy(self) -> Optional[float]:
+        """On the test set, from 0 to 1: the average's of a run with stochastic weight averaging, once there is one."""
+        average = self.last('average/accuracy')
+        return self.last('test/accuracy') if average is None else average
+
+    @property
+    def loss(self) -> Optional[float]:
+        """Of the last recorded batch."""
+        return self.last('batch/loss')
+
+    def images_per_second(self) -> Optional[float]:
+        """Of all ranks together, each taken to be as fast as the one that wrote the record."""
+        speed = self.last('images_per_second')
+        return None if speed is None else speed * self.start['ranks']
+
+    @property
+    def status(self) -> str:
+        """The state in words, such as `failed at step 12: ...`."""
+        words = self.state
+        if self.state != DONE:
+            words += ' at step %d' % self.step
+        return words + (': ' + self.end['why'] if self.state == FAILED else '')
+
+
+def read(run_dir: str) -> List[Run]:
+    """The runs whose results went to `run_dir`, oldest first; [] where no record is.
+
+    Raises OSError, or ValueError for a record of another form, as another version may have written it.
+    """
+    path = os.path.join(directory(run_dir), FILE)
+    if not os.path.isfile(path):
+        return []
+    with open(path, 'rb') as file:
+        is_open = _is_locked(file)
+        runs = []
+        for event in filter(None, map(_parse, file)):
+            if event['event'] == 'start' and not (event['resumed'] and runs):
+                runs.append([])
+            if runs:
+                runs[-1].append(event)
+    return [_run(run_dir, events, is_open and events is runs[-1]) for events in runs]
+
+
+def _is_locked(file) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def _parse(line: bytes) -> Optional[Dict[str, Any]]:
+    """An event, or None for a line that was cut off. Raises ValueError for an event of another form."""
+    try:
+        json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    event = files.json_of(line.decode())
+    fields = _FIELDS.get(event.get('event')) if isinstance(event, dict) else None
+    if fields is None:
+        raise ValueError('has a line that is no event of a run')
+    for name, is_right in dict(fields, time=_is_time).items():
+        if not is_right(event.get(name)):
+            raise ValueError('has an event %s without a right %s' % (event['event'], name))
+    return event
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_step(value):
+    return type(value) is int and 0 <= value <= MOST
+
+
+def _is_number(value):
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _is_time(value):
+    return _is_number(value) and 0 <= value < _LATEST
+
+
+def _are_rows(value):
+    """Whether it is a list of rows of texts, or of pairs of texts and a text."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) and row and all(isinstance(cell, (str, list)) for cell in row) for row in value)
+
+
+_FIELDS = {
+    'start': dict(network=_is_text, case=_is_text, precision=_is_text, ranks=_is_step, settings=_are_rows,
+                  environment=_are_rows, results=_are_rows, resumed=lambda value: isinstance(value, bool)),
+    'begin': dict(step=_is_step, steps=_is_step, steps_per_epoch=_is_step),
+    'point': dict(step=_is_step, values=lambda value: isinstance(value, dict) and all(map(_is_number, value.values()))),
+    'end': dict(step=_is_step, why=_is_text, status=lambda value: value in (DONE, STOPPED, FAILED)),
+}
+
+
+def _run(run_dir, events, is_open):
+    start, end, step, points = {}, {}, 0, {}
+    for event in events:
+        if event['event'] == 'start':
+            start, end = dict(event, started=start.get('started', event['time'])), {}
+        elif event['event'] == 'begin':
+            step = event['step']
+            points = {name: [point for point in values if point[0] <= step] for name, values in points.items()}
+            start.update(steps=event['steps'], steps_per_epoch=event['steps_per_epoch'])
+        elif event['event'] == 'point':
+            step = max(step, event['step'])
+            for name, value in event['values'].items():
+                points.setdefault(name, []).append((event['step'], value))
+        elif event['event'] == 'end':
+            end, step = event, max(step, event['step'])
+    state = end.get('status') or (RUNNING if is_open else KILLED)
+    return Run(run_dir, start, step, points, end, state)
