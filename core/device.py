@@ -42,6 +42,19 @@ def keep_dtype() -> ContextManager:
     return tf.get_default_graph()._attr_scope({KEEP_DTYPE: tf.AttrValue(i=1)})
 
 
+class KeptGraphs(contextlib.AbstractContextManager):
+    """What becomes of the graphs that are compiled for a device, a context around a run: here nothing."""
+
+    def complete(self, graph: tf.Graph) -> None:
+        """Called when `graph` has all that the run will use, before there is a session; may change its ConfigProto."""
+
+    def watch(self, session: tf.Session) -> None:
+        """Called before the session runs anything."""
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Called at the end of a run; kind: None after all of its steps."""
+
+
 class Device(NamedTuple):
     """One kind of device. The defaults are for a device that does not differ from TensorFlow's own ones."""
     name: str
@@ -73,6 +86,8 @@ class Device(NamedTuple):
     communicator: Callable[[Config, Options, Sequence[int]], Any] = _nothing
     # shared_all_reduce() -> the compiled operator that adds up the tensors of ranks of one server; None without it
     shared_all_reduce: Callable[[], Optional[Callable]] = _nothing
+    # kept_graphs(config, options, session_config) -> the KeptGraphs of a run whose session gets that ConfigProto
+    kept_graphs: Callable[[Config, Options, tf.ConfigProto], KeptGraphs] = lambda *run: KeptGraphs()
     # hooks(run) -> SessionRunHooks of a training.loop.Run; they see a finished step before all hooks but the clock
     hooks: Callable[[Any], Hooks] = lambda run: []
     # notice(config, options) -> lines for the log

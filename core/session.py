@@ -9,7 +9,12 @@ def cpu_session(fed: Mapping[tf.Tensor, Any] = {}) -> tf.Session:
 
     fed: {tensor: value} that every run is fed beside its own feeds.
     """
-    return _Session(fed, config=tf.ConfigProto(device_count={'GPU': 0}))
+    proto = tf.ConfigProto(device_count={'GPU': 0})
+    # npu_bridge puts every session without an entry of this name on the NPU, and CANN takes the options of the whole
+    # process from the first of them. Where there is no NPU, TensorFlow skips the entry.
+    entry = proto.graph_options.rewrite_options.custom_optimizers.add(name='NpuOptimizer')
+    entry.parameter_map['use_off_line'].b = False
+    return _Session(fed, config=proto)
 
 
 class _Session(tf.Session):

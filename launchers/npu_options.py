@@ -18,8 +18,7 @@ Made by `python3 -m launchers.npu_options > docs/npu-options.md`; the table itse
 adapter or CANN would end the process for, and a key that is not in the table, are refused before a device is touched.
 The log tells which options have no effect because another is off. The field is the one of the parameter's `b`, `i` and
 `s` that the adapter reads; the default is the adapter's own, and nothing is written for an option that neither the user
-nor the recipe sets, but for `use_off_line` and, on an NPU, `graph_compiler_cache_dir`, which keeps compiled graphs in
-OUTPUT_PATH/graph_cache.
+nor the recipe sets, but for `use_off_line`.
 
 | option | field | default | values | meaning | rules |
 |---|---|---|---|---|---|

@@ -4,6 +4,7 @@ The imports stand inside functions because the packages exist on Ascend machines
 lists the names used here.
 """
 import contextlib
+import glob
 import importlib.util
 import os
 from typing import Callable, Iterator, List, Tuple, Union
@@ -28,6 +29,14 @@ def is_used(flag: str) -> bool:
         raise InputError('--device=npu: the Python package npu_bridge is not installed; '
                          'install the Ascend TensorFlow adapter or use --device=auto')
     return False
+
+
+def fingerprint() -> List[Tuple[str, int, int]]:
+    """(file, size, time of the last change) of the compiled parts of npu_bridge: another release has others."""
+    directory = os.path.dirname(importlib.util.find_spec('npu_bridge').origin)
+    states = {path: os.stat(path) for path in glob.glob(os.path.join(glob.escape(directory), '**', '*.so'),
+                                                        recursive=True)}
+    return sorted((path, state.st_size, state.st_mtime_ns) for path, state in states.items())
 
 
 def check_environment() -> None:

@@ -33,11 +33,21 @@ def like() -> Optional[str]:
     '' for NPUs of another name, of which nothing is known, and None on a machine without NPUs.
     """
     if family() is None:
-        return '' if _ROW.search(answer()) else None
+        return '' if name() else None
     return '910' if family() == '910' else '910B'
+
+
+def name() -> Optional[str]:
+    """What npu-smi calls the chip, such as 910B3; None on a machine without NPUs."""
+    return _name_in(answer())
 
 
 def family_in(text: str) -> Optional[str]:
     """The family named in the text that `npu-smi info` prints: rows `| 0     910B3   | OK  | ...`."""
+    named = _name_in(text)
+    return named and next((family for family, pattern in _NAMES if re.fullmatch(pattern, named)), None)
+
+
+def _name_in(text):
     named = _ROW.search(text)
-    return named and next((name for name, pattern in _NAMES if re.fullmatch(pattern, named.group(1))), None)
+    return named and named.group(1)

@@ -1,18 +1,18 @@
 """NPU: the Device of a machine with an Ascend NPU and npu_bridge."""
 import json
 import os
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
 import tensorflow as tf
 
-from core.device import Device, Hooks, Options
+from core.device import Device, Hooks, KeptGraphs, Options
 from core.ascend.diagnostics import operator_profile, random_errors
 from core.errors import InputError
-from core.ascend import bridge, chip, hccl, switches
+from core.ascend import bridge, chip, graph_cache, hccl, switches
 from core.ascend.compiled import CheckCompiled
 from core.ascend.session import session_config
 from core.settings import paths
-from core.settings.config import Config, typed
+from core.settings.config import Config
 
 
 class _LoadIterations(tf.train.SessionRunHook):
@@ -27,16 +27,6 @@ class _LoadIterations(tf.train.SessionRunHook):
 
 # The values of options with which the adapter leaves the whole training to the CPU and says nothing.
 _LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
-_CACHE = 'graph_compiler_cache_dir'
-
-
-def _options(config: Config) -> Options:
-    return dict({_CACHE: _cache(config)}, **switches.options(config))
-
-
-def _cache(config):
-    """A folder for each device, because the graphs of ranks differ."""
-    return os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE, str(config.device_id))
 
 
 def _check(config: Config, options: Options) -> None:
@@ -44,8 +34,9 @@ def _check(config: Config, options: Options) -> None:
         if options.get(key) == value:
             raise InputError('--npu_option=%s=%s: the adapter would train on the CPU; leave the option out, or choose '
                              'the CPU with --device=cpu' % (key, value))
-    if options.get(_CACHE) not in (None, _cache(config)):
-        paths.check_writable(typed('npu_option', _CACHE), options[_CACHE])
+    if graph_cache.KEY in options:
+        flag = '--output_path' if config.graph_cache else '--npu_option=' + graph_cache.KEY
+        paths.check_writable(flag, options[graph_cache.KEY])
     if config.ranks > 1:
         bridge.check_environment()
     if config.npu_sat_mode is not None:
@@ -53,8 +44,8 @@ def _check(config: Config, options: Options) -> None:
 
 
 def _prepare(config: Config, options: Options) -> None:
-    if _CACHE in options:
-        os.makedirs(options[_CACHE], exist_ok=True)
+    if graph_cache.KEY in options:     # CANN does not make it
+        os.makedirs(options[graph_cache.KEY], exist_ok=True)
     if config.enable_hf32 is not None:
         os.environ['ENABLE_HF32_EXECUTION'] = str(int(config.enable_hf32))
     if config.npu_sat_mode is not None:
@@ -63,6 +54,19 @@ def _prepare(config: Config, options: Options) -> None:
         # The adapter turns the conditions around the weights into those of control flow version 2, which need less
         # memory and allow dynamic shapes. Where it cannot, it warns and leaves them.
         os.environ.setdefault('ENABLE_FORCE_V2_CONTROL', '1')
+
+
+def _kept_graphs(config: Config, options: Options, session_config: tf.ConfigProto) -> KeptGraphs:
+    return graph_cache.GraphCache(config, options, session_config) if config.graph_cache else KeptGraphs()
+
+
+def _notice(config: Config, options: Options) -> List[str]:
+    lines = switches.notices(options)
+    if graph_cache.KEY in options and not config.graph_cache:
+        lines.append('--npu_option=%s=%s: CANN takes what lies there for the graphs of this run, whatever they are: '
+                     'empty it after every change of flags, data, code or CANN, or give --graph_cache instead' % (
+                         graph_cache.KEY, options[graph_cache.KEY]))
+    return lines
 
 
 def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
@@ -90,10 +94,10 @@ NPU = Device(
     dropout=lambda config, global_step: lambda x, rate: bridge.dropout(x, 1 - rate),
     hardware=lambda: 'ASCEND_DEVICE_ID=%s' % os.environ.get('ASCEND_DEVICE_ID', '0'),
     precision=_precision,
-    options=_options,
+    options=switches.options,
     optimizer=hccl.optimizer,
     communicator=hccl.communicator,
-    notice=lambda config, options: switches.notices(options),
+    notice=_notice,
     output_directories=switches.output_directories,
     software=switches.software,
     check=_check,
@@ -101,6 +105,7 @@ NPU = Device(
     graph=lambda config, options: bridge.rank_size_for_optimizers(config.ranks),
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
     loop=_loop,
+    kept_graphs=_kept_graphs,
     hooks=_hooks,
     has_hccl=True,
     is_exclusive=True)

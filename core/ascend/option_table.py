@@ -119,7 +119,8 @@ OPTIONS = {
     'variable_format_optimize': _flag(None, "variables in the NPU's own format"),
     'op_compiler_cache_mode': _choice(None, ('enable', 'disable', 'force'), 'cache of compiled operators'),
     'op_compiler_cache_dir': _string(None, _path, 'where that cache is'),
-    'graph_compiler_cache_dir': _string(None, _path, 'where compiled graphs are kept for the next run'),
+    'graph_compiler_cache_dir': _string(None, _path, 'where compiled graphs are kept; CANN knows them by a '
+                                        'number alone, so a run of anything else takes wrong ones: use --graph_cache'),
     'oo_constant_folding': _flag(True, 'compute constant parts of a graph when it is compiled'),
     'input_fusion_size': _number(None, None, None, 'bytes up to which inputs are copied to the NPU together; the '
                                  'adapter brings it between 0 and 33554432'),

@@ -18,11 +18,16 @@ def session_config(options: Dict[str, Any]) -> tf.ConfigProto:
     rewrites.remapping = RewriterConfig.OFF
     # MANUAL has the number of OFF, 2. The adapter asks for this value, and its own helpers write it too.
     rewrites.memory_optimization = RewriterConfig.MANUAL
-    npu_optimizer = rewrites.custom_optimizers.add(name='NpuOptimizer')
+    entry = rewrites.custom_optimizers.add(name='NpuOptimizer')
     for key, value in dict({'use_off_line': True}, **options).items():
-        parameter = npu_optimizer.parameter_map[key[len(RAW):] if key.startswith(RAW) else key]
+        parameter = entry.parameter_map[key[len(RAW):] if key.startswith(RAW) else key]
         if isinstance(value, str):
             parameter.s = tf.compat.as_bytes(value)
         else:
             setattr(parameter, 'b' if isinstance(value, bool) else 'i', value)
     return config
+
+
+def npu_optimizer(config: tf.ConfigProto) -> Any:
+    """The entry with the options in what session_config() has made."""
+    return config.graph_options.rewrite_options.custom_optimizers[0]

@@ -10,6 +10,7 @@ from core.ascend.option_table import REHEARSED
 from core.ascend.options import RAW, fault, parse_option, parse_raw
 from core.device import Options
 from core.errors import InputError
+from core.settings import paths
 from core.settings.config import Config, idle, typed
 from core.settings.rules import is_on
 from core.settings.table import NPU_ONLY, SWITCHES
@@ -109,8 +110,8 @@ def _of_switches(config) -> Iterator[Tuple[str, str, Any]]:
             value = getattr(config, row.name)
             flag = typed(row.name, value)
             yield flag, row.npu_key, value if row.kind.is_boolean else parse_option(flag, row.npu_key, value)
-            for key, other in _beside(row.name, config).items():
-                yield flag, key, other
+        for key, other in _beside(row.name, config).items():
+            yield typed(row.name, getattr(config, row.name)), key, other
 
 
 def _beside(name, config):
@@ -121,6 +122,9 @@ def _beside(name, config):
         return {'dump_path': folder(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'}
     if name == 'data_dump_flag':
         return {'dump_path': folder(config.data_dump_path, 'data_dump')}
+    if name == 'graph_cache':          # each device has its own, because the graphs of ranks differ
+        return {'graph_compiler_cache_dir': os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE,
+                                                         str(config.device_id))}
     if name == 'aoe_mode':
         return {'work_path': folder(None, 'aoe')}
     if name == 'profiling':

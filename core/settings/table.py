@@ -207,6 +207,9 @@ SWITCHES = (
     Switch(NPU, 'aoe_mode', kinds.choice('1', '2', '4'), None,
            'tune while training, into OUTPUT_PATH/aoe: 1 subgraphs (on a 910), 2 operators, 4 the split of the '
            'gradients', npu_key='aoe_mode', off_npu=NPU_ONLY),
+    Switch(NPU, 'graph_cache', kinds.boolean(), False,
+           'keep the compiled graphs in OUTPUT_PATH/graph_cache for the next run that has the same ones to the bit',
+           off_npu=NPU_ONLY),
     Switch(NPU, 'enable_hf32', kinds.boolean(), None,
            'float32 products in HF32, on A2 and A3; unset: as ENABLE_HF32_EXECUTION in the environment says',
            off_npu=NPU_ONLY),

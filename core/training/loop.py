@@ -5,7 +5,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTup
 
 import tensorflow as tf
 
-from core.device import Device, Options
+from core.device import Device, KeptGraphs, Options
 from core.errors import InputError, NothingLeft
 from core.log import say
 from core.ranks.communicator import Communicator, connect
@@ -59,14 +59,16 @@ class _Start(tf.train.Scaffold):
     # Else the session would initialise variables and look whether they are: that would be four more graphs.
     init_op = ready_op = local_init_op = ready_for_local_init_op = None
 
-    def __init__(self, run: Run, saving: '_Save'):
+    def __init__(self, run: Run, saving: '_Save', kept: KeptGraphs):
         super().__init__(init_fn=lambda scaffold, session: self._start(session))
-        self._run, self._saving = run, saving
+        self._run, self._saving, self._kept = run, saving, kept
 
     def finalize(self) -> tf.train.Scaffold:
         self._saving.build()
         self._build()
-        return super().finalize()
+        super().finalize()
+        self._kept.complete(tf.get_default_graph())
+        return self
 
     def _build(self):
         run = self._run
@@ -87,6 +89,7 @@ class _Start(tf.train.Scaffold):
 
     def _start(self, session):
         run = self._run
+        self._kept.watch(session)
         (done, flags, facts), _ = session.run(
             (self._of_rank_0, self._assigned), {v.initializer.inputs[1]: value for v, value in self._values.items()})
         identity.check_flags(run.config, self._flags, flags)
@@ -197,8 +200,10 @@ def _train(recipe, config, device, options, report):
         session_config = device.session_config(options, config)
         communicator.configure(session_config)
         _prepare(config, options, device)
-        with communicator.together(), _claimed(config):
-            _loop(train_op, run, session_config, *_hooks(recipe, run, data, report, loop_hooks + device.hooks(run)))
+        kept = device.kept_graphs(config, options, session_config)
+        with communicator.together(), _claimed(config), kept:
+            start, run_hooks = _hooks(recipe, run, data, report, loop_hooks + device.hooks(run), kept)
+            _loop(train_op, run, session_config, start, run_hooks)
 
 
 def _build(recipe, config, device, options, data, train_input, test_input, communicator):
@@ -247,7 +252,8 @@ def _prepare(config, options, device):
 
 
 def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
-           device_hooks: List[tf.train.SessionRunHook]) -> Tuple[_Start, List[tf.train.SessionRunHook]]:
+           device_hooks: List[tf.train.SessionRunHook],
+           kept: KeptGraphs) -> Tuple[_Start, List[tf.train.SessionRunHook]]:
     """The start of the run, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
     renewal = statistics.Renewal(run)
@@ -255,7 +261,7 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
     method_hooks = recipe.hooks(run)
     average = None if config.swa_start_epoch is None else swa.Averaging(run, reporter, renewal)
     saving = _Save(run, average)
-    return _Start(run, saving), [
+    return _Start(run, saving, kept), [
         clock,                                                # counts the step, for all hooks below
         *([_BeginReport(report, data, run)] if report else []),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause

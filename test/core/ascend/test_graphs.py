@@ -1,13 +1,15 @@
 """How many graphs a run gives an NPU to compile: each set of fetches is one, and takes minutes for a large network."""
-import re
+import fcntl
+import os
 
+import pictures
 import pytest
 import tensorflow as tf
 import tiny
 import toy
 
 from data import synthetic
-from launchers import command, train
+from launchers import command, evaluate, export, predict, score, train
 from launchers.networks import classification, cspnet, cutmix, sesemi
 from nets import alexnet, layers
 
@@ -57,15 +59,145 @@ def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
     assert len(npu.compiled) <= MOST, npu.compiled
 
 
-def test_compiled_graphs_are_kept_beside_the_results_for_the_next_run(npu, tmp_path, capsys):
-    flags = '--output_path=%s' % tmp_path, '--train_steps=1'
+def given(network, tmp_path, *flags):
+    return ['--network=' + network, '--output_path=%s' % (tmp_path / 'output'), *flags]
 
-    def cache(*more):
-        assert toy.run('--print_config', *flags, *more) == 0
-        return re.search(r'key: "graph_compiler_cache_dir"\s+value {\s+s: "(.*)"', capsys.readouterr().out)
-    assert cache().group(1) == str(tmp_path / 'graph_cache' / '0')
-    assert cache('--npu_option=graph_compiler_cache_dir=%s/mine' % tmp_path).group(1) == str(tmp_path / 'mine')
-    assert cache('--device=cpu') is None
-    assert toy.run(*flags, '--npu_option=graph_compiler_cache_dir=%s/mine' % __file__) == 2
-    assert '--npu_option=graph_compiler_cache_dir=%s/mine: cannot be written' % __file__ in capsys.readouterr().err
-    assert toy.run(*flags) == 0 and (tmp_path / 'graph_cache' / '0').is_dir()
+
+def only_training(npu):
+    """Whether one session was on the NPU, and CANN was started with its options, among them the run's."""
+    assert len(npu.sessions) == len(npu.engine_starts) == 1, npu.fetch_sets
+    assert npu.engine_starts[0]['use_off_line'] is True and npu.engine_starts[0]['deterministic'] == 1
+    npu.forget()
+
+
+@pytest.mark.parametrize('network, flags', [
+    ('cspnet', ['--train_steps=2']), ('cutmix', ['--train_steps=2']), ('sesemi', ['--train_steps=2', '--task=svhn']),
+    ('alexnet', ['--train_steps=2', '--batch_size=8']), ('swa', ['--train_epochs=8']),
+    ('cspnet', ['--train_steps=2', '--task=folder', '--batch_size=2'])])
+def test_of_a_training_and_its_evaluation_the_networks_own_session_alone_is_on_the_chip(
+        npu, small, tmp_path, network, flags):
+    """Not the readers of images, the writer of checkpoints and the pictures of the report."""
+    data = 'synthetic'
+    if '--task=folder' in flags:
+        data = str(tmp_path / 'photographs')
+        pictures.write_class_folders(tmp_path / 'photographs', {'ant': 10, 'owl': 10})
+    flags = given(network, tmp_path, '--data_path=' + data, '--npu_option=deterministic=1', *flags)
+    assert command.run(train.act, flags + ['--case=full'], {}) == 0
+    only_training(npu)
+    assert command.run(evaluate.act, flags + ['--case=performance'], {}) == 0
+    only_training(npu)
+
+
+def test_what_one_does_with_a_checkpoint_stays_off_the_chip(npu, tmp_path):
+    flags = given('tiny', tmp_path, '--data_path=synthetic')
+    pictures.write_class_folders(tmp_path / 'photographs', {'ant': 2})
+    samples = tmp_path / 'output' / 'export'
+    assert command.run(train.act, flags + ['--train_steps=1'], {}) == 0
+    npu.forget()
+    assert predict.main(flags + [str(tmp_path / 'photographs')], {}) == 0
+    for form in 'pb', 'saved_model', 'h5':
+        assert export.main(flags + ['--format=' + form] + ['--samples=8'] * (form == 'pb'), {}) == 0
+    graph, = samples.glob('*.pb')
+    manifest, = samples.glob('*/manifest.json')
+    assert score.main(['--manifest=%s' % manifest, '--run_pb=%s' % graph]) == 0
+    assert not npu.sessions and not npu.engine_starts
+
+
+def cached(npu, tmp_path, *flags, status=0):
+    """The numbers of graphs that the toy's run compiled and took from the cache; none of these was another's."""
+    npu.forget()
+    assert toy.run('--output_path=%s' % tmp_path, '--train_steps=13', '--val_epoch=1', *flags) == status
+    assert not npu.wrong_hits
+    return len(npu.compiled) - len(npu.cache_hits), len(npu.cache_hits)
+
+
+def fresh(tmp_path):
+    """So that the next run need not resume."""
+    (tmp_path / '0').rename(tmp_path / ('moved%d' % len(list(tmp_path.iterdir()))))
+
+
+def test_compiled_graphs_are_kept_on_request_alone(npu, tmp_path):
+    cached(npu, tmp_path)
+    assert 'graph_compiler_cache_dir' not in npu.engine_starts[0] and not (tmp_path / 'graph_cache').exists()
+
+
+def test_the_second_of_two_runs_that_are_alike_compiles_nothing(npu, tmp_path, capsys):
+    count, _ = cached(npu, tmp_path, '--graph_cache')
+    directory, = (tmp_path / 'graph_cache' / '0').iterdir()
+    assert 'compiled graphs: kept in %s' % directory in capsys.readouterr().out
+    fresh(tmp_path)
+    assert cached(npu, tmp_path, '--graph_cache') == (0, count)
+    assert 'compiled graphs: taken from %s' % directory in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('flag', [
+    '--learning_rate=0.5', '--weight_decay=0.5', '--seed=2', '--precision_mode=force_fp32', '--loss_scale=8',
+    '--npu_option=deterministic=1', '--npu_sat_mode=1', '--train_steps=12'])
+def test_a_run_of_other_flags_takes_no_graph_of_an_earlier_run(npu, tmp_path, flag):
+    cached(npu, tmp_path, '--graph_cache')
+    fresh(tmp_path)
+    assert cached(npu, tmp_path, '--graph_cache', flag)[1] == 0
+
+
+def test_the_fake_sees_a_wrong_hit_where_a_user_names_the_directory_himself(npu, tmp_path, capsys):
+    """What CANN does with a directory that two runs share, and why --graph_cache has one for each."""
+    flags = '--output_path=%s' % tmp_path, '--train_steps=3', '--npu_option=graph_compiler_cache_dir=%s/own' % tmp_path
+    assert toy.run(*flags) == 0
+    assert 'empty it after every change of flags, data, code or CANN' in capsys.readouterr().out
+    npu.forget(), fresh(tmp_path)
+    assert toy.run('--learning_rate=0.5', *flags) == 0
+    assert npu.wrong_hits
+
+
+def test_a_resumed_run_does_things_in_another_order_and_takes_no_graph_by_its_number(npu, tmp_path, capsys):
+    count, _ = cached(npu, tmp_path, '--graph_cache')
+    for part in (tmp_path / '0' / 'ckpt').glob('model.ckpt-13.*'):
+        part.unlink()
+    assert cached(npu, tmp_path, '--graph_cache', '--resume')[1] == 0
+    assert 'in another order than the one before' in capsys.readouterr().out
+    fresh(tmp_path)
+    assert cached(npu, tmp_path, '--graph_cache') == (count, 0)     # what the resumed run left is no whole set
+    fresh(tmp_path)
+    assert cached(npu, tmp_path, '--graph_cache') == (0, count)
+
+
+def test_a_run_that_did_not_end_leaves_nothing_to_take(npu, tmp_path):
+    cached(npu, tmp_path, '--graph_cache', '--learning_rate=1e30', status=4)
+    directory, = (tmp_path / 'graph_cache' / '0').iterdir()
+    assert list(directory.glob('*.idx'))
+    fresh(tmp_path)
+    assert cached(npu, tmp_path, '--graph_cache', '--learning_rate=1e30', status=4)[1] == 0
+
+
+def test_the_cache_keeps_the_graphs_of_the_last_runs_and_whatever_else_lies_there(npu, tmp_path):
+    root = tmp_path / 'graph_cache' / '0'
+    (root / 'mine').mkdir(parents=True)
+    for seed in range(6):
+        cached(npu, tmp_path, '--graph_cache', '--seed=%d' % seed)
+        fresh(tmp_path)
+    assert len(list(root.iterdir())) == 4 + 1 and (root / 'mine').is_dir()
+    assert cached(npu, tmp_path, '--graph_cache', '--seed=5')[0] == 0
+    fresh(tmp_path)
+    assert cached(npu, tmp_path, '--graph_cache', '--seed=1')[1] == 0
+
+
+def test_a_directory_in_use_is_left_alone(npu, tmp_path, capsys):
+    count, _ = cached(npu, tmp_path, '--graph_cache')
+    directory, = (tmp_path / 'graph_cache' / '0').iterdir()
+    fresh(tmp_path)
+    lock = os.open(str(directory), os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert cached(npu, tmp_path, '--graph_cache') == (count, 0)
+    finally:
+        os.close(lock)
+    assert 'another run is using %s' % directory in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('flags, words', [
+    (['--graph_cache', '--npu_option=graph_compiler_cache_dir=/somewhere'], 'is already set by --graph_cache=True'),
+    (['--npu_option=graph_compiler_cache_dir=%s/mine' % __file__],
+     '--npu_option=graph_compiler_cache_dir=%s/mine: cannot be written' % __file__)])
+def test_a_directory_that_cannot_be_is_refused(npu, tmp_path, capsys, flags, words):
+    assert toy.run('--output_path=%s' % tmp_path, *flags) == 2
+    assert words in capsys.readouterr().err
