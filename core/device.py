@@ -84,10 +84,10 @@ class Device(NamedTuple):
     # communicator(config, options, split) -> how its ranks exchange tensors: a ranks.communicator.Communicator; None:
     # as ranks of CPUs do. split: Recipe.split_strategy
     communicator: Callable[[Config, Options, Sequence[int]], Any] = _nothing
-    # shared_all_reduce() -> the compiled operator that adds up the tensors of ranks of one server; None without it
-    shared_all_reduce: Callable[[], Optional[Callable]] = _nothing
     # kept_graphs(config, options, session_config) -> the KeptGraphs of a run whose session gets that ConfigProto
     kept_graphs: Callable[[Config, Options, tf.ConfigProto], KeptGraphs] = lambda *run: KeptGraphs()
+    # shared_exchange() -> the compiled operator through which ranks of one server exchange tensors; None without it
+    shared_exchange: Callable[[], Optional[Callable]] = _nothing
     # hooks(run) -> SessionRunHooks of a training.loop.Run; they see a finished step before all hooks but the clock
     hooks: Callable[[Any], Hooks] = lambda run: []
     # notice(config, options) -> lines for the log

@@ -133,5 +133,5 @@ CPU = GPU._replace(
     hardware=_name_of_cpu)
 
 if importlib.util.find_spec('core.cpu'):       # everything trains without it, slower
-    from core.cpu.device import accelerated, with_shared_memory
-    GPU, CPU = with_shared_memory(GPU), accelerated(CPU, _is_rehearsed)
+    from core.cpu.device import accelerated, with_shared_exchange
+    GPU, CPU = with_shared_exchange(GPU), accelerated(CPU, _is_rehearsed)

@@ -10,9 +10,9 @@ from core.device import Device, Options
 from core.settings.config import Config
 
 
-def with_shared_memory(device: Device) -> Device:
-    """`device` with ranks of one machine that add up their tensors in memory that they share."""
-    return device._replace(shared_all_reduce=kernels.shared_all_reduce, release_memory=give_back_freed_memory)
+def with_shared_exchange(device: Device) -> Device:
+    """`device` with the compiled exchange of ranks of one server."""
+    return device._replace(shared_exchange=kernels.shared_exchange, release_memory=give_back_freed_memory)
 
 
 def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool]) -> Device:
@@ -32,7 +32,7 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
     def graph(config: Config, options: Options) -> Iterator[None]:
         with _fast(not is_rehearsed(config, options)), device.graph(config, options):
             yield
-    return with_shared_memory(device)._replace(
+    return with_shared_exchange(device)._replace(
         session_config=session_config, graph=graph, prepare=lambda config, options: keep_freed_memory())
 
 

@@ -1,16 +1,14 @@
 """Placement: which ranks a launcher starts on this server, and the devices, cores and addresses of these ranks."""
-import itertools
 import os
-import random
 import socket
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from core.errors import InputError
 from core.ranks import rank_table
 from core.ranks.device_addresses import device_addresses
 from core.ranks.rank_table import Server
 from core.settings.config import Config
-from core.settings.table import DEVICES_OF_A_SERVER, MOST_DEVICES
+from core.settings.table import DEVICES_OF_A_SERVER
 
 
 class Job(NamedTuple):
@@ -20,6 +18,7 @@ class Job(NamedTuple):
     devices: Tuple[int, ...]       # ASCEND_DEVICE_ID of each rank
     cores: Tuple[str, ...]         # of each rank, as taskset -c takes them; () for a single rank
     rank_addresses: str            # host:port,... of all ranks, for TensorFlow's own collectives; '' without
+    open_ports: str                # what the screen says about them; '' without
     rank_table_file: str           # the user's; '' without
     rank_table: str                # text of the generated one; '' without
     rank_table_source: str = ''    # where the device addresses in the generated one are from
@@ -33,7 +32,7 @@ class Job(NamedTuple):
 def plan(config: Config, on_npu: bool, family: Optional[str] = None) -> Job:
     """The Job that `config` asks for; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
 
-    Binds ports for a moment. Raises InputError when the flags or the rank table make no job.
+    Raises InputError when the flags or the rank table make no job.
     """
     servers = _servers(config)
     here = _this_server(servers, config.server_id)
@@ -43,13 +42,15 @@ def plan(config: Config, on_npu: bool, family: Optional[str] = None) -> Job:
             config.ranks, config.rank_table, size))
     if family == '910':
         rank_table.check_910(config.rank_table or '--rank_size=%d' % size, servers)
-    several = size > 1
+    several, uses_network = size > 1, len(servers) > 1 and not on_npu
+    _check_network(config, servers, here, uses_network)
     job = Job(
         rank_size=size,
         ranks=tuple(device.rank_id for device in here.devices),
         devices=tuple(device.device_id for device in here.devices),
         cores=_shares(sorted(os.sched_getaffinity(0)), len(here.devices)) if several else (),
-        rank_addresses=','.join(_addresses(servers, here, config.base_port)) if several and not on_npu else '',
+        rank_addresses=','.join(_addresses(servers, config.base_port)) if uses_network else '',
+        open_ports=_open_ports(config, len(here.devices)) if uses_network else '',
         rank_table_file=os.path.abspath(config.rank_table) if config.rank_table else '',
         rank_table='')
     if config.rank_table or not several:
@@ -102,28 +103,38 @@ def _shares(cores: Sequence[int], ranks: int) -> Tuple[str, ...]:
                  for i in range(ranks))
 
 
-def _addresses(servers: Sequence[Server], here: Server, base_port: Optional[int]) -> List[str]:
-    """host:port of every rank, by rank. The ranks of a single server use its loopback."""
-    if base_port is None and len(servers) > 1:
+def _check_network(config, servers, here, uses_network):
+    """Raises InputError unless the flags about ports are those of the run, and the ports are free."""
+    for name in ('base_port', 'trusted_network'):
+        if getattr(config, name) and not uses_network:
+            raise InputError('--%s: only ranks of several servers off an NPU open ports; leave it out' % name)
+    if not uses_network:
+        return
+    if config.base_port is None:
         raise InputError('--base_port: needed with several servers: give all of them the same port')
-    ports = free_ports() if base_port is None else given_ports(base_port, len(here.devices))
-    addresses = {}
-    for server in servers:
-        host = rank_table.LOOPBACK if len(servers) == 1 else server.server_id
-        addresses.update((device.rank_id, '%s:%d' % (host, port)) for device, port in zip(server.devices, ports))
-    return [addresses[rank] for rank in sorted(addresses)]
+    names = [server.server_id for server in servers]
+    if set((config.trusted_network or '').split(',')) != set(names):
+        raise InputError('--trusted_network: the ranks open ports without a password, and a connection can read and '
+                         'write all files of this user; where only the servers can connect, give their addresses: '
+                         '--trusted_network=%s' % ','.join(names))
+    check_ports(config.base_port, len(here.devices))
 
 
-def given_ports(base_port: int, count: int) -> Iterable[int]:
-    """Ports from `base_port` on, of which this machine needs the first `count`."""
+def check_ports(base_port: int, count: int) -> None:
+    """Raises InputError unless this machine's `count` ports from `base_port` on are free."""
     for port in range(base_port, base_port + count):
         if not _can_bind('0.0.0.0', port):
             raise InputError('--base_port=%d: port %d of this machine is in use' % (base_port, port))
-    return range(base_port, base_port + MOST_DEVICES)
 
 
-def free_ports() -> List[int]:
-    """Free ports below 32768: Linux gives the ports above to outgoing connections, which could take one meanwhile."""
-    candidates = random.SystemRandom().sample(range(15000, 32768), 1000)
-    free = (port for port in candidates if _can_bind('0.0.0.0', port))
-    return list(itertools.islice(free, MOST_DEVICES))
+def _addresses(servers: Sequence[Server], base_port: int) -> List[str]:
+    """host:port of every rank, by rank."""
+    addresses = {device.rank_id: '%s:%d' % (server.server_id, port) for server in servers
+                 for port, device in enumerate(server.devices, base_port)}
+    return [addresses[rank] for rank in sorted(addresses)]
+
+
+def _open_ports(config, count):
+    return ('Ports %d to %d of this machine are open to everybody who reaches one of its addresses, without a '
+            'password; a connection can read and write all files of this user. --trusted_network=%s states that nobody '
+            'else can connect' % (config.base_port, config.base_port + count - 1, config.trusted_network))

@@ -11,7 +11,7 @@ _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 _RULES = {row.name: row.rules for row in SWITCHES}
 
 # Where this process stands among its peers: from the environment, or from these switches.
-_PLACEMENT = ('device_id', 'rank', 'ranks', 'addresses')
+_PLACEMENT = ('device_id', 'rank', 'ranks', 'addresses', 'ranks_directory')
 _OF_PLACEMENT = ('device_id', 'rank_size')
 _OF_DATA = ('class_names',)         # what only the data set tells: core.recipe.load()
 
@@ -20,7 +20,8 @@ class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if r
                                     + list(_PLACEMENT + _OF_DATA))):
     """The settled values; hyper-parameters that the network does not have are None.
 
-    ranks: how many ranks train together; 0 in a plan that leaves it to the rank table.
+    ranks: how many ranks train together; 0 in a plan that leaves it to the rank table. addresses: 'host:port' of each
+    rank where they are on several servers and not on NPUs. ranks_directory: where those of one server meet, '' without.
     """
     __slots__ = ()
 
@@ -194,4 +195,5 @@ def placement(environ: Mapping[str, str], ranks: Optional[int]) -> Dict[str, Any
             workers, planned))
     devices = DEVICES_OF_A_SERVER if size == 1 else MOST_DEVICES
     return dict(device_id=read('ASCEND_DEVICE_ID', 0, kinds.whole(0, devices - 1)), rank=rank, ranks=planned,
-                addresses=tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(','))))
+                addresses=tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(','))),
+                ranks_directory=environ.get('RANKS_DIRECTORY', ''))

@@ -237,8 +237,10 @@ SWITCHES = (
     Switch(RANKS, 'server_id', kinds.text(), None,
            'which server of --rank_table this is; unset: the one with an address of this machine', agree=False),
     Switch(RANKS, 'base_port', kinds.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
-           'off an NPU, port of a server\'s first rank, the next ones follow; unset: free ports, if all '
-           'ranks are on one server', agree=False),
+           'for several servers off an NPU: port of each server\'s first rank, the next ones follow', agree=False),
+    Switch(RANKS, 'trusted_network', kinds.pattern(r'[^\s,]+(,[^\s,]+)*', 'addresses separated by commas'), None,
+           'for several servers off an NPU: their addresses, as the rank table has them. Their ranks open ports '
+           'without a password, and a connection can read and write all files of this user', agree=False),
     Switch(RANKS, 'connect_timeout', kinds.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start',
            agree=False),
 )

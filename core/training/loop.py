@@ -8,7 +8,8 @@ import tensorflow as tf
 from core.device import Device, KeptGraphs, Options
 from core.errors import InputError, NothingLeft
 from core.log import say
-from core.ranks.communicator import Communicator, connect
+from core.ranks.communicator import Communicator
+from core.ranks.connect import connect
 from core.recipe import Predictions, Recipe, load
 from core.reporting.facts import facts
 from core.reporting.neutral_log import NeutralLog

@@ -111,14 +111,13 @@ read_plan() {
     done
 }
 
-share_rank_table() {  # exports what HCCL and core/ranks read
+share_rank_table() {  # exports what HCCL and the ranks of several servers read
     if [[ -n ${PLAN[rank_table]} ]]; then
         PLAN[rank_table_file]=$OUTPUT_ROOT/${DEVICES[0]}/rank_table.json
         printf '%s\n' "${PLAN[rank_table]}" >"${PLAN[rank_table_file]}"
     fi
-    if [[ -n ${PLAN[rank_table_file]} ]]; then
-        export RANK_TABLE_FILE=${PLAN[rank_table_file]} RANK_ADDRESSES=${PLAN[rank_addresses]}
-    fi
+    [[ -z ${PLAN[rank_table_file]} ]] || export RANK_TABLE_FILE=${PLAN[rank_table_file]}
+    export RANK_ADDRESSES=${PLAN[rank_addresses]}
 }
 
 announce() {
@@ -130,6 +129,7 @@ announce() {
     if ((RANK_SIZE == 1)) && [[ -z ${ASCEND_DEVICE_ID+set} ]]; then
         printf 'ASCEND_DEVICE_ID is not set: using %s\n' "${DEVICES[0]}" >&2
     fi
+    [[ -z ${PLAN[open_ports]} ]] || printf '%s\n' "${PLAN[open_ports]}"
     printf '### get your log here : %s\n' "${shown:-${LOGS[@]}}"
     if [[ ${PLAN[synthetic]} == True ]]; then
         printf 'Training on synthetic data: give --data_path=DIR to train on real data\n'

@@ -8,6 +8,7 @@
 #   NO_RESTART     not empty when a rank failed for a reason that a restart does not cure
 #   RESTARTS       how often the ranks were started again
 #   NOTHING_LEFT   not empty when a trainer found, with --resume, that no step was left; the launcher reads it
+#   MEETING        the trainers' RANKS_DIRECTORY, if this launcher has made it
 #   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
 # shellcheck disable=SC2154
 
@@ -21,7 +22,7 @@ STATUS_NOTHING_LEFT=3
 STATUS_BAD_LOSS=4
 
 train() {  # FLAG...: returns when every rank ended well; otherwise exits with the status of the first failure
-    SIGNAL='' RESTARTS=0
+    SIGNAL='' RESTARTS=0 MEETING=''
     trap 'pass_on TERM' TERM
     trap 'pass_on INT' INT
     empty_logs
@@ -52,6 +53,7 @@ run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAIL
     declare -ga PIDS=()
     FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER=''
     bytes=$(wc -c <"${LOGS[0]}")
+    make_meeting
     start_ranks "$@"
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
         # ModelArts keeps what a job prints as the log of the job. The trainer writes to its file as always,
@@ -60,7 +62,24 @@ run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAIL
         screen=$!
     fi
     await_ranks 2>/dev/null  # bash would print a line for every killed process
+    [[ -z $MEETING ]] || rm -rf -- "$MEETING"
     [[ -z $screen ]] || wait "$screen" || true
+}
+
+# The ranks meet in a directory that nobody else can enter (core/ranks/meeting.py). Trainers and launcher hold its lock,
+# so a directory without a holder belongs to processes that were all killed.
+make_meeting() {
+    local left lock
+    [[ -z ${RANKS_DIRECTORY:-} || -n $MEETING ]] || return 0
+    for left in "${TMPDIR:-/tmp}/training-ranks-$UID".*; do
+        [[ ! -d $left || -L $left || ! -O $left ]] || flock -n "$left" rm -rf -- "$left" || true
+    done
+    until [[ -d $MEETING ]]; do  # another launcher may take it for left before it is locked
+        MEETING=$(mktemp -d "${TMPDIR:-/tmp}/training-ranks-$UID.XXXXXX")
+        exec {lock}<"$MEETING"
+        flock -n "$lock" || true
+    done
+    export RANKS_DIRECTORY=$MEETING
 }
 
 may_restart() {  # not after a signal to the launcher, bad input or a bad loss

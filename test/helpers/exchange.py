@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from launchers.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
-from core.ranks.communicator import connect  # noqa: E402
+from core.ranks.connect import connect  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 4, 3, 2
 
@@ -72,8 +72,9 @@ def session_config(communicator):
 
 def main(path):
     buckets.BUCKET_BYTES = 20  # the weights alone, the scalars together
-    config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']),
-                             addresses=os.environ['RANK_ADDRESSES'].split(','), connect_timeout=60)
+    config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']), connect_timeout=60,
+                             addresses=tuple(filter(None, os.environ.get('RANK_ADDRESSES', '').split(','))),
+                             ranks_directory=os.environ.get('RANKS_DIRECTORY', ''))
     np.savez(path, **exchange(connect(config, CPU, {}, ())))
 
 

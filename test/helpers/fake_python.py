@@ -28,7 +28,7 @@ CASE_NAMES = {'performance': 'perf', 'full': 'acc',
 def plan(flags):
     """Prints the plan as the trainer does, or refuses a flag that it does not know."""
     known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'max_restarts',
-             'rank_size', 'rank_table', 'server_id', 'base_port', 'connect_timeout', 'device')
+             'rank_size', 'rank_table', 'server_id', 'base_port', 'trusted_network', 'connect_timeout', 'device')
     for name in flags:
         if name not in known:
             print('unknown flag --%s' % name, file=sys.stderr)
@@ -57,7 +57,8 @@ def plan_ranks(flags):
     asked = number('rank_size') or (0 if 'rank_table' in flags else int(os.environ['RANK_SIZE']))
     return placement.plan(SimpleNamespace(
         ranks=asked, device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)), base_port=number('base_port'),
-        rank_table=flags.get('rank_table'), server_id=flags.get('server_id')), on_npu=False)
+        rank_table=flags.get('rank_table'), server_id=flags.get('server_id'),
+        trusted_network=flags.get('trusted_network')), on_npu=False)
 
 
 def fault_of(rank, flags):
@@ -99,7 +100,8 @@ def until_killed():
 
 def started():
     """A line about the place that the launcher gave to this rank."""
-    names = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES')
+    names = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES',
+             'RANKS_DIRECTORY')
     return 'started %s' % json.dumps(dict({name: os.environ.get(name) for name in names},
                                           cores=sorted(os.sched_getaffinity(0))))
 

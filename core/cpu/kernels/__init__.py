@@ -44,9 +44,9 @@ def library() -> Optional[Any]:
         return None
 
 
-def shared_all_reduce() -> Optional[Callable]:
-    """Device.shared_all_reduce: the operator of core/cpu/kernels/shared_memory.cc; None without a library."""
-    return library() and library().shared_all_reduce
+def shared_exchange() -> Optional[Callable]:
+    """Device.shared_exchange: the operator of core/cpu/kernels/shared_memory.cc; None without a library."""
+    return library() and library().shared_exchange
 
 
 def cpu_flags() -> str:

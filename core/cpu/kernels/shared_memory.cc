@@ -1,12 +1,13 @@
-// SharedAllReduce: the sums or means of tensors over ranks that are processes of one machine, through shared memory.
+// SharedExchange: the sums or means of tensors over ranks that are processes of one machine, or what they are on rank 0,
+// through shared memory.
 //
-// The ranks share a file for each operator. It has a slot for the tensors of each rank, and of each rank the numbers of
-// the exchanges in which it has written its slot, summed its part and taken the result. Rank r sums the r-th part of
-// all slots, in the order of the ranks, into its own slot, so every rank gets the same bits. Of two ranks each sums
-// both slots into its result, which moves fewer bytes. The work is done by one thread of the process, because operators
-// of one process may wait for each other's ranks in any order. It sleeps until a rank rings a bell that all of them
-// share: to look at the others' progress again and again would take time of the cores that compute.
-#include <fcntl.h>
+// All ranks have a descriptor of the same memory, of which each operator has a region. It has a slot for the tensors of
+// each rank, and of each rank the numbers of the exchanges in which it has written its slot, summed its part and taken
+// the result. Rank r sums the r-th part of all slots, in the order of the ranks, into its own slot, so every rank gets
+// the same bits. Of two ranks each sums both slots into its result, which moves fewer bytes. The work is done by one
+// thread of the process, because operators of one process may wait for each other's ranks in any order. It sleeps until
+// a rank rings a bell that all of them share: to look at the others' progress again and again would take time of the
+// cores that compute.
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -29,63 +30,56 @@ namespace {
 
 using namespace tensorflow;  // NOLINT: a kernel file
 
-REGISTER_OP("SharedAllReduce")
-    .Input("tensors: n * float")
-    .Output("totals: n * float")
+REGISTER_OP("SharedExchange")
+    .Input("tensors: n * T")
+    .Output("results: n * T")
     .Attr("n: int >= 1")
-    .Attr("path: string")
-    .Attr("key: int")
+    .Attr("T: type")
+    .Attr("what: {'sum', 'mean', 'broadcast'}")
+    .Attr("descriptor: int")
+    .Attr("offset: int")
     .Attr("rank: int")
     .Attr("ranks: int")
-    .Attr("is_mean: bool")
     .SetIsStateful()
     .SetShapeFn([](shape_inference::InferenceContext* context) {
       for (int i = 0; i < context->num_inputs(); ++i) context->set_output(i, context->input(i));
       return Status::OK();
     })
-    .Doc("The sum or the mean of each of the tensors over the ranks, which share files whose names begin with `path`.");
+    .Doc("The sum or the mean over the ranks of each of the tensors, or what it is on rank 0. The ranks share the memory "
+         "of `descriptor`; the region of this operator starts at `offset`, a multiple of the page size.");
 
 struct alignas(64) Progress {  // of one rank: the numbers of the last exchanges, which count from 1
   std::atomic<int64_t> written, summed, taken;
 };
 
-// A file whose bytes, 0 at first, are memory of all ranks.
-class SharedFile {
+// Memory of all ranks, which the ranks have made as large as it has to be; its bytes are 0 at first.
+class SharedMemory {
  public:
-  Status open(const string& path, int64 bytes) {
-    path_ = path;
+  Status open(int descriptor, int64 offset, int64 bytes) {
     bytes_ = bytes;
-    const int file = ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    if (file < 0) return errors::Internal(path, " cannot be opened: ", std::strerror(errno));
-    const int error = posix_fallocate(file, 0, bytes);  // a write to memory that is not there would end the process
-    start_ = error ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    close(file);
-    if (error || start_ == MAP_FAILED) {
-      return errors::ResourceExhausted(path, " has no room for ", bytes, " bytes that the ranks share");
-    }
+    start_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, offset);
+    if (!is_open()) return errors::Internal("the ranks' memory cannot be mapped: ", std::strerror(errno));
     return Status::OK();
   }
 
-  ~SharedFile() {
+  ~SharedMemory() {
     if (is_open()) munmap(start_, bytes_);
   }
 
   bool is_open() const { return start_ != MAP_FAILED; }
-  void unlink() const { ::unlink(path_.c_str()); }  // once every rank has the file open
   void* start() const { return start_; }
 
  private:
-  string path_;
   int64 bytes_ = 0;
   void* start_ = MAP_FAILED;
 };
 
-// Rings whenever a rank has made progress.
+// What is at the start of the memory: a bell that rings whenever a rank has made progress, and of each rank the number
+// of exchanges that it has come to. core/ranks/one_server.py reads these.
 class Bell {
  public:
-  Status open(const string& path) { return file_.open(path, sizeof(std::atomic<uint32_t>)); }
-  bool is_open() const { return file_.is_open(); }
-  void unlink() const { file_.unlink(); }
+  Status open(int descriptor, int64 ranks) { return memory_.open(descriptor, 0, (1 + ranks) * sizeof(Progress)); }
+  bool is_open() const { return memory_.is_open(); }
   uint32_t count() const { return counter()->load(); }
 
   void ring() const {
@@ -94,30 +88,80 @@ class Bell {
   }
 
   void wait_after(uint32_t count) const { futex(FUTEX_WAIT, count); }  // does not wait where it has rung since
+  void count_exchange(int64 rank) const { ++static_cast<Progress*>(memory_.start())[1 + rank].written; }
 
  private:
-  std::atomic<uint32_t>* counter() const { return static_cast<std::atomic<uint32_t>*>(file_.start()); }
+  std::atomic<uint32_t>* counter() const { return static_cast<std::atomic<uint32_t>*>(memory_.start()); }
   void futex(int operation, uint32_t value) const {
-    syscall(SYS_futex, file_.start(), operation, value, nullptr, nullptr, 0);
+    syscall(SYS_futex, memory_.start(), operation, value, nullptr, nullptr, 0);
   }
 
-  SharedFile file_;
+  SharedMemory memory_;
 };
 
-// The shared file of an operator: the progress of the ranks, then their slots.
+// Adds `count` numbers of each of the `slots` up, in their order, into `total`, which may be one of them.
+using Add = void (*)(const std::vector<const char*>& slots, int64 count, bool is_mean, char* total);
+
+template <typename T>
+void add(const std::vector<const char*>& slots, int64 count, bool is_mean, char* to) {
+  const auto numbers = [&slots](size_t i) { return reinterpret_cast<const T*>(slots[i]); };
+  T* total = reinterpret_cast<T*>(to);
+  const T divisor = static_cast<T>(is_mean ? static_cast<float>(slots.size()) : 1.f);
+  if (slots.size() == 2) {
+    const T *first = numbers(0), *second = numbers(1);
+#pragma omp simd
+    for (int64 i = 0; i < count; ++i) total[i] = (first[i] + second[i]) / divisor;
+    return;
+  }
+  const int64 BLOCK = 4096;
+  T block[BLOCK];
+  for (int64 start = 0; start < count; start += BLOCK) {
+    const int64 length = std::min(BLOCK, count - start);
+    std::copy_n(numbers(0) + start, length, block);
+    for (size_t other = 1; other < slots.size(); ++other) {
+      const T* values = numbers(other) + start;
+#pragma omp simd
+      for (int64 i = 0; i < length; ++i) block[i] += values[i];
+    }
+#pragma omp simd
+    for (int64 i = 0; i < length; ++i) total[start + i] = block[i] / divisor;
+  }
+}
+
+Add adds(DataType type) {  // nullptr for a type that has no sums
+  switch (type) {
+    case DT_FLOAT: return add<float>;
+    case DT_DOUBLE: return add<double>;
+    case DT_HALF: return add<Eigen::half>;
+    case DT_INT32: return add<int32>;
+    case DT_INT64: return add<int64>;
+    default: return nullptr;
+  }
+}
+
+// The region of an operator: the progress of the ranks, then their slots of `size` numbers of `width` bytes.
 class Region {
  public:
-  Status open(const string& path, int64 ranks, int64 size) {
+  Status open(int descriptor, int64 offset, int64 ranks, int64 size, int64 width) {
     ranks_ = ranks;
     size_ = size;
-    return file_.open(path, ranks * (sizeof(Progress) + size * sizeof(float)));
+    width_ = width;
+    return memory_.open(descriptor, offset, ranks * (sizeof(Progress) + size * width));
   }
 
-  bool is_open() const { return file_.is_open(); }
-  void unlink() const { file_.unlink(); }
-  Progress& of(int64 rank) const { return static_cast<Progress*>(file_.start())[rank]; }
-  float* slot(int64 rank) const { return reinterpret_cast<float*>(&of(ranks_)) + rank * size_; }
+  bool is_open() const { return memory_.is_open(); }
+  Progress& of(int64 rank) const { return static_cast<Progress*>(memory_.start())[rank]; }
+  char* slot(int64 rank, int64 first = 0) const {
+    return reinterpret_cast<char*>(&of(ranks_)) + (rank * size_ + first) * width_;
+  }
   int64 first(int64 part) const { return size_ * part / ranks_; }
+  int64 width() const { return width_; }
+
+  std::vector<const char*> slots(int64 first) const {
+    std::vector<const char*> all(ranks_);
+    for (int64 rank = 0; rank < ranks_; ++rank) all[rank] = slot(rank, first);
+    return all;
+  }
 
   bool all(std::atomic<int64_t> Progress::*which, int64 exchange) const {
     for (int64 rank = 0; rank < ranks_; ++rank) {
@@ -127,14 +171,14 @@ class Region {
   }
 
  private:
-  int64 ranks_ = 0, size_ = 0;
-  SharedFile file_;
+  int64 ranks_ = 0, size_ = 0, width_ = 0;
+  SharedMemory memory_;
 };
 
-// A tensor of an exchange: its numbers, and where the totals belong, which may be the same place.
+// A tensor of an exchange: its numbers, and where the results belong, which may be the same place.
 struct Piece {
-  const float* own;
-  float* total;
+  const char* own;
+  char* result;
   int64 size;
 };
 
@@ -142,6 +186,7 @@ struct Piece {
 struct Exchange {
   const Region* region;
   int64 rank, ranks, number;
+  Add add;  // nullptr: the results are what rank 0 has
   bool is_mean;
   std::vector<Piece> pieces;
   std::function<void()> done;
@@ -150,22 +195,22 @@ struct Exchange {
     Progress& own = region->of(rank);
     if (own.written < number) {
       if (!region->all(&Progress::taken, number - 1)) return false;
-      float* slot = region->slot(rank);
-      for (const Piece& piece : pieces) slot = std::copy_n(piece.own, piece.size, slot);
+      if (add || rank == 0) write();
       own.written.store(number, std::memory_order_release);
     } else if (own.summed < number) {
       if (!region->all(&Progress::written, number)) return false;
-      if (ranks == 2) {
-        take_both();
-        finish();
+      if (!add || ranks == 2) {
+        add ? take_sums() : take_first();
+        own.taken.store(number, std::memory_order_release);
         return true;
       }
-      sum();
+      const int64 first = region->first(rank);
+      add(region->slots(first), region->first(rank + 1) - first, is_mean, region->slot(rank, first));
       own.summed.store(number, std::memory_order_release);
     } else {
       if (!region->all(&Progress::summed, number)) return false;
-      take();
-      finish();
+      take_parts();
+      own.taken.store(number, std::memory_order_release);
     }
     return true;
   }
@@ -173,70 +218,57 @@ struct Exchange {
   bool is_done() const { return region->of(rank).taken >= number; }
 
  private:
-  void finish() {
-    if (number == 1 && rank == 0) region->unlink();
-    region->of(rank).taken.store(number, std::memory_order_release);
+  void write() const {
+    char* slot = region->slot(rank);
+    for (const Piece& piece : pieces) slot = std::copy_n(piece.own, piece.size * region->width(), slot);
   }
 
-  void take_both() const {
-    const float *first = region->slot(0), *second = region->slot(1), divisor = is_mean ? 2 : 1;
+  void take_first() const {
+    const char* slot = region->slot(0);
     for (const Piece& piece : pieces) {
-      float* total = piece.total;
-#pragma omp simd
-      for (int64 i = 0; i < piece.size; ++i) total[i] = (first[i] + second[i]) / divisor;
-      first += piece.size;
-      second += piece.size;
+      std::copy_n(slot, piece.size * region->width(), piece.result);
+      slot += piece.size * region->width();
+    }
+  }
+
+  void take_sums() const {
+    int64 start = 0;
+    for (const Piece& piece : pieces) {
+      add(region->slots(start), piece.size, is_mean, piece.result);
+      start += piece.size;
     }
   }
 
   // The numbers from `start` on are in the slot of the rank that summed their part.
-  void take() const {
+  void take_parts() const {
     int64 start = 0, part = 0;
     for (const Piece& piece : pieces) {
       const int64 end = start + piece.size;
-      for (float* total = piece.total; start < end;) {
+      for (char* result = piece.result; start < end;) {
         while (region->first(part + 1) <= start) ++part;
         const int64 last = std::min(end, region->first(part + 1));
-        total = std::copy(region->slot(part) + start, region->slot(part) + last, total);
+        result = std::copy(region->slot(part, start), region->slot(part, last), result);
         start = last;
       }
     }
   }
-
-  void sum() const {
-    const int64 first = region->first(rank), length = region->first(rank + 1) - first;
-    float* own = region->slot(rank) + first;
-    const int64 BLOCK = 4096;
-    float block[BLOCK];
-    for (int64 start = 0; start < length; start += BLOCK) {
-      const int64 count = std::min(BLOCK, length - start);
-      std::copy_n(region->slot(0) + first + start, count, block);
-      for (int64 other = 1; other < ranks; ++other) {
-        const float* values = region->slot(other) + first + start;
-#pragma omp simd
-        for (int64 i = 0; i < count; ++i) block[i] += values[i];
-      }
-      const float divisor = is_mean ? ranks : 1;
-#pragma omp simd
-      for (int64 i = 0; i < count; ++i) own[start + i] = block[i] / divisor;
-    }
-  }
 };
 
-// The thread that does the exchanges of this process among the ranks that share a path.
+// The thread that does the exchanges of this process among the ranks that share a descriptor.
 class Exchanger {
  public:
-  static Status of(const string& path, Exchanger** out) {
+  static Status of(int descriptor, int64 ranks, Exchanger** out) {
     static std::mutex lock;
-    static std::map<string, Exchanger*> all;  // which live as long as the process
+    static std::map<int, Exchanger*> all;  // which live as long as the process
     std::lock_guard<std::mutex> locked(lock);
-    Exchanger*& exchanger = all[path];
+    Exchanger*& exchanger = all[descriptor];
     if (exchanger == nullptr) exchanger = new Exchanger;
     *out = exchanger;
-    return exchanger->bell_.is_open() ? Status::OK() : exchanger->start(path);
+    return exchanger->bell_.is_open() ? Status::OK() : exchanger->start(descriptor, ranks);
   }
 
   void add(Exchange exchange) {
+    bell_.count_exchange(exchange.rank);
     {
       std::lock_guard<std::mutex> lock(lock_);
       added_.push_back(std::move(exchange));
@@ -245,8 +277,8 @@ class Exchanger {
   }
 
  private:
-  Status start(const string& path) {
-    TF_RETURN_IF_ERROR(bell_.open(path + "bell"));
+  Status start(int descriptor, int64 ranks) {
+    TF_RETURN_IF_ERROR(bell_.open(descriptor, ranks));
     std::thread([this] { run(); }).detach();
     return Status::OK();
   }
@@ -263,7 +295,6 @@ class Exchanger {
       for (auto exchange = open.begin(); exchange != open.end();) {
         has_advanced |= exchange->advance();
         if (exchange->is_done()) {
-          if (exchange->number == 1 && exchange->rank == 0) bell_.unlink();  // every rank has opened it
           exchange->done();
           exchange = open.erase(exchange);
         } else {
@@ -283,14 +314,20 @@ class Exchanger {
   std::list<Exchange> added_;
 };
 
-class SharedAllReduce : public AsyncOpKernel {
+class SharedExchange : public AsyncOpKernel {
  public:
-  explicit SharedAllReduce(OpKernelConstruction* context) : AsyncOpKernel(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("path", &path_));
-    OP_REQUIRES_OK(context, context->GetAttr("key", &key_));
+  explicit SharedExchange(OpKernelConstruction* context) : AsyncOpKernel(context) {
+    string what;
+    OP_REQUIRES_OK(context, context->GetAttr("T", &type_));
+    OP_REQUIRES_OK(context, context->GetAttr("what", &what));
+    OP_REQUIRES_OK(context, context->GetAttr("descriptor", &descriptor_));
+    OP_REQUIRES_OK(context, context->GetAttr("offset", &offset_));
     OP_REQUIRES_OK(context, context->GetAttr("rank", &rank_));
     OP_REQUIRES_OK(context, context->GetAttr("ranks", &ranks_));
-    OP_REQUIRES_OK(context, context->GetAttr("is_mean", &is_mean_));
+    is_mean_ = what == "mean";
+    add_ = what == "broadcast" ? nullptr : adds(type_);
+    OP_REQUIRES(context, add_ || what == "broadcast",
+                errors::Unimplemented("ranks cannot add up tensors of ", DataTypeString(type_)));
   }
 
   void ComputeAsync(OpKernelContext* context, DoneCallback done) override {
@@ -298,27 +335,28 @@ class SharedAllReduce : public AsyncOpKernel {
     int64 size = 0;
     for (int i = 0; i < context->num_inputs(); ++i) {
       const Tensor& own = context->input(i);
-      Tensor* total = nullptr;
-      OP_REQUIRES_OK_ASYNC(context, context->forward_input_or_allocate_output({i}, i, own.shape(), &total), done);
-      pieces.push_back({data_of(own), data_of(total), own.NumElements()});
+      Tensor* result = nullptr;
+      OP_REQUIRES_OK_ASYNC(context, context->forward_input_or_allocate_output({i}, i, own.shape(), &result), done);
+      pieces.push_back({own.tensor_data().data(), const_cast<char*>(result->tensor_data().data()), own.NumElements()});
       size += own.NumElements();
     }
     Exchanger* exchanger = nullptr;
-    OP_REQUIRES_OK_ASYNC(context, Exchanger::of(path_, &exchanger), done);
+    OP_REQUIRES_OK_ASYNC(context, Exchanger::of(descriptor_, ranks_, &exchanger), done);
     if (!region_.is_open()) {
-      OP_REQUIRES_OK_ASYNC(context, region_.open(strings::StrCat(path_, key_), ranks_, size), done);
+      OP_REQUIRES_OK_ASYNC(context, region_.open(descriptor_, offset_, ranks_, size, DataTypeSize(type_)), done);
     }
     const int64 number = region_.of(rank_).taken.load() + 1;
-    exchanger->add({&region_, rank_, ranks_, number, is_mean_, std::move(pieces), std::move(done)});
+    exchanger->add({&region_, rank_, ranks_, number, add_, is_mean_, std::move(pieces), std::move(done)});
   }
 
  private:
-  string path_;
-  int64 key_, rank_, ranks_;
+  DataType type_;
+  int64 descriptor_, offset_, rank_, ranks_;
   bool is_mean_;
+  Add add_;
   Region region_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("SharedAllReduce").Device(DEVICE_CPU), SharedAllReduce);
+REGISTER_KERNEL_BUILDER(Name("SharedExchange").Device(DEVICE_CPU), SharedExchange);
 
 }  // namespace

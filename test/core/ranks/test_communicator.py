@@ -4,10 +4,12 @@ The networks are those of toy.py, in processes with the environment that the 8p 
 """
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import socket
 import subprocess
+import tempfile
 
 import exchange
 import numpy as np
@@ -18,7 +20,7 @@ from launching import HELPERS, free_ports
 from prefork import Forked
 
 from core.errors import InputError, NothingLeft, RankLost
-from core.ranks import buckets, communicator
+from core.ranks import buckets, collectives
 from core.settings import config
 from launchers import evaluate
 
@@ -30,12 +32,17 @@ def addresses(ranks):
 
 
 class Ranks:
-    """A job of `ranks` processes of script(flag...); their output is in directory/log0, error0, log1..."""
+    """A job of `ranks` processes of script(flag...); their output is in directory/log0, error0, log1...
 
-    def __init__(self, ranks, directory, script, flags, start=None, others=''):
+    others: addresses of ranks on another server, which makes this a job of several servers; None: of one server.
+    """
+
+    def __init__(self, ranks, directory, script, flags, start=None, others=None):
         self._directory = directory
-        shared = dict(os.environ, RANK_SIZE=str(ranks), RANK_ADDRESSES=addresses(start or ranks) + others,
-                      JOB_ID='10087')
+        meeting = tempfile.mkdtemp(dir=str(directory))
+        shared = dict(os.environ, RANK_SIZE=str(ranks), JOB_ID='10087', RANKS_DIRECTORY=meeting, RANK_ADDRESSES='')
+        if others is not None:
+            shared.update(RANK_ADDRESSES=addresses(start or ranks) + others)
         self._processes = []
         for rank in range(ranks if start is None else start):
             outputs = [directory / (name + str(rank)) for name in ('log', 'error')]
@@ -52,11 +59,18 @@ class Ranks:
 
     def signal_at(self, marker, rank, signum):
         """Sends `signum` to one rank when rank 0's log has `marker`."""
+        self.await_line(marker)
+        self._processes[rank].send_signal(signum)
+
+    def pids(self):
+        return [process.pid for process in self._processes]
+
+    def await_line(self, marker):
+        """Returns when rank 0's log has `marker`."""
         while marker not in self.log(0):
             assert self._processes[0].poll() is None, self.last_error(0)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._processes[0].wait(.05)
-        self._processes[rank].send_signal(signum)
 
     def statuses(self):
         return [process.wait() for process in self._processes]
@@ -72,7 +86,7 @@ def start(tmp_path):
     """start(ranks, flag...) -> the Ranks of toy.py, with results in tmp_path/RANK."""
     started = []
 
-    def act(ranks, *flags, script='toy.py', number=None, others=''):
+    def act(ranks, *flags, script='toy.py', number=None, others=None):
         started.append(Ranks(ranks, tmp_path, script, flags or ['--output_path=%s' % tmp_path], number, others))
         return started[-1]
     yield act
@@ -95,9 +109,9 @@ def newest_step(directory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('size', [2, 4])
-def test_ranks_exchange_what_numpy_computes(start, tmp_path, size):
-    ranks = start(size, str(tmp_path / 'RANK.npz'), script='exchange.py')
+@pytest.mark.parametrize('size, others', [(2, None), (2, ''), (4, '')])
+def test_ranks_exchange_what_numpy_computes(start, tmp_path, size, others):
+    ranks = start(size, str(tmp_path / 'RANK.npz'), script='exchange.py', others=others)
     assert ranks.statuses() == [0] * size
     results = [np.load(str(tmp_path / ('%d.npz' % rank))) for rank in range(size)]
     with tf.Graph().as_default(), tf.Session() as session:
@@ -125,9 +139,12 @@ def test_ranks_with_a_share_of_the_batch_train_as_one_rank_with_all_of_it(start,
     flags = ['--network=plain', '--train_steps=20']
     assert toy.run(*flags, '--output_path=%s' % (tmp_path / 'one'), '--batch_size=8') == 0
     alone = checkpoint(tmp_path / 'one' / '0', 20)
-    for ranks, switch in ((2, '--loss_scale=128'), (4, '--loss_scale=False')):
-        output = tmp_path / str(ranks)
-        job = start(ranks, *flags, switch, '--output_path=%s' % output, '--batch_size=%d' % (8 // ranks))
+    for ranks, switch, script, others in (
+            (2, '--loss_scale=128', 'toy.py', None), (4, '--loss_scale=False', 'toy.py', None),
+            (4, '--loss_scale=False', 'without_kernels.py', None), (2, '--loss_scale=False', 'toy.py', '')):
+        output = tmp_path / (script + str(ranks) + str(others))
+        job = start(ranks, *flags, switch, '--output_path=%s' % output, '--batch_size=%d' % (8 // ranks),
+                    script=script, others=others)
         assert job.statuses() == [0] * ranks
         together = checkpoint(output / '0', 20)
         assert set(alone) == set(together)
@@ -151,13 +168,15 @@ def test_all_ranks_log_the_same_and_rank_0_alone_writes(start, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path):
-    ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000')
+@pytest.mark.parametrize('others', [None, ''])
+def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path, others):
+    ranks = start(2, '--output_path=%s' % tmp_path, '--train_epochs=1000000', others=others)
     ranks.signal_at('\nstep 27 ', 1, signal.SIGKILL)
     assert ranks.statuses() == [1, -signal.SIGKILL]
-    assert re.match(r'rank 1 \(127.0.0.1:\d+\) is gone: .*--resume', ranks.last_error(0))
+    assert re.match(r'rank 1 (\(127.0.0.1:\d+\) )?is gone: .*--resume', ranks.last_error(0))
     saved, before = newest_step(tmp_path / '0'), losses(ranks.log(0))
-    resumed = start(2, '--output_path=%s' % tmp_path, '--resume', '--train_steps=%d' % (max(before) + 3))
+    resumed = start(2, '--output_path=%s' % tmp_path, '--resume', '--train_steps=%d' % (max(before) + 3),
+                    others=others)
     assert resumed.statuses() == [0, 0]
     after = [losses(resumed.log(rank)) for rank in range(2)]
     assert after[0] == after[1] and min(after[0]) == saved + 1
@@ -241,10 +260,29 @@ def test_the_average_of_the_weights_has_the_statistics_of_all_ranks_data(start, 
 
 
 def test_an_error_of_the_network_in_the_middle_of_a_step_is_one_line():
-    alone = communicator.Collectives(0, addresses(1).split(','), 0)
+    alone = collectives.Collectives(0, addresses(1).split(','), 0)
     with pytest.raises(RankLost, match='another rank is gone .Socket closed.; --resume continues'):
         with alone.together():
             raise tf.errors.UnavailableError(None, None, 'Socket closed')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks, script', [(1, 'toy.py'), (2, 'toy.py'), (2, 'without_kernels.py')])
+def test_ranks_of_one_machine_have_no_network_socket_while_they_train(start, tmp_path, ranks, script):
+    job = start(ranks, '--output_path=%s' % tmp_path, '--train_epochs=1000000', script=script)
+    for marker in ('\nstep 5 ', '\nstep 15 '):       # the second one after an evaluation
+        job.await_line(marker)
+        for pid in job.pids():
+            # The kernel's tables of this network namespace; the sockets of a process are links in its fd/.
+            sockets = {os.readlink(str(link)) for link in pathlib.Path('/proc/%d/fd' % pid).iterdir()}
+            for table in ('tcp', 'tcp6', 'udp', 'udp6'):
+                lines = pathlib.Path('/proc/%d/net/%s' % (pid, table)).read_text().splitlines()[1:]
+                assert not {'socket:[%s]' % line.split()[9] for line in lines} & sockets
+
+
+def test_several_ranks_need_a_place_to_meet(tmp_path, capfd):
+    assert toy.run('--output_path=%s' % tmp_path, RANK_SIZE='2') == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith('RANKS_DIRECTORY= (environment): No such file')
 
 
 def test_several_ranks_need_an_address_each(tmp_path, capfd):
@@ -259,7 +297,7 @@ def test_a_port_that_is_taken_is_named():
         taken.listen()
         address = '127.0.0.1:%d' % taken.getsockname()[1]
         with pytest.raises(InputError, match='rank 0 cannot listen on %s .*--base_port' % address):
-            communicator.Collectives(0, [address, '127.0.0.1:1'], 0)
+            collectives.Collectives(0, [address, '127.0.0.1:1'], 0)
 
 
 def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
@@ -276,7 +314,7 @@ def test_tensors_are_packed_by_type_up_to_the_size_of_a_bucket(monkeypatch):
 def test_ranks_find_each_other_whatever_proxy_there_is(start, tmp_path, monkeypatch):
     for name in ('http_proxy', 'https_proxy', 'no_proxy'):
         monkeypatch.setenv(name, 'http://127.0.0.1:9')
-    assert start(2, '--output_path=%s' % tmp_path, '--train_steps=1').statuses() == [0, 0]
+    assert start(2, '--output_path=%s' % tmp_path, '--train_steps=1', others='').statuses() == [0, 0]
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ TWO_SERVERS = {
         {'server_id': '192.0.2.7', 'device': [
             {'device_id': '0', 'device_ip': '192.168.100.103', 'rank_id': '2'}]}],
     'status': 'completed', 'version': '1.0'}
+TRUSTED = '127.0.0.1,192.0.2.7'
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def write(tmp_path):
 
 def asked(**given):
     """What placement.plan reads of a Config; the 8p launcher's when nothing is given."""
-    values = dict(ranks=8, rank_table=None, server_id=None, base_port=None, device_id=0)
+    values = dict(ranks=8, rank_table=None, server_id=None, base_port=None, trusted_network=None, device_id=0)
     return SimpleNamespace(**dict(values, **given))
 
 
@@ -219,12 +220,13 @@ def test_rank_size_says_how_many_ranks():
 
 
 def test_a_single_rank_is_on_the_device_of_the_environment_and_needs_no_table_and_no_cores():
-    assert placement.plan(asked(ranks=1, device_id=6), on_npu=False) == placement.Job(1, (0,), (6,), (), '', '', '')
+    assert placement.plan(asked(ranks=1, device_id=6), on_npu=False) == placement.Job(
+        1, (0,), (6,), (), '', '', '', '')
 
 
 def test_a_given_table_says_how_many_ranks_and_on_what_devices(write):
     path, port = write(TWO_SERVERS), free_ports(2)
-    plan = placement.plan(asked(ranks=0, rank_table=path, base_port=port), on_npu=False)
+    plan = placement.plan(asked(ranks=0, rank_table=path, base_port=port, trusted_network=TRUSTED), on_npu=False)
     assert (plan.rank_size, plan.ranks, plan.devices) == (3, (0, 1), (5, 2))
     assert (plan.rank_table_file, plan.rank_table) == (path, '')
     with pytest.raises(InputError, match='--rank_size=2: .* has 3 ranks'):
@@ -250,30 +252,42 @@ def test_a_server_that_cannot_be_told_is_asked_for(write, server_id, words):
 
 def test_ranks_of_several_servers_meet_at_the_ports_from_base_port_on(write):
     path, port = write(TWO_SERVERS), free_ports(2)
-    plan = placement.plan(asked(ranks=0, rank_table=path, base_port=port), on_npu=False)
+    plan = placement.plan(asked(ranks=0, rank_table=path, base_port=port, trusted_network=TRUSTED), on_npu=False)
     assert plan.rank_addresses == '127.0.0.1:%d,127.0.0.1:%d,192.0.2.7:%d' % (port, port + 1, port)
     with pytest.raises(InputError, match='--base_port: needed with several servers'):
         placement.plan(asked(ranks=0, rank_table=path), on_npu=False)
     assert placement.plan(asked(ranks=0, rank_table=path), on_npu=True).rank_addresses == ''
 
 
-def test_ranks_of_one_server_meet_at_free_ports_of_the_loopback():
-    addresses = placement.plan(asked(), on_npu=False).rank_addresses.split(',')
-    assert len(set(addresses)) == 8
-    for address in addresses:
-        host, port = address.split(':')
-        with socket.socket() as listener:
-            listener.bind((host, int(port)))
-            listener.listen(1)
+def test_ranks_of_several_servers_start_only_where_the_network_is_trusted_by_name(write):
+    path, port = write(TWO_SERVERS), free_ports(2)
+    for trusted in (None, '127.0.0.1', '127.0.0.1,192.0.2.8', '127.0.0.1,192.0.2.7,192.0.2.8', 'yes'):
+        with pytest.raises(InputError, match='--trusted_network: .* read and write all files .*%s' % TRUSTED):
+            placement.plan(asked(ranks=0, rank_table=path, base_port=port, trusted_network=trusted), on_npu=False)
+    said = placement.plan(asked(ranks=0, rank_table=path, base_port=port, trusted_network='192.0.2.7,127.0.0.1'),
+                          on_npu=False).open_ports
+    assert said.startswith('Ports %d to %d of this machine are open to everybody' % (port, port + 1))
+    assert 'can read and write all files of this user' in said
 
 
-def test_a_base_port_that_is_in_use_is_refused():
+def test_ranks_of_one_server_and_npus_open_no_port(write):
+    for name, value in (('base_port', 20000), ('trusted_network', TRUSTED)):
+        with pytest.raises(InputError, match='--%s: only ranks of several servers off an NPU open ports' % name):
+            placement.plan(asked(ranks=2, **{name: value}), on_npu=False)
+        with pytest.raises(InputError, match='--%s: only' % name):
+            placement.plan(asked(ranks=0, rank_table=write(TWO_SERVERS), **{name: value}), on_npu=True)
+    alone = placement.plan(asked(), on_npu=False)
+    assert (alone.rank_addresses, alone.open_ports) == ('', '')
+
+
+def test_a_base_port_that_is_in_use_is_refused(write):
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         listener.listen(1)
         port = listener.getsockname()[1]
         with pytest.raises(InputError, match='--base_port=%d: port %d of this machine is in use' % (port, port)):
-            placement.plan(asked(base_port=port, ranks=2), on_npu=False)
+            placement.plan(asked(base_port=port, ranks=0, rank_table=write(TWO_SERVERS), trusted_network=TRUSTED),
+                           on_npu=False)
 
 
 @pytest.mark.parametrize('usable, shares', [

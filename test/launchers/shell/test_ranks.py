@@ -18,6 +18,7 @@ TABLE = {
         {'server_id': '192.0.2.2', 'device': [
             {'device_id': '4', 'device_ip': '192.168.100.103', 'rank_id': '2'},
             {'device_id': '3', 'device_ip': '192.168.100.104', 'rank_id': '3'}]}]}
+TRUSTED = '--trusted_network=192.0.2.1,192.0.2.2'
 
 
 def log_of(place, device):
@@ -48,8 +49,9 @@ def test_eight_ranks_run_each_with_its_own_device_log_and_directory(place):
     ranks = [place_of_rank(place, device) for device in range(8)]
     assert [rank['ASCEND_DEVICE_ID'] for rank in ranks] == [rank['RANK_ID'] for rank in ranks] == list('01234567')
     assert {rank['RANK_SIZE'] for rank in ranks} == {'8'} and {rank['JOB_ID'] for rank in ranks} == {'10087'}
-    assert len({rank['RANK_ADDRESSES'] for rank in ranks}) == 1
-    assert len(set(ranks[0]['RANK_ADDRESSES'].split(','))) == 8
+    assert {rank['RANK_ADDRESSES'] for rank in ranks} == {''}
+    (meeting,) = {rank['RANKS_DIRECTORY'] for rank in ranks}
+    assert not os.path.exists(meeting)
     (table,) = {rank['RANK_TABLE_FILE'] for rank in ranks}
     assert table == str(place / 'output' / '0' / 'rank_table.json')
     with open(table) as generated:
@@ -114,9 +116,9 @@ def test_without_taskset_the_ranks_are_not_bound_and_that_is_said(place):
 def test_a_server_of_several_starts_its_own_ranks_only(place):
     table, port = place / 'table.json', free_ports(2)
     table.write_text(json.dumps(TABLE))
-    status, _, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % port,
-                               **dict(PERFORMANCE, **fake('3:slow')))
-    assert (status, stderr) == (0, '')
+    status, stdout, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % port,
+                                    TRUSTED, **dict(PERFORMANCE, **fake('3:slow')))
+    assert (status, stderr) == (0, '') and 'Ports %d to %d of this machine are open' % (port, port + 1) in stdout
     assert sorted(path.name for path in (place / 'output').iterdir()) == sorted(
         ['.lock-%d%s' % (device, owner) for device in (3, 4) for owner in ('', '.%d' % os.getuid())] + ['3', '4'])
     rank = place_of_rank(place, 3)
@@ -205,7 +207,7 @@ def test_the_previous_run_of_every_device_is_moved_to_the_history(place):
 
 def test_a_finished_run_of_several_servers_is_no_failure_when_resumed(place):
     (place / 'table.json').write_text(json.dumps(TABLE))
-    flags = ['--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % free_ports(2), '--resume']
+    flags = ['--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % free_ports(2), TRUSTED, '--resume']
     status, stdout, stderr = launch(place, *flags, **dict(PERFORMANCE, **fake('done')))
     assert (status, stderr) == (0, '') and 'already done 3 steps of 3' in stdout.splitlines()[-1]
 
@@ -214,6 +216,31 @@ def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):
     status, _, stderr = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:no FPS')))
     assert status == 1
     assert stderr.startswith('cannot read images per second from %s' % log_of(place, 1))
+
+
+def test_where_the_ranks_meet_is_removed_even_after_all_processes_of_a_launcher_were_killed(place, tmp_path):
+    temporary = tmp_path / 'tmp'
+    temporary.mkdir()
+    (temporary / ('training-ranks-%d.theirs' % os.getuid())).symlink_to(place)
+    (temporary / 'training-ranks-1.others').mkdir()
+    options = dict(PERFORMANCE, environment={'FAKE_TRAINER': 'stop', 'TMPDIR': str(temporary)})
+    launcher = start(place, '--rank_size=2', **options)
+    trainers = [processes(place, device)[0] for device in range(2)]
+    (left,) = [path for path in temporary.iterdir() if not path.name.endswith(('theirs', 'others'))]
+    assert left.stat().st_mode & 0o777 == 0o700
+    (left / 'rank-0').write_text('')
+    launcher.kill()
+    launcher.communicate()
+    other = place / 'other'
+    options['environment']['FAKE_TRAINER'] = ''
+    assert launch(place, '--rank_size=2', '--output_path=%s' % other, **options)[0] == 0
+    assert left.exists()                               # its trainers live
+    for trainer in trainers:
+        os.kill(trainer, signal.SIGKILL)
+    until(lambda: not any(map(is_running, trainers)))
+    assert launch(place, '--rank_size=2', '--output_path=%s' % other, **options)[0] == 0
+    assert sorted(path.name for path in temporary.iterdir()) == [
+        *sorted(['training-ranks-%d.theirs' % os.getuid(), 'training-ranks-1.others'])] and (place / 'python').exists()
 
 
 RESTARTS = {'script': 'train_performance_8p.sh', 'device': None}
