@@ -149,7 +149,7 @@ def main(arguments):
     program, *arguments = arguments
     if program == '-c':
         return 0
-    if program.endswith('/rank_runner.py'):
+    if program.endswith(('/rank_runner.py', '/locks.py')):
         os.execv(sys.executable, [sys.executable, program] + arguments)
     assert program.endswith(('/launchers/plan.py', '/launchers/train.py')), program
     if '-h' in arguments:

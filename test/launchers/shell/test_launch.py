@@ -1,5 +1,6 @@
 """test/train_*.sh from the plan to the Final block, with fake_python.py in the trainer's place."""
 import json
+import fcntl
 import os
 import pty
 import re
@@ -231,6 +232,36 @@ def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_kil
     assert (place / 'output' / '0' / 'train_0.log').read_text().startswith(before['0/train_0.log'])
     until(lambda: not is_running(trainer))
     assert launch(place)[0] == 0
+
+
+@pytest.mark.parametrize('plant', ['link', 'FIFO'])
+def test_a_lock_that_another_user_has_planted_is_refused_and_what_it_leads_to_stays(place, tmp_path, plant):
+    lock, precious = tmp_path / 'ascend-device-0.lock', tmp_path / 'precious'
+    precious.write_text('mine')
+    if plant == 'link':
+        lock.symlink_to(precious)
+    else:
+        os.mkfifo(str(lock))
+    status, stdout, stderr = launch(place, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))
+    assert (status, stdout) == (2, '') and stderr.startswith('%s: ' % lock) and stderr.count('\n') == 1
+    assert precious.read_text() == 'mine' and not (place / 'output' / '0').exists()
+
+
+def test_the_record_of_a_lock_follows_no_link(place, tmp_path):
+    precious = tmp_path / 'precious'
+    precious.write_text('mine')
+    (place / 'output').mkdir()
+    (place / 'output' / ('.lock-0.%d' % os.getuid())).symlink_to(precious)
+    assert launch(place)[0] == 0 and precious.read_text() == 'mine'
+
+
+def test_the_bytes_of_another_users_record_are_shown_with_escapes(place):
+    (place / 'output').mkdir()
+    with open(str(place / 'output' / '.lock-0'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (place / 'output' / '.lock-0.4711').write_bytes(b'7 \x1b]0;x\x07\x1b[31mEVIL host 2026-01-01\n')
+        status, _, stderr = launch(place)
+    assert status == 1 and '\x1b' not in stderr and 'of user ^[]0;x^G^[[31mEVIL on host' in stderr
 
 
 @pytest.mark.slow
