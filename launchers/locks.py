@@ -24,7 +24,8 @@ def main(paths: Sequence[str]) -> int:
         except ValueError as error:
             print(one_line('%s: %s; remove it, or have its owner do so' % (path, error)), file=sys.stderr)
             return 2
-        print(os.getpid(), opened[-1].fileno(), flush=True)
+    for file in opened:
+        print(os.getpid(), file.fileno(), flush=True)
     signal.pause()
     return 0
 

@@ -13,21 +13,27 @@ awk() {  # reads a decimal point and any byte, whatever the locale of the user
     LC_ALL=C command awk "$@"
 }
 
-# The lines of a log as a terminal shows them after progress bars were redrawn. A restarted run went on from a
-# checkpoint, so what the log says of later steps before the restart is left out: those steps were made again.
+# The lines of a log as a terminal shows them after progress bars were redrawn. A restarted or resumed run went on from
+# a checkpoint, so what the log says of later steps before that is left out: those steps were made again. Checkpoints
+# count by their names alone, because the directory may have moved in between.
 last_states() {  # LOG
     awk '{
         sub(/[\r\010]+$/, "")
         sub(/^.*[\r\010]/, "")
-        if (/^restart [0-9]+ of [0-9]+: /) restarted = 1
+        if (/^restart [0-9]+ of [0-9]+: / || /^resume at [0-9-]+ [0-9:]+: /) restarted = 1
         if (restarted && /^resumed from checkpoint: /) {
-            path = substr($0, length("resumed from checkpoint: ") + 1)
-            if (path in saved) n = saved[path]
+            name = $0
+            sub(/.*\//, "", name)
+            if (name in saved) n = saved[name]
             restarted = 0
         }
         if (restarted && /^--resume: no checkpoint in /) n = restarted = 0
         lines[++n] = $0
-        if (/^checkpoint saved in file: /) saved[substr($0, length("checkpoint saved in file: ") + 1)] = n
+        if (/^checkpoint saved in file: /) {
+            name = $0
+            sub(/.*\//, "", name)
+            saved[name] = n
+        }
     }
     END { for (i = 1; i <= n; i++) print lines[i] }' "$1"
 }

@@ -10,11 +10,11 @@ archive_previous_runs() {
 }
 
 # Moves the results of the device's previous run to the history. A resumed run goes on with some of them, which
-# PLAN[kept] names and which stay.
+# PLAN[kept] names and which stay; so does the log, of which the figures of the whole run are read.
 archive_previous_run() {  # DEVICE
     local run_dir=$OUTPUT_ROOT/$1 archive name kept
     local moved=(-mindepth 1 -maxdepth 1)
-    IFS=/ read -ra kept <<<"${PLAN[kept]}"
+    IFS=/ read -ra kept <<<"${PLAN[kept]}${PLAN[kept]:+/train_$1.log}"
     for name in "${kept[@]}"; do
         [[ ! -e $run_dir/$name ]] || moved+=(! -samefile "$run_dir/$name")
     done

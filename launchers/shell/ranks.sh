@@ -25,7 +25,7 @@ train() {  # FLAG...: returns when every rank ended well; otherwise exits with t
     SIGNAL='' RESTARTS=0 MEETING=''
     trap 'pass_on TERM' TERM
     trap 'pass_on INT' INT
-    empty_logs
+    begin_logs
     run_ranks "$@"
     while may_restart; do
         RESTARTS=$((RESTARTS + 1))
@@ -38,10 +38,17 @@ train() {  # FLAG...: returns when every rank ended well; otherwise exits with t
     [[ -z $FAILED ]] || report_failure
 }
 
-empty_logs() {  # before the trainers start, because tail may open a log earlier than its trainer
+# Before the trainers start, because tail may open a log earlier than its trainer. The history has taken the logs of
+# other runs; a resumed run goes on in its own, behind a line of which a process that was killed may lack the end.
+begin_logs() {
     local log
     for log in "${LOGS[@]}"; do
-        : >"$log"
+        if [[ -s $log ]]; then
+            [[ -z $(tail -c 1 -- "$log") ]] || printf '\n' >>"$log"
+            printf 'resume at %s: what follows is of the same run\n' "$(date '+%F %T')" >>"$log"
+        else
+            : >>"$log"
+        fi
     done
     if [[ ${PLAN[npu]} == True && -n ${PLAN[rank_table_source]:-} ]]; then  # HCCL alone uses the addresses
         printf 'Rank table: device addresses from %s\n' "${PLAN[rank_table_source]}" >>"${LOGS[0]}"

@@ -57,6 +57,22 @@ def test_a_redrawn_line_is_read_in_its_last_state(tmp_path, drawn, left):
     assert bash('last_states "$1"', str(log)) == left
 
 
+INTERRUPTED = '''loss 1
+checkpoint saved in file: /cache/0/ckpt/model.ckpt-1
+loss 2
+resume at 2026-11-29 18:00:00: what follows is of the same run
+resumed from checkpoint: /elsewhere/0/ckpt/model.ckpt-1
+loss 2 again
+'''
+
+
+def test_the_log_of_a_resumed_run_holds_the_whole_run_wherever_it_was_moved(tmp_path):
+    log = tmp_path / 'log'
+    log.write_text(INTERRUPTED)
+    assert [line for line in bash('last_states "$1"', str(log)).splitlines() if line.startswith('loss')] == [
+        'loss 1', 'loss 2 again']
+
+
 RESTARTED = '''step 1
 checkpoint saved in file: ckpt/model.ckpt-1
 step 2

@@ -174,15 +174,16 @@ def test_runs_of_the_same_second_do_not_share_an_archive(place):
         '0-20240101-000000', '0-20240101-000000-2', '0-20240101-000000-3']
 
 
-def test_a_resumed_run_keeps_its_checkpoints_and_summaries_in_place(place):
+def test_a_resumed_run_keeps_its_checkpoints_summaries_and_log_in_place(place):
     run_dir = place / 'output' / '0'
     for name in ('ckpt/model.ckpt-10', 'summary/events', 'train_0.log', '.hidden'):
         (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (run_dir / name).write_text('old')
     assert launch(place, '--resume=True')[0] == 0
     (archive,) = (place / 'output' / 'history').iterdir()
-    assert set(tree(archive)) == {'train_0.log', '.hidden'}
+    assert set(tree(archive)) == {'.hidden'}
     assert tree(run_dir)['ckpt/model.ckpt-10'] == tree(run_dir)['summary/events'] == 'old'
+    assert re.match(r'old\nresume at [0-9 :-]+: what follows is of the same run\nstarted', tree(run_dir)['train_0.log'])
 
 
 def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(place):
