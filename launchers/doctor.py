@@ -19,7 +19,7 @@ if __name__ == '__main__':
 
 from core.errors import InputError  # noqa: E402
 from core.ascend import chip, versions  # noqa: E402
-from core.ranks import placement, rank_table  # noqa: E402
+from launchers.ranks import placement, rank_table  # noqa: E402
 from core.settings import config, paths  # noqa: E402
 from core.settings.table import NO_DATA, ROOT, SYNTHETIC, switch  # noqa: E402
 

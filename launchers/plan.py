@@ -14,12 +14,12 @@ if __name__ == '__main__':
 from launchers import command  # noqa: E402
 from launchers.devices import detect  # noqa: E402
 from core.ascend import chip, switches  # noqa: E402
-from core.ranks import placement  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.settings.config import Config, idle_lines  # noqa: E402
 from core.inference import trained  # noqa: E402
 from core.training import checkpoints, preflight  # noqa: E402
 from launchers.networks import readers  # noqa: E402
+from launchers.ranks import placement  # noqa: E402
 
 
 def act(recipe: Recipe, config: Config) -> None:

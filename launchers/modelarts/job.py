@@ -15,7 +15,6 @@ import traceback
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from core.errors import InputError
-from core.ranks import rank_table
 from core.settings import flags, kinds, usage
 from core.settings.table import ROOT, SYNTHETIC, switch
 from core.training import checkpoints
@@ -24,6 +23,7 @@ from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, Job, below, par
 from launchers.modelarts.redaction import say
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
+from launchers.ranks import rank_table
 
 _NOT_COPIED = (InputError, StorageError, OSError)  # the last: a full disk here
 _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': 'performance_%s_static_eval',

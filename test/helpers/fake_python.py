@@ -15,7 +15,7 @@ from types import SimpleNamespace
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, ROOT)
 from core.errors import InputError, NothingLeft  # noqa: E402
-from core.ranks import placement  # noqa: E402
+from launchers.ranks import placement  # noqa: E402
 
 BATCH_SIZES = {'cspnet': 64, 'alexnet': 100, 'swa': 16384, 'sesemi': 16, 'cutmix': 32}
 VENDOR_NAMES = {'cspnet': 'CSPNet_ID0840_for_TensorFlow', 'alexnet': 'AlexNet_ID0259_for_TensorFlow',

@@ -7,7 +7,7 @@ import sys
 import pytest
 from launching import ROOT, place_with
 
-from core.ranks import rank_table
+from launchers.ranks import rank_table
 from launchers import doctor
 
 PROBE = dict(python='3.7.16', tensorflow='1.15.0', cuda=False, kernels=True, versions=doctor._pins())

@@ -17,7 +17,7 @@ from launching import HELPERS, until
 from prefork import Forked
 
 from core.errors import NothingLeft
-from core.ranks import rank_table
+from launchers.ranks import rank_table
 from core.training import checkpoints
 from launchers import evaluate
 

@@ -10,7 +10,7 @@ from launching import free_ports
 
 from core.errors import InputError
 from core.ascend import chip
-from core.ranks import device_addresses, placement, rank_table
+from launchers.ranks import device_addresses, placement, rank_table
 from core.settings import config
 from launchers.networks.registry import RECIPES
 

@@ -4,11 +4,11 @@ import socket
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from core.errors import InputError
-from core.ranks import rank_table
-from core.ranks.device_addresses import device_addresses
-from core.ranks.rank_table import Server
 from core.settings.config import Config
 from core.settings.table import DEVICES_OF_A_SERVER
+from launchers.ranks import rank_table
+from launchers.ranks.device_addresses import device_addresses
+from launchers.ranks.rank_table import Server
 
 
 class Job(NamedTuple):
