@@ -13,8 +13,9 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from core.ascend.diagnostics import comparison  # noqa: E402
-from core.errors import RunEnd  # noqa: E402
+from core.errors import InputError, RunEnd  # noqa: E402
 from core.pages import comparison_page  # noqa: E402
+from core.settings import kinds  # noqa: E402
 
 DIFFERENT = 1                  # exit status when an operator is beyond the threshold
 WORST = 20
@@ -33,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
             print('  %-12.6g %-12.6g %s:%d' % (row.distance, row.metrics['CosineSimilarity'], row.left, row.output))
         os.makedirs(arguments.output, exist_ok=True)
         path = os.path.join(arguments.output, 'result_%s.csv' % time.strftime('%Y%m%d%H%M%S'))
+        if os.path.lexists(path):
+            raise InputError('%s: is there; compare once more, a second later, or into another --output' % path)
         comparison.write_csv(path, rows)
         page = comparison_page.write(os.path.splitext(path)[0] + '.html', rows, first, arguments.threshold,
                                      comparison.worst(rows, WORST))
@@ -53,6 +56,14 @@ def _verdict(first, threshold) -> str:
         threshold, first.index, first.left, first.output, first.op_type, first.distance)
 
 
+def _threshold(text):
+    """A number >= 0; float() alone would take nan, with which everything is equal."""
+    try:
+        return kinds.number(least=0).parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python3 -m launchers.compare', allow_abbrev=False,
@@ -60,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('left', metavar='DIR_A', help='dump files of an NPU, or NAME.INDEX.TIMESTAMP.npy files')
     parser.add_argument('right', metavar='DIR_B', help='the reference, of either form')
     parser.add_argument('--graph', metavar='FILE.json', help='graph of GE (atc --mode=5), which tells what was fused')
-    parser.add_argument('--threshold', type=float, default=0.01, metavar='X',
+    parser.add_argument('--threshold', type=_threshold, default=0.01, metavar='X',
                         help='largest relative Euclidean distance that counts as equal (default: %(default)s)')
     parser.add_argument('--output', default='.', metavar='DIR', help='where the csv and the page go (default: here)')
     return parser

@@ -26,6 +26,7 @@ OWN_SWITCHES = (
     Switch(GROUP, 'output', kinds.path(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),
     Switch(GROUP, 'samples', kinds.either(kinds.whole(least=1), kinds.choice(export.ALL)), None,
            'how many test inputs to write as .bin files for an inference device, in OUTPUT_samples; unset: none'),
+    Switch(GROUP, 'overwrite', kinds.boolean(), False, 'replace what is there although no export has written it'),
     Switch(GROUP, 'probabilities', kinds.boolean(), False, 'the output is probabilities instead of logits'),
     Switch(GROUP, 'soc_version', kinds.text(), 'Ascend310', 'the chip in the atc line'),
 )

@@ -10,7 +10,7 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from core.errors import InputError  # noqa: E402
-from core.pages import runs  # noqa: E402
+from core.pages import page, runs  # noqa: E402
 from core.reporting.panels import save  # noqa: E402
 from core.settings.table import ROOT  # noqa: E402
 
@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument('--html', metavar='FILE', nargs='?', const='',
                        help='write a page with the curves side by side and the differences of two runs; '
                             'FILE: OUTPUT_PATH/runs.html')
+    flags.add_argument('--overwrite', action='store_true', help='let --html replace a file that is no such page')
     return flags
 
 
@@ -49,6 +50,8 @@ def main(argv: list) -> int:
             print(line, file=sys.stderr)
         if asked.html is not None:
             path = asked.html or os.path.join(asked.output_path, 'runs.html')
+            if not asked.overwrite:
+                page.check_own('--html', path)
             print(save(path, runs.as_html(found, asked.output_path)))
         elif asked.csv:
             print(runs.as_csv(found))

@@ -8,11 +8,12 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
+from core import files
 from core.errors import InputError, RunEnd
 from core.session import cpu_session
 from core.inference import frozen, samples, trained
@@ -25,7 +26,8 @@ from core.training import h5, weights
 TOLERANCE = 1e-4               # of the largest output
 FLOAT32, UINT8 = 'float32', 'uint8'
 ALL = 'all'
-_MEMBERS = ('saved_model.pb', 'variables', 'assets.extra')   # of a SavedModel written here
+_DESCRIPTION = 'assets.extra', 'model.json'                   # in a SavedModel
+_MEMBERS = ('saved_model.pb', 'variables', _DESCRIPTION[0])   # of a SavedModel written here
 _ENDINGS = {PB: '.pb', SAVED_MODEL: '', H5: h5.SUFFIX}
 
 
@@ -41,6 +43,7 @@ class Request(NamedTuple):
     samples: Union[None, int, str] = None   # how many test inputs to write; ALL
     probabilities: bool = False    # the output is the softmax of the logits
     soc_version: str = 'Ascend310'   # of the atc line
+    overwrite: bool = False        # whether a file that no export has written may be replaced
 
 
 class TestSet:
@@ -91,6 +94,11 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
     _check_replaceable(target, _MEMBERS if request.format == SAVED_MODEL else None)
     if request.samples:
         _check_replaceable(folder, samples.MEMBERS)
+    if not request.overwrite:
+        _check_own(request.format, target)
+        if request.samples and not _is_described(os.path.join(folder, samples.MANIFEST), {'samples', 'files'}, folder):
+            raise InputError('--samples: %s is there, and no export has written it; choose another --output, or add '
+                             '--overwrite' % folder)
     path, reader, config = trained.find(config)
     data, config = trained.load_data(recipe, config)
     tests = TestSet(recipe, data, config, request.input_dtype)
@@ -153,6 +161,39 @@ def _check_replaceable(path: str, members: Optional[Sequence[str]]) -> None:
             path, min(others)))
 
 
+def _check_own(form: str, target: str) -> None:
+    """Raises InputError when what lies at `target` is not an earlier export."""
+    if form == PB:
+        beside = os.path.splitext(target)[0] + '.json'
+        paths, is_own = (target, beside), _is_described(beside, {'atc', 'input_name'}, target)
+    elif form == SAVED_MODEL:
+        beside = os.path.join(target, *_DESCRIPTION)
+        paths, is_own = (target,), _is_described(beside, {'atc', 'input_name'}, target)
+    else:
+        paths, is_own = (target,), _is_own_h5(target)
+    there = [path for path in paths if os.path.lexists(path)]
+    if there and not is_own:
+        raise InputError('--output: %s is there, and no export has written it; choose another path, or add --overwrite'
+                         % there[0])
+
+
+def _is_described(path: str, keys: Set[str], target: str) -> bool:
+    """Whether the JSON file `path` has the `keys` of an export, or `target` is an empty directory or not there."""
+    if not os.path.lexists(path) and (not os.path.lexists(target) or os.path.isdir(target) and not os.listdir(target)):
+        return True
+    try:
+        return keys | {'network', 'class_names'} <= set(files.json_object(path))
+    except ValueError:
+        return False
+
+
+def _is_own_h5(path: str) -> bool:
+    try:
+        return {'network', 'case'} <= set(h5.H5Reader(path).attributes)
+    except InputError:
+        return False
+
+
 @contextlib.contextmanager
 def _aside(target: str) -> Iterator[str]:
     """A directory beside `target` for what is not finished; it goes when the context is left."""
@@ -207,8 +248,8 @@ def _write_saved_model(path, session, model, reader, config, description):
         builder = tf.saved_model.Builder(path)
         builder.add_meta_graph_and_variables(alone, [tf.saved_model.tag_constants.SERVING], {SIGNATURE: signature})
         builder.save()
-    os.makedirs(os.path.join(path, 'assets.extra'))
-    _write_json(os.path.join(path, 'assets.extra', 'model.json'), description)
+    os.makedirs(os.path.join(path, _DESCRIPTION[0]))
+    _write_json(os.path.join(path, *_DESCRIPTION), description)
 
 
 def _write_h5(path, session, model, reader, config, description):

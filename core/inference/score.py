@@ -50,9 +50,15 @@ def of_outputs(rows: np.ndarray, labels: np.ndarray, output: str, regularization
 def run_pb(path: str, manifest_path: str, outputs: str) -> int:
     """Writes the outputs of a frozen graph for all inputs of the manifest, as msame would; returns their number.
 
-    Raises InputError when the graph has another input than the manifest, or another number of classes.
+    Raises InputError when the graph has another input than the manifest, or another number of classes, and when one of
+    the outputs is there.
     """
     manifest, _ = samples.read(manifest_path)
+    there = [path for path in (os.path.join(outputs, name + _ENDINGS[0]) for name in manifest.names())
+             if os.path.lexists(path)]
+    if there:
+        raise InputError('--outputs: %s is there, and %d more; --run_pb writes such files: name another directory' % (
+            there[0], len(there) - 1))
     directory = os.path.dirname(manifest_path)
     with Runner(PB, path) as model:
         wanted = manifest.input_dtype, manifest.input_shape, list(manifest.output_shape())
@@ -63,7 +69,7 @@ def run_pb(path: str, manifest_path: str, outputs: str) -> int:
         os.makedirs(outputs, exist_ok=True)
         for name, file in zip(manifest.names(), manifest.files):
             answer = model(samples.read_input(directory, manifest, file))
-            answer.tofile(os.path.join(outputs, name + '_output_0.bin'))
+            answer.tofile(os.path.join(outputs, name + _ENDINGS[0]))
     return len(manifest.files)
 
 

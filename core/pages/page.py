@@ -6,6 +6,8 @@ import string
 import time
 from typing import Any, Dict, Iterable, List, Tuple
 
+from core import files
+from core.errors import InputError
 from core.pages import records
 from core.pages.records import Run
 from core.reporting import record
@@ -15,6 +17,8 @@ from core.pages.text import Words, duration, escape, number
 
 NAME = 'report.html'
 _TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
+_GENERATOR = '<meta name="generator" content="launchers">'   # of the template, by which a page is known again
+_HEAD = 1000                   # characters of a page that it is in
 _MOST_NAMED = 20               # classes of a confusion matrix whose cells have room for their numbers
 
 STATES = {record.DONE: Words('done', '完成'), record.STOPPED: Words('stopped', '已停止'),
@@ -30,6 +34,16 @@ def write(run_dir: str, panels: Dict[str, Dict[str, Any]]) -> str:
     Raises OSError, or ValueError for a record of another form.
     """
     return save(os.path.join(run_dir, NAME), render(records.read(run_dir)[-1], panels))
+
+
+def check_own(flag: str, path: str) -> None:
+    """Raises InputError when what lies at `path` is not a page made here."""
+    try:
+        if not os.path.lexists(path) or _GENERATOR in files.text(path)[:_HEAD]:
+            return
+    except ValueError:             # no page at all
+        pass
+    raise InputError('%s=%s: is there, and is not such a page; choose another path, or add --overwrite' % (flag, path))
 
 
 def fill(title: str, heading: str, body: str) -> str:

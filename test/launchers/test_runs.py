@@ -75,6 +75,23 @@ def test_the_page_has_the_curves_together_and_both_configurations(listed, output
     text = (output / 'runs.html').read_text('utf-8')
     assert status == 0 and path == str(output / 'runs.html')
     assert text.count('<polyline') == 3 + 3 + 3 + 3 and '&lt;64&gt;' not in text and '"\\u003c64>"' in text
+    assert listed('--html')[0] == 0      # the earlier page is such a page
+
+
+def test_a_page_takes_no_other_files_place_unless_asked_for(listed, output):
+    mine = output / 'mine.txt'
+    mine.write_text('precious')
+    status, _, error = listed('--html=%s' % mine)
+    assert status == 2 and len(error) == 1 and mine.read_text() == 'precious'
+    assert listed('--html=%s' % mine, '--overwrite')[0] == 0 and mine.read_text().startswith('<!DOCTYPE')
+
+
+def test_a_record_of_another_version_hides_no_other_run(listed, output):
+    record_file = output / '0' / 'report' / record.FILE
+    record_file.write_text(record_file.read_text().replace('"network"', '"net"'))
+    status, out, error = listed()
+    assert status == 2 and len(out) == 3
+    assert error == ['%s: left out: has an event start without a right network' % record_file]
 
 
 def test_it_needs_no_tensorflow_and_no_directory_of_its_own(output, tmp_path):

@@ -147,6 +147,21 @@ def test_a_second_export_takes_the_place_of_the_first_but_never_of_other_files(r
     assert status == 2 and 'is a directory' in error
 
 
+@pytest.mark.parametrize('form, name', [
+    ('pb', 'm.pb'), ('pb', 'm.json'), ('h5', 'm.h5'), ('saved_model', 'm.pb'), ('pb', 'm_samples/manifest.json')])
+def test_nothing_that_no_export_has_written_is_overwritten_unless_asked_for(run_export, tmp_path, form, name):
+    output = tmp_path / ('m.pb' if form != 'h5' else 'm.h5')
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text('{"mine": 1}')
+    status, _, error = run_export('--format=' + form, '--samples=1', '--output=%s' % output)
+    assert status == 2 and mine.read_text() == '{"mine": 1}' and ('no export' in error or 'no directory' in error)
+    if form != 'saved_model':      # a directory never takes the place of a file
+        for flags in (['--overwrite'], []):    # and then it is an export's own
+            assert run_export('--format=' + form, '--samples=1', '--output=%s' % output, *flags)[0] == 0
+        assert not mine.read_bytes().startswith(b'{"mine')
+
+
 @pytest.mark.parametrize('flags, words', [
     (['--format=onnx'], '--format=onnx: must be one of pb, saved_model, h5'),
     (['--format=h5', '--input_dtype=uint8'], 'needs --format=pb|saved_model'),

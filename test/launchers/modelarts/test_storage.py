@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from core.errors import InputError
+from core.log import say
 from launchers.modelarts import gfile_storage, redaction
 from launchers.modelarts.storage import Storage, StorageError
 from launchers.modelarts.upload import Results
@@ -225,6 +226,16 @@ def test_secrets_are_cut_out_as_they_are_and_as_in_a_url():
                'TOKENIZERS_PARALLELISM': 'false', 'HOME': '/root', 'SECRET_EMPTY': ''}
     text = 'AKIAEXAMPLE ab/cd+ef x ?key=ab%2Fcd%2Bef false /root ab/cd+efg'
     assert redaction.redacted(text, environ) == '*** *** x ?key=*** false /root ***g'
+
+
+@pytest.mark.parametrize('text, shown', [
+    ('S3_ENDPOINT=http://user:hunter2@127.0.0.1:1 cannot', 'S3_ENDPOINT=http://***@127.0.0.1:1 cannot'),
+    ('s3://AKID:Se/Cr3t@b/x: gone', 's3://***@b/x: gone'), ('http://:pw@h/', 'http://***@h/'),
+    ('https://u:p@a s3://v:q@b', 'https://***@a s3://***@b'), ('s3://bucket/a@b', 's3://bucket/a@b')])
+def test_passwords_in_urls_are_shown_nowhere(text, shown, capsys):
+    assert redaction.redacted(text, {}) == str(InputError(text)) == shown
+    say(text)
+    assert capsys.readouterr().out == shown + '\n'
 
 
 def test_an_error_of_storage_is_printed_without_the_key_that_it_quotes(monkeypatch, capsys):
