@@ -1,4 +1,6 @@
 """What the Python commands share: from the command line to a recipe and a Config, and from errors to a status."""
+import os
+import signal
 import sys
 from typing import Any, Callable, Mapping, Sequence
 
@@ -17,8 +19,7 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
     planning: see config.resolve().
     """
     if flags.asks_for_help(argv):
-        print(usage.usage(RECIPES, describe_options()))
-        return 0
+        return status_of(lambda: print(usage.usage(RECIPES, describe_options())))
 
     def from_flags():
         recipe, given = recipe_of(flags.parse(argv), environ)
@@ -28,9 +29,14 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
 
 def status_of(act: Callable[[], Any]) -> int:
     """Calls act(); returns the exit status: what act() returns or 0, that of the RunEnd, whose line goes to standard
-    error, or 1 for a file system that fails."""
+    error, 1 for a file system that fails, or 141 when nobody reads standard output any more."""
     try:
-        return act() or 0
+        status = act() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:            # the reader has seen enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (RunEnd, OSError) as end:
         print(one_line(str(end)), file=sys.stderr)
         return getattr(end, 'status', 1)

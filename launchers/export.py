@@ -38,8 +38,7 @@ SHARED = ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'tas
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Exports; returns the exit status."""
     if flags.asks_for_help(argv):
-        print(command.help_text(USAGE, OWN_SWITCHES, SHARED))
-        return 0
+        return command.status_of(lambda: print(command.help_text(USAGE, OWN_SWITCHES, SHARED)))
 
     def act():
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)

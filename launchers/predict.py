@@ -23,8 +23,7 @@ SHARED = ('network', 'ckpt_path', 'output_path', 'task', 'trunk', 'data_path')
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Prints the classes of images; returns the exit status: 2 when a file could not be read."""
     if flags.asks_for_help(argv):
-        print(command.help_text(USAGE, OWN_SWITCHES, SHARED))
-        return 0
+        return command.status_of(lambda: print(command.help_text(USAGE, OWN_SWITCHES, SHARED)))
 
     def act():
         given, paths = flags.parse_with_words(argv, OWN_SWITCHES + SWITCHES)

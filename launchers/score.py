@@ -33,8 +33,7 @@ USAGE = 'python3 -m launchers.score --manifest=DIR/manifest.json --outputs=DIR [
 def main(argv: Sequence[str]) -> int:
     """Scores; returns the exit status."""
     if flags.asks_for_help(argv):
-        print(command.help_text(USAGE, OWN_SWITCHES))
-        return 0
+        return command.status_of(lambda: print(command.help_text(USAGE, OWN_SWITCHES)))
 
     def act():
         given, words = flags.parse_with_words(argv, OWN_SWITCHES)
