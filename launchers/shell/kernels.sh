@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Compiles the CPU kernels of core/cpu/kernels for this machine. Sourcing this file only defines functions.
 #
-# They are compiled once, into .kernels, and again when the sources, the CPU or the compiler change. Where
+# They are compiled once, into .kernels, and again when the sources, the CPU or the compiler change.
 # KERNEL_ARCHITECTURE (environment) compiles them for another CPU than this one, in the words of g++'s -march. Where
 # they cannot be compiled, one line says so and training runs on TensorFlow's own kernels, which are slower. A machine
 # with an NPU needs none.
