@@ -92,8 +92,10 @@ class Recipe(NamedTuple):
     vendor_name: str = ''
     # the values of --task, which are data sets, that load() reads; (): it reads no files
     tasks: Sequence[str] = ()
-    # log() -> core.reporting.report.Listener that prints the vendor's lines; None: core/reporting/neutral_log.py
+    # log() -> core.reporting.report.Log that prints the vendor's lines; None: core/reporting/neutral_log.py
     log: Optional[Callable[[], Any]] = None
+    # what the name of its file of losses has before the CaseName
+    loss_prefix: str = ''
     # for each --case, the values of Config fields that differ from the defaults
     cases: Dict[str, Dict[str, Any]] = {'full': {}, 'performance': {}}
     # (condition, changes), one after the other: where all fields of a condition have its values, these defaults differ

@@ -38,7 +38,8 @@ def act(recipe: Recipe, config: Config) -> None:
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):
         trained.check_start(recipe, first)
-    lines.update(vendor_name=recipe.vendor_name or config.network, headline=headline(recipe, config))
+    lines.update(vendor_name=recipe.vendor_name or config.network, loss_prefix=recipe.loss_prefix,
+                 headline=headline(recipe, config))
     for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
         print('%s=%s' % item)
 

@@ -13,7 +13,7 @@ CHINESE = ['README.zh.md'] + sorted(
 PAIRS = [(name.replace('.zh.md', '.md'), name) for name in CHINESE]
 PAGES = [name for pair in PAIRS for name in pair]
 SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py', 'test/output') + tuple(     # the reader makes these
-    'launchers/networks/' + name for name in ('mynet.py', 'mynet.sh', 'fromnpz.py', 'warm.py'))
+    'launchers/networks/' + name for name in ('mynet.py', 'fromnpz.py', 'warm.py'))
 
 OF_DOCKER = {'--rm', '--ipc'}
 GONE = {'--plan'}                                                     # the changelog names flags of before

@@ -1,4 +1,4 @@
-"""The log lines of a network that has no vendor's lines to keep to; launchers/shell/neutral_log.sh reads them.
+"""The log lines of a network that has no vendor's lines to keep to.
 
     step 9 of 39, epoch 1 of 3: loss 1.234568 accuracy 0.500000 seconds_per_step 0.051200 images_per_second 1250.0000
     test after epoch 1 of 5: loss 1.543210 accuracy 0.456700
@@ -9,10 +9,10 @@ The values of a step are those of its batch; the speed is the mean over the step
 from typing import Dict
 
 from core.log import say
-from core.reporting.report import Listener, Report
+from core.reporting.report import Log, Report
 
 
-class NeutralLog(Listener):
+class NeutralLog(Log):
     """A line every --display_step steps, one after every evaluation, one at the end."""
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
@@ -21,10 +21,13 @@ class NeutralLog(Listener):
     def step(self, report: Report) -> None:
         say('step %d of %d, epoch %d of %d: %s %s' % (
             report.step, report.steps, report.epoch + 1, self._epochs, _words(report.metrics), speed(report)))
+        self.loss(report.step, '%.6f' % report.metrics['loss'])
 
     def epoch(self, report: Report) -> None:
         if report.evaluation:
             say('test after epoch %d of %d: %s' % (report.epoch + 1, self._epochs, _words(report.evaluation)))
+            if 'accuracy' in report.evaluation:
+                self.accuracy = '%.6f' % report.evaluation['accuracy']
 
     def end(self, report: Report) -> None:
         say_end(report)

@@ -64,6 +64,23 @@ class Listener:
         """After the last step of the run."""
 
 
+class Log(Listener):
+    """A Listener that prints the log of a network, and keeps what its lines say of the run for core/reporting/figures.py.
+
+    accuracy and test_accuracy are in the words of the newest lines; the latter is empty where the former is that of
+    the test set.
+    """
+    accuracy, test_accuracy = '', ''
+
+    def __init__(self) -> None:
+        self.losses: List[Tuple[int, str]] = []    # (step, text) of each loss
+
+    def loss(self, step: int, text: str) -> str:
+        """`text`, which is kept as the loss of that step."""
+        self.losses.append((step, text))
+        return text
+
+
 class Window:
     """The steps between two reports, for log lines that tell the speed since the line before."""
 

@@ -12,9 +12,10 @@ from core.ranks.communicator import Communicator
 from core.ranks.connect import connect
 from core.recipe import Predictions, Recipe, load
 from core.reporting.facts import facts
+from core.reporting.figures import Figures
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.run_report import RunReport
-from core.reporting.report import Listener, Reporter, SkippedSteps, Summaries
+from core.reporting.report import Log, Reporter, SkippedSteps, Summaries
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
 from core.training import (checkpoints, evaluation, finetune, hooks, identity, preflight, statistics, step, swa,
@@ -33,7 +34,7 @@ class Run(NamedTuple):
     evaluate: Callable[[tf.Session], Dict[str, float]]
     # predictions() -> those of the newest evaluate() on this rank, None before
     predictions: Callable[[], Optional[Predictions]]
-    listener: Listener             # prints the recipe's log lines
+    listener: Log                  # prints the recipe's log lines
     communicator: Communicator
     facts: Dict[str, int]          # of identity.add_facts()
     release_memory: Callable[[], None]   # of the Device
@@ -278,7 +279,7 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
 
 def _reporter(run, renewal, report):
     config, clock = run.config, run.clock
-    listeners = [run.listener]
+    listeners = [run.listener, Figures(config.run_dir, run.listener, config.ranks)]
     if config.rank == 0:
         listeners += [Summaries(config.summary_dir), report]
     if config.loss_scale is not False:

@@ -21,7 +21,7 @@ from core.log import say
 from core.recipe import Images, Outputs, Panel, Picture, Recipe, View
 from core.pages import pictures
 from core.reporting.neutral_log import say_end
-from core.reporting.report import Listener, Report, Window
+from core.reporting.report import Log, Report, Window
 from core.settings.config import Config
 from core.training import optimizers, schedules
 from data import cats_dogs, folders, images, pipeline, synthetic
@@ -127,10 +127,11 @@ def _mean_over_crops(logits):
     return tf.reduce_logsumexp(log_probabilities, 1)
 
 
-class Log(Listener):
+class VendorLog(Log):
     """The vendor's lines, and the speed of the run in the last one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
+        super().__init__()
         self._window = Window()
 
     def step(self, report: Report) -> None:
@@ -140,20 +141,23 @@ class Log(Listener):
         say('epoch %d step: %d step_time %.6f FPS %.5f' % (
             report.epoch, done - 1, step_time, report.batch_size / step_time))
         if done % PROGRESS_STEPS == 0 or done == report.steps_per_epoch or report.step == report.steps:
-            say('progress : %.6f%%  loss :%.6f' % (
-                100 * done / report.steps_per_epoch, report.metrics['cross_entropy']))
+            say('progress : %.6f%%  loss :%s' % (
+                100 * done / report.steps_per_epoch,
+                self.loss(report.step, '%.6f' % report.metrics['cross_entropy'])))
 
     def epoch(self, report: Report) -> None:
         if report.evaluation:
-            say(_accuracy_line('test', report.evaluation))
-        say(_accuracy_line('train', report.epoch_metrics))
+            self.test_accuracy = _percent(report.evaluation)
+            say('test accuracy ' + self.test_accuracy)
+        self.accuracy = _percent(report.epoch_metrics)
+        say('train accuracy ' + self.accuracy)
 
     def end(self, report: Report) -> None:
         say_end(report)
 
 
-def _accuracy_line(part, means):
-    return '%s accuracy %.5g' % (part, 100 * means['accuracy'])
+def _percent(means):
+    return '%.5g' % (100 * means['accuracy'])
 
 
 class FirstKernels(tf.train.SessionRunHook):
@@ -268,11 +272,11 @@ RECIPE = Recipe(
     images=Images(test_pixels, read, lambda images, constants: cats_dogs.centred(images)),
     learning_rate=learning_rate,
     optimizer=optimizers.momentum,
-    log=Log,
+    log=VendorLog,
     pictures=lambda: dict(kernels=Picture(kernels_over_epochs), confusion=Picture(shown.confusion),
                           mistakes=Picture(misclassified)),
     hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
-    evaluation_lines=lambda means: [_accuracy_line('test', means)],
+    evaluation_lines=lambda means: ['test accuracy ' + _percent(means)],
     split_strategy=(60, 19, 21),
     vendor_name='AlexNet_ID0259_for_TensorFlow',
     tasks=(CATS_DOGS, FOLDER))

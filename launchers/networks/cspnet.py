@@ -3,17 +3,18 @@
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
 """
 from core.log import say
-from core.reporting.report import Listener, Report
+from core.reporting.report import Log, Report
 from launchers.networks import cifar10
 from nets.cspdarknet53 import cspdarknet53
 
 
-class Log(Listener):
+class VendorLog(Log):
     """The vendor's lines."""
 
     def step(self, report: Report) -> None:
-        say('Epoch: %03d Step/Batch: %09d --- Loss: %.7f Training accuracy: %.4f' % (
-            report.epoch, report.step, report.metrics['loss'], report.metrics['accuracy']))
+        say('Epoch: %03d Step/Batch: %09d --- Loss: %s Training accuracy: %.4f' % (
+            report.epoch, report.step, self.loss(report.step, '%.7f' % report.metrics['loss']),
+            report.metrics['accuracy']))
         self._say_elapsed(report)
 
     def evaluation_start(self, epoch: int) -> None:
@@ -22,7 +23,8 @@ class Log(Listener):
     def epoch(self, report: Report) -> None:
         if report.evaluation:
             self._say_elapsed(report)
-            say('Validation accuracy: %.4f' % report.evaluation['accuracy'])
+            self.accuracy = '%.4f' % report.evaluation['accuracy']
+            say('Validation accuracy: ' + self.accuracy)
 
     def end(self, report: Report) -> None:
         self._say_elapsed(report)
@@ -42,5 +44,5 @@ RECIPE = cifar10.recipe(
          val_epoch=5, precision_mode='allow_mix_precision'),
     cases=dict(full={}, performance=dict(train_epochs=5)),
     input_name='Placeholder',
-    log=Log,
+    log=VendorLog,
     vendor_name='CSPNet_ID0840_for_TensorFlow')

@@ -20,10 +20,11 @@ def penalty() -> tf.Tensor:
     return 2 * layers.l2_loss('resnet20/(?!dense)')
 
 
-class Log(KerasLog):
+class VendorLog(KerasLog):
     """The vendor's lines. A TimeHistory line is about the steps since the one before, the last about the run."""
 
-    def __init__(self):
+    def __init__(self) -> None:
+        super().__init__()
         self._window = Window()
 
     def step(self, report: Report) -> None:
@@ -34,6 +35,7 @@ class Log(KerasLog):
         values = dict(loss=report.epoch_metrics['loss'], accuracy=report.epoch_metrics['accuracy'])
         if report.evaluation:
             values.update(('val_' + name, report.evaluation[name]) for name in list(values))
+            self.accuracy = '%.4f' % report.evaluation['accuracy']
         return summary(report.steps_in_epoch, report.steps_per_epoch, seconds, values)
 
     def end(self, report: Report) -> None:
@@ -59,6 +61,7 @@ RECIPE = cifar10.recipe(
     cases=dict(full={}, performance={}, static_eval=dict(train_epochs=5, eval_static=True),
                dynamic_eval=dict(train_epochs=2)),
     optimizer=optimizers.adam,
-    log=Log,
+    log=VendorLog,
+    loss_prefix='train_',
     evaluation_lines=evaluation_lines,
     vendor_name='cutmix_ID2502_for_TensorFlow2.X')

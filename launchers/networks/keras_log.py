@@ -1,13 +1,13 @@
 """Lines in the form that Keras prints them, for the systems whose vendors used it (docs/vendor-contract.md section 3).
 
 The time of one sample or step in a line is the mean over the timed steps of the run so far, in whole microseconds,
-milliseconds or seconds, as Keras has it. The exact time is in the last line of the log, which our launcher reads.
+milliseconds or seconds, as Keras has it. The exact time is in the last line of the log.
 """
 import time
 
 from core.log import say
 from core.reporting.neutral_log import say_end
-from core.reporting.report import Listener, Metrics, Report
+from core.reporting.report import Log, Metrics, Report
 
 _WIDTH = 30
 
@@ -42,7 +42,7 @@ def _values(values):
     return ''.join(' - %s: %.4f' % item for item in values.items())
 
 
-class KerasLog(Listener):
+class KerasLog(Log):
     """`Epoch 1/3` before an epoch, `epoch_line` after it, the exact speed at the end; a log defines epoch_line()."""
 
     def epoch_line(self, report: Report, seconds: float) -> str:
@@ -55,6 +55,7 @@ class KerasLog(Listener):
 
     def epoch(self, report: Report) -> None:
         say(self.epoch_line(report, time.time() - self._started))
+        self.loss(report.step, '%.4f' % report.epoch_metrics['loss'])
 
     def end(self, report: Report) -> None:
         say_end(report)

@@ -227,7 +227,7 @@ def error_lines(means: Dict[str, float]) -> List[str]:
     return lines
 
 
-class Log(KerasLog):
+class VendorLog(KerasLog):
     """The vendor's lines before and after an evaluation and after an epoch."""
 
     def evaluation_start(self, epoch: int) -> None:
@@ -243,6 +243,8 @@ class Log(KerasLog):
 
     def epoch(self, report: Report) -> None:
         super().epoch(report)
+        if report.evaluation:
+            self.accuracy = '%.4f' % report.evaluation['accuracy']
         for line in error_lines(report.evaluation) if report.evaluation else ():
             say(line)
 
@@ -310,7 +312,8 @@ RECIPE = Recipe(
     tasks=tuple(image_sets.TASKS),
     learning_rate=schedules.polynomial,
     optimizer=optimizers.nesterov,
-    log=Log,
+    log=VendorLog,
+    loss_prefix='train_',
     pictures=lambda: dict(losses=Picture(both_losses, once=True), poses=Picture(poses_of_an_image, once=True)),
     hooks=lambda run: [Announce(run)],
     evaluation_lines=error_lines)

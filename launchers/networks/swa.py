@@ -45,7 +45,7 @@ def test_input(data: DataSet, config: Config) -> pipeline.Input:
     return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
 
 
-class Log(KerasLog):
+class VendorLog(KerasLog):
     """The vendor's lines and the accuracy of the average."""
 
     def epoch_line(self, report: Report, seconds: float) -> str:
@@ -54,11 +54,12 @@ class Log(KerasLog):
                         {'loss': report.epoch_metrics['loss']})
 
     def average(self, evaluation: Metrics) -> None:
+        self.accuracy = '%.4f' % evaluation['accuracy']
         say(test_line(evaluation))
 
 
 def test_line(means: Metrics) -> str:
-    """The line about the test points, which launchers/networks/swa.sh reads."""
+    """The line about the test points."""
     return 'Test accuracy: %.4f' % means['accuracy']
 
 
@@ -96,7 +97,7 @@ RECIPE = Recipe(
     model=classification.classifier(mlp),
     learning_rate=schedules.constant,
     optimizer=optimizers.momentum,
-    log=Log,
+    log=VendorLog,
     pictures=lambda: dict(regions=Picture(decision_regions)),
     evaluation_lines=lambda means: [test_line(means)],
     vendor_name='SWA_ID0252_for_TensorFlow')

@@ -4,6 +4,7 @@ import math
 import time
 from types import SimpleNamespace
 
+from core.reporting.figures import Figures
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Reporter
 from core.settings.config import resolve
@@ -28,10 +29,10 @@ def evaluation(session):
     return dict(loss=.7654, accuracy=.6605, plain_accuracy=.6312)
 
 
-def run(network, case, path, monkeypatch, seconds_per_step, ranks=1):
-    """Writes the log of a run at default settings to `path`, except that it has at most MOST_EPOCHS epochs.
+def run(network, case, directory, monkeypatch, seconds_of, ranks=1):
+    """A run at default settings, except that it has at most MOST_EPOCHS epochs; step N takes seconds_of(N).
 
-    -> the Config.
+    Its log goes to train.log in `directory`, a pathlib.Path, its figures to report/ there. -> (the Config, its steps).
     """
     recipe = RECIPES[network]
     given = dict(case=case, data_path=recipe.defaults.get('data_path', 'directory'))
@@ -42,17 +43,20 @@ def run(network, case, path, monkeypatch, seconds_per_step, ranks=1):
     clock = Clock(steps, steps_per_epoch)
     step = SimpleNamespace(metrics=None, epoch_metrics=None, learning_rate=None, loss_scale=None, applied_steps=None)
     log = (recipe.log or NeutralLog)()
-    reporter = Reporter(clock, step, config, min(config.display_step, steps), evaluation, [log])
-    with monkeypatch.context() as patch, open(str(path), 'w') as file, contextlib.redirect_stdout(file):
+    figures = Figures(str(directory), log, ranks)
+    display_step = min(config.display_step, steps)
+    reporter = Reporter(clock, step, config, display_step, evaluation, [log, figures])
+    train_log = open(str(directory / 'train.log'), 'w')
+    with monkeypatch.context() as patch, train_log, contextlib.redirect_stdout(train_log):
         patch.setattr(time, 'time', lambda: now[0])
         clock.after_create_session(None, None)
         while not clock.at_end:
             clock.before_run(None)
             reporter.before_run(None)
-            now[0] += seconds_per_step
+            now[0] += seconds_of(clock.step + 1)
             clock.after_run(None, None)
             results = dict(metrics=metrics(clock.step), epoch_metrics=metrics(clock.step), learning_rate=.05)
             reporter.after_run(SimpleNamespace(session=None), SimpleNamespace(results=(clock.step, results)))
         log.average(evaluation(None))
         reporter.end(None)
-    return config
+    return config, steps

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from core.log import say  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
-from core.reporting.report import Listener  # noqa: E402
+from core.reporting.report import Log  # noqa: E402
 from core.training import optimizers, schedules  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402
@@ -55,7 +55,7 @@ def plain_net(x, is_training, dropout):
         return layers.dense(tf.nn.relu(layers.batch_norm(layers.dense(x, 16), False)), 2)
 
 
-class Log(Listener):
+class ToyLog(Log):
     def step(self, report):
         say('step %d loss %.9g mean %.9g' % (report.step, report.metrics['loss'], report.epoch_metrics['loss']))
 
@@ -69,7 +69,7 @@ RECIPE = Recipe(
                   val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
     load=load, train_input=train_input, test_input=test_input, model=classification.classifier(net),
-    learning_rate=schedules.constant, optimizer=optimizers.adam, log=Log)
+    learning_rate=schedules.constant, optimizer=optimizers.adam, log=ToyLog)
 
 # Two networks as if their files lay in launchers/networks/; their recipes are these modules' RECIPE.
 PLAIN = types.SimpleNamespace(__file__=__file__, RECIPE=RECIPE._replace(

@@ -157,7 +157,7 @@ def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbe
 
 @pytest.mark.slow
 def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(train, monkeypatch, tmp_path):
-    class Log(toy.Log):
+    class Log(toy.ToyLog):
         def epoch(self, report):
             os.kill(os.getpid(), signal.SIGTERM)  # as in the middle of the last evaluation
             super().epoch(report)

@@ -15,7 +15,7 @@ def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
     server.copy(place / 'data', 's3://bucket/a set')
     status, stdout, stderr = ended(boot(place, '--data_url=obs://bucket/a set/', '--train_url=s3://bucket/job 1/',
                                         **server.environment))
-    assert (status, stderr) == (0, '') and 'Final Performance images/sec : 1250.0' in stdout
+    assert (status, stderr) == (0, '') and 'Final Performance images/sec : 1250' in stdout
     assert contents(place / 'cache' / 'dataset') == CONTENTS
     server.copy('s3://bucket/job 1', place / 'there')
     there = contents(place / 'there')

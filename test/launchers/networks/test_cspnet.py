@@ -2,7 +2,6 @@
 import re
 
 import pytest
-from log_reading import figures
 
 from core.reporting.report import Report
 from core.settings.config import resolve
@@ -41,11 +40,6 @@ def test_the_lines_are_the_vendors(log):
     # The vendor's greps want one line of each, whatever the case of its letters.
     assert len(re.findall('StepTime', log)) == len(re.findall('FPS', log)) == 1
     assert log.splitlines()[-2][11:] == '0.051200' and log.splitlines()[-1][6:] == '1250.0000'
-
-
-def test_the_launcher_reads_what_the_recipe_writes(log, tmp_path):
-    (tmp_path / 'train_0.log').write_text(log)
-    assert figures('cspnet', str(tmp_path / 'train_0.log')) == (1250., .0512, [1.2345678], ['0.6605'])
 
 
 def test_the_recipe_is_the_published_one():

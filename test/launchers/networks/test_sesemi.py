@@ -6,7 +6,6 @@ import numpy as np
 import margins
 import pytest
 import tensorflow as tf
-from log_reading import figures
 
 from core.errors import InputError
 from core.settings import config, flags
@@ -253,7 +252,7 @@ def run_dir(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.margin
 def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(small, run_dir, capfd):
-    path, log = '--output_path=%s' % run_dir, str(run_dir / 'log')
+    path = '--output_path=%s' % run_dir
     arguments = PERFORMANCE + ['--task=svhn', '--batch_size=4', '--labels=80', '--epochs=3', path]
     assert command.run(train.act, arguments + [margins.SEED_FLAG], {}) == 0
     out = capfd.readouterr().out
@@ -270,11 +269,10 @@ def test_it_learns_and_logs_as_the_vendor_does_and_evaluates_to_the_same_error(s
     assert len(error) == 1
     margins.below('sesemi: error, chance is 0.9', float(error[0]), .75)
 
-    with open(log, 'w') as file:
-        file.write(out)
-    fps, seconds, losses, (accuracy,) = figures('sesemi', log, batch_size=4)
-    assert fps == pytest.approx(4 / seconds, rel=1e-3) and float(accuracy) == pytest.approx(1 - float(error[0]))
-    assert re.findall(r' - loss: (\S+) - ', out)[-1] == '%.4f' % losses[-1]
+    figures = dict(line.split('=', 1) for line in (run_dir / '0' / 'report' / 'figures').read_text().splitlines())
+    assert float(figures['images_per_second']) == pytest.approx(4 / float(figures['seconds_per_step']), rel=1e-6)
+    assert float(figures['accuracy']) == pytest.approx(1 - float(error[0]))
+    assert figures['loss'] == re.findall(r' - loss: (\S+) - ', out)[-1]
 
     assert command.run(evaluate.act, arguments + ['--ckpt_path=%s/0/ckpt' % run_dir], {}) == 0
     assert 'classification error rate: %s\n' % error[0] in capfd.readouterr().out

@@ -61,23 +61,14 @@ def test_eight_ranks_run_each_with_its_own_device_log_and_directory(place):
 
 
 def test_the_case_log_has_the_speed_of_all_ranks_together(place):
-    status, stdout, _ = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:slow')))
+    status, stdout, _ = launch(place, '--rank_size=2', **PERFORMANCE)
     figures = case_log(place, 0, CASE % 2)
-    assert status == 0 and 'Final Performance images/sec : 1500\n' in stdout
+    assert status == 0 and 'Final Performance images/sec : 2500\n' in stdout
     assert (figures['RankSize'], figures['BatchSize'], figures['CaseName']) == ('2', '64', CASE % 2)
-    assert float(figures['ActualFPS']) == 1250 + 250
-    assert float(figures['TrainingTime']) == pytest.approx((51.2 + 256) / 2)
+    assert (figures['ActualFPS'], figures['TrainingTime']) == ('2500', '51.2')
     assert (figures['TrainAccuracy'], figures['ActualLoss']) == ('0.6605', '1.2345678')
     losses = [path for path in tree(place / 'output') if path.endswith('_loss.txt')]
     assert losses == ['0/%s_loss.txt' % (CASE % 2)]
-
-
-@pytest.mark.slow
-def test_alexnets_speed_is_the_mean_of_the_ranks_last_lines_times_their_number(place):
-    launch(place, '--network=alexnet', '--rank_size=4', **PERFORMANCE)
-    figures = case_log(place, 0, 'AlexNet_ID0259_for_TensorFlow_bs100_4p_perf')
-    assert float(figures['ActualFPS']) == pytest.approx(812.6 * 4)
-    assert float(figures['TrainingTime']) == pytest.approx(123)
 
 
 def test_a_full_run_is_named_so(place):
@@ -87,7 +78,7 @@ def test_a_full_run_is_named_so(place):
 
 def test_one_rank_is_the_one_device_run(place):
     assert launch(place, '--rank_size=1', **dict(PERFORMANCE, device='3'))[0] == 0
-    assert case_log(place, 3, CASE % 1)['ActualFPS'] == '1250.0'
+    assert case_log(place, 3, CASE % 1)['ActualFPS'] == '1250'
     assert place_of_rank(place, 3)['cores'] == sorted(os.sched_getaffinity(0))
 
 
@@ -117,7 +108,7 @@ def test_a_server_of_several_starts_its_own_ranks_only(place):
     table, port = place / 'table.json', free_ports(2)
     table.write_text(json.dumps(TABLE))
     status, stdout, stderr = launch(place, '--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % port,
-                                    TRUSTED, **dict(PERFORMANCE, **fake('3:slow')))
+                                    TRUSTED, **PERFORMANCE)
     assert (status, stderr) == (0, '') and 'Ports %d to %d of this machine are open' % (port, port + 1) in stdout
     assert sorted(path.name for path in (place / 'output').iterdir()) == sorted(
         ['.lock-%d%s' % (device, owner) for device in (3, 4) for owner in ('', '.%d' % os.getuid())] + ['3', '4'])
@@ -125,7 +116,7 @@ def test_a_server_of_several_starts_its_own_ranks_only(place):
     assert (rank['RANK_ID'], rank['RANK_SIZE'], rank['RANK_TABLE_FILE']) == ('3', '4', str(table))
     assert rank['RANK_ADDRESSES'] == ','.join(
         '192.0.2.%d:%d' % (server, port + i) for server in (1, 2) for i in range(2))
-    assert float(case_log(place, 4, CASE % 4)['ActualFPS']) == (1250 + 250) / 2 * 4
+    assert float(case_log(place, 4, CASE % 4)['ActualFPS']) == 1250 * 4
 
 
 def test_a_wrong_rank_table_is_refused_by_name_and_nothing_is_touched(place):
@@ -210,12 +201,6 @@ def test_a_finished_run_of_several_servers_is_no_failure_when_resumed(place):
     flags = ['--rank_table=table.json', '--server_id=192.0.2.2', '--base_port=%d' % free_ports(2), TRUSTED, '--resume']
     status, stdout, stderr = launch(place, *flags, **dict(PERFORMANCE, **fake('done')))
     assert (status, stderr) == (0, '') and 'already done 3 steps of 3' in stdout.splitlines()[-1]
-
-
-def test_a_rank_without_speed_in_its_log_is_an_error_that_names_the_log(place):
-    status, _, stderr = launch(place, '--rank_size=2', **dict(PERFORMANCE, **fake('1:no FPS')))
-    assert status == 1
-    assert stderr.startswith('cannot read images per second from %s' % log_of(place, 1))
 
 
 def test_where_the_ranks_meet_is_removed_even_after_all_processes_of_a_launcher_were_killed(place, tmp_path):
