@@ -4,7 +4,7 @@ Types are those of CANN 8 and later, so the D of 2021, as in ReduceMeanD, is gon
 profiler's (msprof's number_mapping.cpp) and GE's (ge_ir.proto).
 """
 import re
-from typing import Iterable, Optional, Set
+from typing import Iterable, Mapping, Optional, Set
 
 import tensorflow as tf
 
@@ -95,11 +95,24 @@ def _alike(one: tf.Tensor, other: tf.Tensor) -> bool:
     return one.shape.ndims == 4 and one.shape.as_list() == other.shape.as_list()
 
 
-def layout(tensor: tf.Tensor, ndims: int, of_kernels: Set[tf.Tensor]) -> str:
-    """ND, or the layout of a four-dimensional tensor: HWCN, NHWC or NCHW; of_kernels: what kernels() found."""
-    if ndims != 4:
-        return 'ND'
-    if tensor in of_kernels:
-        return 'HWCN'
-    attributes = tensor.op.node_def.attr
-    return attributes['data_format'].s.decode() if 'data_format' in attributes else 'NHWC'
+class Forms:
+    """How the chip holds the tensors of a graph.
+
+    narrow: {tensor: type} of what the emulation makes narrow.
+    """
+
+    def __init__(self, graph: tf.Graph, narrow: Mapping[tf.Tensor, str]):
+        self._kernels, self._narrow = kernels(graph.get_operations()), narrow
+
+    def data_type(self, tensor: tf.Tensor) -> str:
+        """float32, float16, bfloat16, int64, ..."""
+        return self._narrow.get(tensor, tensor.dtype.base_dtype.name)
+
+    def layout(self, tensor: tf.Tensor, ndims: int) -> str:
+        """ND, or the layout of a tensor of four dimensions: HWCN of a kernel, NHWC or NCHW of images."""
+        if ndims != 4:
+            return 'ND'
+        if tensor in self._kernels:
+            return 'HWCN'
+        attributes = tensor.op.node_def.attr
+        return attributes['data_format'].s.decode() if 'data_format' in attributes else 'NHWC'

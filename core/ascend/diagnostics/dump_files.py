@@ -39,10 +39,23 @@ class Tensor(NamedTuple):
     original_format: str = 'ND'
     original_name: str = ''        # name of the framework's operator; outputs only
     original_index: int = 0        # of its output
+    data_type: str = ''            # a key of DATA_TYPES; '' where it is the array's own; bfloat16 lies in uint16
 
     def as_in_the_graph(self) -> np.ndarray:
         """The values in the layout and shape that the framework's graph gives them."""
         return formats.restore(self.array, self.format, self.original_shape or self.array.shape, self.original_format)
+
+
+def in_type(array: np.ndarray, data_type: str) -> np.ndarray:
+    """float32 `array`, whose values are already rounded, as a dump of `data_type` holds them."""
+    if data_type == 'bfloat16':    # the upper half of a float32
+        return (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16).reshape(array.shape)
+    return array.astype(data_type)
+
+
+def values_of(array: np.ndarray, data_type: str) -> np.ndarray:
+    """The numbers of an array that lies in a dump as `data_type`."""
+    return (array.astype(np.uint32) << 16).view(np.float32) if data_type == 'bfloat16' else array
 
 
 class OperatorDump(NamedTuple):
@@ -93,7 +106,7 @@ def write_npu(directory: str, dump: OperatorDump) -> str:
 
 
 def _describe(entry, tensor: Tensor) -> None:
-    entry.data_type = DATA_TYPES[str(tensor.array.dtype)]
+    entry.data_type = DATA_TYPES[tensor.data_type or str(tensor.array.dtype)]
     entry.format = formats.NUMBERS[tensor.format]
     entry.shape.dim.extend(tensor.array.shape)
     entry.original_shape.dim.extend(tensor.original_shape or tensor.array.shape)
@@ -163,9 +176,7 @@ def _tensor(path: str, entry, data: bytes) -> Tensor:
     if len(data) != stored.itemsize * functools.reduce(operator.mul, shape, 1):  # which does not wrap around
         raise InputError('%s: cut short, or not a dump file: a tensor of shape %s has %d bytes' % (
             path, list(shape), len(data)))
-    array = np.frombuffer(data, stored).reshape(shape)
-    if name == 'bfloat16':  # NumPy has none: the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
+    array = values_of(np.frombuffer(data, stored).reshape(shape), name)
     original = getattr(entry, 'original_op', None)
     return Tensor(array, formats.name(entry.format), tuple(entry.original_shape.dim),
                   formats.name(original.format) if original else 'ND',

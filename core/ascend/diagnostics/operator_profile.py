@@ -125,8 +125,7 @@ class Describer:
 
     def __init__(self, graph: tf.Graph, chip: str, narrow: Mapping[tf.Tensor, str]):
         self._known = {op.name: op for op in graph.get_operations()}
-        self._kernels = chip_operators.kernels(self._known.values())
-        self._chip, self._narrow = chip, narrow
+        self._forms, self._chip = chip_operators.Forms(graph, narrow), chip
 
     def operators(self, step_stats: Any) -> List[Operator]:
         """The tasks in a StepStats message, by start: what the chip does not run, and the host's threads, are left out.
@@ -155,17 +154,18 @@ class Describer:
     def _input(self, tensor: tf.Tensor) -> Described:
         shape = ['?' if size is None else size for size in tensor.shape.as_list()] if tensor.shape.ndims is not None \
             else ['?']
-        return self._described(tensor, tuple(shape), tensor.dtype.base_dtype.name)
+        return self._described(tensor, tuple(shape))
 
     def _output(self, op: Optional[tf.Operation], output: Any) -> Described:
         description = output.tensor_description
-        tensor = op.outputs[output.slot] if op and output.slot < len(op.outputs) else None
-        return self._described(tensor, tuple(dim.size for dim in description.shape.dim),
-                               tf.as_dtype(description.dtype).base_dtype.name)
+        shape = tuple(dim.size for dim in description.shape.dim)
+        if op and output.slot < len(op.outputs):
+            return self._described(op.outputs[output.slot], shape)
+        return Described(shape, chip_operators.profiler_type(tf.as_dtype(description.dtype).base_dtype.name), 'ND')
 
-    def _described(self, tensor, shape, dtype) -> Described:
-        layout = 'ND' if tensor is None else chip_operators.layout(tensor, len(shape), self._kernels)
-        return Described(shape, chip_operators.profiler_type(self._narrow.get(tensor, dtype)), layout)
+    def _described(self, tensor: tf.Tensor, shape: Tuple[Any, ...]) -> Described:
+        return Described(shape, chip_operators.profiler_type(self._forms.data_type(tensor)),
+                         self._forms.layout(tensor, len(shape)))
 
 
 def _name_and_type(node: Any, known: Mapping[str, tf.Operation]) -> Tuple[str, Optional[str]]:

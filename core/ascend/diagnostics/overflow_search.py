@@ -1,82 +1,125 @@
-"""--over_dump off the NPU: the first operator of a step whose result leaves the range of its type.
+"""--over_dump off the NPU: the first operators of a step whose results leave the range of their type.
 
 A result leaves its range when it is beyond the largest value of the narrow type that the emulated precision mode gives
-it, or is infinite or NaN while the operands are finite. The step is then run again from the state that it started from,
-and the operator's operands and results are written in the NPU's form, with the Opdebug file that names the task.
+it, or is infinite or NaN, while the operands, variables among them, are within theirs. Updates are looked at by what
+they leave in their variables. The step is then run again from the state that it started from, and the operands and
+results of these operators are written in the NPU's form, with the Opdebug file that names the task.
 """
 import os
 import time
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Set
 
 import numpy as np
 import tensorflow as tf
 
-from core.ascend.diagnostics import dump_files, overflow_files, step_graph, tensor_dump
+from core.ascend.chip_operators import Forms, is_cube
+from core.ascend.diagnostics import dump_files, ge_graph, overflow_files, step_graph, tensor_dump
 from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16, Overflow
+from core.ascend.emulation.emulation import LARGEST, Emulation
 from core.log import say
 
 MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
 _MODEL_ID = 1
+_APPLY = 'Apply'               # operators of optimizers begin with this word
 
 
 class OverflowSearch(tf.train.SessionRunHook):
-    """Looks at every float32 result of every step.
+    """Looks at every float32 result and every variable of every step.
 
-    run: whose clock, step and train_input are those of the training.
-    limits: {tensor: largest finite value of its narrow type}; what is not in it has float32's range.
-    cube_types: operator types of the chip's cube unit; is_old_form: whether the Opdebug file has the 910's form.
+    run: whose clock, step and train_input are those of the training; done: what the emulation has made of its graph;
+    is_old_form: whether the Opdebug file has the 910's form.
     """
 
-    def __init__(self, run: Any, path: str, limits: Dict[tf.Tensor, float], cube_types: Sequence[str],
-                 device_id: int, is_old_form: bool):
-        self._run, self._path, self._limits, self._cube_types = run, path, limits, cube_types
+    def __init__(self, run: Any, path: str, done: Emulation, device_id: int, is_old_form: bool):
+        self._run, self._path, self._done = run, path, done
         self._device_id, self._is_old_form = device_id, is_old_form
         self._found = 0
+        self._unsound: Set[tf.Operation] = set()     # variables that are out of range when a step begins
 
     def begin(self) -> None:
-        targets = [self._run.step.train_op, self._run.step.loss.op]
-        ops = step_graph.computed(step_graph.with_values(step_graph.operators(targets)))
-        results = {op: [tensor for tensor in step_graph.results(op) if tensor.dtype == tf.float32] for op in ops
-                   if op.type != 'Const' and step_graph.ROUNDING not in op.name}
-        self._ops = [op for op in ops if results.get(op)]
-        self._leaves = tf.stack([tf.reduce_any(list(map(self._leaves_range, results[op]))) for op in self._ops])
+        step_ops = step_graph.operators([self._run.step.train_op, self._run.step.loss.op])
+        available = [op for op in step_graph.with_values(step_ops) if step_graph.ROUNDING not in op.name]
+        results = {op: [tensor for tensor in step_graph.results(op) if tensor.dtype == tf.float32]
+                   for op in step_graph.computed(available) if op.type != 'Const'}
+        self._ops = [op for op in results if results[op]]
+        self._within = tf.stack([tf.reduce_all(list(map(self._is_within, results[op]))) for op in self._ops])
+        self._updates = _updates(available)
+        self._variables = [op for op in step_ops if op.outputs and op.outputs[0].dtype.base_dtype == tf.float32
+                           and step_graph.variable_of(op.outputs[0]) is op.outputs[0]]
+        self._sound = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
+        self._order = {op: number for number, op in enumerate(step_ops)}
         self._replay = step_graph.Replay(self._run.train_input)
+        self._forms = Forms(self._run.step.loss.graph, self._done.types)
+        self._available = available
 
-    def _leaves_range(self, tensor: tf.Tensor) -> tf.Tensor:
-        if tensor in self._limits:
-            return tf.logical_not(tf.reduce_all(tf.abs(tensor) <= self._limits[tensor]))  # NaN is not <= either
-        return tf.logical_not(tf.reduce_all(tf.is_finite(tensor)))
+    def after_create_session(self, session: tf.Session, coord: Any) -> None:
+        self._unsound = self._unsound_now(session)
+
+    # Python negates the answers: TensorFlow's optimizer would make x > limit of not x <= limit, which NaN is neither.
+
+    def _is_within(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Whether all values of a result are within the range of its type; NaN is not."""
+        if tensor not in self._done.types and tensor not in self._done.limits:
+            return tf.reduce_all(tf.is_finite(tensor))
+        largest = self._done.limits.get(tensor) or LARGEST[self._done.types[tensor]]
+        # What an operator before this one has saturated sits at the largest value.
+        within = tf.less if self._done.rules and self._done.rules.saturates else tf.less_equal
+        return tf.reduce_all(within(tf.abs(tensor), largest))
+
+    def _is_sound(self, variable: tf.Tensor) -> tf.Tensor:
+        """Whether a variable holds what its type, or the narrow type that it is read in, can hold."""
+        value = tf.identity(variable)
+        if variable in self._done.types:   # what was beyond the range is stored as the largest value, or as inf
+            return tf.reduce_all(tf.abs(value) < LARGEST[self._done.types[variable]])
+        limits = [self._done.limits[tensor] for op in variable.consumers() if op.type == 'Identity'
+                  for tensor in op.outputs if tensor in self._done.limits]
+        return tf.reduce_all(tf.abs(value) <= min(limits) if limits else tf.is_finite(value))
+
+    def _unsound_now(self, session: tf.Session) -> Set[tf.Operation]:
+        return {op for op, is_sound in zip(self._variables, session.run(self._sound)) if not is_sound}
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._step = step_graph.next_step(self._run.clock)
         self._state = self._replay.state(run_context.session) if self._found < MOST_DUMPED else None
-        return tf.train.SessionRunArgs(self._leaves)
+        return tf.train.SessionRunArgs(self._within)
 
     def after_run(self, run_context, run_values) -> None:
-        leaving = {op for op, leaves in zip(self._ops, run_values.results) if leaves}
-        if not leaving:
-            return
-        known = set(self._ops)
-        first = [op for op in self._ops if op in leaving and not leaving & _sources(op, known)]
+        session = run_context.session
+        stored = self._unsound_now(session)
+        leaving = {op for op, is_within in zip(self._ops, run_values.results) if not is_within}
+        leaving |= {self._updates[op] for op in stored - self._unsound if op in self._updates}
+        if leaving:
+            self._tell(session, leaving)
+        self._unsound = stored
+
+    def _tell(self, session: tf.Session, leaving: Set[tf.Operation]) -> None:
+        known = set(self._ops) | set(self._variables)
+        first = [op for op in sorted(leaving, key=self._order.get)
+                 if not (leaving | self._unsound) & _sources(op, known)]
         is_dumped = self._state is not None
         for op in first[:MOST_TOLD if is_dumped else 1]:
-            say('Overflow at step %d: %s (%s), made at %s' % (self._step, op.name, op.type, step_graph.line_of(op)))
+            say('Overflow at step %d: %s, made at %s' % (self._step, _name(op), step_graph.line_of(op)))
         say('Overflow at step %d: %d operators leave their range, %d of them with operands within theirs' % (
             self._step, len(leaving), len(first)))
-        if is_dumped:
+        if self._unsound:
+            say('Overflow at step %d: %d variables were out of range before it, %s among them' % (
+                self._step, len(self._unsound), min(self._unsound, key=self._order.get).name))
+        if is_dumped and first:
             self._found += 1
-            self._dump(run_context.session, first)
+            self._dump(session, first)
 
     def _dump(self, session: tf.Session, ops: List[tf.Operation]) -> None:
         """Runs the step again to get the values, writes the dumps, and puts the run back where it was."""
         after = self._replay.state(session)
-        needed = set(ops) | {tensor.op for op in ops for tensor in op.inputs}
+        needed = set(ops) | {tensor_dump.source(tensor) for op in ops for tensor in op.inputs}
         operators = self._run.step.train_op.graph.get_operations()
-        available = step_graph.with_values([op for op in operators if op in needed])
+        available = step_graph.StepValues(
+            step_graph.with_values([op for op in operators if op in needed]), self._done.narrow)
         self._replay.go_back(session, self._state, self._step)
-        values = session.run(step_graph.fetches(step_graph.of_variables(available)))
-        values.update(session.run([step_graph.fetches(step_graph.computed(available)), self._run.step.train_op])[0])
+        values = available.before(session)
+        values.update(session.run([available.beside, self._run.step.train_op])[0])
+        values.update(available.after(session))
         self._replay.go_back(session, after, self._step + 1)
         self._write(ops, values)
 
@@ -86,18 +129,39 @@ class OverflowSearch(tf.train.SessionRunHook):
             self._path, time.strftime('%Y%m%d%H%M%S', time.localtime(now)), self._device_id, tensor_dump.MODEL_NAME,
             self._step)
         os.makedirs(directory, exist_ok=True)
-        for place, op in enumerate(ops):
-            timestamp = int(now * 1e6) + 2 * place
-            dump = tensor_dump.operator_dump(op, values, 'all', place, timestamp)
+        ge_graph.write(self._path, tensor_dump.MODEL_NAME, self._available, self._forms)
+        for number, op in enumerate(ops):
+            timestamp = int(now * 1e6) + 2 * number
+            dump = tensor_dump.operator_dump(op, values, 'all', number, timestamp, self._forms)
             dump_files.write_npu(directory, dump)
-            status = CUBE_ACCUMULATION if op.type in self._cube_types else TO_FLOAT16 if any(
-                tensor in self._limits for tensor in op.outputs) else FLOATING_POINT
-            overflow = Overflow(_MODEL_ID, dump.stream_id, dump.task_id, status)
-            overflow_files.write(directory, overflow, timestamp + 1, len(ops) + place, self._is_old_form)
+            overflow = Overflow(_MODEL_ID, dump.stream_id, dump.task_id, self._status(op))
+            overflow_files.write(directory, overflow, timestamp + 1, len(ops) + number, self._is_old_form)
+
+    def _status(self, op: tf.Operation) -> int:
+        if is_cube(op.type):
+            return CUBE_ACCUMULATION
+        variable = step_graph.updated(op)
+        is_narrow = variable in self._done.types or any(tensor in self._done.limits for tensor in op.outputs)
+        return TO_FLOAT16 if is_narrow else FLOATING_POINT
+
+
+def _updates(ops: List[tf.Operation]) -> Dict[tf.Operation, tf.Operation]:
+    """{variable: the operator that updates it in a step}; of several the optimizer's."""
+    found: Dict[tf.Operation, tf.Operation] = {}
+    for op in ops:
+        variable = step_graph.updated(op)
+        if variable is not None and (variable.op not in found or op.type.startswith(_APPLY)):
+            found[variable.op] = op
+    return found
+
+
+def _name(op: tf.Operation) -> str:
+    variable = step_graph.updated(op)
+    return '%s (%s)' % (op.name, op.type) if variable is None else '%s of %s' % (op.type, variable.op.name)
 
 
 def _sources(op: tf.Operation, known: Set[tf.Operation]) -> Set[tf.Operation]:
-    """The operators that compute an operator's operands: of the `known` ones, past those that only move values."""
+    """The operators and variables that an operator's operands are: the `known` ones, past those that move values."""
     found, seen, open_ops = set(), {op}, [op]
     while open_ops:
         for tensor in open_ops.pop().inputs:

@@ -1,5 +1,5 @@
 """What a training step computes: its operators in graph order, and the way to run a step twice from one state."""
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,8 @@ _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
 _FILLED_OUTPUTS = {'FusedBatchNormV3': 5, 'FusedBatchNormGrad': 3, 'FusedBatchNormGradV2': 3, 'FusedBatchNormGradV3': 3}
 ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
 _SHARE_MEMORY = frozenset(('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'StopGradient'))
+_VARIABLES = frozenset(('VariableV2', 'Variable'))
+_PASS_REFERENCES = frozenset(('Switch', 'RefSwitch', 'Enter', 'RefEnter', 'Identity', 'RefIdentity'))
 
 
 def operators(targets: Sequence[tf.Operation]) -> List[tf.Operation]:
@@ -25,9 +27,33 @@ def operators(targets: Sequence[tf.Operation]) -> List[tf.Operation]:
 
 
 def with_values(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
-    """Those of `ops` whose outputs a session can fetch: not control flow, not handles, not text."""
-    return [op for op in ops if op.outputs and all(
+    """Those of `ops` whose outputs can be had: not control flow, not handles, not text.
+
+    An update inside a tf.cond counts, because what it leaves is in its variable.
+    """
+    return [op for op in ops if updated(op) is not None or op.outputs and all(
         tensor.dtype.base_dtype not in _NO_VALUES and op.graph.is_fetchable(tensor) for tensor in op.outputs)]
+
+
+def updated(op: tf.Operation) -> Optional[tf.Tensor]:
+    """The variable that an operator such as ApplyMomentum or AssignAdd writes; None for any other operator."""
+    if op.type in _PASS_REFERENCES or not (op.inputs and op.outputs and op.outputs[0].dtype._is_ref_dtype):
+        return None
+    return variable_of(op.inputs[0])
+
+
+def variable_of(tensor: tf.Tensor) -> Optional[tf.Tensor]:
+    """The variable that a tensor is the value of or a reference to; None for any other tensor."""
+    while tensor.op.type in _PASS_REFERENCES:
+        tensor = tensor.op.inputs[0]
+    return tensor if tensor.op.type in _VARIABLES else None
+
+
+def before_rounding(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor of the user's graph that the emulation has rounded to `tensor`; any other one itself."""
+    while ROUNDING in tensor.op.name:
+        tensor = tensor.op.inputs[2 if tensor.op.type == 'Select' else 0]     # Select(condition, replacement, x)
+    return tensor
 
 
 def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:
@@ -90,6 +116,31 @@ def results(op: tf.Operation) -> List[tf.Tensor]:
     return list(op.outputs)[:_FILLED_OUTPUTS.get(op.type)]
 
 
+class StepValues:
+    """Fetches the outputs of `ops` in one training step.
+
+    What lies in variables is fetched before the step, what is computed beside it, and what updates leave after it.
+    rounded: {output: its form in the chip's type}, which is fetched in its place.
+    """
+
+    def __init__(self, ops: Sequence[tf.Operation], rounded: Mapping[tf.Tensor, tf.Tensor]):
+        self._before = fetches(of_variables(ops))
+        self.beside = {name: [rounded.get(tensor, tensor) for tensor in tensors]
+                       for name, tensors in fetches(computed(ops)).items()}
+        self._after = {op.name: [updated(op)] for op in ops if updated(op) is not None}
+
+    def __contains__(self, op: tf.Operation) -> bool:
+        return any(op.name in moment for moment in (self._before, self.beside, self._after))
+
+    def before(self, session: tf.Session) -> Dict[str, List[np.ndarray]]:
+        """{operator's name: values} that have to be fetched before the step."""
+        return session.run(self._before)
+
+    def after(self, session: tf.Session) -> Dict[str, List[np.ndarray]]:
+        """{operator's name: values} that have to be fetched after the step."""
+        return session.run(self._after)
+
+
 def fetches(ops: Sequence[tf.Operation]) -> Dict[str, List[tf.Tensor]]:
     """{operator's name: its results}, as a session takes it."""
     return {op.name: results(op) for op in ops}
@@ -103,7 +154,7 @@ def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
     sharing, tensors = [], set()
     for op in ops:
         reads = any(tensor.dtype._is_ref_dtype or tensor in tensors for tensor in op.inputs)
-        if op.type in ('VariableV2', 'Variable') or (op.type in _SHARE_MEMORY and reads):
+        if op.type in _VARIABLES or (op.type in _SHARE_MEMORY and reads):
             sharing.append(op)
             tensors.update(op.outputs)
     return sharing

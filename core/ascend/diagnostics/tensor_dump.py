@@ -4,16 +4,19 @@ The tensors are fetched beside the training step. TensorFlow's debugger would wa
 it, in which operators are merged, renamed or gone; what is fetched is kept under its own name.
 """
 import csv
+import math
 import os
 import shutil
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from core.ascend.diagnostics import dump_files, step_graph
+from core.ascend.chip_operators import Forms, chip_type, ge_type
+from core.ascend.diagnostics import dump_files, ge_graph, step_graph
 from core.ascend.diagnostics.dump_files import OperatorDump, Tensor
+from core.ascend.emulation.emulation import NO_EMULATION, Emulation
 from core.errors import InputError
 from core.log import say
 from core.settings import kinds
@@ -48,40 +51,41 @@ class Dump(tf.train.SessionRunHook):
     """Writes the tensors of the steps that `request` asks for; other steps run as without it.
 
     clock: whose `step` is the number of finished steps; targets: the operators that a step runs; steps: the length of
-    the run; narrow: {output: its form rounded to the emulated type}, which is dumped in its place.
+    the run; done: what the emulation has made of the graph: narrow tensors are dumped in their narrow type.
     Raises InputError before the first step when the tensors will not fit on the disk.
     """
 
     def __init__(self, request: Request, clock: Any, targets: Sequence[tf.Operation], steps: int,
-                 narrow: Optional[Dict[tf.Tensor, tf.Tensor]] = None):
+                 done: Emulation = NO_EMULATION):
         self._request, self._clock, self._targets, self._steps = request, clock, targets, steps
-        self._narrow = narrow or {}
+        self._done = done
 
     def begin(self) -> None:
         available = step_graph.with_values(step_graph.operators(self._targets))
-        self._ops = step_graph.named([op for op in available if step_graph.ROUNDING not in op.name],
-                                     self._request.layers)
+        own = [op for op in available if step_graph.ROUNDING not in op.name]
+        self._ops = step_graph.named(own, self._request.layers)
         needed = set(self._ops)
         if _writes_inputs(self._request):
-            needed.update(tensor.op for op in self._ops for tensor in op.inputs)
-        needed = [op for op in available if op in needed]
-        self._before = step_graph.fetches(step_graph.of_variables(needed))
-        self._beside = {name: [self._narrow.get(tensor, tensor) for tensor in results]
-                        for name, results in step_graph.fetches(step_graph.computed(needed)).items()}
-        self._ops = [op for op in self._ops if op.name in self._before or op.name in self._beside]
-        check_disk(self._request, self._ops, self._request.due_steps(self._steps))
+            needed.update(op for operator in self._ops for op in map(source, operator.inputs))
+        self._step_values = step_graph.StepValues([op for op in available if op in needed], self._done.narrow)
+        self._ops = [op for op in self._ops if op in self._step_values]
+        self._forms = Forms(self._targets[0].graph, self._done.types)
+        due_steps = self._request.due_steps(self._steps)
+        check_disk(self._request, self._ops, due_steps)
+        if due_steps:
+            ge_graph.write(self._request.path, MODEL_NAME, own, self._forms)
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._is_due = self._request.is_due(step_graph.next_step(self._clock))
         if not self._is_due:
             return None
-        self._values = run_context.session.run(self._before)
-        return tf.train.SessionRunArgs(self._beside)
+        self._values = self._step_values.before(run_context.session)
+        return tf.train.SessionRunArgs(self._step_values.beside)
 
     def after_run(self, run_context, run_values) -> None:
         if self._is_due:
-            self._values.update(run_values.results)
-            directory = write(self._request, self._ops, self._values, self._clock.step - 1)
+            self._values.update(run_values.results, **self._step_values.after(run_context.session))
+            directory = write(self._request, self._ops, self._values, self._clock.step - 1, self._forms)
             say('Step %d dumped: %d operators, in %s' % (self._clock.step - 1, len(self._ops), directory))
 
 
@@ -121,7 +125,8 @@ def _bytes(tensor: tf.Tensor) -> int:
     return size
 
 
-def write(request: Request, ops: Sequence[tf.Operation], values: Dict[str, List[np.ndarray]], step: int) -> str:
+def write(request: Request, ops: Sequence[tf.Operation], values: Dict[str, List[np.ndarray]], step: int,
+          forms: Forms) -> str:
     """Writes the dump of one step; values: {operator's name: its outputs}. Returns the directory.
 
     Operators get timestamps a microsecond apart, in graph order, so that who reads the dump knows the order.
@@ -133,13 +138,13 @@ def write(request: Request, ops: Sequence[tf.Operation], values: Dict[str, List[
     else:
         directory = os.path.join(request.path, stamp, str(step))
     os.makedirs(directory, exist_ok=True)
-    for place, op in enumerate(ops):
-        timestamp = int(now * 1e6) + place
+    for number, op in enumerate(ops):
+        timestamp = int(now * 1e6) + number
         if request.form != 'npu' and request.data != 'stats':
             for index, array in enumerate(values[op.name]):
                 dump_files.write_ground_truth(directory, op.name, index, array, timestamp)
             continue
-        dump = operator_dump(op, values, request.mode, place, timestamp)
+        dump = operator_dump(op, values, request.mode, number, timestamp, forms)
         if request.data == 'stats':
             write_statistics(dump_files.named_file(directory, dump.file_name) + '.csv', dump)
         else:
@@ -147,23 +152,30 @@ def write(request: Request, ops: Sequence[tf.Operation], values: Dict[str, List[
     return directory
 
 
+def source(operand: tf.Tensor) -> tf.Operation:
+    """The operator whose value an operand is; inside a tf.cond the operand of an update is a Switch of it."""
+    variable = step_graph.variable_of(operand)
+    return operand.op if variable is None else variable.op
+
+
 def operator_dump(op: tf.Operation, values: Dict[str, List[np.ndarray]], mode: str, task_id: int,
-                  timestamp: int) -> OperatorDump:
+                  timestamp: int, forms: Forms) -> OperatorDump:
     """The OperatorDump of one operator; mode: input, output or all."""
-    layout = _layout(op)
+    def tensor(of, array, name='', index=0):
+        array, data_type = np.asarray(array), forms.data_type(of)
+        layout = forms.layout(of, array.ndim)
+        return Tensor(dump_files.in_type(array, data_type), layout, array.shape, layout, name, index, data_type)
 
-    def tensor(array, name='', index=0):
-        array = np.asarray(array)
-        return Tensor(array, layout if array.ndim == 4 else 'ND', array.shape, layout if array.ndim == 4 else 'ND',
-                      name, index)
-    inputs = [tensor(values[operand.op.name][operand.value_index]) for operand in op.inputs
-              if operand.op.name in values and operand in step_graph.results(operand.op)] if mode != 'output' else []
-    outputs = [tensor(array, op.name, index) for index, array in enumerate(values[op.name])] if mode != 'input' else []
-    return OperatorDump(op.type, op.name, inputs, outputs, task_id, 0, timestamp)
+    inputs = [tensor(operand, values[source(operand).name][operand.value_index])
+              for operand in op.inputs if _has_value(operand, values)] if mode != 'output' else []
+    outputs = [tensor(of, array, op.name, index) for index, (of, array) in enumerate(
+        zip(op.outputs, values[op.name]))] if mode != 'input' else []
+    return OperatorDump(chip_type(op.type), op.name, inputs, outputs, task_id, 0, timestamp)
 
 
-def _layout(op: tf.Operation) -> str:
-    return op.get_attr('data_format').decode() if 'data_format' in op.node_def.attr else 'NHWC'
+def _has_value(operand: tf.Tensor, values: Dict[str, List[np.ndarray]]) -> bool:
+    op = source(operand)
+    return op.name in values and operand.value_index < len(step_graph.results(op))
 
 
 def write_statistics(path: str, dump: OperatorDump) -> None:
@@ -177,10 +189,10 @@ def write_statistics(path: str, dump: OperatorDump) -> None:
 
 
 def _statistics(tensor: Tensor) -> List[Any]:
-    array = tensor.array
-    numbers = array.astype(np.float64).ravel()
+    numbers = dump_files.values_of(tensor.array, tensor.data_type).astype(np.float64).ravel()
     finite = numbers[np.isfinite(numbers)]
-    shape = 'x'.join(map(str, array.shape))
-    extremes = [finite.max(), finite.min(), finite.mean()] if finite.size else ['nan'] * 3
-    return [array.nbytes, str(array.dtype), tensor.format, shape, *extremes, array.size,
-            int(np.isnan(numbers).sum()), int(np.isneginf(numbers).sum()), int(np.isposinf(numbers).sum())]
+    shape = 'x'.join(map(str, tensor.array.shape))
+    extremes = [finite.max(), finite.min(), finite.mean()] if finite.size else [math.nan] * 3
+    return [tensor.array.nbytes, ge_type(tensor.data_type), tensor.format, shape, *('%.6g' % x for x in extremes),
+            numbers.size, int(np.isnan(numbers).sum()), int(np.isneginf(numbers).sum()),
+            int(np.isposinf(numbers).sum())]

@@ -31,12 +31,15 @@ _MOVES = frozenset(('Identity', 'Reshape', 'Transpose', 'ConcatV2', 'Split', 'Sp
 
 class Emulation(NamedTuple):
     """What emulate() has done to a graph."""
-    rules: Rules
+    rules: Optional[Rules]         # None without an emulation
     limits: Dict[tf.Tensor, float]  # tensor before it is rounded -> the largest value that its narrow type has
     narrow: Dict[tf.Tensor, tf.Tensor]  # output that the chip has in the narrow type -> its rounded form
     types: Dict[tf.Tensor, str]    # tensor that the chip has in a narrow type, rounded or as it was -> that type
     cube: int                      # number of cube operators with narrow operands
     vector: int                    # number of other operators with a narrow result
+
+
+NO_EMULATION = Emulation(None, {}, {}, {}, 0, 0)
 
 
 def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:
@@ -199,7 +202,7 @@ def _round_variables(train_op: tf.Operation, rules: Rules) -> List[tf.Tensor]:
     """Rounds the variables after the update: under force_fp16 the chip holds them in float16. Returns their tensors."""
     # TensorFlow hangs a control dependency on the operands of an operator where they were made under it, too.
     before = {op for waiting in [train_op, *(tensor.op for tensor in train_op.inputs)] for op in waiting.control_inputs}
-    with train_op.graph.as_default(), tf.control_dependencies(list(before)):
+    with train_op.graph.as_default(), tf.control_dependencies(list(before)), tf.name_scope(ROUNDING + rules.narrow):
         variables = [v for v in tf.global_variables()
                      if v.dtype.base_dtype == tf.float32 and KEEP_DTYPE not in v.op.node_def.attr]
         # TensorFlow's optimizer may move the reading of a reference variable before its control dependencies; the

@@ -17,7 +17,8 @@ from core.device import LOSS_SCALE, OWN_GRADIENTS
 
 def leaves_range(tensor: tf.Tensor, limit: float) -> tf.Tensor:
     """Scalar bool: whether a value of `tensor` is beyond +-limit or NaN."""
-    return tf.logical_not(tf.reduce_all(tf.abs(tensor) <= limit))  # NaN is not <= either
+    # Not the negation of <=, which NaN is not either: of a scalar TensorFlow's optimizer would make > of it.
+    return tf.logical_or(tf.reduce_any(tf.abs(tensor) > limit), tf.reduce_any(tf.is_nan(tensor)))
 
 
 def add(train_op: tf.Operation, limits: Mapping[tf.Tensor, float]) -> Optional[tf.Tensor]:

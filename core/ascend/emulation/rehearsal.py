@@ -5,7 +5,7 @@ The GPU and CPU Devices (devices.py) use these functions: graph() changes the op
 import contextlib
 import json
 import os
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Tuple
 
 import tensorflow as tf
 
@@ -17,8 +17,6 @@ from core.ascend import switches
 from core.settings.config import Config
 
 _EMULATION = 'emulation'       # graph collection that holds the Emulation
-_CUBE_TYPES = frozenset(tf_type for tf_type, ir_type in precision_rules.IR_TYPES.items()
-                        if ir_type in precision_rules.CUBE) | precision_rules.CUBE
 _OLD_OVERFLOW_FORM = '910'     # chip whose Opdebug files have the old form
 
 
@@ -100,24 +98,23 @@ def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
 def hooks(run: Any) -> Hooks:
     """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
     config, options = run.config, run.options
-    done: Optional[emulation.Emulation] = next(iter(tf.get_collection(_EMULATION)), None)
+    done: emulation.Emulation = next(iter(tf.get_collection(_EMULATION)), emulation.NO_EMULATION)
     made: List[tf.train.SessionRunHook] = []
     if options.get('enable_dump_debug'):
         made.append(overflow_search.OverflowSearch(
-            run, os.path.abspath(options['dump_path']), done.limits if done else {}, _CUBE_TYPES,
-            config.device_id, chip_of(config, options) == _OLD_OVERFLOW_FORM))
+            run, os.path.abspath(options['dump_path']), done, config.device_id,
+            chip_of(config, options) == _OLD_OVERFLOW_FORM))
     if options.get('enable_dump'):
         request = tensor_dump.Request(
             os.path.abspath(options['dump_path']), options.get('dump_step', ''), options.get('dump_mode', 'output'),
             options.get('dump_layer', ''), options.get('dump_data', 'tensor'), config.dump_form, config.device_id)
-        made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps,
-                                     done.narrow if done else {}))
+        made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps, done))
     if options.get('profiling_mode'):
         asked = json.loads(options.get('profiling_options') or '{}')
         made.append(operator_profile.Profile(run.clock, operator_profile.Request(
             switches.profile_folder(options), *profiled_steps(config), config.batch_size * config.ranks,
             chip_of(config, options), asked.get('aic_metrics') or 'PipeUtilization', config.device_id),
-            done.types if done else {}))
+            done.types))
     return made + random_errors.hooks(run)
 
 

@@ -34,12 +34,12 @@ def test_kernels_and_what_is_computed_of_them_are_hwcn_and_images_are_not():
         y = tf.nn.relu(tf.nn.conv2d(images, kernel, 1, 'SAME'))
         loss = tf.reduce_sum(y) + tf.nn.l2_loss(kernel)
         tf.train.MomentumOptimizer(.1, .9).minimize(loss)
-        found = chip_operators.kernels(graph.get_operations())
-        layouts = {tensor.name: chip_operators.layout(tensor, 4, found) for op in graph.get_operations()
+        forms = chip_operators.Forms(graph, {})
+        layouts = {tensor.name: forms.layout(tensor, 4) for op in graph.get_operations()
                    for tensor in op.outputs if tensor.shape.ndims == 4}
         update = next(op for op in graph.get_operations() if op.type == 'ApplyMomentum')
     hwcn = {name for name, layout in layouts.items() if layout == 'HWCN'}
     assert {'kernel:0', 'kernel/read:0', 'kernel/Momentum:0', 'gradients/Conv2D_grad/Conv2DBackpropFilter:0',
             update.outputs[0].name} <= hwcn
     assert not {'ones:0', 'Conv2D:0', 'Relu:0', 'gradients/Relu_grad/ReluGrad:0'} & hwcn
-    assert layouts['Conv2D:0'] == layouts['Relu:0'] == 'NHWC' and chip_operators.layout(y, 2, found) == 'ND'
+    assert layouts['Conv2D:0'] == layouts['Relu:0'] == 'NHWC' and forms.layout(y, 2) == 'ND'

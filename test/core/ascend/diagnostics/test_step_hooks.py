@@ -1,8 +1,10 @@
 """Dumps, overflow search and random error detection of training steps, on a tiny graph."""
 import csv
 import glob
+import json
 import os
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from tensorflow.python.framework import ops
 from core.ascend.diagnostics import (dump_files, operator_profile, overflow_files, overflow_search, random_errors,
                                      tensor_dump)
 from core.ascend.diagnostics.tensor_dump import Request
+from core.ascend.emulation import emulation
+from core.ascend.emulation.emulation import NO_EMULATION
 from core.errors import InputError
 
 
@@ -69,7 +73,7 @@ def test_in_the_npus_form_an_operator_has_its_operands_and_results_in_one_file(t
     run = training()
     train(run, tensor_dump.Dump(Request(str(tmp_path), '1', form='npu', device_id=3), run.clock, targets(run), 4))
     folder, = dumped(tmp_path, '3', 'ge_default_1', '1', '*')
-    name, = [name for name in os.listdir(folder) if name.startswith('MatMul.net_MatMul.')]
+    name, = [name for name in os.listdir(folder) if name.startswith('MatMulV2.net_MatMul.')]
     dump = dump_files.read_npu(os.path.join(folder, name))
     x, w = (tensor.array for tensor in dump.inputs)
     np.testing.assert_allclose(x @ w, dump.outputs[0].array, rtol=1e-5)
@@ -84,9 +88,79 @@ def test_statistics_have_the_npus_columns(training, train, tmp_path):
     assert ','.join(header) == (
         'Input/Output,Index,Data Size,Data Type,Format,Shape,Max Value,Min Value,Avg Value,Count,Nan Count,'
         'Negative Inf Count,Positive Inf Count')
-    assert [row[:6] for row in rows] == [['Input', '0', '24', 'float32', 'ND', '2x3'],
-                                         ['Input', '1', '4', 'float32', 'ND', ''],
-                                         ['Output', '0', '24', 'float32', 'ND', '2x3']]
+    assert [row[:6] for row in rows] == [['Input', '0', '24', 'DT_FLOAT', 'ND', '2x3'],
+                                         ['Input', '1', '4', 'DT_FLOAT', 'ND', ''],
+                                         ['Output', '0', '24', 'DT_FLOAT', 'ND', '2x3']]
+
+
+@pytest.mark.parametrize('dtype, in_dump, ge', [('float16', 2, 'DT_FLOAT16'), ('bfloat16', 27, 'DT_BF16')])
+def test_narrow_tensors_are_dumped_in_their_narrow_type(training, train, tmp_path, dtype, in_dump, ge):
+    def run_with(data):
+        run = training()
+        product = run.step.loss.graph.get_tensor_by_name('net/MatMul:0')
+        with ops.control_dependencies(None):
+            rounded = emulation.round_to(product, dtype, True)
+        done = NO_EMULATION._replace(narrow={product: rounded}, types={product: dtype})
+        folder = tmp_path / data
+        train(run, tensor_dump.Dump(Request(str(folder), '1', form='npu', data=data), run.clock, targets(run), 4, done))
+        return dumped(folder, '0', 'ge_default_1', '1', '*')[0]
+    folder = run_with('tensor')
+    name, = [name for name in os.listdir(folder) if name.startswith('MatMulV2.net_MatMul.')]
+    content = open(os.path.join(folder, name), 'rb').read()
+    length, = struct.unpack_from('<Q', content)
+    output, = dump_files.DumpData.FromString(content[8:8 + length]).output
+    assert (output.data_type, output.size) == (in_dump, 2 * 2 * 3)
+    read = dump_files.read_npu(os.path.join(folder, name))
+    values = np.asarray(read.inputs[0].array @ read.inputs[1].array)
+    np.testing.assert_allclose(read.outputs[0].array, values, rtol=2 ** -8)
+    folder = run_with('stats')
+    name, = [name for name in os.listdir(folder) if name.startswith('MatMulV2.net_MatMul.')]
+    with open(os.path.join(folder, name)) as file:
+        row = list(csv.reader(file))[-1]
+    assert row[2:4] == ['12', ge] and float(row[6]) == pytest.approx(values.max(), rel=2 ** -7)
+
+
+def test_statistics_have_six_significant_digits(tmp_path):
+    tensor = dump_files.Tensor(np.float32([1 / 3, -2e5 / 3, np.inf, np.nan]), data_type='float32')
+    dump = dump_files.OperatorDump('Mul', 'a', [], [tensor], 0, 0, 0)
+    tensor_dump.write_statistics(str(tmp_path / 'a.csv'), dump)
+    rows = (tmp_path / 'a.csv').read_text().splitlines()
+    assert rows[1] == 'Output,0,16,DT_FLOAT,ND,4,0.333333,-66666.7,-33333.2,4,1,0,1'
+
+
+@pytest.mark.parametrize('form', ['cpu', 'npu'])
+def test_what_an_update_leaves_is_dumped(training, train, tmp_path, form):
+    run = training()
+    folders = train(run, tensor_dump.Dump(Request(str(tmp_path), '0-1', form=form), run.clock, targets(run), 4)) \
+        and dumped(tmp_path, *(['0', 'ge_default_1', '1', '*'] if form == 'npu' else ['*']))
+    first, second = ({output.name: output.read() for output in dump_files.outputs_of(folder)} for folder in folders)
+    update = 'Momentum_update_net_kernel_ApplyMomentum'
+    np.testing.assert_array_equal(first[update], second['net_kernel'])
+    assert abs(first[update] - first['net_kernel']).max() > 0
+    assert first['AssignAdd'] == 1
+
+
+def test_a_graph_of_ge_lies_beside_every_dump(training, train, tmp_path):
+    run = training()
+    product = run.step.loss.graph.get_tensor_by_name('net/MatMul:0')
+    with ops.control_dependencies(None):
+        rounded = emulation.round_to(product, 'float16', True)
+    run.step.loss.graph.get_operation_by_name('net/scaled')._update_input(0, rounded)
+    done = NO_EMULATION._replace(narrow={product: rounded}, types={product: 'float16', rounded: 'float16'})
+    train(run, tensor_dump.Dump(Request(str(tmp_path), '1'), run.clock, targets(run), 4, done))
+    with open(str(tmp_path / 'ge_proto_00000_rehearsal_Build.json')) as file:
+        graph, = json.load(file)['graph']
+    operators = {op['name']: op for op in graph['op']}
+    assert graph['name'] == 'ge_default_1' and not [name for name in operators if 'emulated' in name]
+    matmul, scaled = operators['net/MatMul'], operators['net/scaled']
+    assert matmul['type'] == 'MatMulV2' and matmul['input'][:2] == ['batch:0', 'net/kernel/read:0']
+    assert scaled['input'][0] == 'net/MatMul:0' and scaled['input_desc'][0]['dtype'] == 'DT_FLOAT16'
+    assert matmul['output_desc'][0]['dtype'] == 'DT_FLOAT16' and matmul['output_desc'][0]['shape'] == {'dim': [2, 3]}
+    assert {'key': '_datadump_original_op_names', 'value': {'list': {'s': ['net/MatMul']}}} in matmul['attr']
+    text = (tmp_path / 'ge_proto_00000_rehearsal_Build.txt').read_text()
+    assert text.startswith('name: "ge_default_1"\ngraph {\n  name: "ge_default_1"\n  op {\n    name: "')
+    assert '      dtype: DT_FLOAT16\n      layout: "ND"\n      shape {\n        dim: 2\n        dim: 3\n' in text
+    assert text.count('{') == text.count('}')
 
 
 def test_a_dump_that_does_not_fit_on_the_disk_is_refused_with_its_size(training, train, tmp_path, monkeypatch):
@@ -97,7 +171,8 @@ def test_a_dump_that_does_not_fit_on_the_disk_is_refused_with_its_size(training,
 
 
 def search(run, path, limits=None):
-    return overflow_search.OverflowSearch(run, str(path), limits or {}, ('MatMul',), 0, is_old_form=True)
+    done = NO_EMULATION._replace(limits=limits or {})
+    return overflow_search.OverflowSearch(run, str(path), done, 0, is_old_form=True)
 
 
 def test_a_planted_overflow_is_named_with_its_line_and_dumped_with_its_operands(training, train, tmp_path, capfd):
@@ -120,6 +195,33 @@ def test_a_planted_overflow_of_the_backward_pass_is_named(training, train, tmp_p
     backward = run.step.loss.graph.get_tensor_by_name('gradients/net/scaled_grad/Mul:0')
     train(run, search(run, tmp_path, {backward: 1e-9}))
     assert 'Overflow at step 0: gradients/net/scaled_grad/Mul (Mul), made at ' in capfd.readouterr().out
+
+
+def test_an_update_that_overflows_is_named_and_its_victims_are_not(training, train, tmp_path, capfd):
+    run = training()
+    graph = run.step.loss.graph
+    update = graph.get_operation_by_name('Momentum/update_net/kernel/ApplyMomentum')
+    with ops.control_dependencies(None):
+        update._update_input(2, tf.constant(np.inf, name='infinite'))
+    train(run, search(run, tmp_path))
+    out, _ = capfd.readouterr()
+    assert 'Overflow at step 0: ApplyMomentum of net/kernel, made at ' in out
+    assert 'Overflow at step 0: 1 operators leave their range, 1 of them with operands within theirs' in out
+    victims = [line for line in out.splitlines() if line.startswith('Overflow at step 1: ')]
+    assert len(victims) == 2 and ' operators leave their range, 0 of them ' in victims[0]
+    assert victims[1] == 'Overflow at step 1: 1 variables were out of range before it, net/kernel among them'
+    folder, = dumped(tmp_path, '0', 'ge_default_1', '1', '*')
+    name, = [name for name in os.listdir(folder) if name.startswith('ApplyMomentum.')]
+    dump = dump_files.read_npu(os.path.join(folder, name))
+    assert np.isfinite(dump.inputs[0].array).all() and not np.isfinite(dump.outputs[0].array).all()
+
+
+def test_a_scalar_that_is_nan_has_left_its_range(training, train, tmp_path, capfd):
+    run = training()
+    with ops.control_dependencies(None):
+        run.step.loss.op._update_input(0, tf.constant(np.full([2, 3], np.nan, np.float32)))
+    train(run, search(run, tmp_path, {run.step.loss: 65504.}))
+    assert 'Overflow at step 0: net/loss (Mean)' in capfd.readouterr().out
 
 
 def test_without_an_overflow_nothing_is_said_or_written(training, train, tmp_path, capfd):
