@@ -43,16 +43,12 @@ def keep_dtype() -> ContextManager:
 
 
 class KeptGraphs(contextlib.AbstractContextManager):
-    """What becomes of the graphs that are compiled for a device, a context around a run: here nothing."""
+    """What becomes of the graphs that are compiled for a device, a context around a run: here nothing.
 
-    def complete(self, graph: tf.Graph) -> None:
-        """Called when `graph` has all that the run will use, before there is a session; may change its ConfigProto."""
-
-    def watch(self, session: tf.Session) -> None:
-        """Called before the session runs anything."""
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Called at the end of a run; kind: None after all of its steps."""
+    complete(graph) is called when the graph is complete and there is no session yet, and may change its ConfigProto;
+    watch(session) is called before the session runs anything.
+    """
+    complete = watch = __exit__ = _nothing
 
 
 class Device(NamedTuple):

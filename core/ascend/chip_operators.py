@@ -48,7 +48,7 @@ def is_cube(op_type: str) -> bool:
 
 
 def task_type(op_type: str, chip: str) -> Optional[str]:
-    """Where a chip of precision_rules.CHIPS runs this TensorFlow operator type; None for what is no task.
+    """Where a chip of table.CHIPS runs this TensorFlow operator type; None for what is no task.
 
     A 910 has its vector units in the AI Cores; later chips have cores of their own for them.
     """

@@ -8,11 +8,12 @@ import tensorflow as tf
 from core.device import Device, Hooks, KeptGraphs, Options
 from core.ascend.diagnostics import operator_profile, random_errors
 from core.errors import InputError
-from core.ascend import bridge, chip, graph_cache, hccl, switches
+from core.ascend import bridge, chip, environment, graph_cache, hccl, switches
 from core.ascend.compiled import CheckCompiled
 from core.ascend.session import session_config
 from core.settings import paths
 from core.settings.config import Config
+from core.settings.table import OWN_PRECISION
 
 
 class _LoadIterations(tf.train.SessionRunHook):
@@ -83,9 +84,10 @@ def _hooks(run: Any) -> Hooks:
 
 
 def _precision(config: Config, options: Options) -> str:
-    del config
-    return options.get('precision_mode_v2') or options.get('precision_mode') or {
-        None: "the adapter's default", '910': 'allow_fp32_to_fp16'}.get(chip.family(), 'must_keep_origin_dtype')
+    mode = options.get('precision_mode_v2') or options.get('precision_mode') or OWN_PRECISION.get(
+        chip.like(), "the adapter's default")
+    has_hf32 = chip.like() == '910B' and environment.enables_hf32(config, os.environ) is not False
+    return mode + ' with HF32' if mode in ('origin', 'must_keep_origin_dtype') and has_hf32 else mode
 
 
 NPU = Device(

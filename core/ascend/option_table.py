@@ -10,7 +10,7 @@ from core.ascend import option_files, option_kinds
 from core.settings import kinds
 from core.settings.kinds import MOST
 from core.settings.rules import Rule, excludes, idle_without, needs
-from core.settings.table import switch
+from core.settings.table import OWN_PRECISION, switch
 
 
 class Option(NamedTuple):
@@ -65,8 +65,8 @@ OPTIONS = {
 
     # Precision.
     'precision_mode': _string(None, switch('precision_mode').kind, 'precision of the operators; unset: '
-                              'allow_fp32_to_fp16 on a 910, must_keep_origin_dtype on later chips, force_fp16 with '
-                              'graph_run_mode=0', excludes('precision_mode_v2')),
+                              '%s on a 910, %s on later chips, force_fp16 with graph_run_mode=0'
+                              % tuple(OWN_PRECISION.values()), excludes('precision_mode_v2')),
     'precision_mode_v2': _string(None, switch('precision_mode_v2').kind, 'the same by its newer names'),
     'modify_mixlist': _string(None, option_files.kind_of(
         'of JSON text {"black-list": {"to-add": [], "to-remove": []}, "white-list": {...}, "gray-list": {...}}',

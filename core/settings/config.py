@@ -136,8 +136,8 @@ def _settled(recipe, given):
         settled[name] = switch(name).default
     settled.update(asked)
     if settled['emulate_precision'] is None:  # a mode that is the recipe's own default is not rehearsed unasked
-        settled['emulate_precision'] = settled['over_dump'] or any(one.startswith('precision_mode') for one in [
-            *given, *given.get('npu_option', ())])
+        settled['emulate_precision'] = bool(settled['over_dump'] or settled['enable_hf32'] or any(
+            one.startswith('precision_mode') for one in [*given, *given.get('npu_option', ())]))
     return settled
 
 

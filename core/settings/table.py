@@ -24,7 +24,9 @@ PRECISION_MODES = ('allow_fp32_to_fp16', 'force_fp16', 'force_fp32', 'must_keep_
                    'allow_mix_precision', 'allow_mix_precision_fp16', 'allow_mix_precision_bf16', 'allow_fp32_to_bf16')
 PRECISION_MODES_V2 = ('fp16', 'origin', 'cube_fp16in_fp32out', 'mixed_float16', 'mixed_bfloat16', 'cube_hif8',
                       'mixed_hif8')
-CHIPS = ('910', '910B')             # 910: the Atlas training series; 910B: A2, A3 and later
+# The precision mode in which a chip trains by itself: the Atlas training series; A2, A3 and later.
+OWN_PRECISION = {'910': 'allow_fp32_to_fp16', '910B': 'must_keep_origin_dtype'}
+CHIPS = tuple(OWN_PRECISION)
 AUTO = 'auto'                       # --swa_lr and --swa_lr2 that follow from --learning_rate
 NPU_ONLY = 'nothing'                # off_npu of a switch that only an NPU acts on
 INPUT, OUTPUT = 'input', 'output'
@@ -157,8 +159,8 @@ SWITCHES = (
            'on overflow the chip saturates (0) or computes INF and NaN (1); unset: as the chip does by itself',
            off_npu='so in the emulated precision'),
     Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES), None,
-           'precision of the operators; unset: what the chip takes by itself, allow_fp32_to_fp16 on a 910, '
-           'must_keep_origin_dtype on later ones', rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
+           'precision of the operators; unset: what the chip takes by itself, %s on a 910, %s on later ones'
+           % tuple(OWN_PRECISION.values()), rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
            off_npu=_NOT_EMULATED),
     Switch(NPU, 'precision_mode_v2', kinds.choice(*PRECISION_MODES_V2), None,
            'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED),
@@ -211,8 +213,8 @@ SWITCHES = (
            'keep the compiled graphs in OUTPUT_PATH/graph_cache for the next run that has the same ones to the bit',
            off_npu=NPU_ONLY),
     Switch(NPU, 'enable_hf32', kinds.boolean(), None,
-           'float32 products in HF32, on A2 and A3; unset: as ENABLE_HF32_EXECUTION in the environment says',
-           off_npu=NPU_ONLY),
+           'take float32 operands of convolutions and matrix products in HF32, with 10 bits of the fraction; unset: as '
+           'ENABLE_HF32_EXECUTION says, else on A2, A3 and 950 of convolutions alone', off_npu='so in the emulation'),
     Switch(NPU, 'use_mixlist', kinds.boolean(), False, 'apply --mixlist_file'),
     Switch(NPU, 'mixlist_file', kinds.project_file(ROOT), os.path.join(ROOT, 'configs', 'ops_info.json'),
            'JSON file of operator types for mixed precision',

@@ -31,7 +31,7 @@ class Request(NamedTuple):
     first: int                     # profiled steps, counted from 0
     last: int
     images: int                    # examples a step, of all ranks
-    chip: str                      # of precision_rules.CHIPS
+    chip: str                      # of table.CHIPS
     aic_metrics: str = 'PipeUtilization'
     device_id: int = 0
 
@@ -120,7 +120,7 @@ def summary(operators: List[Operator], iterations: List[Iteration]) -> List[str]
 class Describer:
     """Makes the profiler's rows of what TensorFlow timed.
 
-    graph: the training graph; chip: of precision_rules.CHIPS; narrow: {tensor: type} of what the emulation narrows.
+    graph: the training graph; chip: of table.CHIPS; narrow: {tensor: type} of what the emulation narrows.
     """
 
     def __init__(self, graph: tf.Graph, chip: str, narrow: Mapping[tf.Tensor, str]):

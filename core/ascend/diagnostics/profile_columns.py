@@ -45,7 +45,7 @@ _A2 = {
 
 
 def metric_columns(aic_metrics: str, chip: str) -> Tuple[str, ...]:
-    """The columns of aic_metrics on a chip of precision_rules.CHIPS: time and cycles, then what was counted.
+    """The columns of aic_metrics on a chip of table.CHIPS: time and cycles, then what was counted.
 
     A metric without a list here, such as Custom:0x.., has time and cycles alone.
     """

@@ -5,16 +5,17 @@ would run in float16 gets rounded operands, is computed in float32 and has its r
 (a convolution, a matrix product) this is what the chip does, which accumulates in float32, and for an elementwise one
 it is the correctly rounded result. The operators of the backward pass are treated like those of the forward pass.
 """
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
 from core.device import KEEP_DTYPE
 from core.ascend.diagnostics.step_graph import ROUNDING
 from core.ascend.emulation import overflow_flag, precision_rules
-from core.ascend.emulation.precision_rules import CUBE, FORCE, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
+from core.ascend.emulation.precision_rules import CUBE, FORCE, HF32, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
 
-LARGEST = {'float16': 65504., 'bfloat16': 3.3895313892515355e38}
+LARGEST = {'float16': 65504., 'bfloat16': 3.3895313892515355e38, HF32: 3.4011621342146535e38}
+_BITS_LOST = {'bfloat16': 16, HF32: 13}   # of the fraction of a float32
 # Operators that make or hold values, or take no part in a step's arithmetic: they have no type to choose.
 _LEFT_ALONE = frozenset((
     'Const', 'Placeholder', 'PlaceholderWithDefault', 'VariableV2', 'Variable', 'VarHandleOp', 'ReadVariableOp',
@@ -37,6 +38,7 @@ class Emulation(NamedTuple):
     types: Dict[tf.Tensor, str]    # tensor that the chip has in a narrow type, rounded or as it was -> that type
     cube: int                      # number of cube operators with narrow operands
     vector: int                    # number of other operators with a narrow result
+    hf32: int                      # number of cube operators with float32 operands that are rounded to HF32
 
 
 NO_EMULATION = Emulation(None, {}, {}, {}, 0, 0)
@@ -53,10 +55,11 @@ def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:
             x = tf.clip_by_value(x, -LARGEST[dtype], LARGEST[dtype])
         if dtype == 'float16':
             return tf.cast(tf.cast(x, tf.float16), tf.float32)
-        bits = tf.bitcast(x, tf.uint32)
-        odd = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, _uint32(16)), _uint32(1))
-        up = tf.bitcast(tf.bitcast(bits, tf.int32) + tf.bitcast(odd, tf.int32) + 0x7fff, tf.uint32)
-        kept = tf.bitwise.left_shift(tf.bitwise.right_shift(up, _uint32(16)), _uint32(16))
+        bits, lost = tf.bitcast(x, tf.uint32), _uint32(_BITS_LOST[dtype])
+        odd = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, lost), _uint32(1))
+        half = 2 ** (_BITS_LOST[dtype] - 1) - 1
+        up = tf.bitcast(tf.bitcast(bits, tf.int32) + tf.bitcast(odd, tf.int32) + half, tf.uint32)
+        kept = tf.bitwise.left_shift(tf.bitwise.right_shift(up, lost), lost)
         return tf.where(tf.is_finite(x), tf.bitcast(kept, tf.float32), x)
 
 
@@ -70,8 +73,8 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
     train_op: with force_fp16 the variables are rounded, after the update and before this operator runs. Where the chip
     saturates, a loss scale in the graph sees its overflow flag.
     """
-    if rules.action == PLAIN:
-        return Emulation(rules, {}, {}, {}, 0, 0)
+    if rules.changes_nothing:
+        return Emulation(rules, {}, {}, {}, 0, 0, 0)
     rewriting = _Rewriting(graph, rules)
     for op in graph.get_operations():
         rewriting.visit(op)
@@ -79,7 +82,8 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
         rewriting.types.update(dict.fromkeys(_round_variables(train_op, rules), rules.narrow))
     if rules.saturates and train_op is not None:
         overflow_flag.add(train_op, rewriting.limits)
-    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.types, rewriting.cube, rewriting.vector)
+    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.types, rewriting.cube, rewriting.vector,
+                     rewriting.hf32)
 
 
 class _Rewriting:
@@ -89,11 +93,11 @@ class _Rewriting:
         self._graph, self._rules = graph, rules
         self._consumers = {tensor: list(tensor.consumers()) for op in graph.get_operations() for tensor in op.outputs}
         self.narrow: Dict[tf.Tensor, tf.Tensor] = {}
-        self._operands: Dict[tf.Tensor, tf.Tensor] = {}   # tensor -> what a narrow operand of it is
+        self._operands: Dict[Tuple[tf.Tensor, str], tf.Tensor] = {}   # tensor, type -> what an operand of it is
         self._sources = set()                             # rounded forms: nothing is rounded twice
         self.limits: Dict[tf.Tensor, float] = {}
         self.types: Dict[tf.Tensor, str] = {}
-        self.cube = self.vector = 0
+        self.cube = self.vector = self.hf32 = 0
 
     def visit(self, op: tf.Operation) -> None:
         if op.type in _LEFT_ALONE or op._get_control_flow_context() is not None:
@@ -111,6 +115,9 @@ class _Rewriting:
             takes = gives = False
         if takes or (custom and custom.inputs):
             self._narrow_inputs(op, custom.inputs if custom else ())
+        elif ir_type in self._rules.hf32:
+            self._narrow_inputs(op, (HF32,) * len(op.inputs))
+            self.hf32 += 1
         if gives or (custom and custom.outputs):
             self._narrow_outputs(op, ir_type, custom.outputs if custom else ())
         self.cube += bool(takes and ir_type in CUBE)
@@ -119,6 +126,8 @@ class _Rewriting:
     def _types(self, op, ir_type):
         """(whether the operands are narrow, whether the result is)."""
         action = self._rules.action
+        if action == PLAIN:
+            return False, False
         is_cube = ir_type in CUBE
         narrow_result = is_cube and ir_type not in precision_rules.FLOAT32_OUTPUT
         if action == FORCE:
@@ -153,10 +162,11 @@ class _Rewriting:
                 continue
             if _is_statistic(op, index):
                 continue
-            if tensor not in self._operands:
-                self._operands[tensor] = self._rounded(tensor, wanted)
-                self.types[self._operands[tensor]] = wanted
-            op._update_input(index, self._operands[tensor])
+            if (tensor, wanted) not in self._operands:
+                rounded = self._operands[tensor, wanted] = self._rounded(tensor, wanted)
+                if wanted != HF32:     # which is a way to compute with float32, and no type of tensors
+                    self.types[rounded], self.limits[tensor] = wanted, LARGEST[wanted]
+            op._update_input(index, self._operands[tensor, wanted])
 
     def _narrow_outputs(self, op, ir_type, dtypes):
         outputs = op.outputs[:1] if ir_type in precision_rules.FIRST_OUTPUT_ONLY else op.outputs
@@ -172,7 +182,7 @@ class _Rewriting:
                 continue
             rounded = self._rounded(tensor, wanted)
             self._sources.add(rounded)
-            self.types[rounded] = wanted
+            self.types[rounded], self.limits[tensor] = wanted, LARGEST[wanted]
             self.narrow[tensor] = rounded
             for consumer in self._consumers[tensor]:
                 for place, operand in enumerate(consumer.inputs):
@@ -180,7 +190,6 @@ class _Rewriting:
                         consumer._update_input(place, rounded)
 
     def _rounded(self, tensor, dtype):
-        self.limits[tensor] = LARGEST[dtype]
         with self._graph.as_default(), tf.control_dependencies(None):
             return round_to(tensor, dtype, self._rules.saturates)
 

@@ -8,9 +8,6 @@ from typing import Dict, FrozenSet, NamedTuple, Optional
 
 from core.ascend import option_files
 
-CHIPS = ('910', '910B')
-# The chip's own mode when nobody asks for one in training.
-CHIP_MODE = {'910': 'allow_fp32_to_fp16', '910B': 'must_keep_origin_dtype'}
 PLAIN, CUBE_ONLY, REDUCE, MIXED, FORCE = 'plain', 'cube_only', 'reduce', 'mixed', 'force'
 # mode -> (what it does, the narrow type)
 MODES = {
@@ -63,6 +60,10 @@ WHITE_LISTS = {'910': _WHITE, '910B': _WHITE - {'DepthwiseConv2D'}}
 BLACK_LISTS = {'910': _BLACK, '910B': _BLACK}
 
 
+HF32 = 'hf32'                  # float32 with 10 bits of the fraction, as the cube of later chips may take its operands
+_CONVOLUTIONS = frozenset(ir_type for ir_type in CUBE if 'MatMul' not in ir_type)
+
+
 class Rules(NamedTuple):
     """Everything that decides the type of an operator."""
     action: str                    # PLAIN, CUBE_ONLY, REDUCE, MIXED or FORCE
@@ -72,6 +73,12 @@ class Rules(NamedTuple):
     float16_only: FrozenSet[str]
     saturates: bool                # values beyond the range become the largest finite one, not inf
     customized: Dict[str, 'Dtypes']     # operator's name, or OpType::TYPE -> its types
+    hf32: FrozenSet[str]           # IR types whose float32 operands are rounded to HF32
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every operator computes in the types that the graph has."""
+        return self.action == PLAIN and not self.hf32
 
     def colour(self, ir_type: str) -> str:
         """white, black or gray."""
@@ -89,14 +96,18 @@ class Dtypes(NamedTuple):
 
 
 def rules(mode: str, chip: str, saturates: bool, mixlist_file: Optional[str] = None,
-          customize_dtypes: Optional[str] = None) -> Rules:
-    """The Rules of a mode on a chip; the two files have been checked when the flags were read."""
+          customize_dtypes: Optional[str] = None, enable_hf32: Optional[bool] = None) -> Rules:
+    """The Rules of a mode on a chip; the two files have been checked when the flags were read.
+
+    enable_hf32: HF32 for all cube operators (True) or none; None: for convolutions, as CANN does. A 910 has none.
+    """
     action, narrow = MODES[mode]
     white, black = set(WHITE_LISTS[chip]), set(BLACK_LISTS[chip])
     if mixlist_file and action == MIXED:
         white, black = _changed(mixlist_file, white, black)
     custom = _customized(customize_dtypes) if customize_dtypes and action != PLAIN else {}
-    return Rules(action, narrow, frozenset(white), frozenset(black), FLOAT16_ONLY[chip], saturates, custom)
+    return Rules(action, narrow, frozenset(white), frozenset(black), FLOAT16_ONLY[chip], saturates, custom,
+                 frozenset() if chip == '910' else {None: _CONVOLUTIONS, True: CUBE, False: frozenset()}[enable_hf32])
 
 
 def _changed(path: str, white: set, black: set):

@@ -13,15 +13,18 @@ from core.device import Hooks, Options
 from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
 from core.ascend.emulation import emulation, precision_rules
 from core.log import say
-from core.ascend import switches
+from core.ascend import environment, switches
 from core.settings.config import Config
+from core.settings.table import OWN_PRECISION
 
 _EMULATION = 'emulation'       # graph collection that holds the Emulation
 _OLD_OVERFLOW_FORM = '910'     # chip whose Opdebug files have the old form
 
 
 def chip_of(config: Config, options: Options) -> str:
-    """The chip that is emulated: what --emulate_chip says; unset: a 910, or a 910B for a mode that no 910 has."""
+    """The chip that is emulated: what --emulate_chip says; unset: a 910, or a 910B for what no 910 has."""
+    if config.enable_hf32 and not config.emulate_chip:
+        return '910B'
     asked = options.get('precision_mode') or options.get('precision_mode_v2') or ''
     return config.emulate_chip or ('910B' if precision_rules.MODES.get(asked, (None, None))[1] == 'bfloat16' else '910')
 
@@ -33,14 +36,19 @@ def saturates(config: Config, chip: str) -> bool:
 
 def is_rehearsed(config: Config, options: Options) -> bool:
     """Whether the graph has to be the NPU's own, operator by operator: a switch looks at the operators."""
-    return bool(_action(config, options) != precision_rules.PLAIN or options.get('enable_dump')
+    rules = _rules(config, options)
+    return bool((rules and not rules.changes_nothing) or options.get('enable_dump')
                 or options.get('enable_dump_debug') or options.get('profiling_mode') or config.repeat_step is not None)
 
 
-def _action(config: Config, options: Options) -> str:
-    """What the emulation does to the graph, in the words of precision_rules."""
-    mode = _mode(options, chip_of(config, options)) if config.emulate_precision else None
-    return precision_rules.MODES.get(mode, (precision_rules.PLAIN, None))[0]
+def _rules(config: Config, options: Options) -> Optional[precision_rules.Rules]:
+    """What the emulation does to the graph; None without emulation, or in a mode that is not emulated."""
+    chip = chip_of(config, options)
+    mode = _mode(options, chip)
+    if not config.emulate_precision or mode not in precision_rules.MODES:
+        return None
+    return precision_rules.rules(mode, chip, saturates(config, chip), options.get('modify_mixlist'),
+                                 options.get('customize_dtypes'), environment.enables_hf32(config, os.environ))
 
 
 @contextlib.contextmanager
@@ -51,11 +59,10 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
         return
     graph, chip = tf.get_default_graph(), chip_of(config, options)
     mode = _mode(options, chip)
-    if mode not in precision_rules.MODES:
+    rules = _rules(config, options)
+    if rules is None:
         say('precision_mode_v2=%s is not emulated off an NPU: this run computes in float32' % mode)
         return
-    rules = precision_rules.rules(mode, chip, saturates(config, chip), options.get('modify_mixlist'),
-                                  options.get('customize_dtypes'))
     train_op = next(reversed(graph.get_collection(tf.GraphKeys.TRAIN_OP)), None)  # after the optimizer's own
     done = emulation.emulate(graph, rules, train_op)
     graph.add_to_collection(_EMULATION, done)
@@ -65,25 +72,29 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
 
 
 def _mode(options, chip):
-    return options.get('precision_mode') or options.get('precision_mode_v2') or precision_rules.CHIP_MODE[chip]
+    return options.get('precision_mode') or options.get('precision_mode_v2') or OWN_PRECISION[chip]
 
 
 def precision(config: Config, options: Options) -> str:
     """The precision that a run computes in, in words."""
-    chip = chip_of(config, options)
-    mode = _mode(options, chip)
-    is_emulated = config.emulate_precision and mode in precision_rules.MODES
-    return 'emulated %s of a %s' % (mode, chip) if is_emulated else 'float32'
+    chip, rules = chip_of(config, options), _rules(config, options)
+    if rules is None:
+        return 'float32'
+    return 'emulated %s of a %s%s' % (_mode(options, chip), chip, ' with HF32' * bool(
+        rules.hf32 and rules.action == precision_rules.PLAIN))
 
 
 def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
+    hf32 = ('%d cube operators take their float32 operands in HF32 (10 bits of the fraction); --enable_hf32=False '
+            'keeps float32' % done.hf32)
     if not done.cube and not done.vector:
-        return 'Emulating precision_mode=%s of a %s: it leaves every operator as it is' % (mode, chip)
+        return 'Emulating precision_mode=%s of a %s: %s' % (
+            mode, chip, hf32 if done.hf32 else 'it leaves every operator as it is')
     return ('Emulating precision_mode=%s of a %s: %d cube operators with %s operands, %d other operators in %s, '
             'overflow becomes %s; each of these tensors is rounded, so a step takes longer; --emulate_precision=False '
             'switches it off'
             % (mode, chip, done.cube, done.rules.narrow, done.vector, done.rules.narrow,
-               'the largest value' if done.rules.saturates else 'inf'))
+               'the largest value' if done.rules.saturates else 'inf')) + ('; ' + hf32 if done.hf32 else '')
 
 
 def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
@@ -92,7 +103,7 @@ def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
              and precision_rules.IR_TYPES.get(op.type, op.type) in precision_rules.NO_FLOAT32[chip]]
     if types:
         say('Expect a %s to stop in %s: of this run it has only float16 kernels for %d operators (%s); its own mode is '
-            '%s' % (chip, mode, len(types), ', '.join(sorted(set(types))), precision_rules.CHIP_MODE[chip]))
+            '%s' % (chip, mode, len(types), ', '.join(sorted(set(types))), OWN_PRECISION[chip]))
 
 
 def hooks(run: Any) -> Hooks:

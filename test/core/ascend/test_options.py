@@ -198,9 +198,9 @@ def test_the_help_describes_every_option_with_its_default():
 
 
 def test_the_notice_names_the_switches_that_need_an_npu():
-    config = _config('--aoe_mode=2', '--enable_hf32=True', *_npu('deterministic=1 iterations_per_loop=1'))
+    config = _config('--aoe_mode=2', '--graph_cache', *_npu('deterministic=1 iterations_per_loop=1'))
     assert switches.off_npu(config, {}) == [
-        'These switches act on an NPU only: --aoe_mode=2 --enable_hf32=True --npu_option=deterministic=1']
+        'These switches act on an NPU only: --aoe_mode=2 --graph_cache=True --npu_option=deterministic=1']
     assert switches.off_npu(_config('--data_dump_step=5'), {}) == []
 
 

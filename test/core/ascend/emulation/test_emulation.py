@@ -7,7 +7,11 @@ import pytest
 import tensorflow as tf
 
 from core.device import keep_dtype
+from core.ascend import switches
 from core.ascend.emulation import emulation, precision_rules, rehearsal
+from core.settings.config import resolve
+from core.settings.flags import parse
+from launchers.networks.registry import recipe_of
 from nets import layers
 
 X = (np.random.RandomState(0).normal(size=[8, 12]) * 3).astype(np.float32)
@@ -96,6 +100,61 @@ def test_a_gray_operator_follows_what_is_neither_a_constant_nor_a_variable(mode,
         assert [tensor in done.narrow for tensor in following + of_float32] == [True] * 6 + [False] * 4
 
 
+def ten_bits(values):
+    """Rounded to 10 bits of the fraction, ties to even; in float64, which is exact."""
+    fraction, exponent = np.frexp(np.asarray(values, np.float64))
+    return np.ldexp(np.rint(fraction * 2 ** 11), exponent - 11).astype(np.float32)
+
+
+@pytest.mark.parametrize('chip, enable, of_convolution, of_product', [
+    ('910B', None, True, False), ('910B', True, True, True), ('910B', False, False, False), ('910', None, False, False),
+    ('910', True, False, False)])
+def test_a_mode_that_keeps_float32_takes_operands_of_convolutions_in_hf32_on_later_chips(
+        chip, enable, of_convolution, of_product):
+    images = np.random.RandomState(0).normal(size=[2, 6, 6, 3]).astype(np.float32)
+    kernel = np.random.RandomState(1).normal(size=[3, 3, 3, 4]).astype(np.float32)
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x, k, w = tf.constant(images), tf.constant(kernel), tf.constant(W)
+        gradient = tf.random.stateless_normal([2, 6, 6, 4], [0, 1])
+        y = tf.nn.conv2d(x, k, 1, 'SAME')
+        of_x, of_k = tf.gradients(y, [x, k], gradient)
+        fetches = [tf.multiply(one, 1.) for one in (y, of_x, of_k, tf.matmul(tf.constant(X), w))]
+        emulation.emulate(graph, precision_rules.rules('origin', chip, False, enable_hf32=enable))
+        got, given = session.run([fetches, gradient])
+
+        def take(values):
+            return ten_bits(values) if of_convolution else values
+        expected = tf.nn.conv2d(take(images), take(kernel), 1, 'SAME')
+        sources = tf.constant(take(images)), tf.constant(take(kernel))
+        of_sources = tf.gradients(tf.nn.conv2d(*sources, 1, 'SAME'), sources, tf.constant(take(given)))
+        for one, other in zip(got, session.run([expected, *of_sources])):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+        exact = [X @ W, ten_bits(X) @ ten_bits(W)]
+        np.testing.assert_allclose(got[3], exact[of_product], rtol=1e-6, atol=1e-6)
+        assert abs(exact[0] - exact[1]).max() > 1e-4
+
+
+def test_rounding_to_hf32_leaves_ten_bits_of_the_fraction():
+    values = np.concatenate([X.ravel(), [0, -0., 1 + 2. ** -11, 1 + 3 * 2. ** -11, np.inf, -np.inf]]).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        rounded, nan = session.run([emulation.round_to(tf.constant(values), 'hf32', False),
+                                    emulation.round_to(tf.constant(np.float32(np.nan)), 'hf32', False)])
+    finite = np.isfinite(values)
+    assert (rounded[finite] == ten_bits(values[finite])).all() and (rounded[~finite] == values[~finite]).all()
+    assert rounded[-4:-2].tolist() == [1, 1 + 2 ** -9] and np.isnan(nan)
+
+
+@pytest.mark.parametrize('flags, words', [
+    (['--emulate_chip=910B', '--precision_mode_v2=origin'], 'emulated origin of a 910B with HF32'),
+    (['--emulate_chip=910B', '--precision_mode_v2=origin', '--enable_hf32=False'], 'emulated origin of a 910B'),
+    (['--enable_hf32=True'], 'emulated must_keep_origin_dtype of a 910B with HF32'), ([], 'float32'),
+    (['--emulate_chip=910', '--precision_mode_v2=origin'], 'emulated origin of a 910')])
+def test_the_record_tells_hf32(flags, words):
+    recipe, given = recipe_of(parse(['--network=sesemi', '--case=performance', *flags]), {})
+    config = resolve(recipe, given, {})
+    assert rehearsal.precision(config, switches.switch_options(config)) == words
+
+
 def test_rounding_is_numpys_for_every_float16_and_between_them():
     values = np.arange(2 ** 16, dtype=np.uint16).view(np.float16).astype(np.float32)
     values = values[np.isfinite(values)]
@@ -168,7 +227,7 @@ def test_an_operator_put_on_the_white_list_is_narrow(tmp_path):
 
 @pytest.mark.parametrize('chip, stops', [('910', True), ('910B', False)])
 def test_a_mode_that_keeps_float32_tells_where_a_910_has_no_kernel_for_it(chip, stops, capfd):
-    asked = SimpleNamespace(emulate_precision=True, emulate_chip=chip, npu_sat_mode=None)
+    asked = SimpleNamespace(emulate_precision=True, emulate_chip=chip, npu_sat_mode=None, enable_hf32=None)
     with tf.Graph().as_default(), rehearsal.emulated(asked, {'precision_mode': 'must_keep_origin_dtype'}):
         tf.nn.conv2d(tf.zeros([1, 4, 4, 1]), tf.zeros([3, 3, 1, 1]), 1, 'SAME')
     told = 'Expect a 910 to stop in must_keep_origin_dtype: of this run it has only float16 kernels for 1 operators'
