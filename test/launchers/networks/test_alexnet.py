@@ -205,7 +205,7 @@ def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, 
                          margins.SEED_FLAG)
     assert status == 0
     losses = [float(loss) for loss in re.findall(r'^progress : .*  loss :(.*)$', out, re.M)]
-    margins.below('alexnet: last loss of the first', losses[-1] / losses[0], .5)
+    margins.below('alexnet: last loss, chance is 0.69', losses[-1], .35)
     margins.above('alexnet: training accuracy', float(re.findall('^train accuracy (.*)', out, re.M)[-1]), 60)
     assert len(re.findall(r'^epoch [0-6] step: [0-2] step_time \d+\.\d{6} FPS \d+\.\d{5}$', out, re.M)) == 21
     assert len(re.findall(r'^progress : 100\.000000%  loss :\d+\.\d{6}$', out, re.M)) == 7
