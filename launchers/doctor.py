@@ -37,7 +37,7 @@ performance run). Exit status 1 when something is a fault.
 --json prints a JSON list. The other flags are those of training: bash test/train_performance_1p.sh -h"""
 # The probe runs in the Python of the launchers and prints one JSON object.
 _PROBE = """
-import json, sys
+import importlib.util, json, sys
 root, *names = sys.argv[1:]
 found = {'python': sys.version.split()[0], 'versions': {}}
 for name in names:
@@ -50,8 +50,9 @@ import tensorflow as tf
 found['tensorflow'] = tf.__version__
 found['cuda'] = tf.test.is_built_with_cuda()
 sys.path.insert(0, root)
-from core.cpu import kernels
-found['kernels'] = kernels.library() is not None
+if importlib.util.find_spec('core.cpu'):
+    from core.cpu import kernels
+    found['kernels'] = kernels.library() is not None
 print(json.dumps(found))
 """
 
@@ -197,7 +198,7 @@ def _processor():
 
 
 def _kernels(probe):
-    if probe['kernels']:
+    if probe.get('kernels'):
         return Check('CPU kernels', OK, 'compiled for this processor')
     return Check('CPU kernels', WARNING, "none: a CPU trains on TensorFlow's, which are slower",
                  'install g++; the next run then compiles them into .kernels, and .kernels.log says what is in the way')

@@ -3,6 +3,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -260,3 +261,24 @@ def test_a_plain_run_opens_few_modules_and_none_of_the_emulation_the_diagnostics
     assert [name for name in after if name.startswith(heavy)] == []
     assert [name for name in before if name.startswith('core.pages')] == []
     assert 'core.pages.page' in after
+
+
+@pytest.mark.slow
+def test_without_the_room_of_the_cpu_everything_but_its_own_tests_is_there_and_trains(tmp_path):
+    def copied(directory, names):
+        return [name for name in names if name in ('.git', 'output') or name.startswith(('.venv', '.test-packages'))
+                or os.path.join(os.path.relpath(directory, ROOT), name) in ('core/cpu', 'test/core/cpu')]
+    tree = tmp_path / 'copy'
+    shutil.copytree(ROOT, str(tree), ignore=copied, symlinks=True)
+    (tree / 'output').mkdir()
+
+    def run(*command):
+        done = subprocess.run(command, cwd=str(tree), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              universal_newlines=True, env=dict(os.environ, PYTHON=sys.executable))
+        assert done.returncode == 0, done.stdout[-2000:]
+        return done.stdout
+    run(sys.executable, '-m', 'pytest', '--collect-only', '-q')
+    run(sys.executable, '-m', 'pytest', '-q', '-m', 'not slow', 'test/nets', 'test/core/training', 'test/core/ranks',
+        'test/core/ascend/emulation')
+    assert 'Final Performance images/sec' in run(
+        'bash', 'test/train_performance_8p.sh', '--network=cutmix', '--train_steps=2', '--rank_size=2')

@@ -51,17 +51,15 @@ class TakeTurns(tf.train.SessionRunHook):
         self._turns.stepped()
 
 
-def ours(turns, recipe, config):
+def ours(turns, recipe, config, device=CPU):
     """Trains as launchers/train.py does."""
-    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config, CPU)
+    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config, device)
 
 
 def own(turns, recipe, config):
     """Trains so without what makes the graph faster on a CPU."""
     kernels.library = lambda: None
-    device = CPU._replace(graph=lambda *_: contextlib.nullcontext())
-    loop.detect = lambda flag: device
-    ours(turns, recipe, config)
+    ours(turns, recipe, config, CPU._replace(graph=lambda *_: contextlib.nullcontext()))
 
 
 def baseline(turns, recipe, config):

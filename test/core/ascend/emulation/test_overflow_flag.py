@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from core.ascend.emulation import emulation, precision_rules
 from core.ascend.emulation.loss_scale import scaled_optimizer
-from core.ranks.communicator import Communicator, _MeanGradients
+from core.ranks.communicator import Communicator, MeanGradients
 
 BIG = 6e4                      # of two such numbers the sum, and the product, is beyond float16
 
@@ -18,7 +18,7 @@ def train(batches, scale, mode='force_fp16', saturates=True, ranks=False, rate=1
         loss = (net or (lambda x, w: tf.reduce_sum(tf.matmul(x[None, :], w))))(x, w)
         applied = tf.get_variable('applied', [], tf.int64, tf.zeros_initializer(), trainable=False)
         optimizer = tf.train.GradientDescentOptimizer(rate)
-        optimizer = scaled_optimizer(_MeanGradients(optimizer, Communicator()) if ranks else optimizer, scale)
+        optimizer = scaled_optimizer(MeanGradients(optimizer, Communicator()) if ranks else optimizer, scale)
         update = optimizer.minimize(loss, global_step=applied)
         with tf.control_dependencies([update, loss]):
             train_op = tf.assign_add(tf.train.get_or_create_global_step(), 1).op

@@ -12,8 +12,6 @@ import toy
 
 from core.ascend.diagnostics import dump_files, overflow_files
 from launchers.devices import CPU, GPU
-from core.cpu import kernels
-from core.cpu.gradients import fast_cpu_gradients
 from core.ranks.communicator import Communicator
 from core.settings import config
 from core.training import step
@@ -159,8 +157,6 @@ def training_graph(device):
 
 
 def test_without_switches_the_graph_is_that_of_a_device_without_rehearsals():
-    fast = kernels.used(True) if kernels.library() else fast_cpu_gradients()
-    assert training_graph(CPU) == training_graph(CPU._replace(graph=lambda config, options: fast))
     assert training_graph(GPU) == training_graph(GPU._replace(graph=lambda config, options: contextlib.nullcontext()))
 
 
