@@ -5,7 +5,7 @@ The GPU and CPU Devices (devices.py) use these functions: graph() changes the op
 import contextlib
 import json
 import os
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
