@@ -1,5 +1,5 @@
 """Recipe: what a network supplies, as functions and numbers; launchers/networks/ holds one for each network."""
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +11,52 @@ from core.settings.config import Config
 BATCH_STATISTICS = 'batch_statistics'
 
 
-class Outputs(NamedTuple):
-    """What a model computes for one batch."""
-    losses: tf.Tensor                  # [batch] float32: the loss of each example, without the regularization loss
-    regularization_loss: tf.Tensor     # scalar float32
-    metrics: Dict[str, tf.Tensor]      # name -> [batch] float32: metrics of each example; 'accuracy' is one of them
-    logits: tf.Tensor                  # [batch, classes] float32: their softmax is the probability of each class
+class Total(NamedTuple):
+    """A metric of a whole test set that is no mean over its examples: mIoU, AUC, F1, perplexity, RMSE."""
+    parts: tf.Tensor                   # [batch, ...] float32: summed over the examples of all batches and ranks
+    value: Callable[[np.ndarray], float]   # value(the sums [...], float64) -> the metric; runs on the host
+
+
+class Scores(NamedTuple):
+    """What a head computes of one batch."""
+    losses: tf.Tensor                  # [batch] float32: the loss of each example, without the penalty
+    # name -> [batch] float32, of which the metric is the mean; a Total counts in tests alone
+    metrics: Dict[str, Union[tf.Tensor, Total]]
+
+
+class Head(NamedTuple):
+    """The one place that knows losses, metrics and predictions of outputs and labels (as in tf.estimator).
+
+    core/heads.py has those of classification, segmentation and regression.
+    """
+    # score(outputs, labels, config) -> Scores; the same in training, evaluation and of an inference device's outputs
+    score: Callable[[Any, Any, Config], Scores]
+    # the metric by which a run is judged: in the report, the table of runs, the case log
+    headline: str
+    # name -> function of the first output; 'probabilities' of [batch, classes] are what predictions and pictures need
+    predictions: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
+    smaller_is_better: bool = False    # of the headline
+
+
+def no_penalty(config: Config) -> tf.Tensor:
+    """Model.penalty of a network without one."""
+    del config
+    return tf.zeros([])
+
+
+class Model(NamedTuple):
+    """A network, cut at its outputs: the net is what is exported, the head is what judges it."""
+    # net(inputs, is_training, config, dropout) -> outputs, a tensor or {name: tensor}, of which the first is exported;
+    # inputs: a tensor, or a tuple or dict of them; dropout(x, rate) changes nothing unless is_training
+    net: Callable[[Any, bool, Config, Dropout], Any]
+    head: Head
+    # penalty(config) -> scalar float32 that is added to the mean of the losses; called after the net
+    penalty: Callable[[Config], tf.Tensor] = no_penalty
+
+
+def first_output(outputs: Any) -> tf.Tensor:
+    """The output that is exported."""
+    return next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
 
 
 class Images(NamedTuple):
@@ -33,9 +73,10 @@ class Images(NamedTuple):
 
 class Predictions(NamedTuple):
     """What an evaluation found about each example of the test set (of this rank's share of it)."""
-    rows: np.ndarray                   # [examples] int64: their places in the test set
+    rows: np.ndarray                   # [examples] int64: their rows in the test set
     labels: np.ndarray                 # [examples] int32: their classes
-    probabilities: np.ndarray          # [examples, classes] float32
+    classes: np.ndarray                # [examples] int32: the most probable class of each
+    probabilities: np.ndarray          # [examples] float32: the probability of that class
 
 
 Panel = Dict[str, Any]         # a picture as plain data, as core/pages/pictures.py makes it
@@ -64,9 +105,9 @@ def no_hooks(run: Any) -> List[tf.train.SessionRunHook]:
     return []
 
 
-def top_1(metrics: Dict[str, float]) -> List[str]:
-    """Recipe.evaluation_lines of a network that is judged by its accuracy."""
-    return ['---- Final accuracy ----', 'Top-1: %.4f' % metrics['accuracy']]
+def metric_lines(metrics: Dict[str, float]) -> List[str]:
+    """Recipe.evaluation_lines of a network that has no lines of its own."""
+    return ['test %s %.6f' % (name, metrics[name]) for name in sorted(metrics, key=lambda name: (name != 'loss', name))]
 
 
 class Recipe(NamedTuple):
@@ -78,12 +119,11 @@ class Recipe(NamedTuple):
     defaults: Dict[str, Any]
     # load(config) -> the data set
     load: Callable[[Config], Any]
-    # train_input(data set, config) -> data.pipeline.Input of batches without end
+    # train_input(data set, config) -> data.pipeline.Input of batches (inputs, labels) without end
     train_input: Callable[[Any, Config], Any]
-    # test_input(data set, config) -> data.pipeline.Input of one pass; the last element of a batch is its rows' weights
+    # test_input(data set, config) -> data.pipeline.Input of one pass over batches (inputs, labels, weights of the rows)
     test_input: Callable[[Any, Config], Any]
-    # model(batch, is_training, config, dropout) -> Outputs; dropout(x, rate) changes nothing unless is_training
-    model: Callable[[Tuple, bool, Config, Dropout], Outputs]
+    model: Model
     # learning_rate(config, global_step, steps) -> scalar; `steps` is the length of the run; core/training/schedules.py
     learning_rate: Callable[[Config, tf.Variable, int], tf.Tensor]
     # optimizer(learning_rate, config); core/training/optimizers.py has some
@@ -92,6 +132,8 @@ class Recipe(NamedTuple):
     vendor_name: str = ''
     # the values of --task, which are data sets, that load() reads; (): it reads no files
     tasks: Sequence[str] = ()
+    # whether load() has data of its own for a run without --data_path
+    built_in_data: bool = True
     # log() -> core.reporting.report.Log that prints the vendor's lines; None: core/reporting/neutral_log.py
     log: Optional[Callable[[], Any]] = None
     # what the name of its file of losses has before the CaseName
@@ -117,7 +159,7 @@ class Recipe(NamedTuple):
     # pictures() -> {name: Picture}: what the report shows of this network, in its order; called when one is first due
     pictures: Callable[[], Dict[str, Picture]] = dict
     # evaluation_lines(metrics over the test set) -> the lines that launchers.evaluate prints
-    evaluation_lines: Callable[[Dict[str, float]], List[str]] = top_1
+    evaluation_lines: Callable[[Dict[str, float]], List[str]] = metric_lines
 
 
 def load(recipe: Recipe, config: Config) -> Tuple[Any, Config]:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         recipe, given = recipe_of(flags.parse(arguments), environ)
         given = dict(recipe.on_export, **given)
         request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
-        export.export(recipe, config_lib.resolve(recipe, given, environ), request)
+        export.export(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), request)
     return command.status_of(act)
 
 

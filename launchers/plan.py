@@ -17,7 +17,7 @@ from core.ascend import chip, switches  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.settings.config import Config, idle_lines  # noqa: E402
 from core.inference import trained  # noqa: E402
-from core.training import checkpoints, preflight  # noqa: E402
+from core.training import checkpoints, preflight, swa  # noqa: E402
 from launchers.networks import readers  # noqa: E402
 from launchers.ranks import placement  # noqa: E402
 
@@ -33,7 +33,7 @@ def act(recipe: Recipe, config: Config) -> None:
             print(line, file=sys.stderr)
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.
-    finished = checkpoints.finished(first) if config.resume and len(ours.ranks) == ours.rank_size else ''
+    finished = checkpoints.finished(first, swa.resumable) if config.resume and len(ours.ranks) == ours.rank_size else ''
     lines = preflight.lines(first, device, ours.devices)
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):

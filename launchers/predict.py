@@ -31,7 +31,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if not paths:
             raise InputError('no files are named; give images or directories after the flags')
         recipe, given = recipe_of(given, environ)
-        config = config_lib.resolve(recipe, dict({'case': 'performance'}, **given), environ)  # which needs no data
+        config = config_lib.resolve(recipe, given, environ, needs_data=False)
         refused = []
 
         def refuse(line):

@@ -13,6 +13,7 @@ if __name__ == '__main__':
 from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
 from core.errors import InputError  # noqa: E402
 from core.inference import samples, score  # noqa: E402
+from core.settings import config as config_lib  # noqa: E402
 from core.settings import flags, kinds  # noqa: E402
 from core.settings.table import Switch  # noqa: E402
 from launchers.networks.registry import recipe_of  # noqa: E402
@@ -43,12 +44,15 @@ def main(argv: Sequence[str]) -> int:
         if not own['manifest'] or not (own['outputs'] or own['run_pb']):
             raise InputError('--%s: needed; -h tells more' % ('outputs' if own['manifest'] else 'manifest'))
         outputs = own['outputs'] or os.path.dirname(os.path.abspath(own['manifest'])) + '_outputs'
-        recipe = recipe_of({'network': samples.read(own['manifest'])[0].network}, {})[0]
+        manifest = samples.read(own['manifest'])[0]
+        recipe, given = recipe_of(dict(manifest.settings, network=manifest.network), {})
+        config = config_lib.resolve(recipe, given, {}, needs_data=False)._replace(
+            class_names=tuple(manifest.class_names))
         if own['run_pb']:
             count = score.run_pb(own['run_pb'], own['manifest'], outputs)
             print('%d outputs of %s: %s' % (count, own['run_pb'], outputs))
-        for line in recipe.evaluation_lines(score.metrics(own['manifest'], outputs, own['output_dtype'])):
-            print(line)
+        found = score.metrics(recipe, config, own['manifest'], outputs, own['output_dtype'])
+        print('\n'.join(recipe.evaluation_lines(found)))
     return command.status_of(act)
 
 

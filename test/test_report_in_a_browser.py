@@ -82,7 +82,7 @@ def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
     random = np.random.RandomState(0)
     images = [random.randint(0, 255, [32, 32, 3]).astype(np.uint8) for _ in range(24)]
     labels = random.randint(0, 10, 200)
-    predictions = Predictions(np.arange(200), labels, random.dirichlet(np.ones(10), 200).astype(np.float32))
+    predictions = Predictions(np.arange(200), labels, random.randint(0, 10, 200), random.uniform(size=200))
     names = ['airplane & <b>'] + ['class %d' % number for number in range(1, 10)]
     kernels = pictures.encode([random.randint(0, 255, [72, 192, 3]).astype(np.uint8)])[0]
     panels = dict(

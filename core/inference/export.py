@@ -1,14 +1,14 @@
 """Export of a trained network: a frozen graph, a SavedModel or an HDF5 file, and inputs for an inference device.
 
-What is exported is loaded in a fresh process and compared with the checkpoint over the whole test set before it gets
-its name; until then it lies in a directory beside that is removed.
+What is exported is loaded in a fresh process and compared with the checkpoint over the whole test set, or without
+--data_path on random inputs, before it gets its name; until then it lies in a directory beside that is removed.
 """
 import contextlib
 import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Set, Union
 
 import numpy as np
 import tensorflow as tf
@@ -17,11 +17,14 @@ from core import files
 from core.errors import InputError, RunEnd
 from core.session import cpu_session
 from core.inference import frozen, samples, trained
+from core.inference.inputs import RandomInputs, TestSet, of_pixels
 from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
+from core.inference.score import Scorer
 from core.log import say
 from core.recipe import Recipe
 from core.settings.config import Config
-from core.training import h5, weights
+from core.settings.table import DATA, HYPER_PARAMETERS, switch
+from core.training import forms, h5, weights
 
 TOLERANCE = 1e-4               # of the largest output
 FLOAT32, UINT8 = 'float32', 'uint8'
@@ -46,49 +49,13 @@ class Request(NamedTuple):
     overwrite: bool = False        # whether a file that no export has written may be replaced
 
 
-class TestSet:
-    """The inputs of the test set in batches of --batch_size, in a graph of their own."""
-
-    def __init__(self, recipe: Recipe, data: Any, config: Config, dtype: str) -> None:
-        self._graph, self._size = tf.Graph(), config.batch_size
-        with self._graph.as_default():
-            self._input = recipe.test_input(data, config)
-            if dtype == UINT8:
-                single = self._input.batch[0].shape.ndims
-                self._input = recipe.images.test_pixels(data, config)
-                if self._input.batch[0].shape.ndims != single:
-                    raise InputError('--input_dtype=uint8: this test looks at several views of an image, and an input '
-                                     'of uint8 is one image; switch the views off')
-        self._dtype = dtype
-        self.shape = [config.batch_size] + self._input.batch[0].shape.as_list()[1:]
-
-    def __iter__(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Yields (batch, labels); the last batch is filled up with copies of its last row, which have no label."""
-        rows, labels = np.zeros([0] + self.shape[1:], self._dtype), np.zeros([0], np.int32)
-        with self._graph.as_default(), cpu_session() as session:
-            self._input.initialize(session)
-            for _ in range(self._input.batches):
-                x, y, weight = session.run(self._input.batch)
-                if self._dtype == UINT8:
-                    x = np.clip(np.rint(x), 0, 255)
-                rows = np.concatenate([rows, x[weight > 0].astype(self._dtype)])
-                labels = np.concatenate([labels, y[weight > 0]])
-                while len(rows) >= self._size:
-                    yield rows[:self._size], labels[:self._size]
-                    rows, labels = rows[self._size:], labels[self._size:]
-        if len(rows):
-            yield np.concatenate([rows, np.repeat(rows[-1:], self._size - len(rows), 0)]), labels
-        if self._input.skipped:
-            self._input.skipped.check()
-
-
 def export(recipe: Recipe, config: Config, request: Request) -> None:
     """Exports as `request` says, and prints what came of it.
 
     Raises InputError for a checkpoint, data or an output that cannot be used, ExportDiffers when the export computes
     something else than the checkpoint; then nothing is left of it.
     """
-    _check(recipe, request)
+    _check(recipe, request, config)
     target = os.path.abspath(request.output or _default_output(config, request))
     folder = (os.path.splitext(target)[0] if request.format != SAVED_MODEL else target) + '_samples'
     _check_replaceable(target, _MEMBERS if request.format == SAVED_MODEL else None)
@@ -100,31 +67,41 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
             raise InputError('--samples: %s is there, and no export has written it; choose another --output, or add '
                              '--overwrite' % folder)
     path, reader, config = trained.find(config)
-    data, config = trained.load_data(recipe, config)
-    tests = TestSet(recipe, data, config, request.input_dtype)
-    normalize = None
+    data, normalize = None, None
+    if config.data_path:
+        data, config = trained.load_data(recipe, config)
+        tests = TestSet(recipe, data, config, request.input_dtype == UINT8)
+    else:
+        form, config = trained.input_form(recipe, config, reader)
+        tests = RandomInputs(of_pixels(form) if request.input_dtype == UINT8 else form)
     if request.input_dtype == UINT8:
         constants = trained.constants(recipe, reader, data)
         normalize = lambda images: recipe.images.normalize(images, constants)  # noqa: E731
     with _aside(target) as aside, tf.Graph().as_default() as graph, cpu_session() as session:
-        model = trained.build(recipe, config, tests.shape, tf.as_dtype(request.input_dtype), normalize,
-                              request.probabilities)
+        model = trained.build(recipe, config, tests.form, normalize, request.probabilities)
         model.load(session, path, reader, config.network)
-        description = _description(model, config, request)
+        description = _description(model, config)
         made = os.path.join(aside, os.path.basename(target))
         command = _atc(target, description, request)
         _WRITERS[request.format](made, session, model, reader, config, dict(description, atc=command))
         meta = os.path.join(aside, 'graph.meta') if request.format == H5 else None
         if meta:
-            graph.add_to_collection('input', model.input)
+            for placeholder in model.inputs.values():
+                graph.add_to_collection('inputs', placeholder)
             graph.add_to_collection('output', model.output)
             tf.train.export_meta_graph(meta)
         writer = _samples_writer(aside, request)
         say('checkpoint: %s' % path)
-        _compare(session, model, tests, writer, request.format, made, meta)
+        with contextlib.ExitStack() as stack:
+            scorers = [stack.enter_context(Scorer(
+                recipe, config, model.output.shape.as_list(), model.output_name, model.output_key, tests.labels))
+                for _ in range(2)] if config.data_path and _can_score(recipe, model) else []
+            _compare(session, model, tests, writer, request.format, made, meta, scorers, recipe.model.head.headline)
         if writer:
-            loss = float(session.run(model.regularization_loss))
-            writer.finish(regularization_loss=loss, **description)
+            writer.finish(network=config.network, settings=_settings(recipe, config), inputs=description['inputs'],
+                          output=model.output_name, output_key=model.output_key,
+                          output_shape=model.output.shape.as_list(), labels=forms.text(tests.labels),
+                          class_names=list(config.class_names), penalty=float(session.run(model.penalty)))
             _replace(os.path.join(aside, 'samples'), folder, aside)
         _replace(made, target, aside)
         if request.format == PB:
@@ -136,7 +113,9 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         say(command)
 
 
-def _check(recipe: Recipe, request: Request) -> None:
+def _check(recipe: Recipe, request: Request, config: Config) -> None:
+    if request.samples and not config.data_path:
+        raise InputError('--samples: needs --data_path, the data set they are taken from')
     if request.input_dtype == UINT8 and request.format == H5:
         raise InputError('--input_dtype=uint8: needs --format=pb|saved_model; an HDF5 file holds weights alone')
     if request.input_dtype == UINT8 and not recipe.images:
@@ -218,17 +197,21 @@ def _replace(made: str, target: str, aside: str) -> None:
     os.rename(made, target)
 
 
-def _description(model: trained.InferenceGraph, config: Config, request: Request) -> Dict[str, Any]:
+def _description(model: trained.InferenceGraph, config: Config) -> Dict[str, Any]:
     """What an application has to know of the export."""
-    return dict(network=config.network, input_name=model.input.op.name, input_shape=model.input.shape.as_list(),
-                input_dtype=request.input_dtype, output=model.output_name, class_names=list(config.class_names))
+    inputs = [[name, one.dtype.name, one.shape.as_list()] for name, one in model.inputs.items()]
+    found = dict(network=config.network, inputs=inputs, output=model.output_name,
+                 output_shape=model.output.shape.as_list(), class_names=list(config.class_names))
+    if len(inputs) == 1:
+        found.update(zip(('input_name', 'input_dtype', 'input_shape'), inputs[0]))
+    return found
 
 
 def _atc(target: str, description: Dict[str, Any], request: Request) -> str:
     """The command that makes an .om file for inference devices out of a frozen graph."""
-    return 'atc --model=%s --framework=3 --output=%s --soc_version=%s --input_shape="%s:%s"' % (
-        target, os.path.splitext(target)[0], request.soc_version, description['input_name'],
-        ','.join(map(str, description['input_shape'])))
+    return 'atc --model=%s --framework=3 --output=%s --soc_version=%s --input_shape="%s"' % (
+        target, os.path.splitext(target)[0], request.soc_version,
+        ';'.join('%s:%s' % (name, ','.join(map(str, shape))) for name, _, shape in description['inputs']))
 
 
 def _write_pb(path, session, model, reader, config, description):
@@ -241,10 +224,10 @@ def _write_pb(path, session, model, reader, config, description):
 def _write_saved_model(path, session, model, reader, config, description):
     del reader, config
     graph_def = frozen.freeze(session, model.output, model.output_name)
-    names = [model.input.op.name, model.output_name]
+    names = list(model.inputs) + [model.output_name]
     with tf.Graph().as_default(), cpu_session() as alone:
-        model_input, output = tf.import_graph_def(graph_def, return_elements=[n + ':0' for n in names], name='')
-        signature = tf.saved_model.predict_signature_def({names[0]: model_input}, {names[1]: output})
+        *inputs, output = tf.import_graph_def(graph_def, return_elements=[n + ':0' for n in names], name='')
+        signature = tf.saved_model.predict_signature_def(dict(zip(names, inputs)), {names[-1]: output})
         builder = tf.saved_model.Builder(path)
         builder.add_meta_graph_and_variables(alone, [tf.saved_model.tag_constants.SERVING], {SIGNATURE: signature})
         builder.save()
@@ -273,21 +256,35 @@ def _samples_writer(aside: str, request: Request) -> Optional[samples.Writer]:
     return samples.Writer(os.path.join(aside, 'samples'), None if request.samples == ALL else request.samples)
 
 
-def _compare(session, model, tests, writer, form, made, meta) -> None:
-    """Runs checkpoint and export over the test set, which `writer` gets, and prints both accuracies.
+def _can_score(recipe: Recipe, model: trained.InferenceGraph) -> bool:
+    """Whether the loss can be computed of the output: of probabilities only where they are a softmax."""
+    return model.output_name != samples.PROBABILITIES or recipe.model.head.predictions[
+        samples.PROBABILITIES] is tf.nn.softmax
+
+
+def _settings(recipe: Recipe, config: Config) -> Dict[str, Any]:
+    """{switch: value} of what the functions of the recipe may read."""
+    return {name: getattr(config, name) for name in recipe.defaults if switch(name).group in (DATA, HYPER_PARAMETERS)}
+
+
+def _compare(session, model, tests, writer, form, made, meta, scorers, headline) -> None:
+    """Runs checkpoint and export over the test set, which `writer` gets, and prints what the `scorers` find of both.
 
     Raises ExportDiffers for a difference above TOLERANCE; an HDF5 file has to agree in every bit.
     """
     largest = difference = 0.
-    correct, count = np.zeros(2, int), 0
+    count = 0
+    feeds = list(model.inputs.items())
     with FreshRunner(form, made, meta, model.output.shape.as_list()) as exported:
         for batch, labels in tests:
-            rows = [run(batch)[:len(labels)] for run in (
-                lambda batch: session.run(model.output, {model.input: batch}), exported)]
+            kept = len(labels[0]) if labels else None
+            both = (session.run(model.output, {tensor: batch[name] for name, tensor in feeds}), exported(batch))
+            rows = [one[:kept] for one in both]
             largest = max(largest, float(np.abs(rows[0]).max()))
             difference = np.maximum(difference, np.abs(rows[0] - rows[1]).max())  # NaN stays NaN
-            correct += [int((one.argmax(1) == labels).sum()) for one in rows]
-            count += len(labels)
+            for scorer, one in zip(scorers, both):
+                scorer.add(one, labels)
+            count += len(rows[0])
             if writer:
                 writer.add(batch, labels)
     allowed = 0. if form == H5 else TOLERANCE * largest
@@ -295,4 +292,8 @@ def _compare(session, model, tests, writer, form, made, meta) -> None:
         raise ExportDiffers('the export differs from the checkpoint by %.3g, more than the %.3g allowed, and is not '
                             'kept' % (difference, allowed))
     say('largest difference from the checkpoint: %.3g of %.3g (allowed: %.3g)' % (difference, largest, allowed))
-    say('accuracy of %d test samples: checkpoint %.4f, export %.4f' % ((count,) + tuple(correct / count)))
+    if scorers:
+        found = [scorer.metrics(0.)[headline] for scorer in scorers]
+        say('%s of %d test samples: checkpoint %.4f, export %.4f' % (headline, count, *found))
+    elif isinstance(tests, RandomInputs):
+        say('checked on %d random inputs: no --data_path was given' % count)

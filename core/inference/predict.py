@@ -13,6 +13,7 @@ from core.session import cpu_session
 from core.inference import trained
 from core.recipe import Recipe
 from core.settings.config import Config
+from core.training import forms
 
 TOP = 3
 _BATCH = 32                    # images computed at a time
@@ -44,11 +45,13 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
         refuse('no image in %s' % ', '.join(paths))
         return
     with tf.Graph().as_default(), cpu_session() as session:
-        model = trained.build(recipe, config, (None,) + first[1].shape, tf.as_dtype(first[1].dtype),
-                              lambda batch: recipe.images.normalize(batch, constants), probabilities=True)
+        form = forms.named(tf.TensorSpec(first[1].shape, first[1].dtype), recipe.input_name, None)
+        model = trained.build(recipe, config, form, lambda batch: recipe.images.normalize(batch, constants),
+                              probabilities=True)
+        placeholder, = model.inputs.values()
         model.load(session, path, reader, config.network)
         for batch in _batches(itertools.chain([first], images)):
-            probabilities = session.run(model.output, {model.input: np.stack([image for _, image in batch])})
+            probabilities = session.run(model.output, {placeholder: np.stack([image for _, image in batch])})
             for (name, _), row in zip(batch, probabilities):
                 names = config.class_names or tuple(map(str, range(len(row))))
                 best = np.argsort(-row, kind='stable')[:TOP]

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 class Runner:
-    """An exported model, loaded. Called with a batch it returns the output, [batch, classes] float32.
+    """An exported model, loaded. Called with a batch {input: array} it returns the output, [batch, ...] float32.
 
     graph: of the format h5, which holds weights alone: a MetaGraph file with the network's graph.
     Raises InputError when the file cannot be loaded.
@@ -34,14 +34,15 @@ class Runner:
         with tf.Graph().as_default():
             self._session = cpu_session()
             try:
-                self.input, self.output = _LOADERS[form](self._session, path, graph)
+                inputs, self.output = _LOADERS[form](self._session, path, graph)
+                self.inputs = {one.op.name: one for one in sorted(inputs, key=lambda one: one.op.name)}
             except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
                 if isinstance(error, InputError):
                     raise
                 raise InputError('%s: cannot be loaded as %s: %s' % (path, form, str(error).splitlines()[0]))
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return self._session.run(self.output, {self.input: batch})
+    def __call__(self, batch: Dict[str, np.ndarray]) -> np.ndarray:
+        return self._session.run(self.output, {one: batch[name] for name, one in self.inputs.items()})
 
     def __enter__(self) -> 'Runner':
         return self
@@ -61,16 +62,18 @@ def _load_pb(session, path, graph):
     used = {one.split(':')[0] for node in graph_def.node for one in node.input}
     inputs = [node.name for node in graph_def.node if node.op == 'Placeholder']
     outputs = [node.name for node in graph_def.node if node.name not in used]
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError('it has %d inputs and %d outputs; one of each is needed' % (len(inputs), len(outputs)))
-    return tf.import_graph_def(graph_def, return_elements=[inputs[0] + ':0', outputs[0] + ':0'], name='')
+    if not inputs or len(outputs) != 1:
+        raise ValueError('it has %d inputs and %d outputs; one output is needed' % (len(inputs), len(outputs)))
+    *found, output = tf.import_graph_def(graph_def, return_elements=[n + ':0' for n in inputs + outputs], name='')
+    return found, output
 
 
 def _load_saved_model(session, path, graph):
     del graph
     signature = tf.saved_model.load(session, [tf.saved_model.tag_constants.SERVING], path).signature_def[SIGNATURE]
-    (model_input,), (output,) = signature.inputs.values(), signature.outputs.values()
-    return [session.graph.get_tensor_by_name(info.name) for info in (model_input, output)]
+    (output,) = signature.outputs.values()
+    *inputs, output = [session.graph.get_tensor_by_name(info.name) for info in [*signature.inputs.values(), output]]
+    return inputs, output
 
 
 def _load_h5(session, path, graph):
@@ -79,7 +82,7 @@ def _load_h5(session, path, graph):
     variables = tf.global_variables()
     session.run([v.initializer for v in variables],
                 {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
-    return [tf.get_collection(name)[0] for name in ('input', 'output')]
+    return tf.get_collection('inputs'), tf.get_collection('output')[0]
 
 
 _LOADERS = {PB: _load_pb, SAVED_MODEL: _load_saved_model, H5: _load_h5}
@@ -101,10 +104,11 @@ class FreshRunner:
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         return self
 
-    def __call__(self, batch: np.ndarray) -> np.ndarray:
+    def __call__(self, batch: Dict[str, np.ndarray]) -> np.ndarray:
         size = int(np.prod(self._shape)) * np.dtype(np.float32).itemsize
         try:
-            self._process.stdin.write(np.ascontiguousarray(batch).tobytes())
+            for name in sorted(batch):
+                self._process.stdin.write(np.ascontiguousarray(batch[name]).tobytes())
             self._process.stdin.flush()
             content = self._process.stdout.read(size)
         except BrokenPipeError:
@@ -129,12 +133,15 @@ def _serve(form: str, path: str, graph: Optional[str] = None) -> None:
     answers = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)
     with Runner(form, path, graph) as model:
-        shape, dtype = model.input.shape.as_list(), np.dtype(model.input.dtype.as_numpy_dtype)
         while True:
-            content = sys.stdin.buffer.read(int(np.prod(shape)) * dtype.itemsize)
-            if not content:
-                break
-            answers.write(model(np.frombuffer(content, dtype).reshape(shape)).tobytes())
+            batch = {}
+            for name, one in model.inputs.items():
+                shape, dtype = one.shape.as_list(), np.dtype(one.dtype.as_numpy_dtype)
+                content = sys.stdin.buffer.read(int(np.prod(shape)) * dtype.itemsize)
+                if not content:
+                    return
+                batch[name] = np.frombuffer(content, dtype).reshape(shape)
+            answers.write(model(batch).tobytes())
             answers.flush()
 
 

@@ -1,57 +1,95 @@
 """Metrics of outputs that an inference device computed, from the files that the tool msame writes."""
 import os
-from typing import Dict, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from core import files
 from core.errors import InputError
 from core.inference import samples
 from core.inference.runner import PB, Runner
-from core.inference.samples import Manifest
+from core.inference.samples import PROBABILITIES, Manifest
+from core.recipe import Recipe
+from core.session import cpu_session
+from core.settings.config import Config
+from core.training import forms, scoring
 
 _ENDINGS = ('_output_0.bin', '_output_0.txt', '_0.bin', '_0.txt')   # of msame, and of ais_bench, which came after it
 _NAMED = 5                     # at most so many files at fault are named in a line
 
 
-def metrics(manifest_path: str, outputs: str, dtype: str) -> Dict[str, float]:
-    """'accuracy' and 'loss' of the outputs in the directory `outputs`, or in the only directory in it.
+class Scorer:
+    """The metrics that a recipe's head finds in outputs, batch by batch, in a graph of its own: a context.
+
+    shape: of a batch of outputs; output, output_key: see trained.InferenceGraph; labels: their form.
+    Raises InputError for probabilities that the head does not compute by a softmax.
+    """
+
+    def __init__(self, recipe: Recipe, config: Config, shape: Sequence[int], output: str, output_key: str, labels: Any):
+        self._size, head = shape[0], recipe.model.head
+        with tf.Graph().as_default():
+            self._output = outputs = tf.placeholder(tf.float32, shape)
+            nest = forms.placeholders(forms.named(labels, 'labels', self._size))
+            self._labels, self._weight = tf.nest.flatten(nest), tf.placeholder(tf.float32, [self._size])
+            if output == PROBABILITIES:
+                if head.predictions.get(PROBABILITIES) is not tf.nn.softmax:
+                    raise InputError('--probabilities: this network\'s loss needs its logits; export without it')
+                outputs = tf.log(tf.maximum(outputs, np.finfo(np.float32).tiny))   # the logits but for a constant
+            scores = scoring.scored(head, {output_key: outputs} if output_key else outputs, nest, config)
+            self._sums, self._metrics_of = scoring.summed(scores, self._weight)
+            self._session = cpu_session()
+        self._totals = 0.
+
+    def add(self, outputs: np.ndarray, labels: Sequence[np.ndarray]) -> None:
+        """Adds a batch of outputs, whose first rows count, as many as there are labels."""
+        count = len(labels[0])
+        filled = [np.concatenate([part, np.repeat(part[-1:], self._size - count, 0)]) for part in labels]
+        feed = dict(zip(self._labels, filled), **{})
+        feed.update({self._output: outputs, self._weight: np.arange(self._size) < count})
+        self._totals = self._totals + self._session.run(self._sums, feed).astype(np.float64)
+
+    def metrics(self, penalty: float) -> Dict[str, float]:
+        """The metrics of all that was added; penalty: of the checkpoint, part of the loss."""
+        found = self._metrics_of(self._totals)
+        return dict(found, loss=found['loss'] + penalty)
+
+    def __enter__(self) -> 'Scorer':
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._session.close()
+
+
+def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dtype: str) -> Dict[str, float]:
+    """The metrics of evaluation for the outputs in the directory `outputs`, or in the only directory in it.
 
     NAME_output_0.bin holds numbers of `dtype` (float32 or float16), NAME_output_0.txt numbers as text.
     Raises InputError naming the files that are missing, of the wrong size or not finite.
     """
     manifest, labels = samples.read(manifest_path)
-    folder = _folder(outputs, manifest)
-    batches, faults = [], []
-    for name in manifest.names():
-        try:
-            batches.append(_read(_path(folder, name), manifest, dtype))
-        except ValueError as error:
-            faults.append('%s: %s' % (name, error))
-    if faults:
-        raise InputError('--outputs=%s: %d of %d outputs cannot be used: %s%s' % (
-            outputs, len(faults), len(manifest.files), '; '.join(faults[:_NAMED]), '; ...' * (len(faults) > _NAMED)))
-    rows = np.concatenate(batches)[:manifest.samples]
-    return of_outputs(rows, labels, manifest.output, manifest.regularization_loss)
-
-
-def of_outputs(rows: np.ndarray, labels: np.ndarray, output: str, regularization_loss: float) -> Dict[str, float]:
-    """'accuracy' and 'loss' of outputs [samples, classes], which are `output`: samples.LOGITS or PROBABILITIES."""
-    correct = rows.argmax(1) == labels
-    rows = rows.astype(np.float64)
-    if output == samples.LOGITS:
-        rows = np.exp(rows - rows.max(1, keepdims=True))
-        rows /= rows.sum(1, keepdims=True)
-    of_class = rows[np.arange(len(labels)), labels]
-    return dict(accuracy=float(np.mean(correct)),
-                loss=float(-np.log(np.maximum(of_class, np.finfo(np.float32).tiny)).mean() + regularization_loss))
+    folder, faults, size = _folder(outputs, manifest), [], manifest.output_shape[0]
+    with Scorer(recipe, config, manifest.output_shape, manifest.output, manifest.output_key,
+                forms.read(manifest.labels)) as scorer:
+        for number, name in enumerate(manifest.names()):
+            try:
+                batch = _read(_path(folder, name), manifest.output_shape, dtype)
+            except (OSError, ValueError) as error:
+                faults.append('%s: %s' % (name, error))
+            else:
+                scorer.add(batch, [part[number * size:(number + 1) * size] for part in labels])
+        if faults:
+            raise InputError('--outputs=%s: %d of %d outputs cannot be used: %s%s' % (
+                outputs, len(faults), len(manifest.files), '; '.join(faults[:_NAMED]),
+                '; ...' * (len(faults) > _NAMED)))
+        return scorer.metrics(manifest.penalty)
 
 
 def run_pb(path: str, manifest_path: str, outputs: str) -> int:
     """Writes the outputs of a frozen graph for all inputs of the manifest, as msame would; returns their number.
 
-    Raises InputError when the graph has another input than the manifest, or another number of classes, and when one of
-    the outputs is there.
+    Raises InputError when the graph has other inputs or another output than the manifest, and when one of the outputs is
+    there.
     """
     manifest, _ = samples.read(manifest_path)
     there = [path for path in (os.path.join(outputs, name + _ENDINGS[0]) for name in manifest.names())
@@ -61,16 +99,20 @@ def run_pb(path: str, manifest_path: str, outputs: str) -> int:
             there[0], len(there) - 1))
     directory = os.path.dirname(manifest_path)
     with Runner(PB, path) as model:
-        wanted = manifest.input_dtype, manifest.input_shape, list(manifest.output_shape())
-        found = model.input.dtype.name, model.input.shape.as_list(), model.output.shape.as_list()
-        if wanted != found:
-            raise InputError('--run_pb=%s: takes %s %s and gives %s; the manifest has %s %s and %s' % (
-                (path,) + found + wanted))
+        found = [[name, one.dtype.name, one.shape.as_list()] for name, one in model.inputs.items()]
+        wanted = sorted(manifest.inputs), manifest.output_shape
+        if wanted != (found, model.output.shape.as_list()):
+            raise InputError('--run_pb=%s: takes %s and gives %s; the manifest has %s and %s' % (
+                (path, _words(found), model.output.shape.as_list(), _words(wanted[0]), wanted[1])))
         os.makedirs(outputs, exist_ok=True)
         for name, file in zip(manifest.names(), manifest.files):
-            answer = model(samples.read_input(directory, manifest, file))
+            answer = model(samples.read_inputs(directory, manifest, file))
             answer.tofile(os.path.join(outputs, name + _ENDINGS[0]))
     return len(manifest.files)
+
+
+def _words(inputs: List[List[Any]]) -> str:
+    return ', '.join('%s %s %s' % tuple(one) for one in inputs)
 
 
 def _folder(outputs: str, manifest: Manifest) -> str:
@@ -90,20 +132,20 @@ def _path(folder: str, name: str) -> Optional[str]:
     return next(filter(os.path.isfile, paths), None)
 
 
-def _read(path: Optional[str], manifest: Manifest, dtype: str) -> np.ndarray:
-    """The outputs of one batch, [batch, classes]. Raises ValueError for what is none."""
+def _read(path: Optional[str], shape: Sequence[int], dtype: str) -> np.ndarray:
+    """The outputs of one batch. Raises ValueError for what is none."""
     if not path:
         raise ValueError('missing')
-    shape = manifest.output_shape()
+    words, count = ' x '.join(map(str, shape)), int(np.prod(shape))
     if path.endswith('.txt'):
         rows = np.array(files.text(path).replace(',', ' ').split(), np.float64)
     else:
         content = files.contents(path)
-        if len(content) != shape[0] * shape[1] * np.dtype(dtype).itemsize:
-            raise ValueError('%d bytes, not those of %d x %d %s' % ((len(content),) + shape + (dtype,)))
+        if len(content) != count * np.dtype(dtype).itemsize:
+            raise ValueError('%d bytes, not those of %s %s' % (len(content), words, dtype))
         rows = np.frombuffer(content, dtype)
-    if rows.size != shape[0] * shape[1]:
-        raise ValueError('%d numbers, not %d x %d' % ((rows.size,) + shape))
+    if rows.size != count:
+        raise ValueError('%d numbers, not %s' % (rows.size, words))
     if not np.isfinite(rows).all():
         raise ValueError('has numbers that are NaN or infinite')
     return rows.reshape(shape)

@@ -5,11 +5,11 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.inference.samples import LOGITS, PROBABILITIES
+from core.inference.samples import LOGITS, OUTPUT, PROBABILITIES
 from core.log import say
-from core.recipe import Images, Recipe, load
+from core.recipe import Images, Recipe, first_output, load
 from core.settings.config import Config
-from core.training import checkpoints, evaluation, identity, weights
+from core.training import checkpoints, evaluation, forms, identity, weights
 
 
 def find(config: Config) -> Tuple[str, Any, Config]:
@@ -33,8 +33,8 @@ def check_start(recipe: Recipe, config: Config) -> None:
         return
     data, config = load(recipe, config)
     with tf.Graph().as_default():
-        x = recipe.test_input(data, config).batch[0]
-        variables = build(recipe, config, x.shape.as_list(), x.dtype).variables
+        form = forms.of(recipe.test_input(data, config).batch[0])
+        variables = build(recipe, config, forms.named(form, recipe.input_name, None)).variables
     if config.finetune:
         shapes = reader.get_variable_to_shape_map()
         variables = [v for v in variables if shapes.get(v.op.name) == v.shape.as_list()] or variables[:1]
@@ -53,6 +53,22 @@ def load_data(recipe: Recipe, config: Config) -> Tuple[Any, Config]:
     return data, config._replace(class_names=known or config.class_names)
 
 
+def input_form(recipe: Recipe, config: Config, reader: Any) -> Tuple[Any, Config]:
+    """(forms of a batch of inputs, Config) without a data set: as the checkpoint notes them, or of the built-in data.
+
+    Raises InputError where neither tells them.
+    """
+    noted = None if recipe.on_export else weights.input_form(reader)   # which may be of other inputs than an export has
+    if noted is None:
+        if not recipe.built_in_data:
+            raise InputError('--data_path: needed, for this checkpoint does not note the form of its inputs')
+        data, on_built_in = load(recipe, config)
+        with tf.Graph().as_default():
+            noted = forms.of(recipe.test_input(data, on_built_in).batch[0])
+        config = config if config.class_names else on_built_in
+    return forms.named(noted, recipe.input_name, config.batch_size), config
+
+
 def constants(recipe: Recipe, reader: Any, data: Any) -> Dict[str, np.ndarray]:
     """{name: constant} of the preprocessing: the checkpoint's, else those of `data`, which may be None.
 
@@ -69,12 +85,13 @@ def constants(recipe: Recipe, reader: Any, data: Any) -> Dict[str, np.ndarray]:
 
 
 class InferenceGraph(NamedTuple):
-    """The graph of a trained network from a placeholder to its output, in a graph of its own."""
-    input: tf.Tensor               # of a float32 batch as tests have it, or of images with values from 0 to 255
-    output: tf.Tensor              # [batch, classes] float32: logits or probabilities
-    output_name: str               # samples.LOGITS or PROBABILITIES
+    """The graph of a trained network from its placeholders to its first output, in a graph of its own."""
+    inputs: Dict[str, tf.Tensor]   # placeholders by name
+    output: tf.Tensor              # [batch, ...] float32
+    output_name: str               # PROBABILITIES, or the net's own name of it, else LOGITS or OUTPUT
+    output_key: str                # the net's own name of it; '' for a net that returns one tensor
     variables: Sequence[tf.Variable]
-    regularization_loss: tf.Tensor
+    penalty: tf.Tensor
 
     def load(self, session: tf.Session, path: str, reader: Any, network: str) -> None:
         """Restores the weights. Raises InputError when the checkpoint is of another network."""
@@ -82,16 +99,23 @@ class InferenceGraph(NamedTuple):
         weights.restore(session, reader, self.variables)
 
 
-def build(recipe: Recipe, config: Config, shape: Sequence[Any], dtype: tf.DType, normalize: Any = None,
+def build(recipe: Recipe, config: Config, form: Any, normalize: Any = None,
           probabilities: bool = False) -> InferenceGraph:
-    """Builds the InferenceGraph of inputs of this shape and type in the default graph; call it with a new one.
+    """Builds the InferenceGraph of inputs of this form (training/forms.py) in the default graph; call it with a new one.
 
-    normalize: normalize(images) -> what the model takes; None: the inputs are that already.
+    normalize: normalize(placeholder) -> what the net takes; None: the inputs are that already.
+    Raises InputError for probabilities of a network that has none.
     """
-    placeholder = tf.placeholder(dtype, shape, name=recipe.input_name)
-    x = normalize(placeholder) if normalize else placeholder
-    labels = tf.zeros(tf.shape(x)[:1] if shape[0] is None else shape[:1], tf.int32)
-    outputs = recipe.model((x, labels), False, config, evaluation.no_dropout)
-    output = tf.nn.softmax(outputs.logits) if probabilities else outputs.logits
-    return InferenceGraph(placeholder, output, PROBABILITIES if probabilities else LOGITS, tf.global_variables(),
-                          outputs.regularization_loss)
+    of_output = recipe.model.head.predictions.get(PROBABILITIES)
+    if probabilities and not of_output:
+        raise InputError('--network=%s: its outputs are no classes, so there are no probabilities' % config.network)
+    placeholders = forms.placeholders(form)
+    outputs = recipe.model.net(normalize(placeholders) if normalize else placeholders, False, config,
+                               evaluation.no_dropout)
+    output_key = next(iter(outputs)) if isinstance(outputs, dict) else ''
+    output = tf.cast(first_output(outputs), tf.float32)
+    name = PROBABILITIES if probabilities else output_key or (LOGITS if of_output else OUTPUT)
+    penalty = recipe.model.penalty(config)
+    return InferenceGraph({one.op.name: one for one in tf.nest.flatten(placeholders)},
+                          of_output(output) if probabilities else output, name, output_key, tf.global_variables(),
+                          penalty)

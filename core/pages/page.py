@@ -13,7 +13,7 @@ from core.pages.records import Run
 from core.reporting import record
 from core.reporting.panels import save
 from core.pages.charts import Curve, chart
-from core.pages.text import Words, duration, escape, number
+from core.pages.text import Words, duration, escape, in_chinese, number
 
 NAME = 'report.html'
 _TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
@@ -102,8 +102,8 @@ def _figures(run):
     """The cards with the numbers that the case log has, and what is beside them."""
     speed, seconds_per_step, ranks = run.images_per_second(), run.last('seconds_per_step'), run.start['ranks']
     of_ranks = 'images/s' + (' = %d × rank 0' % ranks if ranks > 1 else '')
-    cards = [('accuracy', Words('test accuracy', '测试准确率'),
-              None if run.accuracy is None else '%.4f' % run.accuracy, ''),
+    cards = [(run.headline, Words('test ' + run.headline, '测试' + in_chinese(run.headline)),
+              None if run.result is None else '%.4f' % run.result, ''),
              ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, of_ranks),
              ('step_time', Words('time of a step', '单步时间'),
               number(1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
@@ -131,10 +131,10 @@ def curves(run: Run) -> str:
     return ''.join([
         chart('loss', Words('Loss', '损失'), Words('loss', '损失'), [
             Curve(TRAIN, p('batch/loss'), 1), Curve(EPOCH, p('epoch/loss'), 3), Curve(TEST, p('test/loss'), 2)]),
-        chart('accuracy', Words('Accuracy', '准确率'), Words('part that is right', '正确比例'), [
-            Curve(TRAIN, p('batch/accuracy'), 1), Curve(EPOCH, p('epoch/accuracy'), 3),
-            Curve(TEST, p('test/accuracy'), 2),
-            Curve(Words('test set, average of the weights', '测试集，权重平均'), p('average/accuracy'), 4)]),
+        *(chart(name, Words(name.capitalize(), in_chinese(name)), Words(name, in_chinese(name)), [
+            Curve(TRAIN, p('batch/' + name), 1), Curve(EPOCH, p('epoch/' + name), 3), Curve(TEST, p('test/' + name), 2),
+            Curve(Words('test set, average of the weights', '测试集，权重平均'), p('average/' + name), 4)])
+          for name in run.metrics or [run.headline]),
         chart('learning_rate', Words('Learning rate', '学习率'), Words('learning rate', '学习率'), [
             Curve(Words('learning rate', '学习率'), p('learning_rate'), 4)]),
         chart('images_per_second', Words('Speed of a rank', '单卡速度'), Words('images/s', '张/秒'), [

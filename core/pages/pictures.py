@@ -49,7 +49,7 @@ def gallery(title: Pair, note: Pair, images: Sequence[np.ndarray], lines: Sequen
 def confusion_matrix(predictions: Predictions, names: Sequence[str]) -> Panel:
     """How often each class (rows) was taken for each (columns)."""
     counts = np.zeros([len(names)] * 2, int)
-    np.add.at(counts, (predictions.labels, predictions.probabilities.argmax(1)), 1)
+    np.add.at(counts, (predictions.labels, predictions.classes), 1)
     total, right = len(predictions.labels), int(np.trace(counts))
     return dict(kind='matrix', wide=False, title=('Confusion matrix', '混淆矩阵'), names=list(names),
                 counts=counts.tolist(),
@@ -59,7 +59,7 @@ def confusion_matrix(predictions: Predictions, names: Sequence[str]) -> Panel:
 def mistakes(predictions: Predictions, names: Sequence[str], images: Callable[[np.ndarray], Sequence[np.ndarray]],
              count: int = 24, photographs: bool = False) -> Optional[Panel]:
     """The wrong predictions with the largest probability; images(rows of the test set) -> uint8 images."""
-    guesses, confidence = predictions.probabilities.argmax(1), predictions.probabilities.max(1)
+    guesses, confidence = predictions.classes, predictions.probabilities
     wrong = np.flatnonzero(guesses != predictions.labels)
     chosen = wrong[np.argsort(-confidence[wrong], kind='stable')[:count]]
     lines = [[('wrong', ('%s %.3f' % (names[guesses[i]], confidence[i]),) * 2),

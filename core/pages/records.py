@@ -28,10 +28,21 @@ class Run(NamedTuple):
         return self.points[name][-1][1] if self.points.get(name) else None
 
     @property
-    def accuracy(self) -> Optional[float]:
-        """On the test set, from 0 to 1: the average's of a run with stochastic weight averaging, once there is one."""
-        average = self.last('average/accuracy')
-        return self.last('test/accuracy') if average is None else average
+    def headline(self) -> str:
+        """The name of the metric by which the run is judged."""
+        return self.start.get('headline', 'accuracy')  # which records of earlier versions do not name
+
+    @property
+    def result(self) -> Optional[float]:
+        """The headline metric on the test set: the average's of a run that averages its weights, once there is one."""
+        average = self.last('average/' + self.headline)
+        return self.last('test/' + self.headline) if average is None else average
+
+    @property
+    def metrics(self) -> List[str]:
+        """The names of the metrics that a test has, but the loss; the headline first."""
+        names = sorted(name[len('test/'):] for name in self.points if name.startswith('test/'))
+        return sorted((name for name in names if name != 'loss'), key=lambda name: name != self.headline)
 
     @property
     def loss(self) -> Optional[float]:

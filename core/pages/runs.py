@@ -12,7 +12,7 @@ from core.pages import page, records
 from core.pages.records import Run
 from core.reporting import record
 from core.pages.charts import Curve, chart
-from core.pages.text import Words, escape
+from core.pages.text import Words, escape, in_chinese
 
 MOST_DRAWN = 8                 # runs in one chart: as many as style.css has colours
 
@@ -34,7 +34,8 @@ COLUMNS = {
     'when': Column(Words('when', '时间'), _started, page.moment),
     'steps': Column(Words('steps', '步数'), lambda run: run.step),
     'images/s': Column(Words('images/s', '张/秒'), Run.images_per_second, '{:.1f}'.format),
-    'accuracy': Column(Words('accuracy', '准确率'), lambda run: run.accuracy, '{:.4f}'.format),
+    'metric': Column(Words('metric', '指标'), lambda run: run.headline),
+    'value': Column(Words('value', '数值'), lambda run: run.result, '{:.4f}'.format),
     'precision': Column(Words('precision', '精度'), lambda run: run.start['precision']),
     'ranks': Column(Words('ranks', '设备数'), lambda run: run.start['ranks']),
     'status': Column(Words('status', '状态'), lambda run: run.status.splitlines()[0]),
@@ -60,9 +61,8 @@ def find(output_path: str, leave_out: Callable[[str], None]) -> List[Run]:
     return sorted(found, key=_started)
 
 
-def cell(run: Run, name: str) -> str:
+def cell(run: Run, column: Column) -> str:
     """The text of a cell of the table."""
-    column = COLUMNS[name]
     value = column.value(run)
     return '-' if value is None else column.text(value)
 
@@ -70,28 +70,30 @@ def cell(run: Run, name: str) -> str:
 def chosen(runs: Sequence[Run], filters: Sequence[str], order: str) -> List[Run]:
     """The runs that match every filter COLUMN=VALUE, sorted by the column `order`, backwards with a - before it.
 
-    A VALUE matches the cell or its beginning, so that status=failed finds every failure.
+    A VALUE matches the cell or its beginning, so that status=failed finds every failure. The name of a metric is a
+    column, too: the value of the runs that are judged by it.
     Raises InputError for a column that there is none of.
     """
     for text in filters:
         name, equals, value = text.partition('=')
-        _check_column('--filter=%s' % text, name if equals else '')
-        runs = [run for run in runs if cell(run, name).startswith(value)]
-    name = order[order.startswith('-'):]
-    _check_column('--sort=%s' % order, name)
-    value = COLUMNS[name].value
+        column = _column('--filter=%s' % text, name if equals else '', runs)
+        runs = [run for run in runs if cell(run, column).startswith(value)]
+    value = _column('--sort=%s' % order, order[order.startswith('-'):], runs).value
     known = sorted((run for run in runs if value(run) is not None), key=value, reverse=order.startswith('-'))
     return known + [run for run in runs if value(run) is None]
 
 
-def _check_column(flag, name):
-    if name not in COLUMNS:
+def _column(flag, name, runs):
+    if name in COLUMNS:
+        return COLUMNS[name]
+    if name not in {run.headline for run in runs}:
         raise InputError('%s: its column must be one of %s' % (flag, ', '.join(COLUMNS)))
+    return COLUMNS['value']._replace(value=lambda run: run.result if run.headline == name else None)
 
 
 def table(runs: Sequence[Run]) -> str:
     """The runs as lines of text."""
-    rows = [list(COLUMNS)] + [[cell(run, name) for name in COLUMNS] for run in runs]
+    rows = [list(COLUMNS)] + [[cell(run, column) for column in COLUMNS.values()] for run in runs]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
 
@@ -103,7 +105,8 @@ def as_csv(runs: Sequence[Run]) -> str:
     writer.writerow(COLUMNS)
     for run in runs:
         values = {name: column.value(run) for name, column in COLUMNS.items()}
-        writer.writerow(['' if value is None else value for value in dict(values, when=cell(run, 'when')).values()])
+        values['when'] = cell(run, COLUMNS['when'])
+        writer.writerow(['' if value is None else value for value in values.values()])
     return text.getvalue().rstrip('\n')
 
 
@@ -123,9 +126,9 @@ def _html_table(runs):
     head = ''.join('<th>%s</th>' % column.words.html() for column in COLUMNS.values())
     rows = []
     for run in runs:
-        cells = {name: '<td>%s</td>' % escape(cell(run, name)) for name in COLUMNS}
+        cells = {name: '<td>%s</td>' % escape(cell(run, column)) for name, column in COLUMNS.items()}
         cells['status'] = '<td class="status"><span class="pill %s">%s</span></td>' % (
-            run.state, escape(cell(run, 'status')))
+            run.state, escape(cell(run, COLUMNS['status'])))
         rows.append('<tr>%s</tr>' % ''.join(cells.values()))
     return '<table class="runs" data-figure="runs"><tr>%s</tr>%s</table>' % (head, ''.join(rows))
 
@@ -142,8 +145,8 @@ def _charts(runs):
                                          for colour, run in enumerate(runs, 1)])
     return ''.join([
         together('loss', Words('Loss', '损失'), Words('loss', '损失'), 'epoch/loss', 'batch/loss'),
-        together('accuracy', Words('Test accuracy', '测试准确率'), Words('part that is right', '正确比例'),
-                 'test/accuracy'),
+        *(together(name, Words('Test ' + name, '测试' + in_chinese(name)), Words(name, in_chinese(name)), 'test/' + name)
+          for name in sorted({run.headline for run in runs})),
         together('learning_rate', *[Words('Learning rate', '学习率')] * 2, 'learning_rate'),
         together('images_per_second', Words('Speed of a rank', '单卡速度'), Words('images/s', '张/秒'),
                  'images_per_second')])

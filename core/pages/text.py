@@ -42,3 +42,8 @@ def duration(seconds: float) -> Words:
         return Words('%d min %02d s' % divmod(seconds, 60), '%d 分 %02d 秒' % divmod(seconds, 60))
     hours, minutes = seconds // 3600, seconds // 60 % 60
     return Words('%d h %02d min' % (hours, minutes), '%d 小时 %02d 分' % (hours, minutes))
+
+
+def in_chinese(metric: str) -> str:
+    """The Chinese word for a metric; its own name where there is none."""
+    return {'accuracy': '准确率', 'loss': '损失'}.get(metric, ' ' + metric)

@@ -2,6 +2,7 @@
 
     step 9 of 39, epoch 1 of 3: loss 1.234568 accuracy 0.500000 seconds_per_step 0.051200 images_per_second 1250.0000
     test after epoch 1 of 5: loss 1.543210 accuracy 0.456700
+    test after step 20 of 39: loss 1.567890 accuracy 0.445600
     end: seconds_per_step 0.051200 images_per_second 1250.0000
 
 The values of a step are those of its batch; the speed is the mean over the steps timed so far.
@@ -9,11 +10,15 @@ The values of a step are those of its batch; the speed is the mean over the step
 from typing import Dict
 
 from core.log import say
-from core.reporting.report import Log, Report
+from core.reporting.report import Listener, Log, Report
 
 
 class NeutralLog(Log):
-    """A line every --display_step steps, one after every evaluation, one at the end."""
+    """A line every --display_step steps, one after every evaluation, one at the end; headline: the metric that counts."""
+
+    def __init__(self, headline: str):
+        super().__init__()
+        self._headline = headline
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
         self._epochs = epochs
@@ -26,11 +31,17 @@ class NeutralLog(Log):
     def epoch(self, report: Report) -> None:
         if report.evaluation:
             say('test after epoch %d of %d: %s' % (report.epoch + 1, self._epochs, _words(report.evaluation)))
-            if 'accuracy' in report.evaluation:
-                self.accuracy = '%.6f' % report.evaluation['accuracy']
+            self.accuracy = '%.6f' % report.evaluation[self._headline]
 
     def end(self, report: Report) -> None:
         say_end(report)
+
+
+class EvaluationLines(Listener):
+    """A line after every evaluation within an epoch, in the log of every network."""
+
+    def evaluation(self, report: Report) -> None:
+        say('test after step %d of %d: %s' % (report.step, report.steps, _words(report.evaluation)))
 
 
 def say_end(report: Report) -> None:

@@ -3,7 +3,7 @@
 The trainer writes it while the run goes on, so that a run killed at any moment leaves its record:
     start   once for each process: what was asked (`settings`), on what machine (`environment`), where results lie
     begin   the step at which the process starts; points of later steps are from before a --resume and no longer count
-    point   values at a step: batch/loss, epoch/accuracy, test/accuracy, learning_rate, images_per_second, ...
+    point   values at a step: batch/loss, epoch/METRIC, test/METRIC, learning_rate, images_per_second, ...
     end     how the process ended: status (done, stopped, failed), step, why
 The trainer holds a lock of the file while it lives, which tells a run in progress from one that was killed.
 """

@@ -6,7 +6,7 @@ import tensorflow as tf
 from core.log import say
 from core.settings.config import Config
 
-Metrics = Dict[str, float]     # {'loss': ..., 'accuracy': ..., ...}
+Metrics = Dict[str, float]     # {'loss': ..., metric: ..., ...}
 
 
 class Report(NamedTuple):
@@ -54,6 +54,10 @@ class Listener:
     def epoch(self, report: Report) -> None:
         """After the last step of an epoch."""
 
+    def evaluation(self, report: Report) -> None:
+        """After an evaluation within an epoch (--eval_steps); the one after the last step of an epoch comes to epoch().
+        """
+
     def evaluation_start(self, epoch: int) -> None:
         """Before an evaluation after the last step of an epoch, which counts from 0."""
 
@@ -96,7 +100,8 @@ class Window:
 
 
 class Reporter(tf.train.SessionRunHook):
-    """Makes the reports that are due, evaluates every --val_epoch epochs and at the end, tells the listeners.
+    """Makes the reports that are due, evaluates every --val_epoch epochs, every --eval_steps steps and at the end, tells
+    the listeners.
 
     step: the training.step.Step of the run, evaluate(session) -> Metrics.
     What a report needs is fetched in every step, due or not, because a further set of fetches would be a further graph
@@ -124,7 +129,9 @@ class Reporter(tf.train.SessionRunHook):
     def after_run(self, run_context, run_values):
         clock = self._clock
         step_is_due = clock.passed(self._display_step) or clock.at_end
-        if not (clock.at_epoch_end or step_is_due or self._is_first_of_epoch):
+        steps = self._config.eval_steps
+        evaluation_is_due = bool(steps) and clock.passed(steps)
+        if not (clock.at_epoch_end or step_is_due or evaluation_is_due or self._is_first_of_epoch):
             return
         self.report = self._make_report(*run_values.results)
         if self._is_first_of_epoch:
@@ -134,13 +141,20 @@ class Reporter(tf.train.SessionRunHook):
             for listener in self._listeners:
                 listener.step(self.report)
         if clock.at_epoch_end:
-            if clock.at_end or (clock.epoch + 1) % self._config.val_epoch == 0:
+            if clock.at_end or evaluation_is_due or (clock.epoch + 1) % self._config.val_epoch == 0:
                 for listener in self._listeners:
                     listener.evaluation_start(clock.epoch)
-                evaluation = self._evaluate(run_context.session)
-                self.report = self.report._replace(evaluation=evaluation, seconds=clock.seconds)
+                self._evaluate_now(run_context.session)
             for listener in self._listeners:
                 listener.epoch(self.report)
+        elif evaluation_is_due:
+            self._evaluate_now(run_context.session)
+            for listener in self._listeners:
+                listener.evaluation(self.report)
+
+    def _evaluate_now(self, session):
+        evaluation = self._evaluate(session)
+        self.report = self.report._replace(evaluation=evaluation, seconds=self._clock.seconds)
 
     def average(self, evaluation: Metrics) -> None:
         """Tells the listeners the metrics of the average of the weights."""
@@ -161,7 +175,7 @@ class Reporter(tf.train.SessionRunHook):
 
 
 class Summaries(Listener):
-    """TensorBoard: loss, learning rate, accuracy in training and test, images per second, the loss scale."""
+    """TensorBoard: loss and metrics in training and test, learning rate, images per second, the loss scale."""
 
     def __init__(self, directory: str):
         self._writer = tf.summary.FileWriter(directory)
@@ -180,7 +194,10 @@ class Summaries(Listener):
 
     def epoch(self, report: Report) -> None:
         if report.evaluation:
-            self._write(report.step, {'test/' + name: value for name, value in report.evaluation.items()})
+            self.evaluation(report)
+
+    def evaluation(self, report: Report) -> None:
+        self._write(report.step, {'test/' + name: value for name, value in report.evaluation.items()})
 
     def end(self, report: Report) -> None:
         self._writer.close()

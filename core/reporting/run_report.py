@@ -55,7 +55,8 @@ class RunReport(Listener):
         config = self._config
         self._record = record.Writer(config.run_dir)
         self._record.write('start', network=config.network, case=config.case, device_id=config.device_id,
-                           ranks=config.ranks, batch_size=config.batch_size, resumed=config.resume, **self._facts)
+                           ranks=config.ranks, batch_size=config.batch_size, resumed=config.resume,
+                           headline=self._recipe.model.head.headline, **self._facts)
 
     @_never_ends_the_run
     def begin(self, config: Config, data: Any, clock: Any, predictions: Callable[[], Optional[Predictions]]) -> None:
@@ -85,6 +86,11 @@ class RunReport(Listener):
             self._point('test', report.evaluation)
             self._draw(self._predictions())
             self._write_page()
+
+    @_never_ends_the_run
+    def evaluation(self, report: Report) -> None:
+        self._report = report
+        self._point('test', report.evaluation)
 
     @_never_ends_the_run
     def average(self, evaluation: Dict[str, float]) -> None:

@@ -56,9 +56,11 @@ class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if r
         return self.data_path in _BUILT_IN
 
 
-def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], planning: bool = False) -> Config:
+def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], planning: bool = False,
+            needs_data: bool = True) -> Config:
     """The Config of a run: `given` {switch: value} laid over the recipe's and the table's values.
 
+    needs_data: whether a data set is read, be it the built-in one.
     planning: the ranks are not started yet, so that --rank_size or --rank_table decides how many there will be.
     Raises InputError for a case the network does not have, a hyper-parameter it does not use, switches that exclude
     or need each other, data that is missing, or an environment that makes no sense.
@@ -68,7 +70,9 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
     if fault:
         name, rule = fault
         raise InputError('%s: %s' % (typed(name, given[name]), rules.message(rule, '--{}'.format)))
-    if settled['case'] == 'full' and settled['data_path'] is None:
+    if needs_data and settled['data_path'] in _BUILT_IN and not recipe.built_in_data:
+        raise InputError('--data_path: this network has no built-in data; give the directory of its data set')
+    if needs_data and settled['case'] == 'full' and settled['data_path'] is None:
         raise InputError('--data_path: a full run needs the directory of the data set (or the word synthetic)')
     _settle_automatic_rates(settled)
     asked, device_id = settled.pop('rank_size'), settled.pop('device_id')

@@ -9,10 +9,11 @@ import contextlib
 import fcntl
 import functools
 import glob
+import math
 import operator
 import os
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -78,12 +79,12 @@ def _read_whole(path: str) -> Any:
     return reader
 
 
-def newest_whole(directory: str) -> Tuple[Optional[str], Any]:
-    """(path, reader) of the newest checkpoint in `directory` that is whole, or (None, None).
+def newest_whole(directory: str, below: float = math.inf) -> Tuple[Optional[str], Any]:
+    """(path, reader) of the newest checkpoint in `directory`, of a step `below`, that is whole, or (None, None).
 
     A line of the log names each damaged checkpoint that is passed over.
     """
-    for path in paths(directory):
+    for path in (path for path in paths(directory) if _step(path) < below):
         try:
             return path, _read_whole(path)
         except _BROKEN as error:
@@ -166,16 +167,17 @@ def nothing_left(config: Config, step: int, steps: int) -> str:
         config.ckpt_dir, step, steps, 'steps' if config.train_steps else 'epochs')
 
 
-def finished(config: Config) -> str:
+def finished(config: Config, resumable: Callable[[Config, int], float]) -> str:
     """nothing_left() when --resume would train no step, as the newest checkpoint tells, else ''. Reads no data.
 
+    resumable(config, steps of the run) -> only checkpoints of steps below it can be resumed.
     Raises InputError when the checkpoint to resume is of another run.
     """
     path, reader = newest_whole(config.ckpt_dir)
     if path:
         identity.check_checkpoint(path, reader, config, identity.facts_of(config))
         steps = config.train_steps or config.train_epochs * identity.fact(reader, 'steps_per_epoch', MOST)
-        if newest_step(config.ckpt_dir) == _step(path) >= steps:
+        if newest_step(config.ckpt_dir) == _step(path) and steps <= _step(path) < resumable(config, steps):
             return nothing_left(config, _step(path), steps)
     return ''
 
@@ -265,19 +267,22 @@ class Checkpoints:
                 target, number, str(error).splitlines()[0]))
         say('checkpoint saved in file: %s' % path)
 
-    def resume(self, config: Config, facts: Dict[str, int]) -> Dict[tf.Variable, np.ndarray]:
+    def resume(self, config: Config, facts: Dict[str, int], notes: Container[tf.Variable],
+               below: float) -> Dict[tf.Variable, np.ndarray]:
         """{variable: value} of the newest whole checkpoint of the run that `config` asks for; {} without one.
 
-        facts: those of this run. Raises InputError when the checkpoint belongs to another network or to another
-        sequence of batches.
+        facts: those of this run; notes: the variables that checkpoints of earlier versions may lack; checkpoints count
+        that are of a step `below`.
+        Raises InputError when the checkpoint belongs to another network or to another sequence of batches.
         """
-        path, reader = newest_whole(self._directory)
+        path, reader = newest_whole(self._directory, below)
         if not path:
             say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
             return {}
-        check_fits(path, reader, self._variables, self._network)
+        variables = [v for v in self._variables if v not in notes or reader.has_tensor(v.op.name)]
+        check_fits(path, reader, variables, self._network)
         identity.check_checkpoint(path, reader, config, facts)
         self._saver.recover_last_checkpoints(
             [kept for kept in reversed(paths(self._directory)) if _step(kept) <= _step(path)])
         say('resumed from checkpoint: %s' % path)
-        return {v: reader.get_tensor(v.op.name) for v in self._variables}
+        return {v: reader.get_tensor(v.op.name) for v in variables}

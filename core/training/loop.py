@@ -13,12 +13,12 @@ from core.ranks.connect import connect
 from core.recipe import Predictions, Recipe, load
 from core.reporting.facts import facts
 from core.reporting.figures import Figures
-from core.reporting.neutral_log import NeutralLog
+from core.reporting.neutral_log import EvaluationLines, NeutralLog
 from core.reporting.run_report import RunReport
 from core.reporting.report import Log, Reporter, SkippedSteps, Summaries
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
-from core.training import (checkpoints, evaluation, finetune, hooks, identity, preflight, statistics, step, swa,
+from core.training import (checkpoints, evaluation, finetune, forms, hooks, identity, preflight, statistics, step, swa,
                            weights)
 from core.training.clock import Clock
 
@@ -38,6 +38,7 @@ class Run(NamedTuple):
     communicator: Communicator
     facts: Dict[str, int]          # of identity.add_facts()
     release_memory: Callable[[], None]   # of the Device
+    headline: str                  # the metric by which the run is judged
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
 
 
@@ -109,7 +110,8 @@ class _Start(tf.train.Scaffold):
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
         """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
         config, step_ = self._run.config, self._run.step
-        values = self._saving.saver.resume(config, self._run.facts) if config.resume else {}
+        values = self._saving.saver.resume(config, self._run.facts, self._run.notes, swa.resumable(
+            config, self._run.clock.steps)) if config.resume else {}
         if values or not config.ckpt_path:
             return values
         path, reader = weights.find(config.ckpt_path)
@@ -142,11 +144,16 @@ class _BeginReport(tf.train.SessionRunHook):
 
 
 class _Save(tf.train.SessionRunHook):
-    """Saves a checkpoint every --save_interval epochs and after the last step; average: None without averaging."""
+    """Saves a checkpoint every --save_interval epochs and --save_steps steps, and after the last step.
 
-    def __init__(self, run: Run, average: Optional[swa.Averaging]):
-        self._run, self._clock, self._average = run, run.clock, average
-        self._interval = run.config.save_interval * run.clock.steps_per_epoch
+    average: None without averaging. The average is made after the last checkpoint, and after the last evaluation.
+    """
+
+    def __init__(self, run: Run, average: Optional[swa.Averaging], reporter: Reporter):
+        self._run, self._clock, self._average, self._reporter = run, run.clock, average, reporter
+        self._values, self._read_at = None, None
+        self._intervals = [run.config.save_interval * run.clock.steps_per_epoch] + [
+            steps for steps in [run.config.save_steps] if steps]
 
     def build(self) -> None:
         """Adds to the graph what reads the variables; called when all hooks have made theirs."""
@@ -156,15 +163,20 @@ class _Save(tf.train.SessionRunHook):
         self.saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, self._state, tf.global_variables())
 
     def after_run(self, run_context, run_values):
-        clock, average, session = self._clock, self._average, run_context.session
-        is_due = clock.at_end or clock.passed(self._interval)
-        if not is_due and not (average and average.has_to_read):
+        self.save_due(run_context.session)
+        if self._clock.at_end and self._average:
+            self._average.finish(run_context.session, self._state, self._values, self._reporter)
+
+    def save_due(self, session: tf.Session) -> None:
+        """Saves a checkpoint of this step if one is due that is not saved yet."""
+        clock, average = self._clock, self._average
+        if self._read_at == clock.step:
             return
-        values = self._read(session)
-        if clock.at_end and average:
-            average.finish(session, self._state, values)
-        if is_due:  # written last, because a run that was saved at its end is not resumed
-            self.saver.save(session, clock.step, values)
+        is_due = clock.at_end or any(map(clock.passed, self._intervals))
+        if is_due or average and average.has_to_read:
+            self._values, self._read_at = self._read(session), clock.step
+        if is_due:
+            self.saver.save(session, clock.step, self._values)
 
     def save(self, session: tf.Session) -> None:
         """Saves a checkpoint of this step."""
@@ -227,11 +239,13 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     facts = dict(identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch,
                  class_names=identity.checksum(config.class_names))
     identity.add_facts(**facts)
-    notes = weights.add_notes(config.class_names, recipe.images.constants(data) if recipe.images else {})
+    notes = weights.add_notes(config.class_names, forms.of(test_input.batch[0]),
+                              recipe.images.constants(data) if recipe.images else {})
     clock = Clock(steps, steps_per_epoch, device.steps_per_run(options))
-    listener = (recipe.log or NeutralLog)()
+    headline = recipe.model.head.headline
+    listener = recipe.log() if recipe.log else NeutralLog(headline)
     return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
-               listener, communicator, facts, device.release_memory, notes)
+               listener, communicator, facts, device.release_memory, headline, notes)
 
 
 def _claimed(config):
@@ -259,16 +273,21 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
     """The start of the run, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
     renewal = statistics.Renewal(run)
-    reporter = _reporter(run, renewal, report)
+
+    def evaluate(session):
+        renewal(session)
+        saving.save_due(session)       # whatever becomes of the evaluation, the steps before it are kept
+        return run.evaluate(session)
+    reporter = _reporter(run, evaluate, report)
     method_hooks = recipe.hooks(run)
-    average = None if config.swa_start_epoch is None else swa.Averaging(run, reporter, renewal)
-    saving = _Save(run, average)
+    average = None if config.swa_start_epoch is None else swa.Averaging(run, renewal)
+    saving = _Save(run, average, reporter)
     return _Start(run, saving, kept), [
         clock,                                                # counts the step, for all hooks below
         *([_BeginReport(report, data, run)] if report else []),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause
         hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved
-        reporter,                                             # evaluates and prints
+        reporter,                                             # evaluates, after a checkpoint that is due, and prints
         *method_hooks,
         *([average] if average else []),
         saving,                                               # after all variables have the values of this step
@@ -277,17 +296,15 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         hooks.StopOnSignal(clock, training, saving.save)]     # last: it ends the run
 
 
-def _reporter(run, renewal, report):
+def _reporter(run, evaluate, report):
     config, clock = run.config, run.clock
     listeners = [run.listener, Figures(config.run_dir, run.listener, config.ranks)]
     if config.rank == 0:
         listeners += [Summaries(config.summary_dir), report]
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
-
-    def evaluate(session):
-        renewal(session)
-        return run.evaluate(session)
+    if config.eval_steps:
+        listeners.append(EvaluationLines())
     display_step = config.display_step if config.display_step <= clock.steps else clock.steps_per_epoch
     return Reporter(clock, run.step, config, display_step, evaluate, listeners)
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from core.log import say
 from core.settings.config import Config
 
-PLATEAU_EPOCHS = 10            # between two looks at the accuracy
-PLATEAU_RISE = 0.02            # of the accuracy: enough to go on at the same rate
+PLATEAU_EPOCHS = 10            # between two looks at the headline metric
+PLATEAU_RISE = 0.02            # of the metric: enough to go on at the same rate
 PLATEAU_FACTOR = 0.1
 
 
@@ -26,13 +26,13 @@ def polynomial(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
 
 
 def plateau(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
-    """--learning_rate, divided by ten whenever FallOnPlateau finds that the training accuracy has stalled."""
+    """--learning_rate, divided by ten whenever FallOnPlateau finds that the training has stalled."""
     del step, steps
     return config.learning_rate * _plateau_state()[0]
 
 
 def _plateau_state():
-    """Variables: the part of the learning rate that is left, and the accuracies of the nine epochs before."""
+    """Variables: the part of the learning rate that is left, and the metrics of the nine epochs before."""
     with tf.variable_scope('plateau', reuse=tf.AUTO_REUSE):
         return [tf.get_variable(name, shape, initializer=tf.constant_initializer(value), trainable=False)
                 for name, shape, value in (('left', [], 1), ('accuracies', [PLATEAU_EPOCHS - 1], 0))]
@@ -41,24 +41,24 @@ def _plateau_state():
 class FallOnPlateau(tf.train.SessionRunHook):
     """Makes plateau() fall by the rule of the vendor whose network learns by plateaus.
 
-    Every ten epochs: the rises of the training accuracy from each of the nine epochs before to this one are less than
-    two points in the mean. run: core.training.loop.Run.
+    Every ten epochs: the rises of the headline metric in training from each of the nine epochs before to this one are
+    less than two points in the mean. run: core.training.loop.Run.
     """
 
     def __init__(self, run):
-        self._clock, self._step = run.clock, run.step
+        self._clock, self._step, self._headline = run.clock, run.step, run.headline
 
     def begin(self):
-        left, accuracies = _plateau_state()
+        left, earlier = _plateau_state()
         self._may_fall, self._epoch_ends = (tf.placeholder(tf.bool, []) for _ in range(2))
-        accuracy = self._step.epoch_metrics['accuracy']
-        self._falls = tf.logical_and(self._may_fall, tf.reduce_mean(accuracy - accuracies) < PLATEAU_RISE)
+        metric = self._step.epoch_metrics[self._headline]
+        self._falls = tf.logical_and(self._may_fall, tf.reduce_mean(metric - earlier) < PLATEAU_RISE)
         # Part of the training step's run, because a run of its own would be a further graph.
         with tf.control_dependencies([self._step.train_op, self._falls]):
             self._update = tf.group(
                 tf.assign(left, tf.where(self._falls, left * PLATEAU_FACTOR, left)),
-                tf.assign(accuracies, tf.where(
-                    self._epoch_ends, tf.concat([accuracies[1:], [accuracy]], 0), accuracies)))
+                tf.assign(earlier, tf.where(
+                    self._epoch_ends, tf.concat([earlier[1:], [metric]], 0), earlier)))
 
     def before_run(self, run_context):
         clock = self._clock

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from core.device import LOSS_SCALE, Device, Options, keep_dtype
 from core.ranks.communicator import Communicator
-from core.recipe import Recipe
+from core.recipe import Recipe, first_output
 from core.settings.config import Config
-from core.training import finetune
+from core.training import finetune, scoring
 
 
 class Step(NamedTuple):
@@ -17,33 +17,34 @@ class Step(NamedTuple):
     train_op: tf.Operation             # updates the weights and global_step
     global_step: tf.Variable           # int64: finished steps
     applied_steps: tf.Tensor           # int64: how many steps, this one included, had finite gradients to apply
-    loss: tf.Tensor                    # scalar: the loss of this batch with the regularization loss
+    loss: tf.Tensor                    # scalar: the loss of this batch with the penalty
     metrics: Dict[str, tf.Tensor]      # name -> scalar of this batch: 'loss', 'accuracy', ...
     epoch_metrics: Dict[str, tf.Tensor]  # name -> scalar: the mean of the metric over the epoch so far
     learning_rate: tf.Tensor           # scalar
     loss_scale: Optional[tf.Tensor]    # scalar; None without --loss_scale
     model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
-    classifier: List[tf.Variable]      # those of the model_variables that belong to the layer of the logits
+    classifier: List[tf.Variable]      # those of the model_variables that belong to the layer of the first output
     stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
     stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
 
-def build(recipe: Recipe, config: Config, device: Device, communicator: Communicator, batch: Tuple[tf.Tensor, ...],
+def build(recipe: Recipe, config: Config, device: Device, communicator: Communicator, batch: Tuple[Any, Any],
           steps: int, steps_per_epoch: int, options: Options) -> Step:
-    """Builds the Step of `recipe` on this rank's `batch`, for a run of `steps`.
+    """Builds the Step of `recipe` on this rank's `batch` (inputs, labels), for a run of `steps`.
 
     Loss, metrics, gradients and batch-norm statistics are means over the batches of all ranks. Variables start from
     what the seed of the graph and their own names give, whatever other operators the graph has.
     """
     tf.get_variable_scope().set_custom_getter(_drawn_by_name)
     global_step = tf.train.get_or_create_global_step()
-    outputs = recipe.model(batch, True, config, device.dropout(config, global_step))
+    inputs, labels = batch
+    outputs, scores = scoring.computed(recipe.model, inputs, labels, True, config, device.dropout(config, global_step))
     model_variables = [v for v in tf.global_variables() if v is not global_step]
     statistics = [v for v in model_variables
                   if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
     update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    own_metrics = {name: tf.reduce_mean(values) for name, values in outputs.metrics.items()}
-    own_metrics['loss'] = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
+    own_metrics = scoring.means(scores)
+    own_metrics['loss'] += recipe.model.penalty(config)
     learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
     applied = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
     # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
@@ -69,7 +70,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
     loss_scale = next(iter(tf.get_collection(LOSS_SCALE)), None)
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
-                loss_scale, model_variables, finetune.classifier(outputs.logits, model_variables), stop_request,
+                loss_scale, model_variables, finetune.classifier(first_output(outputs), model_variables), stop_request,
                 stop_requests)
 
 

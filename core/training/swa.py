@@ -49,6 +49,18 @@ def start_epoch(config: Config, epochs: int) -> int:
     return first - 1
 
 
+def resumable(config: Config, steps: int) -> float:
+    """Only checkpoints of steps below this one can be resumed in a run of `steps`: not the last one, after which the
+    average is made, where the average is missing."""
+    is_missing = config.swa_start_epoch is not None and checkpoints.newest_step(directory(config)) < steps
+    return steps if is_missing else math.inf
+
+
+def directory(config: Config) -> str:
+    """The directory of the average's checkpoint."""
+    return os.path.join(config.ckpt_dir, 'swa')
+
+
 def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int) -> Recipe:
     """`recipe` with the learning rate of the averaging in a run of `epochs`; without --swa_start_epoch as it is.
 
@@ -87,10 +99,11 @@ class Averaging(tf.train.SessionRunHook):
     checkpoints' State is read, because each further set of fetches would be a graph to compile for an NPU.
     """
 
-    def __init__(self, run: Any, reporter: Reporter, renewal: statistics.Renewal):
-        self._run, self._reporter, self._renewal = run, reporter, renewal
+    def __init__(self, run: Any, renewal: statistics.Renewal):
+        self._run, self._renewal = run, renewal
         self._start = start_epoch(run.config, run.clock.epochs)
         self._on = []                  # switches of the next reading
+        self._entered = None           # the step after which the weights last entered the mean
         self._restart, self._enter, self._install = (tf.placeholder(tf.bool, []) for _ in range(3))
         self._trained = tf.trainable_variables()
         with tf.variable_scope('swa'):
@@ -117,11 +130,17 @@ class Averaging(tf.train.SessionRunHook):
     @property
     def has_to_read(self) -> bool:
         """Whether the weights of this step enter the mean, and the state has to be read for it."""
-        return self._enter in self._on
+        clock = self._run.clock
+        averaged = clock.step // clock.steps_per_epoch - self._start
+        return (clock.passed(clock.steps_per_epoch) and averaged > 0 and averaged % self._run.config.swa_freq == 0
+                and self._entered != clock.step)
 
     def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
         """state.read() with the changes that are due."""
         on, self._on = self._on, []
+        if self.has_to_read:
+            on.append(self._enter)
+            self._entered = self._run.clock.step
         return state.read(session, on)
 
     def before_run(self, run_context):
@@ -131,13 +150,8 @@ class Averaging(tf.train.SessionRunHook):
             self._on.append(self._restart)
             self._say('starting stochastic weight averaging', self._start)
 
-    def after_run(self, run_context, run_values):
-        clock = self._run.clock
-        averaged = clock.step // clock.steps_per_epoch - self._start
-        if clock.passed(clock.steps_per_epoch) and averaged > 0 and averaged % self._run.config.swa_freq == 0:
-            self._on.append(self._enter)
-
-    def finish(self, session: tf.Session, state: checkpoints.State, values: Dict[tf.Variable, np.ndarray]) -> None:
+    def finish(self, session: tf.Session, state: checkpoints.State, values: Dict[tf.Variable, np.ndarray],
+               reporter: Reporter) -> None:
         """Puts the average into the place of the weights, saves, evaluates and reports it.
 
         values: those that read() gave after the last step.
@@ -151,14 +165,14 @@ class Averaging(tf.train.SessionRunHook):
             self._say('running forward pass to adjust batch normalization', run.clock.epoch)
             self._renewal.over(session, 0, run.train_input.batches)
         saved = checkpoints.Checkpoints(
-            os.path.join(run.config.ckpt_dir, 'swa'), run.config.network, state,
+            directory(run.config), run.config.network, state,
             run.step.model_variables + list(identity.facts().values()) + weights.notes())
         saved.save(session, run.clock.step, state.read(session))
-        last, average = self._reporter.report.evaluation, run.evaluate(session)
-        say('stochastic weight averaging: accuracy %.4f for the last iterate, %.4f for the average of %d; '
-            'loss %.4f and %.4f' % (last['accuracy'], average['accuracy'], max(count, 1),
-                                    last['loss'], average['loss']))
-        self._reporter.average(average)
+        last, average = reporter.report.evaluation, run.evaluate(session)
+        name = run.headline
+        say('stochastic weight averaging: %s %.4f for the last iterate, %.4f for the average of %d; '
+            'loss %.4f and %.4f' % (name, last[name], average[name], max(count, 1), last['loss'], average['loss']))
+        reporter.average(average)
 
     def _say(self, words, epoch):
         if self._run.config.verbose:

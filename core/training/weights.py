@@ -2,6 +2,7 @@
 
 Notes are variables too, so that they are saved, resumed and sent to other ranks with the rest:
     notes/class_names       int32: the characters of a JSON list of texts
+    notes/inputs            int32: the characters of the form of the network's inputs (forms.py)
     notes/constants/NAME    float32: a constant of the preprocessing that the training data fixed
 """
 import json
@@ -13,10 +14,11 @@ import tensorflow as tf
 
 from core import files
 from core.errors import InputError
-from core.training import checkpoints, h5, identity
+from core.training import checkpoints, forms, h5, identity
 
 _NOTES = 'notes/'
 _CLASS_NAMES = _NOTES + 'class_names'
+_INPUTS = _NOTES + 'inputs'
 _CONSTANTS = _NOTES + 'constants/'
 
 
@@ -41,10 +43,15 @@ def values(reader: Any, variables: Sequence[tf.Variable]) -> Dict[tf.Variable, n
     return {v: reader.get_tensor(v.op.name) for v in variables}
 
 
-def add_notes(class_names: Sequence[str], constants: Mapping[str, np.ndarray]) -> Dict[tf.Variable, np.ndarray]:
-    """Adds the variables of the notes to the graph; returns their values, which no GraphDef holds."""
-    text = np.array([ord(letter) for letter in json.dumps(list(class_names))], np.int32)
-    notes = dict({_CLASS_NAMES: text}, **{_CONSTANTS + name: value for name, value in constants.items()})
+def add_notes(class_names: Sequence[str], form: Any,
+              constants: Mapping[str, np.ndarray]) -> Dict[tf.Variable, np.ndarray]:
+    """Adds the variables of the notes to the graph; returns their values, which no GraphDef holds.
+
+    form: that of the inputs of a test, forms.of().
+    """
+    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form)}
+    notes = dict({name: np.array(list(map(ord, text)), np.int32) for name, text in texts.items()},
+                 **{_CONSTANTS + name: value for name, value in constants.items()})
     return {tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer(), trainable=False): value
             for name, value in notes.items()}
 
@@ -61,16 +68,30 @@ def is_note(name: str) -> bool:
 
 def class_names(reader: Any) -> Tuple[str, ...]:
     """The names of a checkpoint's classes; () for one that does not tell. Raises InputError when they are no names."""
-    if not reader.has_tensor(_CLASS_NAMES):
-        return ()
-    try:
-        names = files.json_of(''.join(map(chr, reader.get_tensor(_CLASS_NAMES))))
+    def checked(text):
+        names = files.json_of(text)
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError('is no list of names')
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InputError('--ckpt_path: %s of the checkpoint: %s; give one that this program wrote' % (
-            _CLASS_NAMES, error))
-    return tuple(names)
+        return tuple(names)
+    return _noted(reader, _CLASS_NAMES, checked) or ()
+
+
+def input_form(reader: Any) -> Any:
+    """The form of the inputs of a checkpoint's network (forms.of()); None for one that does not tell.
+
+    Raises InputError when it is no form.
+    """
+    return _noted(reader, _INPUTS, forms.read)
+
+
+def _noted(reader, name, read):
+    """read(text of a note), None without the note. Raises InputError where read() raises ValueError or TypeError."""
+    if not reader.has_tensor(name):
+        return None
+    try:
+        return read(''.join(map(chr, reader.get_tensor(name))))
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError('--ckpt_path: %s of the checkpoint: %s; give one that this program wrote' % (name, error))
 
 
 def constants(reader: Any) -> Dict[str, np.ndarray]:

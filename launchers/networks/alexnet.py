@@ -10,15 +10,16 @@ import glob
 import os
 import shutil
 import tempfile
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
+from core import heads
 from core.errors import InputError
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Images, Outputs, Panel, Picture, Recipe, View
+from core.recipe import Images, Panel, Picture, Recipe, Scores, View
 from core.pages import pictures
 from core.reporting.neutral_log import say_end
 from core.reporting.report import Log, Report, Window
@@ -28,7 +29,8 @@ from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import Split
 from data.loading import Skipped
-from launchers.networks import classification, shown
+from launchers.networks import shown
+from nets import layers
 from nets.alexnet import alexnet, first_kernels
 
 CATS_DOGS, FOLDER = 'cats_dogs', 'folder'   # values of --task
@@ -110,15 +112,19 @@ def _reader():
     return images.Reader(cats_dogs.central_crop)
 
 
-def model(batch: Tuple, is_training: bool, config: Config, dropout: Callable) -> Outputs:
-    """Recipe.model; images [n, 227, 227, 3], or [n, 10, 227, 227, 3] for the mean over ten crops."""
-    def net(images, is_training, dropout, classes=len(cats_dogs.CLASSES)):
-        del is_training
-        logits = alexnet(tf.reshape(images, [-1] + images.shape[-3:].as_list()),
-                         lambda x: dropout(x, 1 - config.keep_prob), classes)
-        return logits if images.shape.ndims == 4 else _mean_over_crops(logits)
-    outputs = classification.classifier(net)(batch, is_training, config, dropout)
-    return outputs._replace(metrics=dict(outputs.metrics, cross_entropy=outputs.losses))
+def net(images: tf.Tensor, is_training: bool, dropout: Callable, config: Config,
+        classes: int = len(cats_dogs.CLASSES)) -> tf.Tensor:
+    """Logits of images [n, 227, 227, 3], or of the mean over ten crops [n, 10, 227, 227, 3]."""
+    del is_training
+    logits = alexnet(tf.reshape(images, [-1] + images.shape[-3:].as_list()),
+                     lambda x: dropout(x, 1 - config.keep_prob), classes)
+    return logits if images.shape.ndims == 4 else _mean_over_crops(logits)
+
+
+def score(outputs: Any, labels: tf.Tensor, config: Config) -> Scores:
+    """The head of a classifier, with the cross-entropy as a metric, for the vendor's lines have it."""
+    scores = heads.softmax.score(outputs, labels, config)
+    return scores._replace(metrics=dict(scores.metrics, cross_entropy=scores.losses))
 
 
 def _mean_over_crops(logits):
@@ -268,7 +274,7 @@ RECIPE = Recipe(
     load=load,
     train_input=train_input,
     test_input=test_input,
-    model=model,
+    model=heads.model(net, heads.softmax._replace(score=score), layers.l2_loss),
     images=Images(test_pixels, read, lambda images, constants: cats_dogs.centred(images)),
     learning_rate=learning_rate,
     optimizer=optimizers.momentum,

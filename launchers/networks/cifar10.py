@@ -18,7 +18,7 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
     """The Recipe of a net(images, is_training[, dropout]) -> logits [n, classes] of normalised images [n, 32, 32, 3].
 
     defaults: train_epochs, batch_size, learning_rate, weight_decay and what the optimizer reads. parts: the fields of
-    Recipe that are to be others than these: momentum at a constant learning rate, neutral log lines.
+    Recipe that are to be others than these: momentum at a constant learning rate, neutral log lines, the line Top-1.
     """
     return Recipe(
         defaults=dict(dict(task='cifar10', display_step=50, val_epoch=1, cutmix_alpha=0., eval_static=False),
@@ -27,7 +27,8 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
         model=classification.classifier(net, penalty),
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images)),
         pictures=_pictures,
-        **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum), **parts))
+        **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
+                    evaluation_lines=classification.top_1), **parts))
 
 
 def _pictures() -> Dict[str, Picture]:

@@ -16,9 +16,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
+from core import heads
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Images, Outputs, Panel, Picture, Recipe, View
+from core.recipe import Images, Model, Panel, Picture, Recipe, Scores, View
 from core.pages import pictures
 from core.settings.config import Config
 from core.reporting.report import Report
@@ -26,6 +27,7 @@ from core.training import optimizers, schedules
 from data import cifar, pipeline, whitening
 from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
+from data.loading import as_written
 from data.seeds import split_seed
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
 from launchers.networks import image_sets
@@ -41,6 +43,7 @@ DROPOUT = {('convnet', 'svhn', 'labeled'): (0.5, 0.5),
            ('convnet', 'svhn', 'all'): (0.5, 0.5),
            ('wrn', 'svhn', 'all'): (0.5, 0)}
 OTHER_DROPOUT = (0.2, 0)
+SMALLEST = np.finfo(np.float32).tiny    # probability, for there is no logarithm of 0
 SYNTHETIC_TEST = 128      # images; a test looks at each eight times
 
 
@@ -76,7 +79,7 @@ def load(config: Config) -> Data:
 
 
 def train_input(data: Data, config: Config) -> pipeline.Input:
-    """Batches ((images, labels), (images, poses)) of 6 * batch_size images each. Raises InputError naming --labels.
+    """Batches ((images, posed images), (labels, poses)) of 6 * batch_size each. Raises InputError naming --labels.
 
     Labels are distributions [6 * batch_size, classes]; --cutmix_alpha mixes them and their images. The other images
     are batch_size images in six poses each; an epoch is a pass over those, and at least one step.
@@ -106,7 +109,8 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
                                  config.seed, transform=label, **place),
         pipeline.training_stream(_at_least(config.batch_size * config.ranks, unlabelled), config.batch_size,
                                  config.seed + 1, transform=pose, **place))
-    return pipeline.as_input(stream._replace(batches=steps, size=size))
+    pairs = stream.dataset.map(as_written(lambda labelled, posed: tuple(zip(labelled, posed))))
+    return pipeline.as_input(stream._replace(dataset=pairs, batches=steps, size=size))
 
 
 def test_input(data: Data, config: Config) -> pipeline.Input:
@@ -158,47 +162,57 @@ def _at_least(count, split):
     return Split(split.x[repeated], split.y[repeated])
 
 
-def model(batch: Tuple, is_training: bool, config: Config, dropout: Callable) -> Outputs:
-    """Recipe.model: the losses of both heads in training; in tests of an image, or of the mean over its copies."""
-    losses, metrics, logits = _two_heads(*batch, config, dropout) if is_training else _test(*batch, config)
-    regularization_loss = 2 * config.weight_decay * layers.l2_loss()  # Keras's l2 has no 1/2
-    return Outputs(losses, regularization_loss, metrics, logits)
+def net(inputs: Any, is_training: bool, config: Config, dropout: Callable) -> Dict[str, tf.Tensor]:
+    """Recipe.model.net: the logits of both heads in training, those of the classes alone in tests.
+
+    inputs: (images [n, 32, 32, 3], images in poses [n, 32, 32, 3]) in training; in tests images, or copies of images
+    [n, copies, 32, 32, 3], whose logits are of the mean over the copies.
+    """
+    return _two_heads(*inputs, config, dropout) if is_training else _test(inputs, config)
 
 
 def _classes(config):
     return config.classes or TASKS[config.task].classes
 
 
-def _two_heads(labelled, unlabelled, config, dropout):
-    (images, labels), (posed, poses) = labelled, unlabelled
+def _two_heads(images, posed, config, dropout):
     head_rate, trunk_rate = DROPOUT.get((config.trunk, config.task, config.unlabeled), OTHER_DROPOUT)
-
     features = _features(tf.concat([images, posed], 0), config, True,
                          lambda x: dropout(x, trunk_rate) if trunk_rate else x)
     of_images, of_posed = tf.split(features, 2)
-    logits = _head(dropout(of_images, head_rate), _classes(config), 'super_clf')
-    super_clf_loss = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(labels), logits=logits)
-    self_clf_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=poses, logits=_head(of_posed, POSES, 'self_clf'))
-    classes = tf.argmax(labels, 1, output_type=tf.int32)
-    return self_clf_loss + super_clf_loss, dict(accuracy=_correct(logits, classes),
-                                                self_clf_loss=self_clf_loss,
-                                                super_clf_loss=super_clf_loss), logits
+    return dict(logits=_head(dropout(of_images, head_rate), _classes(config), 'super_clf'),
+                poses=_head(of_posed, POSES, 'self_clf'))
 
 
-def _test(images, classes, config):
-    """(losses, metrics, logits) of images [batch, 32, 32, 3], or of the mean over copies [batch, copies, 32, 32, 3]."""
+def _test(images, config):
     features = _features(tf.reshape(images, [-1] + images.shape[-3:].as_list()), config, False, lambda x: x)
     logits = _head(features, _classes(config), 'super_clf')
     if images.shape.ndims == 4:
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
-        accuracy = _correct(logits, classes)
-        return losses, dict(accuracy=accuracy, plain_accuracy=accuracy), logits
+        return dict(logits=logits, first_copy=logits)
     probabilities = tf.reshape(tf.nn.softmax(logits), [-1, images.shape[1].value, _classes(config)])
-    mean = tf.reduce_mean(probabilities, 1)
-    losses = -tf.log(tf.batch_gather(mean, classes[:, None])[:, 0])
-    return losses, dict(accuracy=_correct(mean, classes),
-                        plain_accuracy=_correct(probabilities[:, 0], classes)), tf.log(mean)
+    return {name: tf.log(tf.maximum(found, SMALLEST)) for name, found in (
+        ('logits', tf.reduce_mean(probabilities, 1)), ('first_copy', probabilities[:, 0]))}
+
+
+def score(outputs: Any, labels: Any, config: Config) -> Scores:
+    """The losses of both heads in training; in tests the accuracy of the copies' mean and of one copy, if it is there.
+    """
+    if 'poses' in outputs:
+        labels, poses = labels
+        of_classes = heads.softmax.score(outputs, labels, config)
+        self_clf_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=poses, logits=outputs['poses'])
+        return Scores(self_clf_loss + of_classes.losses, dict(
+            of_classes.metrics, self_clf_loss=self_clf_loss, super_clf_loss=of_classes.losses))
+    scores = heads.softmax.score(outputs, labels, config)
+    if 'first_copy' in outputs:
+        one_copy = heads.softmax.score(outputs['first_copy'], labels, config)
+        scores = scores._replace(metrics=dict(scores.metrics, plain_accuracy=one_copy.metrics['accuracy']))
+    return scores
+
+
+def penalty(config: Config) -> tf.Tensor:
+    """Recipe.model.penalty: Keras's l2, the sum of squares, not half of it."""
+    return 2 * config.weight_decay * layers.l2_loss()
 
 
 def _features(images, config, is_training, dropout):
@@ -210,10 +224,6 @@ def _head(features, classes, name):
     with tf.variable_scope('heads', reuse=tf.AUTO_REUSE):
         return layers.dense(features, classes, name=name,
                             kernel_initializer=tf.glorot_uniform_initializer())
-
-
-def _correct(scores, classes):
-    return tf.cast(tf.equal(tf.argmax(scores, 1, output_type=tf.int32), classes), tf.float32)
 
 
 def error_lines(means: Dict[str, float]) -> List[str]:
@@ -304,7 +314,7 @@ RECIPE = Recipe(
     load=load,
     train_input=train_input,
     test_input=test_input,
-    model=model,
+    model=Model(net, heads.softmax._replace(score=score), penalty),
     images=Images(test_pixels, image_sets.read, normalize, constants),
     input_name='super_data',
     on_export=dict(test_copies=False),

@@ -25,7 +25,7 @@ import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
-from core.training import loop  # noqa: E402
+from core.training import loop, scoring  # noqa: E402
 from turns import Turns  # noqa: E402
 
 NEVER = 10 ** 6                # epochs
@@ -72,14 +72,15 @@ def baseline(turns, recipe, config):
     feeds = nest.map_structure(lambda array: tf.placeholder(array.dtype, array.shape), batches[0])
     drops = tf.placeholder_with_default(1., [])        # 0: dropout is off
     global_step = tf.train.get_or_create_global_step()
-    outputs = recipe.model(feeds, True, config, lambda x, rate: tf.nn.dropout(x, rate=rate * drops))
-    loss = tf.reduce_mean(outputs.losses) + outputs.regularization_loss
+    _, scores = scoring.computed(recipe.model, *feeds, True, config,
+                                 lambda x, rate: tf.nn.dropout(x, rate=rate * drops))
+    loss = scoring.means(scores)['loss'] + recipe.model.penalty(config)
     operations = flops.training_step(tf.get_default_graph())
     learning_rate = recipe.learning_rate(config, global_step, config.train_steps)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         train_op = recipe.optimizer(learning_rate, config).minimize(loss, global_step)
-    for name, values in dict(outputs.metrics, loss=loss).items():
-        tf.summary.scalar(name, tf.reduce_mean(values))
+    for name, value in dict(scoring.means(scores), loss=loss).items():
+        tf.summary.scalar(name, value)
     summaries, product = tf.summary.merge_all(), _product()
     fed = [dict(zip(nest.flatten(feeds), nest.flatten(batch))) for batch in batches]
     with tf.Session() as session:

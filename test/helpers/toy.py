@@ -69,7 +69,7 @@ RECIPE = Recipe(
                   val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
     load=load, train_input=train_input, test_input=test_input, model=classification.classifier(net),
-    learning_rate=schedules.constant, optimizer=optimizers.adam, log=ToyLog)
+    learning_rate=schedules.constant, optimizer=optimizers.adam, log=ToyLog, evaluation_lines=classification.top_1)
 
 # Two networks as if their files lay in launchers/networks/; their recipes are these modules' RECIPE.
 PLAIN = types.SimpleNamespace(__file__=__file__, RECIPE=RECIPE._replace(

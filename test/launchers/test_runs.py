@@ -49,7 +49,7 @@ def listed(output, capfd):
 def test_every_run_has_its_row_the_killed_one_too(listed):
     status, (head, *rows), _ = listed()
     assert status == 0 and head.split()[:4] == ['network', 'case', 'when', 'steps']
-    assert [re.sub('  +', '|', row).split('|')[6:9] for row in rows] == [
+    assert [re.sub('  +', '|', row).split('|')[7:10] for row in rows] == [
         ['float32', '2', 'done'], ['float32', '2', 'failed at step 20: Loss is nan'],
         ['float32', '2', 'killed at step 20']]
     assert all('80.5' in row for row in rows)
@@ -57,7 +57,7 @@ def test_every_run_has_its_row_the_killed_one_too(listed):
 
 def test_runs_are_filtered_and_sorted_by_any_column(listed):
     def accuracies(*flags):
-        return [row['accuracy'] for row in csv.DictReader(io.StringIO('\n'.join(listed('--csv', *flags)[1])))]
+        return [row['value'] for row in csv.DictReader(io.StringIO('\n'.join(listed('--csv', *flags)[1])))]
     assert accuracies('--filter', 'network=cspnet') == ['0.5', '0.75']
     assert accuracies('--filter=network=cspnet', '--filter=status=done') == ['0.5']
     assert accuracies('--sort=-accuracy') == ['0.9', '0.75', '0.5']

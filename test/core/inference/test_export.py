@@ -196,4 +196,4 @@ def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_
     (tmp_path / 'bad.pb').write_bytes(b'\0\1')
     with runner.FreshRunner('pb', str(tmp_path / 'bad.pb'), None, [1, 1]) as bad:
         with pytest.raises(ValueError, match='bad.pb: a fresh process cannot run it: .*bad.pb: cannot be loaded as pb'):
-            bad(np.zeros([1]))
+            bad({'input': np.zeros([1])})

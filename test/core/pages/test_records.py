@@ -100,6 +100,6 @@ def test_two_processes_never_write_one_record(writer, tmp_path):
 def test_the_accuracy_is_that_of_the_average_where_there_is_one(writer, tmp_path):
     begin(writer)
     writer.point('test', 10, {'test/accuracy': .5})
-    assert read(tmp_path).accuracy == .5
+    assert read(tmp_path).result == .5
     writer.point('average', 10, {'average/accuracy': .75})
-    assert read(tmp_path).accuracy == .75
+    assert read(tmp_path).result == .75

@@ -48,7 +48,7 @@ def finished(tmp_path_factory):
 def test_the_page_shows_the_figures_of_the_run_and_names_no_other_place(finished):
     run, text = finished
     figures = shown_numbers(text)
-    assert run.state == 'done' and figures['accuracy'] == '%.4f' % run.accuracy
+    assert run.state == 'done' and figures['accuracy'] == '%.4f' % run.result
     assert figures['batch/loss'] == '%.4f' % run.loss and figures['steps'] == '20'
     assert not re.search(r'(src|href)="(?!data:)', text) and '@import' not in text and 'url(' not in text
     for figure in ('loss', 'accuracy', 'learning_rate', 'images_per_second', 'configuration'):
@@ -115,8 +115,8 @@ def test_the_confusion_matrix_counts_each_test_image_once(train, pictured):
     predictions = found[0].predictions
     assert predictions.rows.tolist() == list(range(toy.TEST))
     assert predictions.labels.tolist() == found[0].data.test.y.tolist()
-    right = (predictions.probabilities.argmax(1) == predictions.labels).mean()
-    assert abs(right - run.accuracy) < 1e-6 and '%d of 21 test images are right' % round(right * 21) in text
+    right = (predictions.classes == predictions.labels).mean()
+    assert abs(right - run.result) < 1e-6 and '%d of 21 test images are right' % round(right * 21) in text
 
 
 def test_a_resumed_run_keeps_its_curves_and_pictures(train, pictured):

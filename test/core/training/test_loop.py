@@ -16,9 +16,10 @@ import toy
 from launching import HELPERS, until
 from prefork import Forked
 
-from core.errors import NothingLeft
+from core.errors import InputError, NothingLeft
+from core.pages import records
+from core.training import checkpoints, evaluation
 from launchers.ranks import rank_table
-from core.training import checkpoints
 from launchers import evaluate
 
 TOY = [sys.executable, os.path.join(HELPERS, 'toy.py')]
@@ -106,6 +107,25 @@ def test_a_copied_checkpoint_directory_is_whole_for_tensorflow_too(train, tmp_pa
 def test_save_interval_counts_epochs_and_the_last_step_is_always_saved(train, tmp_path):
     train('--train_steps=35', '--save_interval=2')
     assert steps_saved(tmp_path / '0' / 'ckpt') == [20, 35]
+
+
+@pytest.mark.slow
+def test_save_steps_and_eval_steps_count_steps_and_come_to_the_log_and_the_record(train, tmp_path):
+    status, out, _ = train('--train_steps=14', '--save_steps=4', '--eval_steps=6')
+    assert status == 0 and steps_saved(tmp_path / '0' / 'ckpt') == [4, 8, 10, 12, 14]
+    assert re.findall('^test after step .* of 14: loss', out, re.M) == [
+        'test after step %d of 14: loss' % step for step in (6, 12)]
+    assert out.count('test accuracy') == 2
+    points = records.read(str(tmp_path / '0'))[0].points['test/accuracy']
+    assert [step for step, _ in points] == [6, 10, 12, 14]
+
+
+@pytest.mark.slow
+def test_the_steps_before_an_evaluation_that_fails_are_kept(train, monkeypatch, tmp_path):
+    def fail(self, session):
+        raise InputError('no test set')
+    monkeypatch.setattr(evaluation.Evaluation, '__call__', fail)
+    assert train('--train_epochs=1')[0] == 2 and steps_saved(tmp_path / '0' / 'ckpt') == [10]
 
 
 @pytest.mark.slow

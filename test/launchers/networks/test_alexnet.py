@@ -111,7 +111,7 @@ def rates(accuracies):
     with tf.Graph().as_default():
         rate = schedules.plateau(SimpleNamespace(learning_rate=1.), None, None)
         accuracy, train_op = tf.placeholder(tf.float32, []), tf.no_op()
-        hook = schedules.FallOnPlateau(SimpleNamespace(clock=clock, step=SimpleNamespace(
+        hook = schedules.FallOnPlateau(SimpleNamespace(clock=clock, headline='accuracy', step=SimpleNamespace(
             epoch_metrics={'accuracy': accuracy}, train_op=train_op)))
         found = []
         with tf.train.SingularMonitoredSession([clock, hook]) as session:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from core.errors import InputError
 from core.settings import config, flags
 from core.settings.table import SWITCHES
-from core.training import schedules
+from core.training import schedules, scoring
 from data import whitening
 from data.dataset import Split
 from launchers import command, evaluate, train
@@ -30,10 +30,13 @@ def identity(x, *_):
 
 
 def build_model(settled, dropout=identity):
-    """The Outputs for two images a head, as a training step sees them."""
+    """The Scores of two images a head, as a training step sees them."""
     images, classes = tf.zeros([2, 32, 32, 3]), sesemi.TASKS[settled.task].classes
-    labelled, posed = (images, tf.zeros([2, classes])), (images, tf.zeros([2], tf.int32))
-    return sesemi.model((labelled, posed), True, settled, dropout)
+    return score((images, images), (tf.zeros([2, classes]), tf.zeros([2], tf.int32)), True, settled, dropout)
+
+
+def score(inputs, labels, is_training, settled, dropout=identity):
+    return scoring.computed(RECIPES['sesemi'].model, inputs, labels, is_training, settled, dropout)[1]
 
 
 def count(variables):
@@ -107,8 +110,8 @@ def test_a_full_run_has_the_epochs_of_its_method_and_2000_labels(arguments, epoc
 def test_the_images_of_both_heads_are_one_batch_of_the_trunk():
     with tf.Graph().as_default(), tf.Session() as sess:
         images, posed = (np.random.RandomState(seed).rand(2, 32, 32, 3).astype(np.float32) for seed in range(2))
-        sesemi.model(((tf.constant(images), tf.one_hot([1, 2], 10)), (tf.constant(3 * posed), tf.constant([0, 1]))),
-                     True, settle('--trunk=nin'), identity)
+        score((tf.constant(images), tf.constant(3 * posed)), (tf.one_hot([1, 2], 10), tf.constant([0, 1])), True,
+              settle('--trunk=nin'))
         updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         kernel, bias, mean = (next(v for v in tf.global_variables() if v.op.name.endswith(name))
                               for name in ('/kernel', '/bias', '/moving_mean'))
@@ -122,13 +125,12 @@ def test_the_images_of_both_heads_are_one_batch_of_the_trunk():
 @pytest.mark.slow
 def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
     with tf.Graph().as_default(), tf.Session() as sess:
-        outputs = build_model(settle())
+        outputs, penalty = build_model(settle()), sesemi.penalty(settle())
         kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
         sess.run(tf.global_variables_initializer())
-        outputs, kernels = sess.run((outputs, kernels))
+        outputs, penalty, kernels = sess.run((outputs, penalty, kernels))
     assert outputs.losses == pytest.approx(outputs.metrics['self_clf_loss'] + outputs.metrics['super_clf_loss'])
-    assert outputs.regularization_loss == pytest.approx(
-        5e-4 * sum(np.square(kernel).sum() for kernel in kernels), rel=1e-5)
+    assert penalty == pytest.approx(5e-4 * sum(np.square(kernel).sum() for kernel in kernels), rel=1e-5)
 
 
 def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
@@ -136,7 +138,7 @@ def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
     monkeypatch.setattr(sesemi, '_head', lambda *_: tf.constant(scores.transpose(1, 0, 2).reshape(24, 10)))
     classes = np.array([1, 5, 9], np.int32)
     with tf.Graph().as_default(), tf.Session() as sess:
-        outputs = sesemi.model((tf.zeros([3, 8, 32, 32, 3]), tf.constant(classes)), False, settle(), identity)
+        outputs = score(tf.zeros([3, 8, 32, 32, 3]), tf.constant(classes), False, settle())
         sess.run(tf.global_variables_initializer())
         losses, accuracies = sess.run((outputs.losses, outputs.metrics))
     probabilities = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
@@ -175,7 +177,7 @@ def test_an_epoch_is_a_pass_over_the_images_in_six_poses(labels, unlabeled, monk
     posed = labels if unlabeled == 'labeled' else 200
     assert train_input.batches == posed // 4
     labelled, others, poses = [np.concatenate(parts) for parts in (
-        [b[0][0][:, 0, 0, 0] for b in batches], [b[1][0][:, 0, 0, 0] for b in batches], [b[1][1] for b in batches])]
+        [b[0][0][:, 0, 0, 0] for b in batches], [b[0][1][:, 0, 0, 0] for b in batches], [b[1][1] for b in batches])]
     assert np.unique(labelled, return_counts=True)[1].tolist() == [6 * posed // labels] * labels
     assert others.reshape(-1, 6).std(axis=1).max() == 0 and sorted(others[::6]) == list(range(posed))
     assert poses.tolist() == list(range(6)) * posed
@@ -236,7 +238,7 @@ def test_cutmix_mixes_the_labelled_images_and_their_labels(monkeypatch):
     with tf.Graph().as_default(), tf.Session() as sess:
         train_input = sesemi.train_input(sesemi.Data(numbered(200), numbered(4), identity), settled)
         train_input.initialize(sess)
-        (images, labels), (_, poses) = sess.run(train_input.batch)
+        (images, _), (labels, poses) = sess.run(train_input.batch)
     mixed = images.reshape(len(images), -1).std(axis=1) > 0
     assert mixed.any() and labels.sum(axis=1) == pytest.approx(1, abs=1e-5)
     # An image that has something of another class has a part of its label.

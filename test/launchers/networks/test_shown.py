@@ -56,7 +56,7 @@ def test_without_cutmix_there_is_no_picture_of_it():
 def test_mistakes_come_with_the_most_confident_first_and_the_right_class(tmp_path):
     data = DataSet(flat_images(4), flat_images(6), NAMES)
     white = np.array([.6, .9, .2, .3, .8, .1], np.float32)    # of images whose classes are 0 1 0 1 0 1
-    predictions = Predictions(np.arange(6), data.test.y, np.stack([1 - white, white], 1))
+    predictions = Predictions(np.arange(6), data.test.y, np.round(white).astype(int), np.maximum(white, 1 - white))
     panel = shown.mistakes(view('cspnet', data=data, predictions=predictions))
     assert [[words[0] for _, words in lines] for _, lines in panel['items']] == [
         ['black 0.900', 'is white'], ['white 0.800', 'is black'], ['black 0.700', 'is white'],
@@ -87,7 +87,7 @@ def test_misclassified_photographs_are_those_of_the_files(tmp_path):
         with open(names[-1], 'wb') as file:
             file.write(content)
     files = Split(np.array(names, object), np.array([0, 1], np.int32))
-    predictions = Predictions(np.arange(2), files.y, np.array([[.9, .1], [.7, .3]], np.float32))
+    predictions = Predictions(np.arange(2), files.y, np.array([0, 0]), np.array([.9, .7]))
     panel = alexnet.misclassified(view('alexnet', data=DataSet(files, files, NAMES), predictions=predictions))
     (url, _), = panel['items']
     assert url.startswith('data:image/jpeg') and pixels(url, tmp_path).min() > 250
