@@ -10,7 +10,7 @@ import sys
 import pytest
 from launching import ROOT
 
-ROOMS_OF = ('core', 'data', 'launchers', 'nets')
+ROOMS_OF = ('blocks', 'core', 'data', 'launchers', 'nets')
 WITHOUT_TENSORFLOW = ('core/settings', 'core/files', 'core/errors', 'core/log')
 METHODS = {'swa': 'core/training/swa.py', 'cutmix': None}   # networks that are methods too, and the method's own file
 FRAMEWORK_NETS = ('layers', '__init__')                     # files of nets/ that are no network
@@ -212,7 +212,7 @@ def test_what_a_walk_names_is_there(heading):
 
 WHAT_TRAINS = ('core/settings/', 'core/training/', 'core/ranks/', 'core/reporting/')
 HANGS_ON_IT = ('core/ascend/', 'core/cpu/', 'core/pages/', 'core/inference/')
-MOST_LINES_THAT_TRAIN = 4500
+MOST_LINES_THAT_TRAIN = 4750
 MOST_MODULES = 80
 
 

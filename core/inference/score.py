@@ -88,8 +88,8 @@ def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dt
 def run_pb(path: str, manifest_path: str, outputs: str) -> int:
     """Writes the outputs of a frozen graph for all inputs of the manifest, as msame would; returns their number.
 
-    Raises InputError when the graph has other inputs or another output than the manifest, and when one of the outputs is
-    there.
+    Raises InputError when the graph has other inputs or another output than the manifest, and when one of the outputs
+    is there.
     """
     manifest, _ = samples.read(manifest_path)
     there = [path for path in (os.path.join(outputs, name + _ENDINGS[0]) for name in manifest.names())

@@ -14,7 +14,10 @@ from core.reporting.report import Listener, Log, Report
 
 
 class NeutralLog(Log):
-    """A line every --display_step steps, one after every evaluation, one at the end; headline: the metric that counts."""
+    """A line every --display_step steps, one after every evaluation, one at the end.
+
+    headline: the metric that the case log has.
+    """
 
     def __init__(self, headline: str):
         super().__init__()

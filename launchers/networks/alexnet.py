@@ -15,7 +15,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from core import heads
+from blocks import heads, optimizers, schedules
 from core.errors import InputError
 from core.session import cpu_session
 from core.log import say
@@ -24,7 +24,6 @@ from core.pages import pictures
 from core.reporting.neutral_log import say_end
 from core.reporting.report import Log, Report, Window
 from core.settings.config import Config
-from core.training import optimizers, schedules
 from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import Split

@@ -4,7 +4,8 @@ import functools
 import types
 from typing import Any, Dict, Iterable, Iterator
 
-_ROOMS = ('core', 'data', 'launchers', 'nets')  # whose functions are searched, beside those of the recipe's own module
+# The rooms that are searched for functions, beside that of the recipe's own module.
+_ROOMS = ('blocks', 'core', 'data', 'launchers', 'nets')
 _HOLDERS = ('config', '_config')                # names and attributes that hold a Config, by this project's habit
 
 

@@ -16,14 +16,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from core import heads
+from blocks import heads, optimizers, schedules
 from core.session import cpu_session
 from core.log import say
 from core.recipe import Images, Model, Panel, Picture, Recipe, Scores, View
 from core.pages import pictures
 from core.settings.config import Config
 from core.reporting.report import Report
-from core.training import optimizers, schedules
 from data import cifar, pipeline, whitening
 from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset

@@ -15,7 +15,8 @@ from core.pages import pictures
 from core.reporting.report import Metrics, Report
 from core.settings.config import Config
 from core.settings.table import NO_DATA
-from core.training import checkpoints, optimizers, schedules
+from blocks import optimizers, schedules
+from core.training import checkpoints
 from data import pipeline
 from data.blobs import blobs
 from data.dataset import DataSet

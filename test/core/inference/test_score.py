@@ -87,10 +87,10 @@ def test_a_manifest_of_an_earlier_version_scores_as_before(place):
 @pytest.mark.parametrize('label', [3, -1, 2 ** 31 - 1])
 def test_labels_that_are_no_classes_are_refused(place, label):
     manifest, outputs = place
-    path = os.path.join(os.path.dirname(manifest), samples.LABELS)
+    path = os.path.join(os.path.dirname(manifest), 'labels.npy')
     np.save(path, np.array([0, 1, label, 2, 1], np.int32))
     with pytest.raises(InputError, match='sample 2 has the label %d; there are the classes 0 to 2' % label):
-        score.metrics(manifest, str(outputs), 'float32')
+        metrics(manifest, outputs)
 
 
 def test_every_faulty_output_is_named_with_its_fault(place):

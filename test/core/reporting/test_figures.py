@@ -57,4 +57,4 @@ def test_the_case_log_the_report_and_the_table_of_runs_have_the_same_figures(ran
     assert case['ActualFPS'] == '%.8g' % run.images_per_second()
     assert case['TrainingTime'] == '%.8g' % (1000 * float('%.8g' % run.last('seconds_per_step')))
     assert case['ActualLoss'] == '%.4f' % run.last('epoch/loss')
-    assert case['TrainAccuracy'] == '%.4f' % run.accuracy
+    assert case['TrainAccuracy'] == '%.4f' % run.result

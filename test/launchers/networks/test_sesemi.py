@@ -10,7 +10,8 @@ import tensorflow as tf
 from core.errors import InputError
 from core.settings import config, flags
 from core.settings.table import SWITCHES
-from core.training import schedules, scoring
+from blocks import schedules
+from core.training import scoring
 from data import whitening
 from data.dataset import Split
 from launchers import command, evaluate, train
