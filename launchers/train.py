@@ -1,5 +1,4 @@
 """The trainer of one rank: python3 -m launchers.train --network=cspnet --data_path=DIR [--flag=value ...]."""
-import functools
 import os
 import signal
 import sys
@@ -13,10 +12,10 @@ if __name__ == '__main__':
 from launchers import command  # noqa: E402
 from core.errors import InputError  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
-from core.reporting.run_report import reported  # noqa: E402
 from core.settings.config import Config  # noqa: E402
 from core.training import loop, preflight  # noqa: E402
 from launchers.devices import detect  # noqa: E402
+from launchers.recorded import recorded  # noqa: E402
 
 
 def act(recipe: Recipe, config: Config) -> None:
@@ -28,12 +27,7 @@ def act(recipe: Recipe, config: Config) -> None:
     if config.print_config:
         print(preflight.describe_session(config, device))
     else:
-        loop.train(recipe, config, device, functools.partial(reported, _write_page))
-
-
-def _write_page(run_dir, pictures):
-    from core.pages import page    # when the first page is due, because most of a run needs none
-    page.write(run_dir, pictures)
+        loop.train(recipe, config, device, recorded)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ from core.log import say
 from core.ranks.communicator import Communicator
 from core.ranks.connect import connect
 from core.recipe import Predictions, Recipe, load
-from core.reporting.facts import facts
 from core.reporting.figures import Figures
 from core.reporting.neutral_log import EvaluationLines, NeutralLog
 from core.reporting.run_report import RunReport
@@ -42,13 +41,13 @@ class Run(NamedTuple):
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
 
 
-Reported = Callable[[Recipe, Config, Callable[[], Dict[str, Any]]], ContextManager[Optional[RunReport]]]
+Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Optional[RunReport]]]
 
 
 @contextlib.contextmanager
-def not_reported(recipe: Recipe, config: Config, facts: Callable[[], Dict[str, Any]]) -> Iterator[None]:
+def not_reported(recipe: Recipe, config: Config, device: Device, options: Options) -> Iterator[None]:
     """The context of a run that leaves no record."""
-    del recipe, config, facts
+    del recipe, config, device, options
     yield
 
 
@@ -190,11 +189,10 @@ class _Save(tf.train.SessionRunHook):
 def train(recipe: Recipe, config: Config, device: Device, reported: Reported = not_reported) -> None:
     """Trains `recipe` on `device` as `config` says.
 
-    reported(recipe, config, facts) -> a context around the run with the RunReport of it, or None; facts() makes what
-    core/reporting/facts.py has for the record. Raises each RunEnd of core/errors.py.
+    reported(recipe, config, device, options) -> a context around the run with the RunReport of it, or None. Raises each RunEnd of core/errors.py.
     """
     options = preflight.check(config, device)
-    with reported(recipe, config, lambda: facts(recipe, config, device, options)) as report:
+    with reported(recipe, config, device, options) as report:
         _train(recipe, config, device, options, report)
 
 

@@ -1,20 +1,31 @@
-"""Facts: what was asked of a run, on what machine it runs and where its results lie, for its record."""
+"""The record of a run: what was asked of it, on what machine it runs, where its results lie, and its page."""
 import os
 import platform
 import subprocess
-from typing import Any, Dict, List, Tuple
+from typing import Any, ContextManager, Dict, List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.device import Device, Options
 from core.recipe import Recipe
+from core.reporting.run_report import RunReport, reported
 from core.settings import config as config_lib
 from core.settings.config import Config
 from core.settings.table import ROOT, SWITCHES
 
 _CHINESE = {'NPU driver': 'NPU 驱动'}
 Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)
+
+
+def recorded(recipe: Recipe, config: Config, device: Device, options: Options) -> ContextManager[Optional[RunReport]]:
+    """The `reported` of core/training/loop.py's train(): the run has a record, pictures and a page."""
+    return reported(_write_page, recipe, config, lambda: facts(recipe, config, device, options))
+
+
+def _write_page(run_dir, pictures):
+    from core.pages import page    # when the first page is due, because most of a run needs none
+    page.write(run_dir, pictures)
 
 
 def facts(recipe: Recipe, config: Config, device: Device, options: Options) -> Dict[str, Any]:
