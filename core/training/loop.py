@@ -189,7 +189,8 @@ class _Save(tf.train.SessionRunHook):
 def train(recipe: Recipe, config: Config, device: Device, reported: Reported = not_reported) -> None:
     """Trains `recipe` on `device` as `config` says.
 
-    reported(recipe, config, device, options) -> a context around the run with the RunReport of it, or None. Raises each RunEnd of core/errors.py.
+    reported(recipe, config, device, options) -> a context around the run with the RunReport of it, or None.
+    Raises each RunEnd of core/errors.py.
     """
     options = preflight.check(config, device)
     with reported(recipe, config, device, options) as report:
