@@ -119,7 +119,7 @@ def _folder(outputs: str, manifest: Manifest) -> str:
     """Where the outputs are: msame makes a directory, named by the time, in the one it is given."""
     if not os.path.isdir(outputs):
         raise InputError('--outputs=%s: no such directory' % outputs)
-    inner = [entry.path for entry in os.scandir(outputs) if entry.is_dir()]
+    inner = [entry.path for entry in os.scandir(outputs) if os.path.isdir(entry.path)]
     found = [folder for folder in [outputs] + sorted(inner) if any(_path(folder, name) for name in manifest.names())]
     if len(found) > 1:
         raise InputError('--outputs=%s: outputs lie in %s; name one of these directories' % (outputs, ', '.join(found)))

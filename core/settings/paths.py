@@ -1,4 +1,5 @@
 """Whether the directories that a user names can be read or written; nothing is made."""
+import errno
 import os
 
 from core.errors import InputError
@@ -20,6 +21,11 @@ def check_writable(flag: str, path: str) -> None:
     if not (os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)):
         raise InputError('%s=%s: cannot be written: %s is not a directory that this user may write to' % (
             flag, path, existing))
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError('%s=%s: cannot be written: a name in it is too long' % (flag, path))
 
 
 def check_room(flag: str, path: str, needed: int) -> None:

@@ -30,6 +30,8 @@ class H5Reader:
             if isinstance(item, h5py.Dataset):
                 if item.dtype.kind not in _NUMBERS:
                     raise ValueError('%s holds no numbers' % name)
+                if item.id.get_create_plist().get_external_count():
+                    raise ValueError('%s lies in another file' % name)
                 size = functools.reduce(operator.mul, item.shape, item.dtype.itemsize)
                 if size > left:
                     raise ValueError('%s declares %d bytes, more than the file can hold' % (name, size))

@@ -10,7 +10,7 @@ from core.errors import InputError
 from launchers.modelarts.redaction import say
 
 _FOR_GOOD = re.compile(r'InvalidAccessKeyId|SignatureDoesNotMatch|Access ?Denied|Forbidden|Permission denied'
-                       r'|NoSuchBucket|NotFound|No such file|No space left|not implemented', re.I)
+                       r'|NoSuchBucket|NotFound|No such file|Not a directory|No space left|not implemented', re.I)
 
 
 class StorageError(Exception):

@@ -157,6 +157,8 @@ def read_npu(path: str, name: Optional[str] = None) -> OperatorDump:
     except (struct.error, DecodeError, OverflowError):
         raise InputError('%s: not a dump file of an NPU: its header cannot be read' % path) from None
     position = 8 + length
+    if position + sum(0 if entry.data else entry.size for entry in [*header.input, *header.output]) > len(content):
+        raise InputError('%s: cut short, or not a dump file: it has only %d bytes' % (path, len(content)))
     tensors = []
     for entry in [*header.input, *header.output]:
         data = entry.data or content[position:position + entry.size]
