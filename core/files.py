@@ -28,15 +28,11 @@ def opened(path: str, flags: int = os.O_RDONLY, mode: str = 'rb', buffering: int
 def contents(path: str, most: int = 0) -> bytes:
     """All bytes of a plain file; most: how many it may have, 0: as many as fit into half of the memory."""
     with opened(path) as file:
-        length, limit = os.fstat(file.fileno()).st_size, most or half_of_memory()
+        length = os.fstat(file.fileno()).st_size
+        limit = most or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
         if length > limit:
             raise ValueError('has %d bytes, more than the %d that are read' % (length, limit))
         return file.read(limit)
-
-
-def half_of_memory() -> int:
-    """Bytes: what a file may ask for."""
-    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
 
 
 def text(path: str) -> str:
@@ -57,14 +53,9 @@ def json_of(given: str) -> Any:
         raise ValueError('is not JSON: %s' % error) from None
 
 
-def json_file(path: str) -> Any:
-    """The value in a file of JSON text; see json_of()."""
-    return json_of(text(path))
-
-
 def json_object(path: str) -> Dict[str, Any]:
     """The object in a file of JSON text; see json_of()."""
-    value = json_file(path)
+    value = json_of(text(path))
     if not isinstance(value, dict):
         raise ValueError('is JSON, but no object {...}')
     return value

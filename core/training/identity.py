@@ -65,11 +65,6 @@ def fact(reader: Any, name: str, default: Any = None) -> Any:
     return int(reader.get_tensor(FACTS + name)) if reader.has_tensor(FACTS + name) else default
 
 
-def is_run_of(reader: Any, config: Config) -> bool:
-    """Whether the checkpoint behind `reader` is of the run that `config` asks for, as far as `config` alone tells."""
-    return all(fact(reader, name) == value for name, value in facts_of(config).items())
-
-
 def check_checkpoint(path: str, reader: Any, config: Config, own: Dict[str, int]) -> None:
     """Raises InputError when the run in the checkpoint drew its batches otherwise than this one, `own`, will."""
     for name, here in own.items():

@@ -48,7 +48,7 @@ def text(server: Server, addresses: Dict[int, str]) -> str:
 def load(path: str) -> Tuple[Server, ...]:
     """The Servers of the rank table `path`. Raises InputError for what is wrong in it."""
     try:
-        return _servers(files.json_file(path))
+        return _servers(files.json_object(path))
     except ValueError as error:
         raise InputError('%s: not a rank table: %s' % (path, error))
 

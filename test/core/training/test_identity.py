@@ -38,7 +38,6 @@ def test_a_checkpoint_is_of_the_run_whose_batches_it_has_seen(tmp_path, change, 
     now = config(**change)
     own = dict(identity.facts_of(now), train_size=100)
     assert identity.fact(reader, 'train_size') == 100 and identity.fact(reader, 'labels') is None
-    assert identity.is_run_of(reader, now) == (words is None)
     if words is None:
         identity.check_checkpoint(path, reader, now, own)
     else:
@@ -52,4 +51,6 @@ def test_a_checkpoint_of_before_the_facts_says_nothing_of_its_run(tmp_path):
         session.run(weight.initializer)
         path = tf.train.Saver().save(session, str(tmp_path / 'model.ckpt'), 10, write_meta_graph=False)
     reader = tf.train.NewCheckpointReader(path)
-    assert identity.fact(reader, 'seed', 5) == 5 and not identity.is_run_of(reader, config())
+    assert identity.fact(reader, 'seed', 5) == 5
+    with pytest.raises(InputError, match='--resume: the run in .*has another --'):
+        identity.check_checkpoint(path, reader, config(), identity.facts_of(config()))
