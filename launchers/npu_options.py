@@ -6,7 +6,7 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from core.ascend.environment import VARIABLES  # noqa: E402
-from core.ascend.option_table import OPTIONS, RETIRED  # noqa: E402
+from core.ascend.option_table import OPTIONS, REFUSED  # noqa: E402
 from core.ascend.options import chips_that_lack  # noqa: E402
 from core.settings.table import SWITCHES  # noqa: E402
 
@@ -38,7 +38,7 @@ a machine without an NPU L2Cache is refused, too, unless `--emulate_chip=910B` i
 
 '''
 GONE = '''
-## Options that are gone
+## Options that are refused
 
 '''
 ENVIRONMENT = '''
@@ -54,7 +54,7 @@ def page() -> str:
     options = ''.join(map(_row, OPTIONS, OPTIONS.values()))
     switches = ''.join('- `--%s`: `%s`\n' % (row.name, row.npu_key) for row in SWITCHES if row.npu_key)
     lacks = ''.join('- %s: `%s`, %s\n' % item for item in chips_that_lack())
-    gone = ''.join('- `%s`: use `%s`\n' % item for item in RETIRED.items())
+    gone = ''.join('- `%s`: %s\n' % item for item in REFUSED.items())
     variables = ''.join('| `%s` | %s | %s |\n' % (name, variable.kind.allowed, variable.meaning)
                         for name, variable in VARIABLES.items())
     return HEAD + options + BELOW + switches + LACKS + lacks + GONE + gone + ENVIRONMENT + variables

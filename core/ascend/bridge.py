@@ -6,8 +6,9 @@ lists the names used here.
 import contextlib
 import glob
 import importlib.util
+import json
 import os
-from typing import Callable, Iterator, List, Tuple, Union
+from typing import Callable, Iterator, List, Mapping, Tuple, Union
 
 import tensorflow as tf
 
@@ -45,6 +46,17 @@ def check_environment() -> None:
         if not any(map(os.environ.get, names)):
             raise InputError('%s: not set; an all-reduce between NPUs needs the environment variables JOB_ID and '
                              'RANK_SIZE; test/train_*_8p.sh set them' % names[0])
+    if os.environ.get('CM_CHIEF_IP') and os.environ.get('RANK_TABLE_FILE'):
+        raise InputError('CM_CHIEF_IP (environment): beside RANK_TABLE_FILE the adapter sets up no exchange at all; '
+                         'unset one of them')
+
+
+def is_parameter_server(environ: Mapping[str, str]) -> bool:
+    """Whether TF_CONFIG makes a parameter server of this process."""
+    try:
+        return json.loads(environ.get('TF_CONFIG') or '{}')['task']['type'] == 'ps'
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from core.ascend.compiled import CheckCompiled
 from core.ascend.session import session_config
 from core.settings import paths
 from core.settings.config import Config
-from core.settings.table import OWN_PRECISION
+from core.settings.table import DEVICES_OF_A_SERVER, OWN_PRECISION
 
 
 class _LoadIterations(tf.train.SessionRunHook):
@@ -38,6 +38,11 @@ def _check(config: Config, options: Options) -> None:
     if graph_cache.KEY in options:
         flag = '--output_path' if config.graph_cache else '--npu_option=' + graph_cache.KEY
         paths.check_writable(flag, options[graph_cache.KEY])
+    if config.device_id >= DEVICES_OF_A_SERVER and chip.family() in ('910', 'A2'):
+        raise InputError('ASCEND_DEVICE_ID=%d: a server of this chip has devices 0 to %d' % (
+            config.device_id, DEVICES_OF_A_SERVER - 1))
+    if bridge.is_parameter_server(os.environ):
+        raise InputError('TF_CONFIG (environment): a task of type ps stays off the NPU; unset the variable')
     if config.ranks > 1:
         bridge.check_environment()
     if config.npu_sat_mode is not None:
@@ -51,10 +56,6 @@ def _prepare(config: Config, options: Options) -> None:
         os.environ['ENABLE_HF32_EXECUTION'] = str(int(config.enable_hf32))
     if config.npu_sat_mode is not None:
         bridge.set_overflow_mode(config.npu_sat_mode)
-    if config.loss_scale is not False:
-        # The adapter turns the conditions around the weights into those of control flow version 2, which need less
-        # memory and allow dynamic shapes. Where it cannot, it warns and leaves them.
-        os.environ.setdefault('ENABLE_FORCE_V2_CONTROL', '1')
 
 
 def _kept_graphs(config: Config, options: Options, session_config: tf.ConfigProto) -> KeptGraphs:

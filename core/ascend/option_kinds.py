@@ -16,10 +16,10 @@ _TEXT = kinds.Kind('text', str)   # '' too: an empty operator name lets the prof
 
 
 def shapes() -> kinds.Kind:
-    """`name:int(,int)*` joined by `;`, as input_shape has them; a name has letters, digits and `_`."""
-    one = '[A-Za-z0-9_]+:-?[0-9]+(,-?[0-9]+)*'
-    return kinds.pattern('%s(;%s)*;?' % (one, one), 'NAME:int,int,... of each input, its name of letters, digits and '
-                         '_, joined by ;, such as data:-1,32;label:-1')
+    """`name:int(,int)*` joined by `;`, as input_shape has them; a name has letters, digits, `_` and `/`."""
+    one = '[A-Za-z0-9_/]+:-?[0-9]+(,-?[0-9]+)*'
+    return kinds.pattern('%s(;%s)*;?' % (one, one), 'NAME:int,int,... of each input, its name of letters, digits, _ '
+                         'and /, joined by ;, such as data:-1,32;label:-1')
 
 
 def dimensions() -> kinds.Kind:
@@ -29,8 +29,26 @@ def dimensions() -> kinds.Kind:
 
 def shape_ranges() -> kinds.Kind:
     """`data:...` and `getnext:...` joined by `;`, at most one each."""
-    return kinds.pattern(r'(data|getnext):[^;]+(;(data|getnext):[^;]+)?',
+    return kinds.pattern(r'(data|getnext):[^;:]+(;(data|getnext):[^;:]+)?',
                          'data:RANGES or getnext:RANGES, or both joined by ;, such as getnext:[128,3~5];data:[-1]')
+
+
+def pairs() -> kinds.Kind:
+    """`[[[in],[out]], ...]`, names of operators separated by commas, as in_out_pair has them."""
+    names = r'\[[^][,\s]+(,[^][,\s]+)*\]'
+    pair = r'\[%s, ?%s\]' % (names, names)
+    return kinds.pattern(r'\[%s(, ?%s)*\]' % (pair, pair), '[[[INPUTS],[OUTPUTS]]], names of operators separated by ,')
+
+
+def streams() -> kinds.Kind:
+    """`cv`, `LoadBalance:n` or `MainStream:n` with n from 1 to 64."""
+    return kinds.pattern('cv|(LoadBalance|MainStream):([1-9]|[1-5][0-9]|6[0-4])',
+                         'cv, LoadBalance:N or MainStream:N with N from 1 to 64')
+
+
+def cores() -> kinds.Kind:
+    """`A|B`: cube and vector cores."""
+    return kinds.pattern(r'[1-9][0-9]*\|[1-9][0-9]*', 'two numbers of cores, CUBE|VECTOR, such as 24|48')
 
 
 def devices() -> kinds.Kind:

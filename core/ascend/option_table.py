@@ -22,7 +22,7 @@ class Option(NamedTuple):
     rules: Tuple[Rule, ...] = ()          # what it needs and excludes: else the adapter aborts, or ignores it
 
 
-_text, _path, _directory, _file = kinds.text(), kinds.path(), kinds.directory(), kinds.file_path()
+_text, _path, _file = kinds.text(), kinds.path(), kinds.file_path()
 _MIXED = ('precision_mode=allow_mix_precision|allow_mix_precision_fp16|allow_mix_precision_bf16',
           'precision_mode_v2=mixed_float16|mixed_bfloat16|mixed_hif8')
 
@@ -59,14 +59,14 @@ OPTIONS = {
                                    excludes('dynamic_graph_execute_mode=lazy_recompile', when='> 1')),
     'mix_compile_mode': _flag(False, 'leave operators that the NPU lacks to the host'),
     'lower_functional_ops': _flag(False, 'lower functional control flow'),
-    'deterministic': _number(0, 0, 1, '1: the same result on every run'),
+    'deterministic': _number(0, 0, 2, '1: the same result on every run; 2: HCCL reduces in one order, too'),
     'frozen_variable': _flag(False, 'keep the variables of a graph for inference as constants'),
-    'experimental_accelerate_train_mode': _string(None, _text, 'lower precision in a part of the training: fast, step'),
 
     # Precision.
     'precision_mode': _string(None, switch('precision_mode').kind, 'precision of the operators; unset: '
                               '%s on a 910, %s on later chips, force_fp16 with graph_run_mode=0'
-                              % tuple(OWN_PRECISION.values()), excludes('precision_mode_v2')),
+                              % tuple(OWN_PRECISION.values()) + '; force_fp16 is documented for inference',
+                              excludes('precision_mode_v2')),
     'precision_mode_v2': _string(None, switch('precision_mode_v2').kind, 'the same by its newer names'),
     'modify_mixlist': _string(None, option_files.kind_of(
         'of JSON text {"black-list": {"to-add": [], "to-remove": []}, "white-list": {...}, "gray-list": {...}}',
@@ -126,9 +126,10 @@ OPTIONS = {
                                  'adapter brings it between 0 and 33554432'),
     'input_batch_cpy': _flag(False, 'copy the inputs of a step to the NPU in one go'),
     'graph_slice': _choice(None, ('auto', 'manual'), 'cut a graph into slices'),
-    'aicore_num': _string(None, _text, 'cube and vector cores that operators may use, as in 24|48'),
+    'aicore_num': _string(None, option_kinds.cores(), 'cube and vector cores that operators may use (A2, A3)'),
     'ac_parallel_enable': _choice(None, ('0', '1'), 'run AI CPU and AI Core operators at the same time'),
-    'auto_multistream_parallel_mode': _string(None, _text, 'spread independent operators over streams, as cv does'),
+    'auto_multistream_parallel_mode': _string(
+        None, option_kinds.streams(), 'operators over streams: cv cube and vector ones apart, else all over N streams'),
     'stream_max_parallel_num': _string(None, _text, 'parallel streams of each engine: DNN_VM_AICPU:10,DNN_HCCL:1'),
     'enable_compress_weight': _flag(False, 'compress weights', excludes('compress_weight_conf', when='True|False')),
     'compress_weight_conf': _string(None, _file, 'which weights to compress'),
@@ -142,24 +143,26 @@ OPTIONS = {
                                           idle_without('dynamic_input=True')),
     'input_shape': _string(None, option_kinds.shapes(), 'shapes of the inputs, -1 where dynamic_dims fills in',
                            needs('dynamic_dims'), excludes('mix_compile_mode=True')),
-    'dynamic_dims': _string(None, option_kinds.dimensions(), 'the sizes of the -1 dimensions',
-                            needs('dynamic_node_type')),
+    'dynamic_dims': _string(None, option_kinds.dimensions(), 'sets of sizes, joined by ;, each with one for '
+                            'every -1 of input_shape', needs('dynamic_node_type')),
     'dynamic_node_type': _number(None, 0, 1, '0: inputs are a data set, 1: placeholders', needs('input_shape')),
-    'compile_hybrid_mode': _number(0, 0, MOST, '1: compile for the given sizes and for any other', needs(
+    'compile_hybrid_mode': _number(0, 0, 1, '1: compile for the given sizes and for any other', needs(
         'input_shape', when='1'), needs('dynamic_node_type=1', when='1')),
-    'compile_dynamic_mode': _flag(False, 'compile for any shape'),
+    'compile_dynamic_mode': _flag(False, 'compile for any shape', excludes('dynamic_input=True', 'input_shape')),
     'jit_compile': _choice(None, ('true', 'false', 'auto'), 'compile operators for the shape at hand'),
     'shape_generalization_mode': _choice('STRICT', ('STRICT', 'FULL', 'ADAPTIVE'), 'how shapes are generalised'),
     'all_tensor_not_empty': _flag(False, 'no tensor is empty, whatever its shape'),
-    'in_out_pair': _string(None, _text, 'operators between which a graph runs on the NPU'),
+    'in_out_pair': _string(None, option_kinds.pairs(), 'operators between which a graph runs on the NPU',
+                           needs('mix_compile_mode=True')),
     'in_out_pair_flag': _flag(True, 'whether in_out_pair names what runs on the NPU, or what does not'),
 
     # Memory.
-    'static_memory_policy': _number(0, 0, 4, '0: as much as is needed; 2: graphs of static shape share the memory of '
-                                    'the largest, 3: of dynamic shape, 4: both'),
+    'static_memory_policy': _number(0, 0, 4, '0: as much as is needed; 1: in no document; 2: graphs of static '
+                                    'shape share the memory of the largest, 3: of dynamic shape, 4: both'),
     'graph_memory_max_size': _string(None, option_kinds.memory_size(), 'bytes for graphs (without effect today)'),
     'variable_memory_max_size': _string(None, option_kinds.memory_size(), 'bytes for variables (without effect today)'),
-    'variable_placement': _choice('Device', ('Host', 'Device'), 'where variables lie'),
+    'variable_placement': _choice('Device', ('Host', 'Device'), 'where variables lie',
+                                  needs('mix_compile_mode=True', when='Host')),
     'variable_use_1g_huge_page': _number(0, 0, 2, 'variables in pages of 1 GB: 0 no, 1 must, 2 where they are left'),
     'external_weight': _flag(False, 'weights of a graph in files of their own'),
 
@@ -168,15 +171,17 @@ OPTIONS = {
     'hcom_multi_mode': _flag(False, 'several HCCL communicators'),
     'is_tailing_optimization': _flag(False, 'overlap the last all-reduce'),
     'graph_max_parallel_model_num': _number(None, 1, MOST, 'copies of a graph that run at the same time'),
-    'hccl_timeout': _number(1836, 0, MOST, 'seconds to wait for another NPU in an exchange; a multiple of 68 on a 910'),
+    'hccl_timeout': _number(1836, 0, MOST, 'seconds to wait for another NPU in an exchange; 0: without end; on a 910 '
+                            '1 to 17340, rounded to a multiple of 68'),
     'op_wait_timeout': _number(120, 0, MOST, 'seconds that an operator waits for another'),
     'op_execute_timeout': _number(None, 0, MOST, 'seconds that an operator may run'),
     'stream_sync_timeout': _number(-1, -1, MOST, 'milliseconds that a stream may take; -1: no limit'),
     'event_sync_timeout': _number(-1, -1, MOST, 'milliseconds that an event may take; -1: no limit'),
 
     # Tuning.
-    'aoe_mode': _string(None, switch('aoe_mode').kind, 'tune: 1 subgraphs, 2 operators, 4 the split of the gradients'),
-    'work_path': _string(None, _directory, 'where tuning works'),
+    'aoe_mode': _string(None, switch('aoe_mode').kind, 'tune: 1 subgraphs, 2 operators, 4 the split of the gradients',
+                        excludes('dynamic_dims')),
+    'work_path': _string(None, option_kinds.own_directory(), 'where tuning works'),
     'aoe_config_file': _string(None, _file, 'what to tune'),
 }
 
@@ -185,5 +190,7 @@ REHEARSED = ('iterations_per_loop', 'enable_data_pre_proc', 'precision_mode', 'p
              'customize_dtypes', 'enable_dump', 'enable_dump_debug', 'dump_path', 'dump_step', 'dump_mode', 'dump_data',
              'dump_layer', 'profiling_mode', 'profiling_options')
 
-# Keys that earlier releases had and today's CANN ends the process for, or ignores: {key: its successor}
-RETIRED = {'mstune_mode': 'aoe_mode', 'auto_tune_mode': 'aoe_mode'}
+# Keys that are refused: {key: why, and what to do}.
+REFUSED = {**{key: 'CANN has no %s any more; use aoe_mode' % key for key in ('mstune_mode', 'auto_tune_mode')},
+           'experimental_accelerate_train_mode': 'it needs a hook that hands steps or losses to the adapter, which no '
+                                                 'run here has; choose a precision_mode'}

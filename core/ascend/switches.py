@@ -34,14 +34,34 @@ def switch_options(config: Config) -> Dict[str, Any]:
             raise InputError('%s: %s is already set by %s' % (flag, key, settings[key].flag))
         settings[key] = _Set(flag, value)
     options = {key: setting.value for key, setting in settings.items()}
-    broken = fault(options, lambda: config.emulate_chip or chip.like())
+    broken = fault(options, lambda: _chip(config))
     if broken:
         key, message = broken
         raise InputError('%s: %s' % (settings[key].flag, message))
-    if os.path.islink(options.get('dump_path', '')):
-        raise InputError('%s: %s is a link, which the adapter takes for no directory; give the directory itself' % (
-            settings['dump_path'].flag, options['dump_path']))
+    for key in 'dump_path', 'work_path':
+        if os.path.islink(options.get(key, '')):
+            raise InputError('%s: %s is a link, which the adapter takes for no directory; give the directory itself' % (
+                settings[key].flag, options[key]))
+    _check_chip(config, options)
     return options
+
+
+def _chip(config):
+    return config.emulate_chip or ('950' if chip.family() == '950' else chip.like())
+
+
+def _check_chip(config, options):
+    """Raises InputError for what the chip, where it is known, has not; of the options fault() knows it."""
+    tuning = os.environ.get('AOE_MODE')
+    lacking = [
+        ('910', config.npu_sat_mode == 1, '--npu_sat_mode=1', 'a 910 always saturates'),
+        ('910', config.enable_hf32 is True, '--enable_hf32=True', 'a 910 has no HF32'),
+        ('910B', tuning == '1', 'AOE_MODE=1 (environment)', 'an A2 or A3 does not tune subgraphs; use 2 or 4')]
+    for name, is_asked, what, why in lacking:
+        if is_asked and _chip(config) == name:
+            raise InputError('%s: %s' % (what, why))
+    if tuning and 'dynamic_dims' in options:
+        raise InputError('AOE_MODE=%s (environment): not together with dynamic_dims; unset it' % tuning)
 
 
 def options(config: Config) -> Options:

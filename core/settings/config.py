@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from core.errors import InputError
 from core.settings import kinds, rules
-from core.settings.table import AUTO, DEVICES_OF_A_SERVER, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
+from core.settings.table import AUTO, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
 
 _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 _RULES = {row.name: row.rules for row in SWITCHES}
@@ -197,7 +197,6 @@ def placement(environ: Mapping[str, str], ranks: Optional[int]) -> Dict[str, Any
     if workers and planned and workers != planned:
         raise InputError('CM_WORKER_SIZE=%d (environment): the run has %d ranks; unset it, or start as many ranks' % (
             workers, planned))
-    devices = DEVICES_OF_A_SERVER if size == 1 else MOST_DEVICES
-    return dict(device_id=read('ASCEND_DEVICE_ID', 0, kinds.whole(0, devices - 1)), rank=rank, ranks=planned,
+    return dict(device_id=read('ASCEND_DEVICE_ID', 0, kinds.whole(0, MOST_DEVICES - 1)), rank=rank, ranks=planned,
                 addresses=tuple(filter(None, environ.get('RANK_ADDRESSES', '').split(','))),
                 ranks_directory=environ.get('RANKS_DIRECTORY', ''))

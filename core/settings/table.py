@@ -89,7 +89,7 @@ SWITCHES = (
            kept=True),
     Switch(RUN, 'device', kinds.choice('auto', 'npu', 'cpu'), 'auto',
            'auto: an NPU where npu_bridge is installed, else what TensorFlow finds', agree=False),
-    Switch(RUN, 'device_id', kinds.whole(0, DEVICES_OF_A_SERVER - 1), None,
+    Switch(RUN, 'device_id', kinds.whole(0, MOST_DEVICES - 1), None,
            'device of a run of one rank; unset: $ASCEND_DEVICE_ID', ('mul_device_id',), agree=False),
     Switch(RUN, 'print_config', kinds.boolean(), False, 'print the ConfigProto and exit', agree=False),
 

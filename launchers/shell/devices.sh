@@ -2,8 +2,8 @@
 # Which devices a run may use. The globals DEVICES, OUTPUT_ROOT and PLAN are explained in launch.sh.
 
 check_device() {
-    [[ ${ASCEND_DEVICE_ID-0} =~ ^[0-7]$ ]] ||
-        die 2 "ASCEND_DEVICE_ID='$ASCEND_DEVICE_ID': must be a whole number from 0 to 7"
+    [[ ${ASCEND_DEVICE_ID-0} =~ ^([0-9]|1[0-5])$ ]] ||
+        die 2 "ASCEND_DEVICE_ID='$ASCEND_DEVICE_ID': must be a whole number from 0 to 15"
 }
 
 # The trainers inherit the open lock files. So a device stays locked while its trainer runs, even when the

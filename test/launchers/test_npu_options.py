@@ -14,5 +14,6 @@ def test_the_page_on_npu_options_is_current():
 def test_the_page_has_a_row_for_each_option_with_its_rules():
     text = npu_options.page()
     assert '| `dump_path` | s |  | a directory that exists' in text
-    assert 'with > 1 needs `enable_data_pre_proc=True`' in text and '`mstune_mode`: use `aoe_mode`' in text
+    assert 'with > 1 needs `enable_data_pre_proc=True`' in text
+    assert '`mstune_mode`: CANN has no mstune_mode any more; use aoe_mode' in text
     assert '- 910: `precision_mode_v2`, mixed_bfloat16' in text

@@ -41,7 +41,7 @@ class Emulation(NamedTuple):
     hf32: int                      # number of cube operators with float32 operands that are rounded to HF32
 
 
-NO_EMULATION = Emulation(None, {}, {}, {}, 0, 0)
+NO_EMULATION = Emulation(None, {}, {}, {}, 0, 0, 0)
 
 
 def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:

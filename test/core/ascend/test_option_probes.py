@@ -64,11 +64,11 @@ def refused(*given, **kwargs):
 SINGLE = [
     *['input_shape=' + text for text in ('data', 'data:', 'data:a,b', 'data:-1,32;label', 'data=-1,32', 'data:-1.5',
                                          'data:--1', ':1,', 'data:1,,2', 'data:1;;label:1', ';data:1', 'data:1,',
-                                         'data:+1', 'a/b:1', 'data-1:1', 'data:0:1', '')],
+                                         'data:+1', 'data-1:1', 'data:0:1', '')],
     *['dynamic_dims=' + text for text in ('a', '16;b', '16,;32', '-1;32', '16;32;x', '1.5', ';16', '16;;32', '16,',
                                           '+16', '')],
     *['dynamic_inputs_shape_range=' + text for text in ('abc', 'x:[1,2]', 'data', 'data:',
-                                                        'data:[1];getnext:[2];data:[3]')],
+                                                        'data:[1];getnext:[2];data:[3]', 'data:[1]:[2]')],
     *['enable_exception_dump=' + text for text in ('3', '4', '10', '100', '-1', 'on')],
     *['iterations_per_loop=' + text for text in ('0', '-1', '2147483648', '3000000000', '4294967296', '1.5')],
     *['task_index=' + text for text in ('-1', '2147483648', '4294967295')],
@@ -83,7 +83,10 @@ SINGLE = [
     'variable_use_1g_huge_page=3', 'graph_max_parallel_model_num=0', 'jit_compile=yes', 'jit_compile=True',
     'shape_generalization_mode=strict', 'local_device_list=0;1', 'local_device_list=a', 'local_device_list=0,',
     'variable_placement=host',
-    'graph_slice=none', 'input_fusion_size=many', 'deterministic=2', 'deterministic=True',
+    'graph_slice=none', 'input_fusion_size=many', 'deterministic=3', 'compile_hybrid_mode=2', 'work_path=linked',
+    'in_out_pair=a,b', 'in_out_pair=[[a],[b]]', 'aicore_num=24', 'aicore_num=24|', 'auto_multistream_parallel_mode=all',
+    'auto_multistream_parallel_mode=LoadBalance:65', 'auto_multistream_parallel_mode=MainStream:0',
+    'deterministic=True',
     'graph_memory_max_size=lots', 'variable_memory_max_size=0', 'op_debug_level=high', 'fusion_switch_file=nowhere',
     'modify_mixlist=nowhere', 'customize_dtypes=nowhere', 'op_precision_mode=nowhere', 'op_debug_config=nowhere',
     'static_memory_policy=5', 'hccl_timeout=soon', 'stream_sync_timeout=-2', 'compress_weight_conf=nowhere',
@@ -116,6 +119,12 @@ def test_blanks_are_no_part_of_shapes(assignment):
     ('iterations_per_loop=2 enable_data_pre_proc=True dynamic_input=True dynamic_graph_execute_mode=lazy_recompile',
      'not together with dynamic_graph_execute_mode=lazy_recompile'),
     ('compile_hybrid_mode=1', 'needs input_shape'), (THREE % 0 + 'compile_hybrid_mode=1', 'needs dynamic_node_type=1'),
+    (THREE % 1 + 'compile_dynamic_mode=True', 'not together with dynamic_input=True or input_shape'),
+    ('compile_dynamic_mode=True dynamic_input=True', 'not together with dynamic_input=True'),
+    ('in_out_pair=[[[a],[b]]]', 'needs mix_compile_mode=True'),
+    ('variable_placement=Host', 'needs mix_compile_mode=True'),
+    (THREE % 1 + 'aoe_mode=2', 'not together with dynamic_dims'),
+    ('op_debug_level=2 op_debug_config=debug.cfg', 'not together with oom in op_debug_config'),
     ('enable_compress_weight=True compress_weight_conf=aoe.json', 'not together with compress_weight_conf'),
     ('enable_compress_weight=False compress_weight_conf=aoe.json', 'not together with compress_weight_conf'),
 ])
@@ -142,6 +151,8 @@ def test_an_option_that_the_adapter_takes_for_nothing_is_taken_and_told(assignme
     ('hcom_paralel=True', 'there is no NPU option hcom_paralel; did you mean hcom_parallel?'),
     ('oo_level=O3', 'passed on unchecked by --npu_option=raw:KEY'),
     ('raw:hcom_parallel=b:True', 'hcom_parallel is an option that is checked'),
+    ('experimental_accelerate_train_mode=fast', 'needs a hook'), ('raw:mstune_mode=s:1', 'use aoe_mode'),
+    ('raw:experimental_accelerate_train_mode=s:fast', 'needs a hook'), ('raw:oo level=s:O3', 'must be raw:KEY='),
     ('raw:oo_level=O3', 'must be raw:KEY='), ('raw:oo_level=b:yes', 'must be True or False'),
     ('raw:oo_level=i:many', 'must be a whole number'), ('raw:=s:x', 'must be raw:KEY='),
     ('deterministic', 'must be key=value')])
@@ -207,8 +218,15 @@ def test_a_variable_that_would_end_the_process_is_refused_whatever_the_flags(mon
     assert refused().startswith('%s=%s (environment): must be ' % (name, value))
 
 
+def test_tuning_by_the_environment_knows_the_chip_and_the_shapes(monkeypatch):
+    monkeypatch.setenv('AOE_MODE', '1')
+    assert refused('--emulate_chip=910B').startswith('AOE_MODE=1 (environment): an A2 or A3 does not tune subgraphs')
+    assert options('--emulate_chip=910') == {}
+    assert 'not together with dynamic_dims' in refused(*npu(THREE % 1))
+
+
 @pytest.mark.parametrize('flag, folder', [
-    ('--over_dump=True', 'overflow_dump'), ('--data_dump_flag=True', 'data_dump')])
+    ('--aoe_mode=2', 'aoe'), ('--over_dump=True', 'overflow_dump'), ('--data_dump_flag=True', 'data_dump')])
 def test_a_dump_folder_that_is_a_link_is_refused(tmp_path, flag, folder):
     (tmp_path / folder).symlink_to(tmp_path)
     assert 'is a link' in refused(flag, output=tmp_path)
@@ -256,14 +274,18 @@ VALID = [
     'enable_exception_dump=0', 'enable_exception_dump=2', 'iterations_per_loop=1 mix_compile_mode=True',
     'iterations_per_loop=2147483647 enable_data_pre_proc=True', 'task_index=2147483647', 'job=worker', 'job=ps',
     'job=localhost', 'use_off_line=False', 'session_device_id=0', 'local_rank_id=7', 'graph_run_mode=0',
-    THREE % 0, THREE % 1 + 'compile_hybrid_mode=1', 'compile_hybrid_mode=0', 'compile_hybrid_mode=2',
-    'input_shape=data:1; dynamic_dims=16; dynamic_node_type=0',
+    THREE % 0, THREE % 1 + 'compile_hybrid_mode=1', 'compile_hybrid_mode=0',
+    'input_shape=model/data:-1 dynamic_dims=1;2 dynamic_node_type=1', 'deterministic=2',
+    'in_out_pair=[[[a/b,c],[d]],[[e],[f]]] mix_compile_mode=True', 'auto_multistream_parallel_mode=LoadBalance:64',
+    'auto_multistream_parallel_mode=cv', 'hccl_timeout=0', 'compile_dynamic_mode=True', 'op_debug_level=2',
+    'op_debug_level=1 op_debug_config=debug.cfg', 'input_shape=data:1; dynamic_dims=16; dynamic_node_type=0',
     'input_shape=data:1,1,40,-1;label:1,-1;mask:-1,-1 dynamic_dims=20,20,1,1;40,40,2,2 dynamic_node_type=1',
     DYNAMIC + 'dynamic_inputs_shape_range=getnext:[128,3~5,2~128,-1],[64,3~5];data:[1~8]',
     DYNAMIC + 'dynamic_inputs_shape_range=data:[1~8]', 'dynamic_input=True dynamic_graph_execute_mode=lazy_recompile',
     'graph_memory_max_size=26*1024*1024*1024 variable_memory_max_size=1073741824', 'aoe_mode=2 work_path=dumps',
     'aoe_mode=4 aoe_config_file=aoe.json', 'work_path=dumps', 'export_compile_stat=2', 'jit_compile=auto',
-    'shape_generalization_mode=ADAPTIVE', 'local_device_list=0,1', 'variable_placement=Host', 'graph_slice=auto',
+    'shape_generalization_mode=ADAPTIVE', 'local_device_list=0,1',
+    'variable_placement=Host mix_compile_mode=True', 'graph_slice=auto',
     'enable_compress_weight=True', 'compress_weight_conf=aoe.json', 'input_fusion_size=33554433', 'hccl_timeout=1836',
     'op_wait_timeout=120', 'op_execute_timeout=90', 'stream_sync_timeout=-1', 'event_sync_timeout=60000',
     'static_memory_policy=4', 'deterministic=1', 'buffer_optimize=off_optimize', 'hcom_parallel=False',
@@ -303,10 +325,20 @@ def test_variables_with_good_values_are_taken(monkeypatch, name, value):
     ('910', ['--profiling=True', '--profiling_options=aic_metrics=MemoryAccess'], 'a 910 has no MemoryAccess'),
     ('910B', npu('enable_dump_debug=True dump_path=dumps dump_debug_mode=aicore_overflow'),
      'a 910B has no aicore_overflow'),
-    ('910B', ['--aoe_mode=1'], 'a 910B has no 1')])
+    ('910B', ['--aoe_mode=1'], 'a 910B has no aoe_mode=1'),
+    ('910B', ['--precision_mode_v2=mixed_hif8'], 'a 910B has no mixed_hif8'),
+    ('910', ['--npu_sat_mode=1'], 'a 910 always saturates'), ('910', ['--enable_hf32=True'], 'a 910 has no HF32'),
+    ('910', npu('aicore_num=24|48'), 'a 910 has no choice of cores'),
+    ('910', npu('hccl_timeout=0'), 'must be from 1 to 17340 on a 910'),
+    ('910', npu('hccl_timeout=17341'), 'must be from 1 to 17340 on a 910'),
+    ('910', npu('input_batch_cpy=True'), 'a 910 has no input_batch_cpy=True'),
+    ('910', npu('variable_use_1g_huge_page=1'), 'a 910 has no variable_use_1g_huge_page=1')])
 def test_what_the_chip_lacks_is_refused_where_the_chip_is_known(like, given, words):
+    if 'hif8' in given[0]:
+        assert words in refused('--emulate_chip=' + like, *given) and options(*given)
+        return
     assert words in refused('--emulate_chip=' + like, *given)
-    assert options(*given, '--emulate_chip=' + {'910': '910B', '910B': '910'}[like])
+    options(*given, '--emulate_chip=' + {'910': '910B', '910B': '910'}[like])
 
 
 @pytest.mark.parametrize('name, refuses', [('910A', True), ('910B3', False), ('310P3', False), (None, False)])

@@ -64,7 +64,7 @@ def test_what_the_user_gives_is_laid_over_the_case_the_recipe_and_the_table():
 @pytest.mark.parametrize('given, environ, words', [
     ({}, {}, '--data_path'),
     ({'case': 'static_eval'}, {}, '--case=static_eval: must be one of'),
-    ({'case': 'performance'}, {'ASCEND_DEVICE_ID': '8'}, 'ASCEND_DEVICE_ID=8'),
+    ({'case': 'performance'}, {'ASCEND_DEVICE_ID': '16'}, 'ASCEND_DEVICE_ID=16'),
     ({'case': 'performance'}, {'RANK_SIZE': 'many'}, 'RANK_SIZE=many'),
 ])
 def test_a_run_that_makes_no_sense_is_refused(given, environ, words):

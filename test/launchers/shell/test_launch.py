@@ -102,11 +102,11 @@ def test_a_bad_flag_is_the_trainers_to_refuse_and_nothing_is_touched(place):
     assert not (place / 'output').exists()
 
 
-@pytest.mark.parametrize('device', ['', '8', '-1', 'x', '1 2', '00', '../0'])
+@pytest.mark.parametrize('device', ['', '16', '-1', 'x', '1 2', '00', '../0'])
 def test_a_device_that_is_no_small_number_is_refused_before_anything(place, device):
     status, stdout, stderr = launch(place, device=device)
     assert (status, stdout) == (2, '') and not (place / 'output').exists()
-    assert stderr == "ASCEND_DEVICE_ID='%s': must be a whole number from 0 to 7\n" % device
+    assert stderr == "ASCEND_DEVICE_ID='%s': must be a whole number from 0 to 15\n" % device
 
 
 def test_an_unset_device_is_0_and_said(place):
