@@ -27,7 +27,7 @@ class Scores(NamedTuple):
 class Head(NamedTuple):
     """The one place that knows losses, metrics and predictions of outputs and labels (as in tf.estimator).
 
-    blocks/heads.py has those of classification, segmentation and regression.
+    nets/blocks/heads.py has those of classification, segmentation and regression.
     """
     # score(outputs, labels, config) -> Scores; the same in training, evaluation and of an inference device's outputs
     score: Callable[[Any, Any, Config], Scores]
@@ -124,9 +124,9 @@ class Recipe(NamedTuple):
     # test_input(data set, config) -> data.pipeline.Input of one pass over batches (inputs, labels, weights of the rows)
     test_input: Callable[[Any, Config], Any]
     model: Model
-    # learning_rate(config, global_step, steps) -> scalar; `steps` is the length of the run; blocks/schedules.py
+    # learning_rate(config, global_step, steps) -> scalar; `steps` is the length of the run; nets/blocks/schedules.py
     learning_rate: Callable[[Config, tf.Variable, int], tf.Tensor]
-    # optimizer(learning_rate, config); blocks/optimizers.py has some
+    # optimizer(learning_rate, config); nets/blocks/optimizers.py has some
     optimizer: Callable[[tf.Tensor, Config], tf.train.Optimizer]
     # the vendor's name of the system; without one the name of its module
     vendor_name: str = ''

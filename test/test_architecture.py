@@ -10,7 +10,7 @@ import sys
 import pytest
 from launching import ROOT
 
-ROOMS_OF = ('blocks', 'core', 'data', 'launchers', 'nets')
+ROOMS_OF = ('core', 'data', 'launchers', 'nets')
 WITHOUT_TENSORFLOW = ('core/settings', 'core/files', 'core/errors', 'core/log')
 METHODS = {'swa': 'core/training/swa.py', 'cutmix': None}   # networks that are methods too, and the method's own file
 FRAMEWORK_NETS = ('layers', '__init__')                     # files of nets/ that are no network
@@ -133,7 +133,7 @@ def networks():
     """The names of networks: files of launchers/networks/ that have a RECIPE, and files of nets/."""
     recipes = [os.path.basename(path)[:-3] for path in FILES
                if path.startswith('launchers/networks/') and re.search('^RECIPE = ', read(path), re.M)]
-    nets = [os.path.basename(path)[:-3] for path in FILES if path.startswith('nets/')]
+    nets = [os.path.basename(path)[:-3] for path in FILES if os.path.dirname(path) == 'nets']
     return sorted((set(recipes) | set(nets)) - set(FRAMEWORK_NETS))
 
 

@@ -72,7 +72,7 @@ def write_data(directory, first_label):
 def results(tmp_path_factory):
     """{name of a command: (status, output, error)} in a copy of the product that follows all sections."""
     copy = tmp_path_factory.mktemp('followed')
-    for name in ('blocks', 'core', 'data', 'launchers', 'nets'):
+    for name in ('core', 'data', 'launchers', 'nets'):
         shutil.copytree(os.path.join(ROOT, name), str(copy / name))
     for section in SECTIONS:
         for path, table, code in blocks_of(section):

@@ -15,7 +15,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from blocks import heads, optimizers, schedules
+from nets.blocks import heads, optimizers, schedules
 from core.errors import InputError
 from core.session import cpu_session
 from core.log import say

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from core.recipe import Images, Picture, Recipe
 from core.settings.config import Config
-from blocks import optimizers, schedules
+from nets.blocks import optimizers, schedules
 from data import pipeline
 from data.cutmix import cutmix
 from data.dataset import DataSet

@@ -3,7 +3,7 @@ from typing import Callable, Dict, List
 
 import tensorflow as tf
 
-from blocks import heads
+from nets.blocks import heads
 from core.recipe import Model
 from nets import layers
 

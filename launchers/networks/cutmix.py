@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from core.log import say
 from core.reporting.report import Report, Window
-from blocks import optimizers
+from nets.blocks import optimizers
 from launchers.networks import cifar10
 from launchers.networks.keras_log import KerasLog, summary
 from nets import layers

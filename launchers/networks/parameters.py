@@ -5,7 +5,7 @@ import types
 from typing import Any, Dict, Iterable, Iterator
 
 # The rooms that are searched for functions, beside that of the recipe's own module.
-_ROOMS = ('blocks', 'core', 'data', 'launchers', 'nets')
+_ROOMS = ('core', 'data', 'launchers', 'nets')
 _HOLDERS = ('config', '_config')                # names and attributes that hold a Config, by this project's habit
 
 

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from blocks import heads, optimizers, schedules
+from nets.blocks import heads, optimizers, schedules
 from core.session import cpu_session
 from core.log import say
 from core.recipe import Images, Model, Panel, Picture, Recipe, Scores, View

@@ -15,7 +15,7 @@ from core.pages import pictures
 from core.reporting.report import Metrics, Report
 from core.settings.config import Config
 from core.settings.table import NO_DATA
-from blocks import optimizers, schedules
+from nets.blocks import optimizers, schedules
 from core.training import checkpoints
 from data import pipeline
 from data.blobs import blobs

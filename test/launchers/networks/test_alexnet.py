@@ -11,7 +11,7 @@ import tensorflow as tf
 from core.errors import InputError
 from core.reporting.report import Report
 from core.settings.config import resolve
-from blocks import schedules
+from nets.blocks import schedules
 from core.training.clock import Clock
 from data import synthetic
 from data.loading import Skipped

@@ -9,7 +9,7 @@ import toy
 from launching import ROOT
 
 from core.errors import InputError
-from blocks import optimizers, schedules
+from nets.blocks import optimizers, schedules
 from launchers import command, train
 from launchers.networks.registry import RECIPES, check, network_of
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from core.errors import InputError
 from core.settings import config, flags
 from core.settings.table import SWITCHES
-from blocks import schedules
+from nets.blocks import schedules
 from core.training import scoring
 from data import whitening
 from data.dataset import Split

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from blocks import heads
+from nets.blocks import heads
 from core.errors import InputError
 from core.recipe import Head, Scores, Total
 from core.settings import config
