@@ -25,7 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """The exit status: 0 within the threshold, 1 beyond it, 2 for bad input."""
     arguments = _parser().parse_args(argv)
     try:
-        rows = comparison.compare(arguments.left, arguments.right, arguments.graph)
+        compared = comparison.compare(arguments.left, arguments.right, arguments.graph)
+        rows = compared.outputs
         first = comparison.first_beyond(rows, arguments.threshold)
         print('%d outputs compared, of %d in either directory' % (
             sum(not row.reason for row in rows), len(rows)))
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         path = os.path.join(arguments.output, 'result_%s.csv' % time.strftime('%Y%m%d%H%M%S'))
         if os.path.lexists(path):
             raise InputError('%s: is there; compare once more, a second later, or into another --output' % path)
-        comparison.write_csv(path, rows)
+        comparison.write_csv(path, compared)
         page = comparison_page.write(os.path.splitext(path)[0] + '.html', rows, first, arguments.threshold,
                                      comparison.worst(rows, WORST))
         print('%s\n%s' % (path, page))

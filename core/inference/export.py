@@ -209,8 +209,10 @@ def _description(model: trained.InferenceGraph, config: Config) -> Dict[str, Any
 
 def _atc(target: str, description: Dict[str, Any], request: Request) -> str:
     """The command that makes an .om file for inference devices out of a frozen graph."""
-    return 'atc --model=%s --framework=3 --output=%s --soc_version=%s --input_shape="%s"' % (
-        target, os.path.splitext(target)[0], request.soc_version,
+    # atc takes inputs of other than four dimensions for images in NCHW, unless it is told.
+    is_of_images = all(len(shape) == 4 for _, _, shape in description['inputs'])
+    return 'atc --model=%s --framework=3 --output=%s --soc_version=%s%s --input_shape="%s"' % (
+        target, os.path.splitext(target)[0], request.soc_version, '' if is_of_images else ' --input_format=ND',
         ';'.join('%s:%s' % (name, ','.join(map(str, shape))) for name, _, shape in description['inputs']))
 
 

@@ -1,4 +1,5 @@
 """Metrics of outputs that an inference device computed, from the files that the tool msame writes."""
+import glob
 import os
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -73,7 +74,7 @@ def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dt
                 forms.read(manifest.labels)) as scorer:
         for number, name in enumerate(manifest.names()):
             try:
-                batch = _read(_path(folder, name), manifest.output_shape, dtype)
+                batch = _read(_path(folder, name, manifest), manifest.output_shape, dtype)
             except (OSError, ValueError) as error:
                 faults.append('%s: %s' % (name, error))
             else:
@@ -120,15 +121,20 @@ def _folder(outputs: str, manifest: Manifest) -> str:
     if not os.path.isdir(outputs):
         raise InputError('--outputs=%s: no such directory' % outputs)
     inner = [entry.path for entry in os.scandir(outputs) if os.path.isdir(entry.path)]
-    found = [folder for folder in [outputs] + sorted(inner) if any(_path(folder, name) for name in manifest.names())]
+    found = [folder for folder in [outputs] + sorted(inner)
+             if any(_path(folder, name, manifest) for name in manifest.names())]
     if len(found) > 1:
         raise InputError('--outputs=%s: outputs lie in %s; name one of these directories' % (outputs, ', '.join(found)))
     return found[0] if found else outputs
 
 
-def _path(folder: str, name: str) -> Optional[str]:
-    """The file with the output of the batch `name`."""
+def _path(folder: str, name: str, manifest: Manifest) -> Optional[str]:
+    """The file with the output of the batch `name`; of the only batch also MODEL_output_0, named after the model."""
     paths = [os.path.join(folder, name + ending) for ending in _ENDINGS]
+    if len(manifest.names()) == 1:
+        for ending in _ENDINGS[:2]:
+            found = glob.glob(os.path.join(glob.escape(folder), '*' + ending))
+            paths += found if len(found) == 1 else []
     return next(filter(os.path.isfile, paths), None)
 
 

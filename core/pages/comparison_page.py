@@ -38,7 +38,7 @@ def _verdict(first: Optional[Row], threshold: float) -> str:
 
 def _charts(rows: Sequence[Row]) -> str:
     def points(metric):
-        return [(row.index, row.metrics[metric]) for row in rows if math.isfinite(row.metrics[metric])]
+        return [(number, row.metrics[metric]) for number, row in enumerate(rows) if math.isfinite(row.metrics[metric])]
     no_unit = Words('', '')
     return ''.join(chart(metric, title, no_unit, [Curve(title, points(metric), colour)], _ALONG)
                    for metric, title, colour in (('RelativeEuclideanDistance', _DISTANCE, 1),

@@ -5,7 +5,7 @@ Stricter than int(), float() and bool() on purpose: no `1_000`, no `nan`, no "Fa
 import math
 import os
 import re
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from core.log import is_hidden
 
@@ -92,9 +92,15 @@ def boolean() -> Kind:
     return _kind('True or False', lambda text: words.get(text.lower()), is_boolean=True)
 
 
-def choice(*names: str) -> Kind:
-    """One of these names, exactly."""
-    return _kind('one of ' + ', '.join(names), lambda text: text if text in names else None)
+def choice(*names: str, others: Sequence[str] = (), flag: str = '') -> Kind:
+    """One of these names, exactly; others: what is refused as a value of --`flag`."""
+    own = _kind('one of ' + ', '.join(names), lambda text: text if text in names else None)
+
+    def parse(text):
+        if text in others and text not in names:
+            raise ValueError('must be %s; or give --%s=%s' % (own.allowed, flag, text))
+        return own.parse(text)
+    return own._replace(parse=parse)
 
 
 def text() -> Kind:

@@ -11,26 +11,25 @@ import numpy as np
 
 from core import files
 from core.ascend.diagnostics import dump_files
-from core.ascend.diagnostics.dump_files import Output, safe_name
+from core.ascend.diagnostics.dump_files import INPUT, OUTPUT, DumpedTensor, safe_name
 from core.errors import InputError
 
 METRICS = ('CosineSimilarity', 'MaxAbsoluteError', 'AccumulatedRelativeError', 'RelativeEuclideanDistance',
            'KullbackLeiblerDivergence', 'StandardDeviation', 'MeanAbsoluteError', 'RootMeanSquareError',
            'MaxRelativeError', 'MeanRelativeError')
-COLUMNS = ('Index', 'OpType', 'NPUDump', 'DataType', 'Address', 'GroundTruth', 'DataType', 'TensorIndex',
-           'Shape') + METRICS + ('CompareFailReason',)
 _MISSING = '*'                 # in place of the operator that the other side lacks
 _EPSILON = np.finfo(np.float32).eps
 
 
 class Row(NamedTuple):
-    """One compared output; what could not be computed is NaN."""
-    index: int                     # place in graph order, from 0
+    """One compared tensor; what could not be computed is NaN."""
+    index: int                     # number of the operator in graph order, from 0
     op_type: str
     left: str                      # operator in the first directory, or *
     right: str                     # operator in the second directory, or *
     data_types: Tuple[str, str]
-    output: int
+    kind: str                      # dump_files.INPUT or OUTPUT
+    output: int                    # number of the tensor among those of its kind
     shape: str
     metrics: Dict[str, Any]        # a value for each of METRICS
     reason: str                    # why there is none, or ''
@@ -41,40 +40,80 @@ class Row(NamedTuple):
         value = self.metrics['RelativeEuclideanDistance']
         return math.inf if math.isnan(value) and _MISSING not in (self.left, self.right) else value
 
-    def cells(self) -> List[Any]:
-        """The row as it stands in the csv."""
+    def cells(self, are_npu: Tuple[bool, bool]) -> List[Any]:
+        """The row as it stands in the csv; are_npu: whether each side is a dump of an NPU, which has an address."""
         left_type, right_type = self.data_types
         name = self.left if self.left != _MISSING else self.right
-        return [self.index, self.op_type, self.left, left_type, 'NaN', self.right, right_type,
-                '%s:output:%d' % (name, self.output), self.shape, *(_cell(self.metrics[m]) for m in METRICS),
+        left_address, right_address = (['NaN'] if is_npu else [] for is_npu in are_npu)
+        return [self.index, self.op_type, self.left, left_type, *left_address, self.right, right_type, *right_address,
+                '%s:%s:%d' % (name, self.kind, self.output), self.shape, *(_cell(self.metrics[m]) for m in METRICS),
                 self.reason]
+
+
+def columns(are_npu: Tuple[bool, bool]) -> List[str]:
+    """The csv's header."""
+    left_address, right_address = (['Address'] if is_npu else [] for is_npu in are_npu)
+    return ['Index', 'OpType', 'NPUDump', 'DataType', *left_address, 'GroundTruth', 'DataType', *right_address,
+            'TensorIndex', 'Shape', *METRICS, 'CompareFailReason']
 
 
 def _cell(value: Any) -> str:
     return value if isinstance(value, str) else 'NaN' if math.isnan(value) else '%.6f' % value
 
 
-def compare(left: str, right: str, graph: Optional[str] = None) -> List[Row]:
-    """A Row for each output that either directory holds, in graph order.
+class Comparison(NamedTuple):
+    """Two compared dumps."""
+    rows: List[Row]                # of inputs and outputs
+    are_npu: Tuple[bool, bool]     # whether each side is a dump of an NPU
 
-    graph: GE's graph as JSON (made by `atc --mode=5`), for operators that were fused or renamed.
+    @property
+    def outputs(self) -> List[Row]:
+        """The rows of outputs."""
+        return [row for row in self.rows if row.kind == OUTPUT]
+
+
+_Key = Tuple[str, str, int]        # name in the framework's graph, kind, number
+
+
+def compare(left: str, right: str, graph: Optional[str] = None) -> Comparison:
+    """A Row for each output that either directory holds, and for each input that both do, in graph order.
+
+    graph: GE's graph as JSON (made by `atc --mode=5`), for operators that were fused or renamed; with it the inputs in
+    a dump of an NPU are compared with the outputs that they are in the ground truth.
     Raises InputError when a directory holds no dump, nothing matches, or a file is damaged.
     """
-    originals = original_names(graph) if graph else {}
-    lefts = _by_original(dump_files.outputs_of(left), originals)
-    rights = _by_original(dump_files.outputs_of(right), originals)
+    described = read_graph(graph) if graph else _Graph({}, {})
+    dumps = dump_files.tensors_of(left), dump_files.tensors_of(right)
+    lefts, rights = (_by_original(tensors, described.originals) for tensors in dumps)
     if not set(lefts) & set(rights):
         raise InputError('%s and %s: no operator is in both; where GE has fused or renamed them, give its graph with '
                          '--graph=FILE.json' % (left, right))
-    return [_row(index, lefts.get(key), rights.get(key)) for index, key in enumerate(_merged(lefts, rights))]
+    rows: List[Row] = []
+    numbers: Dict[str, int] = {}
+    for key in _merged(lefts, rights):
+        pair = [side.get(key) or side.get(_source(key, described)) for side in (lefts, rights)]
+        if key[1] == INPUT and None in pair:
+            continue
+        name = (lefts.get(key) or rights[key]).name
+        rows.append(_row(numbers.setdefault(name, len(numbers)), key, *pair))
+    return Comparison(rows, tuple(any(tensor.npu_name for tensor in tensors) for tensors in dumps))
 
 
-def _by_original(outputs: Iterable[Output], originals) -> Dict[Tuple[str, int], Output]:
-    """{(name, index) in the framework's graph: Output}, in the order of `outputs`."""
+def _source(key: _Key, described: '_Graph') -> Optional[_Key]:
+    """The key of the output that an input is."""
+    name, kind, number = key
+    source = described.sources.get((name, number)) if kind == INPUT else None
+    return source and (source[0], OUTPUT, source[1])
+
+
+def _by_original(tensors: Iterable[DumpedTensor], originals) -> Dict[_Key, DumpedTensor]:
+    """{key: tensor}, in the order of `tensors`."""
     named = {}
-    for output in outputs:
-        key = originals.get((output.name, output.index), (output.original_name or output.name, output.index))
-        named[key] = output
+    for tensor in tensors:
+        name, number = tensor.name, tensor.index
+        if tensor.kind == OUTPUT:
+            name, number = originals.get((name, number), (tensor.original_name or name, number))
+        named[name, tensor.kind, number] = tensor
     return named
 
 
@@ -94,18 +133,30 @@ def _merged(lefts: Sequence[Any], rights: Sequence[Any]) -> List[Any]:
     return ordered
 
 
-def original_names(path: str) -> Dict[Tuple[str, int], Tuple[str, int]]:
-    """{(operator of GE, output): (operator of TensorFlow, output)} from the graph JSON `path`, as safe names.
+class _Graph(NamedTuple):
+    """What GE's graph says, names being safe ones."""
+    originals: Dict[Tuple[str, int], Tuple[str, int]]  # (operator of GE, output) -> (operator of TensorFlow, output)
+    sources: Dict[Tuple[str, int], Tuple[str, int]]    # (operator of GE, input) -> (operator of TensorFlow, output)
 
-    Raises InputError when the file is no such graph.
-    """
+
+def read_graph(path: str) -> _Graph:
+    """The _Graph in the JSON file `path`. Raises InputError when the file is no such graph."""
     try:
-        graphs = files.json_object(path)['graph']
-        return dict(pair for graph in graphs for op in graph.get('op', []) for pair in _originals_of(op))
+        ops = [op for graph in files.json_object(path)['graph'] for op in graph.get('op', [])]
+        originals = dict(pair for op in ops for pair in _originals_of(op))
+        sources = {one: originals.get(source, source) for op in ops for one, source in _sources_of(op)}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = error if type(error) is ValueError else 'has another form'
         raise InputError('--graph=%s: not a graph of GE as JSON: %s; make one with '
                          'atc --mode=5 --om=ge_proto_..._Build.txt --json=FILE' % (path, why)) from None
+    return _Graph(originals, sources)
+
+
+def _sources_of(op: Dict[str, Any]):
+    """The pairs ((operator, input), (operator of GE, output)) that one operator of the graph tells."""
+    inputs = [one.rpartition(':') for one in op.get('input', []) if one and not one.endswith(':-1')]
+    for number, (name, _, output) in enumerate(inputs):
+        yield (safe_name(op['name']), number), (safe_name(name), int(output))
 
 
 def _originals_of(op: Dict[str, Any]):
@@ -124,21 +175,21 @@ def _attributes(described: Dict[str, Any]) -> Dict[str, Any]:
     return {attribute['key']: attribute['value'] for attribute in described.get('attr', [])}
 
 
-def _row(index: int, left: Optional[Output], right: Optional[Output]) -> Row:
-    there = left or right
+def _row(index: int, key: _Key, left: Optional[DumpedTensor], right: Optional[DumpedTensor]) -> Row:
+    _, *which = key
     op_type = next((output.op_type for output in (left, right) if output and output.op_type), 'NaN')
-    names = [output.name if output else _MISSING for output in (left, right)]
+    names = [tensor.name if tensor else _MISSING for tensor in (left, right)]
     if not (left and right):
-        return Row(index, op_type, *names, ('NaN', 'NaN'), there.index, 'NaN', _no_metrics(),
+        return Row(index, op_type, *names, ('NaN', 'NaN'), *which, 'NaN', _no_metrics(),
                    'only one of the dumps has this operator')
     ours, theirs = left.read(), right.read()
     types = str(ours.dtype), str(theirs.dtype)
-    shape = str(list(ours.shape))
+    shape = '[%s]' % ','.join(map(str, ours.shape))
     if ours.size != theirs.size:
-        return Row(index, op_type, *names, types, there.index, shape, _no_metrics(),
+        return Row(index, op_type, *names, types, *which, shape, _no_metrics(),
                    'the shapes differ: %s and %s' % (list(ours.shape), list(theirs.shape)))
     values, reason = metrics(ours, theirs)
-    return Row(index, op_type, *names, types, there.index, shape, values, reason)
+    return Row(index, op_type, *names, types, *which, shape, values, reason)
 
 
 def _no_metrics() -> Dict[str, Any]:
@@ -200,12 +251,12 @@ def _divergence(x: np.ndarray, y: np.ndarray) -> float:
     return float((p * np.log(p / q)).sum())
 
 
-def write_csv(path: str, rows: Iterable[Row]) -> None:
-    """Writes the rows in the form of the comparison tool's result_TIME.csv."""
+def write_csv(path: str, comparison: Comparison) -> None:
+    """Writes all rows in the form of the comparison tool's result_TIME.csv."""
     with open(path, 'w', newline='') as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(row.cells() for row in rows)
+        writer.writerow(columns(comparison.are_npu))
+        writer.writerows(row.cells(comparison.are_npu) for row in comparison.rows)
 
 
 def first_beyond(rows: Iterable[Row], threshold: float) -> Optional[Row]:
@@ -214,5 +265,5 @@ def first_beyond(rows: Iterable[Row], threshold: float) -> Optional[Row]:
 
 
 def worst(rows: Iterable[Row], count: int) -> List[Row]:
-    """The `count` rows of the largest RelativeEuclideanDistance, the largest first."""
-    return sorted((row for row in rows if not math.isnan(row.distance)), key=lambda row: -row.distance)[:count]
+    """The `count` rows of the largest RelativeEuclideanDistance, the largest first; equal ones are not among them."""
+    return sorted((row for row in rows if row.distance > 0), key=lambda row: -row.distance)[:count]

@@ -25,6 +25,7 @@ from core.errors import InputError
 DATA_TYPES = {'float32': 1, 'float16': 2, 'int8': 3, 'uint8': 4, 'int16': 5, 'uint16': 6, 'int32': 7, 'int64': 8,
               'uint32': 9, 'uint64': 10, 'bool': 11, 'float64': 12, 'bfloat16': 27}
 _NAMES = {number: name for name, number in DATA_TYPES.items()}
+INPUT, OUTPUT = 'input', 'output'
 _LONGEST_NAME = 255            # bytes of a file's name
 _MAPPING = 'mapping.csv'       # beside files whose name would be longer: number,name
 _NPU_NAME = re.compile(r'([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.(\d+)\.(\d+)\.(\d{1,255})(?:\.\d+){0,4}')
@@ -193,8 +194,8 @@ def write_ground_truth(directory: str, op_name: str, index: int, array: np.ndarr
     return path
 
 
-class Output(NamedTuple):
-    """One output of one operator in a dump of either form, read when it is asked for."""
+class DumpedTensor(NamedTuple):
+    """One input or output of one operator in a dump of either form, read when it is asked for."""
     name: str                      # of the operator, as in file names
     index: int
     op_type: str                   # '' in the ground truth, which does not tell it
@@ -202,43 +203,52 @@ class Output(NamedTuple):
     path: str
     npu_name: Optional[str]        # of the dump file; None for ground truth
     original_name: str             # of the framework's operator, where the dump tells it
+    kind: str = OUTPUT             # INPUT or OUTPUT; ground truth has outputs alone
 
     def read(self) -> np.ndarray:
         """The values, in the layout of the framework's graph. Raises InputError for a damaged file."""
         if self.npu_name is not None:
-            return read_npu(self.path, self.npu_name).outputs[self.index].as_in_the_graph()
+            dump = read_npu(self.path, self.npu_name)
+            return (dump.inputs if self.kind == INPUT else dump.outputs)[self.index].as_in_the_graph()
         try:
             return npy_files.read(self.path)
         except ValueError as error:
             raise InputError('%s: not a NumPy array: %s' % (self.path, error)) from None
 
 
-def outputs_of(directory: str) -> List[Output]:
-    """All outputs in a directory of dump files of either form, oldest first.
+def outputs_of(directory: str) -> List[DumpedTensor]:
+    """The outputs of tensors_of()."""
+    return [tensor for tensor in tensors_of(directory) if tensor.kind == OUTPUT]
+
+
+def tensors_of(directory: str) -> List[DumpedTensor]:
+    """All tensors in a directory of dump files of either form, oldest first, inputs before the operator's outputs.
 
     A file that is dumped several times counts once, as the newest. Raises InputError when there is none.
     """
-    newest = {}
-    for output in _outputs(directory):
-        key = output.name, output.index
-        if key not in newest or newest[key].timestamp <= output.timestamp:
-            newest[key] = output
+    newest: Dict[Tuple[str, str, int], DumpedTensor] = {}
+    for tensor in _tensors(directory):
+        key = tensor.name, tensor.kind, tensor.index
+        if key not in newest or newest[key].timestamp <= tensor.timestamp:
+            newest[key] = tensor
     if not newest:
         raise InputError('%s: holds no dump files: neither TYPE.NAME.TASK.STREAM.TIMESTAMP nor '
                          'NAME.INDEX.TIMESTAMP.npy; statistics cannot be compared'
                          % directory)
-    return sorted(newest.values(), key=lambda output: (output.timestamp, output.name, output.index))
+    return sorted(newest.values(), key=lambda tensor: (tensor.timestamp, tensor.name, tensor.kind, tensor.index))
 
 
-def _outputs(directory: str) -> Iterator[Output]:
+def _tensors(directory: str) -> Iterator[DumpedTensor]:
     for file, name in file_names(directory).items():
         path = os.path.join(directory, file)
         ground_truth = _GROUND_TRUTH_NAME.fullmatch(name)
         if ground_truth:
             op_name, index, timestamp = ground_truth.groups()
-            yield Output(op_name, int(index), '', int(timestamp), path, None, op_name)
+            yield DumpedTensor(op_name, int(index), '', int(timestamp), path, None, op_name)
         elif _NPU_NAME.fullmatch(name) and not name.startswith('Opdebug.'):
             dump = read_npu(path, name)
+            for index, tensor in enumerate(dump.inputs):
+                yield DumpedTensor(dump.op_name, index, dump.op_type, dump.timestamp, path, name, '', INPUT)
             for index, tensor in enumerate(dump.outputs):
-                yield Output(dump.op_name, index, dump.op_type, dump.timestamp, path, name,
-                             safe_name(tensor.original_name))
+                yield DumpedTensor(dump.op_name, index, dump.op_type, dump.timestamp, path, name,
+                                   safe_name(tensor.original_name))

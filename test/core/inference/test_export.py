@@ -197,3 +197,11 @@ def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_
     with runner.FreshRunner('pb', str(tmp_path / 'bad.pb'), None, [1, 1]) as bad:
         with pytest.raises(ValueError, match='bad.pb: a fresh process cannot run it: .*bad.pb: cannot be loaded as pb'):
             bad({'input': np.zeros([1])})
+
+
+@pytest.mark.parametrize('shape, expected', [
+    ([4, 32, 32, 3], ' --input_shape="x:4,32,32,3"'), ([4, 2], ' --input_format=ND --input_shape="x:4,2"'),
+    ([4, 8, 32, 32, 3], ' --input_format=ND --input_shape="x:4,8,32,32,3"')])
+def test_the_atc_line_says_that_an_input_is_no_images(shape, expected):
+    line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', shape)]), exporting.Request(runner.PB))
+    assert line == 'atc --model=m.pb --framework=3 --output=m --soc_version=Ascend310' + expected

@@ -60,6 +60,24 @@ def test_text_and_half_precision_give_the_same(place):
     assert metrics(manifest, outputs, 'float16') == pytest.approx(expected)
 
 
+@pytest.mark.parametrize('ending', ['.bin', '.txt'])
+def test_the_only_output_may_be_named_after_the_model(tmp_path, ending):
+    writer = samples.Writer(str(tmp_path / 's'), None)
+    writer.add({'input': np.zeros([5, 4], np.float32)}, [LABELS])
+    writer.finish(**dict(DESCRIPTION, inputs=[['input', 'float32', [5, 4]]], output_shape=[5, 3]),
+                  output=samples.LOGITS)
+    path = tmp_path / ('cspdarknet53_output_0' + ending)
+    if ending == '.bin':
+        LOGITS[:5].tofile(str(path))
+    else:
+        path.write_text('\n'.join(' '.join(map(str, row)) for row in LOGITS[:5]))
+    assert metrics(tmp_path / 's' / 'manifest.json', tmp_path)['accuracy'] == 4 / 5
+    path.rename(tmp_path / ('other_output_0' + ending))
+    (tmp_path / ('third_output_0' + ending)).write_text('')
+    with pytest.raises(InputError, match='000000: missing'):           # two models have been run
+        metrics(tmp_path / 's' / 'manifest.json', tmp_path)
+
+
 def test_probabilities_score_like_their_logits(place):
     manifest, outputs = place
     of_logits = metrics(manifest, outputs)

@@ -1,7 +1,7 @@
 """What a user may type as a value, and what an error says."""
 import pytest
 
-from core.settings import kinds
+from core.settings import kinds, table
 
 
 PATH = ('a path in UTF-8, not empty, without control characters and without blanks at its ends; a ~ at its start is a '
@@ -76,3 +76,13 @@ def test_a_file_and_a_directory_must_be_what_they_are_called(tmp_path):
 def test_ranges_of_steps_are_read_as_the_adapter_reads_them():
     assert kinds.ranges_of('0|5|10-20') == [(0, 0), (5, 5), (10, 20)]
     assert kinds.ranges_of('1|') == kinds.ranges_of('1-') == [(1, 1)] and kinds.ranges_of('-1') == [(0, 1)]
+
+
+@pytest.mark.parametrize('flag, value, other', [
+    ('precision_mode', 'mixed_float16', 'precision_mode_v2'), ('precision_mode_v2', 'force_fp16', 'precision_mode')])
+def test_a_mode_of_the_other_flag_is_answered_with_that_flag(flag, value, other):
+    row, = [row for row in table.SWITCHES if row.name == flag]
+    with pytest.raises(ValueError, match='; or give --%s=%s$' % (other, value)):
+        row.kind.parse(value)
+    with pytest.raises(ValueError, match='must be one of'):
+        row.kind.parse('half')
