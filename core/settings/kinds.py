@@ -93,14 +93,13 @@ def boolean() -> Kind:
 
 
 def choice(*names: str, others: Sequence[str] = (), flag: str = '') -> Kind:
-    """One of these names, exactly; others: what is refused as a value of --`flag`."""
-    own = _kind('one of ' + ', '.join(names), lambda text: text if text in names else None)
-
+    """One of these names, exactly; others: values of --`flag`, which the refusal then names."""
     def parse(text):
-        if text in others and text not in names:
-            raise ValueError('must be %s; or give --%s=%s' % (own.allowed, flag, text))
-        return own.parse(text)
-    return own._replace(parse=parse)
+        if text not in names:
+            raise ValueError('must be ' + allowed + ('; or give --%s=%s' % (flag, text) if text in others else ''))
+        return text
+    allowed = 'one of ' + ', '.join(names)
+    return Kind(allowed, parse)
 
 
 def text() -> Kind:

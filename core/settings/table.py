@@ -162,14 +162,12 @@ SWITCHES = (
     Switch(NPU, 'npu_sat_mode', kinds.whole(0, 1), None,
            'on overflow the chip saturates (0) or computes INF and NaN (1); unset: as the chip does by itself',
            off_npu='so in the emulated precision'),
-    Switch(NPU, 'precision_mode', kinds.choice(
-        *PRECISION_MODES, others=PRECISION_MODES_V2, flag='precision_mode_v2'), None,
-           'precision of the operators; unset: what the chip takes by itself, %s on a 910, %s on later ones'
+    Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES, others=PRECISION_MODES_V2, flag='precision_mode_v2'),
+           None, 'precision of the operators; unset: what the chip takes by itself, %s on a 910, %s on later ones'
            % tuple(OWN_PRECISION.values()), rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
            off_npu=_NOT_EMULATED),
-    Switch(NPU, 'precision_mode_v2', kinds.choice(
-        *PRECISION_MODES_V2, others=PRECISION_MODES, flag='precision_mode'), None,
-           'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED),
+    Switch(NPU, 'precision_mode_v2', kinds.choice(*PRECISION_MODES_V2, others=PRECISION_MODES, flag='precision_mode'),
+           None, 'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED),
     Switch(NPU, 'emulate_precision', kinds.boolean(), None,
            'off an NPU compute in the precision that --precision_mode has on --emulate_chip; unset: where a mode is '
            'given, and with --over_dump'),
