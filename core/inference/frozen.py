@@ -4,10 +4,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 import tensorflow as tf
 
-_PASS_THROUGH = ('Identity', 'IdentityN', 'StopGradient', 'PreventGradient', 'Snapshot')
-_VARIABLES = ('Variable', 'VariableV2', 'VarHandleOp')
-_BATCH_NORMS = ('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3')
-_CONVOLUTIONS = ('Conv2D', 'MatMul')     # their last weight axis is that of the outputs
+from core import operators
 
 Nodes = Dict[str, tf.compat.v1.NodeDef]
 
@@ -19,6 +16,7 @@ def freeze(session: tf.Session, output: tf.Tensor, name: str) -> tf.compat.v1.Gr
     the convolution or matrix product before it, or, where its input goes elsewhere too, a product and a sum.
     """
     graph_def = tf.graph_util.extract_sub_graph(session.graph.as_graph_def(), [output.op.name])
+    operators.tell_unlisted(session.graph.get_operation_by_name(node.name) for node in graph_def.node)
     nodes = _without_identities({node.name: node for node in graph_def.node})
     last = _resolved(output.op.name, {node.name: node for node in graph_def.node})
     nodes = _with_constants(session, nodes, last)
@@ -40,7 +38,7 @@ def _split(reference: str) -> Tuple[str, int]:
 def _resolved(reference: str, nodes: Nodes) -> str:
     """The reference to what reaches `reference` through operators that pass their input on."""
     name, number = _split(reference)
-    while nodes[name].op in _PASS_THROUGH:
+    while operators.row(nodes[name].op).has('passes'):
         name, number = _split(nodes[name].input[number])
     return '%s:%d' % (name, number) if number else name
 
@@ -48,7 +46,7 @@ def _resolved(reference: str, nodes: Nodes) -> str:
 def _without_identities(nodes: Nodes) -> Nodes:
     kept = {}
     for name, node in nodes.items():
-        if node.op not in _PASS_THROUGH:
+        if not operators.row(node.op).has('passes'):
             kept[name] = copy = tf.compat.v1.NodeDef()
             copy.CopyFrom(node)
             copy.device = ''
@@ -63,7 +61,7 @@ def _with_constants(session: tf.Session, nodes: Nodes, last: str) -> Nodes:
     """The nodes that depend on a placeholder, and a constant for each value that they take from the others."""
     is_constant = {}                   # TensorFlow lists nodes in the order in which they were made, inputs first
     for name, node in nodes.items():
-        is_constant[name] = node.op in _VARIABLES + ('Const',) or (
+        is_constant[name] = node.op == 'Const' or operators.row(node.op).has('variable') or (
             bool(node.input) and all(is_constant[_split(one)[0]] for one in node.input))
     varying = {name: node for name, node in nodes.items() if not is_constant[name]}
     wanted = sorted({one for node in varying.values() for one in node.input if is_constant[_split(one)[0]]})
@@ -87,7 +85,7 @@ def constant_node(name: str, value: np.ndarray) -> tf.compat.v1.NodeDef:
 
 
 def _fold_batch_norms(nodes: Nodes) -> None:
-    for node in [node for node in nodes.values() if node.op in _BATCH_NORMS]:
+    for node in [node for node in nodes.values() if operators.row(node.op).has('batch_norm')]:
         x, *constants = node.input
         gamma, beta, mean, variance = (values(nodes[name]).astype(np.float64) for name in constants)
         scale = gamma / np.sqrt(variance + node.attr['epsilon'].f)
@@ -98,7 +96,7 @@ def _fold_batch_norms(nodes: Nodes) -> None:
             bias, below = values(nodes[before.input[1]]), nodes[_split(before.input[0])[0]]
         else:
             bias, below = 0., before
-        if below.op in _CONVOLUTIONS and len(users[below.name]) == 1 and nodes[below.input[1]].op == 'Const':
+        if operators.row(below.op).has('layer') and len(users[below.name]) == 1 and nodes[below.input[1]].op == 'Const':
             _scale_kernel(nodes, below, scale)
             _become_bias(nodes, node, below.name, offset + bias * scale)
         else:

@@ -4,12 +4,12 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 import tensorflow as tf
 
+from core import operators
 from core.errors import InputError
 from core.log import say
 from core.settings.config import Config
 from core.training import weights
 
-_LAYERS = ('MatMul', 'Conv2D')
 _NAMED = 8                     # a line names at most so many variables
 
 
@@ -20,9 +20,9 @@ def classifier(logits: tf.Tensor, variables: Sequence[tf.Variable]) -> List[tf.V
         op = waiting.pop()
         if op not in seen:
             seen.add(op)
-            if 'Variable' in op.type:
+            if operators.row(op.type).has('variable'):
                 names.append(op.name)
-            inputs = op.inputs[1:] if op.type in _LAYERS else op.inputs
+            inputs = op.inputs[1:] if operators.row(op.type).has('layer') else op.inputs
             waiting.extend(tensor.op for tensor in inputs)
     return [v for v in variables if v.op.name in names]
 
@@ -33,6 +33,7 @@ def values(path: str, reader: Any, step: Any, config: Config) -> Dict[tf.Variabl
     Says in one line each what starts fresh, what the checkpoint lacks, and what of it is not used.
     Raises InputError when not one variable of the backbone is in the checkpoint.
     """
+    operators.tell_unlisted(step.model_variables[0].graph.get_operations())
     variables, of_classifier = step.model_variables, [v.op.name for v in step.classifier]
     same_classes = weights.class_names(reader) == config.class_names
     shapes = reader.get_variable_to_shape_map()

@@ -15,14 +15,13 @@ from core.ascend.diagnostics import profile_files, step_graph
 from core.ascend.diagnostics.profile_columns import metric_columns
 from core.ascend.diagnostics.profile_files import Described, Iteration, Operator
 from core.log import say
+from core.operators import row
 
 LARGEST = 10                   # operator types told in the log
 _BACKWARD = 'gradients'        # name scope of the operators that compute gradients
 _LABEL = re.compile(r'= (\w+)\(')    # of a timeline's label, NAME = TYPE(INPUTS)
 _DEVICE = re.compile(r'/device:CPU:\d+$|/device:GPU:\d+/stream:all$')     # that runs operators of the graph
-_WAITS = 'IteratorGetNext'
 _FIRST_GRADIENT = re.compile(_BACKWARD + r'(_\d+)?/Fill')   # of the loss by itself
-_UPDATES = re.compile(r'(Resource)?Apply|Assign')
 
 
 class Request(NamedTuple):
@@ -185,9 +184,13 @@ def backward_names(graph: tf.Graph) -> Set[str]:
     constants, the gradients of regularization) may run at any time before.
     """
     ops = graph.get_operations()
-    of_batch = _depending([op for op in ops if op.type == _WAITS])
+    of_batch = _depending([op for op in ops if row(op.type).has('wait')])
     of_loss = _depending([op for op in ops if _FIRST_GRADIENT.fullmatch(op.name)])
-    return {op.name for op in of_batch & of_loss if op.name.startswith(_BACKWARD) and not _UPDATES.match(op.type)}
+    return {op.name for op in of_batch & of_loss if op.name.startswith(_BACKWARD) and not _writes(op)}
+
+
+def _writes(op: tf.Operation) -> bool:
+    return row(op.type).has('update') or row(op.type).has('writes')
 
 
 def _depending(ops: List[tf.Operation]) -> Set[tf.Operation]:
@@ -205,7 +208,7 @@ def _depending(ops: List[tf.Operation]) -> Set[tf.Operation]:
 def iteration_of(step: int, operators: List[Operator], backward: Set[str]) -> Iteration:
     """Where the parts of a step begin and end; backward: of backward_names()."""
     start, end = operators[0].start, max(op.start + op.duration for op in operators)
-    waiting = [op for op in operators if op.op_type == _WAITS]
+    waiting = [op for op in operators if row(op.op_type).has('wait')]
     got = max((op.start + op.duration for op in waiting), default=start)
     late = [op for op in operators if op.name in backward]
     backward_start: Optional[float] = min((op.start for op in late), default=None)

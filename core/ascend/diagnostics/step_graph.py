@@ -4,14 +4,11 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
+from core.operators import row as row_of
 from core.errors import InputError
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
-# On a CPU the last outputs of these operators are memory as it was found.
-_FILLED_OUTPUTS = {'FusedBatchNormV3': 5, 'FusedBatchNormGrad': 3, 'FusedBatchNormGradV2': 3, 'FusedBatchNormGradV3': 3}
 ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
-_SHARE_MEMORY = frozenset(('Identity', 'Reshape', 'Squeeze', 'ExpandDims', 'StopGradient'))
-_VARIABLES = frozenset(('VariableV2', 'Variable'))
 _PASS_REFERENCES = frozenset(('Switch', 'RefSwitch', 'Enter', 'RefEnter', 'Identity', 'RefIdentity'))
 
 
@@ -46,7 +43,7 @@ def variable_of(tensor: tf.Tensor) -> Optional[tf.Tensor]:
     """The variable that a tensor is the value of or a reference to; None for any other tensor."""
     while tensor.op.type in _PASS_REFERENCES:
         tensor = tensor.op.inputs[0]
-    return tensor if tensor.op.type in _VARIABLES else None
+    return tensor if row_of(tensor.op.type).has('variable') else None
 
 
 def before_rounding(tensor: tf.Tensor) -> tf.Tensor:
@@ -113,7 +110,7 @@ class Replay:
 
 def results(op: tf.Operation) -> List[tf.Tensor]:
     """The outputs of an operator, without those that no kernel fills."""
-    return list(op.outputs)[:_FILLED_OUTPUTS.get(op.type)]
+    return list(op.outputs)[:row_of(op.type).traits.get('outputs')]
 
 
 class StepValues:
@@ -154,7 +151,8 @@ def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
     sharing, tensors = [], set()
     for op in ops:
         reads = any(tensor.dtype._is_ref_dtype or tensor in tensors for tensor in op.inputs)
-        if op.type in _VARIABLES or (op.type in _SHARE_MEMORY and reads):
+        row = row_of(op.type)
+        if row.has('variable') or (row.has('shares') and reads):
             sharing.append(op)
             tensors.update(op.outputs)
     return sharing

@@ -8,26 +8,24 @@ it is the correctly rounded result. The operators of the backward pass are treat
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
+from core import operators
 from core.device import KEEP_DTYPE
+from core.ascend.chip_operators import is_cube
 from core.ascend.diagnostics.step_graph import ROUNDING
-from core.ascend.emulation import overflow_flag, precision_rules
-from core.ascend.emulation.precision_rules import CUBE, FORCE, HF32, IR_TYPES, MIXED, PLAIN, REDUCE, Rules
+from core.ascend.emulation import overflow_flag
+from core.ascend.emulation.precision_rules import FORCE, HF32, MIXED, PLAIN, REDUCE, Rules
 
 LARGEST = {'float16': 65504., 'bfloat16': 3.3895313892515355e38, HF32: 3.4011621342146535e38}
 _BITS_LOST = {'bfloat16': 16, HF32: 13}   # of the fraction of a float32
-# Operators that make or hold values, or take no part in a step's arithmetic: they have no type to choose.
-_LEFT_ALONE = frozenset((
-    'Const', 'Placeholder', 'PlaceholderWithDefault', 'VariableV2', 'Variable', 'VarHandleOp', 'ReadVariableOp',
-    'IteratorGetNext', 'Assign', 'AssignAdd', 'AssignSub', 'AssignVariableOp', 'RestoreV2', 'Cast', 'ScalarSummary',
-    'StatelessRandomUniform', 'RandomUniform', 'TruncatedNormal', 'RandomStandardNormal',
-    'CollectiveReduce', 'CollectiveBcastSend', 'CollectiveBcastRecv', 'Switch', 'Merge', 'Enter', 'Exit',
-    'NextIteration'))
-_APPLY = 'Apply'               # the operators that update variables begin with this word
-# Operators that hand values on: what is narrow stays narrow without another rounding.
-_MOVES = frozenset(('Identity', 'Reshape', 'Transpose', 'ConcatV2', 'Split', 'SplitV', 'Slice', 'StridedSlice',
-                    'Squeeze', 'ExpandDims', 'StopGradient', 'Pad', 'Snapshot', 'SpaceToDepth', 'DepthToSpace',
-                    'GatherV2', 'Relu', 'MaxPool', 'Max', 'Maximum', 'Minimum', 'Neg', 'Abs', 'Select', 'ReverseV2'))
+
+
+class Choice(NamedTuple):
+    """Which operands and results of an operator the chip has in the narrow type, and why."""
+    takes: bool                    # narrow operands
+    gives: bool                    # a narrow result
+    reason: str
 
 
 class Emulation(NamedTuple):
@@ -36,12 +34,22 @@ class Emulation(NamedTuple):
     limits: Dict[tf.Tensor, float]  # tensor before it is rounded -> the largest value that its narrow type has
     narrow: Dict[tf.Tensor, tf.Tensor]  # output that the chip has in the narrow type -> its rounded form
     types: Dict[tf.Tensor, str]    # tensor that the chip has in a narrow type, rounded or as it was -> that type
-    cube: int                      # number of cube operators with narrow operands
-    vector: int                    # number of other operators with a narrow result
+    choices: Dict[tf.Operation, Choice]     # of every operator that has a type to choose
+    functions: List[tf.Operation]  # operators that run functions, inside which nothing is emulated
     hf32: int                      # number of cube operators with float32 operands that are rounded to HF32
 
+    @property
+    def cube(self) -> int:
+        """The number of cube operators with narrow operands."""
+        return sum(choice.takes and is_cube(op.type) for op, choice in self.choices.items())
 
-NO_EMULATION = Emulation(None, {}, {}, {}, 0, 0, 0)
+    @property
+    def vector(self) -> int:
+        """The number of other operators with a narrow result."""
+        return sum(choice.gives and not is_cube(op.type) for op, choice in self.choices.items())
+
+
+NO_EMULATION = Emulation(None, {}, {}, {}, {}, [], 0)
 
 
 def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:
@@ -74,7 +82,7 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
     saturates, a loss scale in the graph sees its overflow flag.
     """
     if rules.changes_nothing:
-        return Emulation(rules, {}, {}, {}, 0, 0, 0)
+        return NO_EMULATION._replace(rules=rules)
     rewriting = _Rewriting(graph, rules)
     for op in graph.get_operations():
         rewriting.visit(op)
@@ -82,7 +90,8 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
         rewriting.types.update(dict.fromkeys(_round_variables(train_op, rules), rules.narrow))
     if rules.saturates and train_op is not None:
         overflow_flag.add(train_op, rewriting.limits)
-    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.types, rewriting.cube, rewriting.vector,
+    operators.tell_unlisted(rewriting.choices)
+    return Emulation(rules, rewriting.limits, rewriting.narrow, rewriting.types, rewriting.choices, rewriting.functions,
                      rewriting.hf32)
 
 
@@ -97,63 +106,64 @@ class _Rewriting:
         self._sources = set()                             # rounded forms: nothing is rounded twice
         self.limits: Dict[tf.Tensor, float] = {}
         self.types: Dict[tf.Tensor, str] = {}
-        self.cube = self.vector = self.hf32 = 0
+        self.choices: Dict[tf.Operation, Choice] = {}
+        self.functions: List[tf.Operation] = []
+        self.hf32 = 0
 
     def visit(self, op: tf.Operation) -> None:
-        if op.type in _LEFT_ALONE or op._get_control_flow_context() is not None:
-            return
-        if op.type.startswith(_APPLY):                 # the variables themselves: see _round_variables()
+        row = operators.row(op.type)
+        if row.has('update'):                          # the variables themselves: see _round_variables()
             if self._rules.action == FORCE and KEEP_DTYPE not in op.node_def.attr:
                 self._narrow_inputs(op, ())
             return
-        if not any(output.dtype == tf.float32 for output in op.outputs):
+        if row.has('fixed') or not any(output.dtype == tf.float32 for output in op.outputs):
             return
-        ir_type = IR_TYPES.get(op.type, op.type)
-        takes, gives = self._types(op, ir_type)
-        custom = self._rules.custom(op.name, ir_type)
-        if KEEP_DTYPE in op.node_def.attr:
-            takes = gives = False
-        if takes or (custom and custom.inputs):
+        if any(attribute.WhichOneof('value') == 'func' for attribute in op.node_def.attr.values()):
+            self.functions.append(op)
+            return
+        custom = self._rules.custom(op.name, op.type)
+        choice = self._choice(op, row)
+        if choice.takes or (custom and custom.inputs):
             self._narrow_inputs(op, custom.inputs if custom else ())
-        elif ir_type in self._rules.hf32:
+        elif self._rules.takes_hf32(op.type):
             self._narrow_inputs(op, (HF32,) * len(op.inputs))
             self.hf32 += 1
-        if gives or (custom and custom.outputs):
-            self._narrow_outputs(op, ir_type, custom.outputs if custom else ())
-        self.cube += bool(takes and ir_type in CUBE)
-        self.vector += bool(gives and ir_type not in CUBE)
+            choice = choice._replace(reason=choice.reason + ', HF32')
+        if choice.gives or (custom and custom.outputs):
+            self._narrow_outputs(op, row, custom.outputs if custom else ())
+        self.choices[op] = choice._replace(reason='customize_dtypes') if custom else choice
 
-    def _types(self, op, ir_type):
-        """(whether the operands are narrow, whether the result is)."""
-        action = self._rules.action
+    def _choice(self, op: tf.Operation, row: operators.Operator) -> Choice:
+        action, on_cube = self._rules.action, is_cube(op.type)
+        narrow_result = not row.has('wide_output')
+        if KEEP_DTYPE in op.node_def.attr:
+            return Choice(False, False, 'keep_dtype')
         if action == PLAIN:
-            return False, False
-        is_cube = ir_type in CUBE
-        narrow_result = is_cube and ir_type not in precision_rules.FLOAT32_OUTPUT
+            return Choice(False, False, 'own type')
         if action == FORCE:
-            return True, narrow_result or not is_cube
+            return Choice(True, narrow_result, 'every operator')
         if action == MIXED:
-            colour = self._rules.colour(ir_type)
-            if colour == 'white':
-                return True, narrow_result or not is_cube
-            if colour == 'black':
-                return False, False
-            follows = self._first_is_narrow(op) or ir_type in self._rules.float16_only
-            return follows, follows
-        if action == REDUCE:
-            reduced = is_cube or ir_type in self._rules.float16_only
-            return reduced, narrow_result or ir_type in self._rules.float16_only
-        return is_cube, False  # CUBE_ONLY
+            colour = self._rules.colour(op.type)
+            if colour != operators.GRAY:
+                return Choice(colour == operators.WHITE, colour == operators.WHITE and narrow_result, colour)
+            first = self._first_operand(op)
+            follows = first is not None and (first in self._sources or first in self.narrow)
+            if not follows and self._rules.has_only_narrow(op.type):
+                return Choice(True, True, 'gray, and has no float32 kernel')
+            return Choice(follows, follows, 'gray, after nothing' if first is None else 'gray, after ' + _named(first))
+        if on_cube:
+            return Choice(True, narrow_result and action == REDUCE, 'cube')
+        only_narrow = action == REDUCE and self._rules.has_only_narrow(op.type)
+        return Choice(only_narrow, only_narrow, 'has no float32 kernel' if only_narrow else 'vector')
 
-    def _first_is_narrow(self, op):
-        """Whether the operator that the first float32 operand comes from has a narrow result.
+    def _first_operand(self, op: tf.Operation) -> Optional[tf.Tensor]:
+        """The float32 operand that a gray operator follows.
 
         Constants and variables count as the last operands, as CANN's operator engine sorts them (SortInputBySequence):
         0.5 * x, 1 - x and bias + x follow x.
         """
-        operands = [tensor for tensor in op.inputs if tensor.dtype.base_dtype == tf.float32]
-        first = next(iter(sorted(operands, key=_is_held)), None)
-        return first is not None and (first in self._sources or first in self.narrow)
+        return next(iter(sorted((tensor for tensor in op.inputs if tensor.dtype.base_dtype == tf.float32),
+                                key=_is_held)), None)
 
     def _narrow_inputs(self, op, dtypes):
         for index, tensor in enumerate(op.inputs):
@@ -166,11 +176,12 @@ class _Rewriting:
                 rounded = self._operands[tensor, wanted] = self._rounded(tensor, wanted)
                 if wanted != HF32:     # which is a way to compute with float32, and no type of tensors
                     self.types[rounded], self.limits[tensor] = wanted, LARGEST[wanted]
+                    self._sources.add(rounded)
             op._update_input(index, self._operands[tensor, wanted])
 
-    def _narrow_outputs(self, op, ir_type, dtypes):
-        outputs = op.outputs[:1] if ir_type in precision_rules.FIRST_OUTPUT_ONLY else op.outputs
-        moved = op.type in _MOVES and all(
+    def _narrow_outputs(self, op, row, dtypes):
+        outputs = op.outputs[:1] if row.has('first_output') else op.outputs
+        moved = row.has('moves') and all(
             tensor in self._sources for tensor in op.inputs if tensor.dtype.base_dtype == tf.float32)
         for index, tensor in enumerate(outputs):
             wanted = dtypes[index] if index < len(dtypes) else self._rules.narrow
@@ -190,21 +201,33 @@ class _Rewriting:
                         consumer._update_input(place, rounded)
 
     def _rounded(self, tensor, dtype):
+        context = control_flow_util.GetOutputContext(tensor.op)
         with self._graph.as_default(), tf.control_dependencies(None):
-            return round_to(tensor, dtype, self._rules.saturates)
+            self._graph._set_control_flow_context(context)     # until control_dependencies() ends
+            # In a loop, constants without a control input would wait for the loop's condition, which may need them.
+            with tf.control_dependencies([tensor.op] if context else []):
+                return round_to(tensor, dtype, self._rules.saturates)
+
+
+def _named(tensor: tf.Tensor) -> str:
+    """The operator that a tensor comes from, past those that round it."""
+    op = tensor.op
+    while ROUNDING in op.name:
+        op = op.inputs[0].op
+    return op.name
 
 
 def _is_held(tensor: tf.Tensor) -> bool:
     """Whether a tensor is a constant or the value of a variable."""
     op = tensor.op
-    while op.type in ('Identity', 'Enter', 'Switch', 'ReadVariableOp'):
+    while op.type in ('Identity', 'Enter', 'Switch', 'RefEnter', 'RefSwitch', 'ReadVariableOp'):
         op = op.inputs[0].op
-    return op.type in ('Const', 'VariableV2', 'Variable', 'VarHandleOp')
+    return op.type == 'Const' or operators.row(op.type).has('variable')
 
 
 def _is_statistic(op: tf.Operation, index: int) -> bool:
     """Whether operand `index` is a batch norm's scale, offset or statistic, which stays float32."""
-    return op.type.startswith('FusedBatchNorm') and index >= (2 if 'Grad' in op.type else 1)
+    return index >= operators.row(op.type).traits.get('statistics', len(op.inputs))
 
 
 def _round_variables(train_op: tf.Operation, rules: Rules) -> List[tf.Tensor]:

@@ -81,26 +81,28 @@ def precision(config: Config, options: Options) -> str:
     if rules is None:
         return 'float32'
     return 'emulated %s of a %s%s' % (_mode(options, chip), chip, ' with HF32' * bool(
-        rules.hf32 and rules.action == precision_rules.PLAIN))
+        not rules.changes_nothing and rules.action == precision_rules.PLAIN))
 
 
 def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
     hf32 = ('%d cube operators take their float32 operands in HF32 (10 bits of the fraction); --enable_hf32=False '
             'keeps float32' % done.hf32)
-    if not done.cube and not done.vector:
+    functions = ' (not inside %d operators that run functions: %s)' % (
+        len(done.functions), ', '.join(sorted({op.type for op in done.functions}))) if done.functions else ''
+    if not done.cube and not done.vector and not done.functions:
         return 'Emulating precision_mode=%s of a %s: %s' % (
             mode, chip, hf32 if done.hf32 else 'it leaves every operator as it is')
-    return ('Emulating precision_mode=%s of a %s: %d cube operators with %s operands, %d other operators in %s, '
+    return ('Emulating precision_mode=%s of a %s: %d cube operators with %s operands, %d other operators in %s%s, '
             'overflow becomes %s; each of these tensors is rounded, so a step takes longer; --emulate_precision=False '
             'switches it off'
-            % (mode, chip, done.cube, done.rules.narrow, done.vector, done.rules.narrow,
+            % (mode, chip, done.cube, done.rules.narrow, done.vector, done.rules.narrow, functions,
                'the largest value' if done.rules.saturates else 'inf')) + ('; ' + hf32 if done.hf32 else '')
 
 
 def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
     """Says which operators of the graph stop the NPU in a mode that keeps their type."""
     types = [op.type for op in graph.get_operations() if op.outputs and op.outputs[0].dtype == tf.float32
-             and precision_rules.IR_TYPES.get(op.type, op.type) in precision_rules.NO_FLOAT32[chip]]
+             and precision_rules.lacks_float32(op.type, chip)]
     if types:
         say('Expect a %s to stop in %s: of this run it has only float16 kernels for %d operators (%s); its own mode is '
             '%s' % (chip, mode, len(types), ', '.join(sorted(set(types))), OWN_PRECISION[chip]))

@@ -14,15 +14,12 @@ from typing import Any, Callable, Iterator, Optional, Tuple
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
-from core.operators import own_operators
+from core import operators
+from core.operators.own import own_operators
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
-_TYPES = frozenset([
-    'ApplyMomentum', 'BiasAdd', 'BiasAddGrad', 'Conv2D', 'Conv2DBackpropFilter', 'Conv2DBackpropInput',
-    'FusedBatchNormGradV3', 'FusedBatchNormV3', 'L2Loss', 'LRN', 'LRNGrad', 'LeakyRelu', 'LeakyReluGrad', 'MatMul',
-    'MaxPoolGrad', 'Relu', 'ReluGrad', 'SoftmaxCrossEntropyWithLogits',
-])
+_TYPES = operators.types_with('compiled')
 # How often a thread of OpenMP looks for work of the next operator before it sleeps. By default threads look so long
 # that other processes wait for cores; threads that sleep at once cost a fifth of a training step of small operators.
 _SPIN_COUNT = '20000'

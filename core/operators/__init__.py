@@ -1,0 +1,73 @@
+"""The table of operator types, table.tsv: what TensorFlow's operators are on a chip, and how they may be treated.
+
+Kernels, emulation, precision rules, dumps, overflow search, profiles, frozen graphs and fine-tuning read it.
+"""
+import functools
+import os
+import re
+from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Set
+
+import tensorflow as tf
+
+from core.log import say
+
+TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'table.tsv')
+CUBE, VECTOR, AI_CPU, EXCHANGE, NO_TASK = 'cube', 'vector', 'cpu', 'exchange', 'none'     # units
+WHITE, BLACK, GRAY = 'white', 'black', 'gray'                                             # colours
+_OLD_ENDING = re.compile(r'(?<=[a-z])D$')
+_told: Set[str] = set()        # types that tell_unlisted() has named
+
+
+class Operator(NamedTuple):
+    """A row of the table; the table itself explains the columns."""
+    chip: str
+    unit: str
+    colour: str
+    traits: Dict[str, int]         # {trait: its number, 0 where it has none}
+
+    def has(self, trait: str) -> bool:
+        """Whether the operator type has a trait."""
+        return trait in self.traits
+
+
+@functools.lru_cache(maxsize=None)
+def table() -> Dict[str, Operator]:
+    """{TensorFlow operator type: its row}."""
+    with open(TABLE, encoding='utf-8') as file:
+        rows = [line.rstrip('\n').split('\t') for line in file if not line.startswith('#')]
+    return {name: Operator(name if chip == '=' else chip, unit, colour, _traits(traits))
+            for name, chip, unit, colour, traits in rows}
+
+
+def _traits(words: str) -> Dict[str, int]:
+    pairs = [word.partition(':') for word in words.split() if word != '-']
+    return {trait: int(number or 0) for trait, _, number in pairs}
+
+
+def row(op_type: str) -> Operator:
+    """The row of an operator type; of one that the table lacks what tell_unlisted() says is assumed."""
+    return table().get(op_type) or Operator(op_type, VECTOR, GRAY, {})
+
+
+def types_with(trait: str) -> FrozenSet[str]:
+    """The operator types that have a trait."""
+    return frozenset(name for name, operator in table().items() if operator.has(trait))
+
+
+def chip_name(spelled: str) -> str:
+    """The table's name of a chip's operator type: ReduceMean, also for the ReduceMeanD of CANN 2021."""
+    return _OLD_ENDING.sub('', spelled)
+
+
+def tell_unlisted(ops: Iterable[tf.Operation]) -> List[str]:
+    """Says once which types of operators that compute floating-point values the table lacks, and what is assumed.
+
+    Returns the types that it named now.
+    """
+    types = {op.type for op in ops if any(tensor.dtype.base_dtype.is_floating for tensor in op.outputs)}
+    new = sorted(types - set(table()) - _told)
+    if new:
+        say('Operator types that core/table.tsv lacks: %s; each is taken for a vector operator that computes new '
+            'values, gray in mixed precision; add a row for it' % ', '.join(new))
+        _told.update(new)
+    return new
