@@ -84,7 +84,7 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
     if rules.changes_nothing:
         return NO_EMULATION._replace(rules=rules)
     rewriting = _Rewriting(graph, rules)
-    for op in graph.get_operations():
+    for op in _in_order(graph.get_operations()):
         rewriting.visit(op)
     if rules.action == FORCE and train_op is not None:
         rewriting.types.update(dict.fromkeys(_round_variables(train_op, rules), rules.narrow))
@@ -95,8 +95,24 @@ def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = No
                      rewriting.hf32)
 
 
+def _in_order(ops: List[tf.Operation]) -> List[tf.Operation]:
+    """`ops` in an order of computation: that in which they were made, but that a branch makes its inputs after its first
+    operator. What comes back in a loop counts as nothing.
+    """
+    ordered: Dict[tf.Operation, None] = {}
+    for op in ops:
+        waiting = [op]
+        while waiting:
+            missing = [tensor.op for tensor in waiting[-1].inputs
+                       if tensor.op not in ordered and tensor.op.type != 'NextIteration']
+            waiting += missing
+            if not missing:
+                ordered[waiting.pop()] = None
+    return list(ordered)
+
+
 class _Rewriting:
-    """One pass over the operators in the order in which they were made, which is an order of computation."""
+    """One pass over the operators of a graph in an order of computation."""
 
     def __init__(self, graph: tf.Graph, rules: Rules):
         self._graph, self._rules = graph, rules
