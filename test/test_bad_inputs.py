@@ -26,8 +26,10 @@ from core.ascend.diagnostics import comparison, dump_files
 from core.errors import InputError
 from core.inference import samples, score
 from core.pages import records
+from core.settings import config
 from core.training import h5, weights
 from launchers import plan
+from launchers.networks.registry import RECIPES
 from launchers.ranks import rank_table
 
 LONGEST = 300
@@ -218,13 +220,20 @@ def exported(directory):
     """(manifest, its path) of three samples in batches of two, and outputs in `directory`/out."""
     writer = samples.Writer(os.path.join(directory, 's'), None)
     for count in (2, 1):
-        writer.add(np.zeros([2, 4], np.float32), np.zeros([count], np.int32))
-    writer.finish(network='toy', input_name='input', input_shape=[2, 4], input_dtype='float32', output=samples.LOGITS,
-                  class_names=['a', 'b'], regularization_loss=0.5)
+        writer.add({'input': np.zeros([2, 4], np.float32)}, [np.zeros([count], np.int32)])
+    writer.finish(network='toy', settings={}, inputs=[['input', 'float32', [2, 4]]], output=samples.LOGITS,
+                  output_key='', output_shape=[2, 3], labels='"int32"', class_names=list('abc'), penalty=0.5)
     os.mkdir(os.path.join(directory, 'out'))
     for name in ('000000', '000001'):
-        np.zeros([2, 2], np.float32).tofile(os.path.join(directory, 'out', name + '_output_0.bin'))
+        np.zeros([2, 3], np.float32).tofile(os.path.join(directory, 'out', name + '_output_0.bin'))
     return os.path.join(directory, 's', 'manifest.json')
+
+
+def scored(manifest, directory):
+    """The metrics of a network of three classes."""
+    recipe = RECIPES['swa']
+    settled = config.resolve(recipe, {}, {})._replace(class_names=tuple('abc'))
+    return score.metrics(recipe, settled, manifest, os.path.join(directory, 'out'), 'float32')
 
 
 def manifest_changes(directory, changes):
@@ -233,13 +242,13 @@ def manifest_changes(directory, changes):
         good = json.load(file)
     with open(path, 'w') as file:
         json.dump(changed(good, changes), file)
-    score.metrics(path, os.path.join(directory, 'out'), 'float32')
+    samples.read(path)
 
 
 def manifest_file(directory, content):
     path = exported(directory)
     file_of(os.path.dirname(path), written(content), 'manifest.json')
-    score.metrics(path, os.path.join(directory, 'out'), 'float32')
+    samples.read(path)
 
 
 def labels(directory, values):
@@ -247,20 +256,20 @@ def labels(directory, values):
     path = exported(directory)
     values, _, dtype = values.partition(' ; ')
     np.save(os.path.join(os.path.dirname(path), 'labels.npy'), np.array(ast.literal_eval(values), dtype))
-    score.metrics(path, os.path.join(directory, 'out'), 'float32')
+    samples.read(path)
 
 
 def output_text(directory, content):
     path = exported(directory)
     os.remove(os.path.join(directory, 'out', '000000_output_0.bin'))
     file_of(os.path.join(directory, 'out'), written(content), '000000_output_0.txt')
-    score.metrics(path, os.path.join(directory, 'out'), 'float32')
+    scored(path, directory)
 
 
 def output_damaged(directory, how):
     path = exported(directory)
     damaged(os.path.join(directory, 'out', '000000_output_0.bin'), how)
-    score.metrics(path, os.path.join(directory, 'out'), 'float32')
+    scored(path, directory)
 
 
 EVENTS = {

@@ -15,7 +15,7 @@ import tensorflow as tf
 from core import files
 from core.ascend.diagnostics import npy_files
 from core.errors import InputError
-from core.settings.table import MOST
+from core.settings.table import MOST, SWITCHES
 from core.training import forms
 
 MANIFEST, INPUTS = 'manifest.json', 'input'
@@ -139,6 +139,10 @@ def _check(manifest: Manifest) -> None:
             raise ValueError('%s is not a list of some' % name)
     if not isinstance(manifest.class_names, list) or not isinstance(manifest.settings, dict):
         raise ValueError('class_names or settings have another type')
+    known = [row.name for row in SWITCHES]
+    for name, value in manifest.settings.items():
+        if name not in known or not isinstance(value, (str, int, float, list, type(None))):
+            raise ValueError('the setting %.40s is none' % name)
     texts = [manifest.network, manifest.output, manifest.output_key, manifest.labels, *manifest.class_names,
              *manifest.files]
     numbers = [manifest.samples, *manifest.output_shape]
