@@ -4,8 +4,8 @@ import signal
 import sys
 from typing import Any, Callable, Mapping, Sequence
 
-from core.errors import RunEnd
-from core.log import one_line
+from core.errors import InputError, RunEnd
+from core.log import one_line, say
 from core.ascend.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags, usage
@@ -22,9 +22,36 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
         return status_of(lambda: print(usage.usage(RECIPES, describe_options())))
 
     def from_flags():
-        recipe, given = recipe_of(flags.parse(argv), environ)
+        arguments, lines = _without_foreign(argv)
+        recipe, given = recipe_of(flags.parse(arguments), environ)
+        if given.get('train_steps') and 'train_epochs' in given:
+            lines.append('--train_epochs=%d: --train_steps=%d counts' % (given['train_epochs'], given['train_steps']))
+        if not planning:               # whose lines the launcher reads
+            for line in lines:
+                say(line)
         act(recipe, config_lib.resolve(recipe, given, environ, planning))
     return status_of(from_flags)
+
+
+# What users of the vendors' other launchers type and a run here has no use for: {flag: why}.
+_FOREIGN = {'autotune': '--aoe_mode=2 tunes', 'gpu_id': '--device_id chooses the device',
+            'bind_core': 'each rank is bound to cores of its own anyway',
+            'server_index': '--server_id chooses the server of --rank_table',
+            'conf_path': '--rank_table=FILE names the table that set_ranktable has written'}
+
+
+def _without_foreign(argv):
+    """(the arguments that are for us, lines about the others). Raises InputError for --autotune that is on."""
+    kept, lines = [], []
+    for argument in argv:
+        name, _, value = argument[2:].partition('=')
+        if not argument.startswith('--') or name not in _FOREIGN:
+            kept.append(argument)
+        elif name != 'autotune':
+            lines.append('%s: has no effect here; %s' % (argument, _FOREIGN[name]))
+        elif value.lower() != 'false':
+            raise InputError('%s: CANN has no such tuning any more; %s' % (argument, _FOREIGN[name]))
+    return kept, lines
 
 
 def status_of(act: Callable[[], Any]) -> int:

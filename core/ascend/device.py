@@ -26,6 +26,7 @@ class _LoadIterations(tf.train.SessionRunHook):
         self._load(session, self._steps)
 
 
+_HCCL_SECONDS = 120, 7200     # the least and the most that HCCL waits for other ranks to connect
 # The values of options with which the adapter leaves the whole training to the CPU and says nothing.
 _LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
 
@@ -52,6 +53,9 @@ def _check(config: Config, options: Options) -> None:
 def _prepare(config: Config, options: Options) -> None:
     if graph_cache.KEY in options:     # CANN does not make it
         os.makedirs(options[graph_cache.KEY], exist_ok=True)
+    if config.ranks > 1:               # HCCL's own limit is short for ranks that compile at different speed
+        os.environ.setdefault('HCCL_CONNECT_TIMEOUT', str(max(_HCCL_SECONDS[0], min(
+            config.connect_timeout, _HCCL_SECONDS[1]))))
     if config.enable_hf32 is not None:
         os.environ['ENABLE_HF32_EXECUTION'] = str(int(config.enable_hf32))
     if config.npu_sat_mode is not None:

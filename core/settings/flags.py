@@ -70,6 +70,7 @@ def parse_known(argv: Sequence[str], switches: Sequence[Switch],
     """({name: value}, the arguments that are none of `switches`). Raises InputError like parse()."""
     flags = _define(switches)
     flags.set_gnu_getopt(known_only)
+    argv = _joined(argv, flags)
     for argument, following in zip(argv, list(argv[1:]) + ['--']):
         name = argument.lstrip('-')
         if name in flags and argument != name and not flags[name].boolean and following.startswith('--'):
@@ -79,6 +80,18 @@ def parse_known(argv: Sequence[str], switches: Sequence[Switch],
     except (absl_flags.Error, ValueError) as error:
         raise InputError(_one_line(error))
     return _given(flags, switches), leftover
+
+
+def _joined(argv, flags):
+    """`argv` with `--resume False` as `--resume=False`: absl would take the flag for True and the word for none."""
+    joined: List[str] = []
+    for argument in argv:
+        name = joined[-1][2:] if joined and joined[-1].startswith('--') else ''
+        if name in flags and flags[name].boolean and argument.lower() in ('true', 'false'):
+            joined[-1] += '=' + argument
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _given(flags, switches):

@@ -53,3 +53,15 @@ def test_a_parameter_server_is_refused(monkeypatch, text, is_refused):
         return check(monkeypatch, TF_CONFIG=text)
     with pytest.raises(InputError, match='TF_CONFIG .*unset the variable'):
         check(monkeypatch, TF_CONFIG=text)
+
+
+@pytest.mark.parametrize('ranks, flag, exported, seen', [
+    (2, '--connect_timeout=600', '', '600'), (2, '--connect_timeout=5', '', '120'),
+    (2, '--connect_timeout=5', '900', '900'), (1, '--connect_timeout=600', '', None)])
+def test_hccl_waits_for_other_ranks_as_long_as_the_flag_says(monkeypatch, ranks, flag, exported, seen):
+    monkeypatch.setenv('HCCL_CONNECT_TIMEOUT', exported)
+    if not exported:
+        monkeypatch.delenv('HCCL_CONNECT_TIMEOUT')
+    config = resolve(RECIPES['sesemi'], flags.parse(['--case=performance', flag]), {})
+    NPU.prepare(config._replace(ranks=ranks), {})
+    assert os.environ.get('HCCL_CONNECT_TIMEOUT') == seen

@@ -14,6 +14,11 @@ from launchers.networks.registry import RECIPES, network_of
 @pytest.mark.parametrize('spelling, field, value', [
     ('--MOMENTUM=0.8', 'momentum', .8), ('--LAMBDA=0.1', 'weight_decay', .1),
     ('--LEARNING_RATE=0.5', 'learning_rate', .5), ('--epochs=7', 'train_epochs', 7),
+    ('--lr=0.5', 'learning_rate', .5), ('--iteration=9', 'train_steps', 9), ('--iterations=9', 'train_steps', 9),
+    ('--num_train_steps=9', 'train_steps', 9), ('--max_steps=9', 'train_steps', 9), ('--steps=9', 'train_steps', 9),
+    ('--num_train_epochs=7', 'train_epochs', 7), ('--npu_loss_scale=8', 'loss_scale', 8),
+    ('--output_dir=d', 'output_path', 'd'),
+    ('--train_batch_size=3', 'batch_size', 3),
     ('--max_epoch=7', 'train_epochs', 7), ('--epoch=7', 'train_epochs', 7), ('--max_step=9', 'train_steps', 9),
     ('--batch=5', 'batch_size', 5), ('--SUMMARY=/s', 'summary', '/s'), ('--DISPLAY_STEP=3', 'display_step', 3),
     ('--VAL_EPOCH=2', 'val_epoch', 2), ('--data_dir=/d', 'data_path', '/d'), ('--dataset=/d', 'data_path', '/d'),
@@ -39,7 +44,7 @@ def test_what_the_vendors_launchers_pass_for_nothing_counts_as_not_given(argumen
     (['--batch_size=0'], '--batch_size=0: must be'),
     (['--learning_rate=nan'], '--learning_rate=nan: must be a number > 0'),
     (['--resume=maybe'], '--resume=maybe: must be True or False'),
-    (['--resume', 'False'], "'False': not a flag"),
+    (['--seed=1', 'False'], "'False': not a flag"),
     (['--epochs=3', '--max_epoch=4'], '--max_epoch=4 --epochs=3: the same parameter with different values'),
     (['--undefok=momentun', '--momentun=3'], '--undefok=momentun'),
     (['--modeldir', '--resume'], '--modeldir: has no value'),
@@ -78,7 +83,6 @@ def test_an_unknown_network_is_refused_with_the_known_ones():
 
 
 @pytest.mark.parametrize('given, message', [
-    ({'train_steps': 3, 'train_epochs': 2}, '--train_steps=3: not together with --train_epochs'),
     ({'over_dump': True, 'data_dump_flag': True}, '--over_dump=True: not together with --data_dump_flag=True'),
     ({'fusion_off_flag': True}, '--fusion_off_flag=True: needs --fusion_off_file'),
     ({'swa_start_epoch': 1, 'swa_lr': .1}, '--swa_lr=0.1: needs --swa_schedule=constant|cyclic'),
@@ -177,3 +181,15 @@ def test_the_help_says_what_precision_mode_may_be_and_nothing_that_goes_without_
     ('cspnet', {'npu_option': ('job=x',)}, 'allow_mix_precision')])
 def test_a_network_has_the_precision_of_its_vendors_script_unless_the_user_says_otherwise(network, given, precision):
     assert resolve(RECIPES[network], dict(given, case='performance'), {}).precision_mode == precision
+
+
+@pytest.mark.parametrize('word', ['False', 'True', 'false'])
+def test_a_truth_value_after_a_blank_belongs_to_its_flag(word):
+    assert flags.parse(['--resume', word, '--batch_size=3']) == {'resume': word == 'True', 'batch_size': 3}
+    assert flags.parse(['--resume']) == {'resume': True}
+    with pytest.raises(InputError, match="'False': not a flag"):
+        flags.parse(['False'])
+
+
+def test_an_empty_file_of_fusion_switches_is_none():
+    assert flags.parse(['--fusion_off_file=']).get('fusion_off_file') is None
