@@ -159,7 +159,7 @@ def profiling_options(directory, text):
 
 
 def graph(directory, content):
-    comparison.original_names(file_of(directory, written(content)))
+    comparison.read_graph(file_of(directory, written(content)))
 
 
 def mapping(directory, content):

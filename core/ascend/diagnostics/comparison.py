@@ -160,7 +160,7 @@ def _sources_of(op: Dict[str, Any]):
 
 
 def _originals_of(op: Dict[str, Any]):
-    """The pairs of original_names() that one operator of the graph tells."""
+    """The pairs of names that one operator of the graph tells."""
     name = safe_name(op['name'])
     fused = _attributes(op).get('_datadump_original_op_names', {}).get('list', {}).get('s', [])
     for index, described in enumerate(op.get('output_desc', [])):
