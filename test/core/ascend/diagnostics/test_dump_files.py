@@ -24,6 +24,53 @@ def test_a_dump_file_has_a_header_with_its_length_and_then_the_raw_data(tmp_path
     assert content[8:8 + 5] == b'\x0a\x032.0'  # field 1, the version
 
 
+def varint(number):
+    return bytes([number & 127 | 128]) + varint(number >> 7) if number > 127 else bytes([number])
+
+
+def field(number, value):
+    """A field of protobuf's wire format: a whole number, or bytes with their length."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def shape(*lengths):
+    return field(1, b''.join(map(varint, lengths)))        # packed
+
+
+# As the tools define toolkit.dumpdata.DumpData: an output of float16 [2, 3] in NHWC, an input of bfloat16 [2] in ND.
+ORIGINAL_OP = field(1, b'tower/conv1') + field(2, 1) + field(3, 2) + field(4, 1)
+OUTPUT = (field(1, 2) + field(2, 1) + field(3, shape(2, 3)) + field(4, ORIGINAL_OP) + field(6, 12)
+          + field(7, shape(2, 3)))
+INPUT = field(1, 27) + field(2, 2) + field(3, shape(2)) + field(5, 4) + field(6, shape(2))
+HEADER = (field(1, b'2.0') + field(2, 1619492699305998) + field(3, OUTPUT) + field(4, INPUT)
+          + field(6, b'tower/conv1.a'))
+
+
+def test_a_dump_file_of_hand_made_bytes_is_read(tmp_path):
+    path = tmp_path / 'Conv2D.tower_conv1_a.5.7.1619492699305998'
+    path.write_bytes(struct.pack('<Q', len(HEADER)) + HEADER + bytes.fromhex('803f20c0') + KERNEL.tobytes())
+    read = dump_files.read_npu(str(path))
+    assert read.inputs[0].array.tolist() == [1., -2.5] and read.outputs[0].array.tolist() == KERNEL.tolist()
+    assert (read.outputs[0].format, read.outputs[0].original_shape) == ('NHWC', (2, 3))
+    assert (read.outputs[0].original_name, read.outputs[0].original_index) == ('tower/conv1', 1)
+
+
+@pytest.mark.parametrize('dtype, number', [
+    ('float32', 1), ('float16', 2), ('int8', 3), ('uint8', 4), ('int32', 7), ('int64', 8), ('uint32', 9), ('bool', 11),
+    ('float64', 12)])
+def test_a_written_header_has_the_numbers_of_the_tools(tmp_path, dtype, number):
+    array = np.ones([2, 3], dtype)
+    path = dump_files.write_npu(str(tmp_path), dump(outputs=[Tensor(array, 'NCHW', (3, 2), 'NHWC', 'a', 4)]))
+    content = open(path, 'rb').read()
+    original = field(1, b'a') + field(2, 4) + field(3, number) + field(4, 1)
+    output = (field(1, number) + field(3, shape(2, 3)) + field(4, original) + field(6, array.nbytes)
+              + field(7, shape(3, 2)))                     # protobuf leaves NCHW, which is 0, out
+    header = (field(1, b'2.0') + field(2, 1619492699305998) + field(3, output) + field(6, b'tower/conv1.a'))
+    assert content == struct.pack('<Q', len(header)) + header + array.tobytes()
+
+
 def test_a_dump_file_is_read_back(tmp_path):
     output = Tensor(KERNEL, 'ND', (2, 3), 'NHWC', 'tower/conv1', 1)
     path = dump_files.write_npu(str(tmp_path), dump(inputs=[Tensor(np.int64([3]))], outputs=[output]))
