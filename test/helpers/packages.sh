@@ -27,11 +27,21 @@ add_packages() {  # DIR REQUIREMENTS [PIP OPTION...]
 
 set_up_pytorch() {  # leaves BENCHMARK_PYTORCH, a Python that has PyTorch
     local packages=$REPO_ROOT/.test-packages-pytorch requirements=$REPO_ROOT/test/benchmark/pytorch.txt
-    set_up "$packages" "$(sha256sum <"$requirements")" fill_pytorch "$packages" "$requirements"
+    set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$packages" "$requirements"
     export BENCHMARK_PYTORCH=$packages/bin/python
 }
 
-fill_pytorch() {  # DIR REQUIREMENTS
+set_up_tools() {  # leaves TOOLS_ASCEND and TOOLS_FRAMEWORKS, Pythons that have the tools of test/tools/*.txt
+    local name packages requirements
+    for name in ascend frameworks; do
+        packages=$REPO_ROOT/.test-packages-$name requirements=$REPO_ROOT/test/tools/$name.txt
+        set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$packages" "$requirements"
+    done
+    export TOOLS_ASCEND=$REPO_ROOT/.test-packages-ascend/bin/python
+    export TOOLS_FRAMEWORKS=$REPO_ROOT/.test-packages-frameworks/bin/python
+}
+
+fill_newer_python() {  # DIR REQUIREMENTS
     local name
     for name in python3.{13,12,11,10} python3; do
         if "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' &&
@@ -39,7 +49,7 @@ fill_pytorch() {  # DIR REQUIREMENTS
             return
         fi
     done
-    printf 'PyTorch needs a Python of 3.10 to 3.13 with venv, and a wheel for it\n'
+    printf '%s: needs a Python of 3.10 to 3.13 with venv, and wheels for it\n' "$2"
     return 1
 }
 

@@ -1,0 +1,60 @@
+"""What is exported and what is rounded, beside TensorFlow 2, onnxruntime, OpenCV and ml_dtypes."""
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from core.ascend.emulation import emulation
+from core.inference import runner
+from launchers import export
+
+PYTHON = os.environ.get('TOOLS_FRAMEWORKS')
+INFER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'infer.py')
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not PYTHON, reason='bash test/tools.sh sets the tools up')]
+
+
+def tool(*command):
+    environ = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    done = subprocess.run([PYTHON, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ,
+                          universal_newlines=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    """A frozen graph."""
+    output = tmp_path_factory.mktemp('run')
+    assert tiny.run('--output_path=%s' % output, '--train_steps=2', '--data_path=synthetic') == 0
+    path = str(output / 'x.pb')
+    assert export.main(['--network=tiny', '--data_path=synthetic', '--ckpt_path=%s/0/ckpt' % output,
+                        '--batch_size=4', '--output=' + path], {}) == 0
+    return path
+
+
+@pytest.mark.parametrize('framework', ['tensorflow', 'onnxruntime', 'opencv'])
+def test_other_frameworks_compute_what_the_export_does(model, tmp_path, framework):
+    x = np.random.RandomState(0).normal(size=[4, 32, 32, 3]).astype(np.float32)
+    np.save(str(tmp_path / 'x.npy'), x)
+    tool(INFER, framework, model, str(tmp_path / 'x.npy'), str(tmp_path / 'y.npy'))
+    with runner.Runner(runner.PB, model) as ours:
+        name, = ours.inputs
+        np.testing.assert_allclose(np.load(str(tmp_path / 'y.npy')), ours({name: x}), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
+def test_rounding_has_the_bits_of_ml_dtypes(tmp_path, dtype):
+    bits = np.random.RandomState(0).randint(0, 2 ** 32, 2 ** 16, np.uint64).astype(np.uint32)
+    values = np.concatenate([bits.view(np.float32), np.float32([65504, 65519, 65520, 6e-8, 2.9e-8, np.inf])])
+    values = values[~np.isnan(values) & ((abs(values) > 1.2e-38) | (values == 0))]   # a CPU may drop what is below
+    np.save(str(tmp_path / 'x.npy'), values)
+    program = ('import ml_dtypes, numpy as np; x = np.load("x.npy"); '
+               'np.save("y.npy", x.astype(%s).astype(np.float32))' % {
+                   'float16': 'np.float16', 'bfloat16': 'ml_dtypes.bfloat16'}[dtype])
+    subprocess.run([PYTHON, '-c', program], cwd=str(tmp_path), check=True, env=dict(os.environ, PYTHONPATH=''))
+    with tf.Graph().as_default(), tf.Session() as session:
+        ours = session.run(emulation.round_to(tf.constant(values), dtype, False))
+    assert (ours.view(np.uint32) == np.load(str(tmp_path / 'y.npy')).view(np.uint32)).all()
