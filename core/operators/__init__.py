@@ -2,10 +2,11 @@
 
 Kernels, emulation, precision rules, dumps, overflow search, profiles, frozen graphs and fine-tuning read it.
 """
+import difflib
 import functools
 import os
 import re
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Set
+from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set
 
 import tensorflow as tf
 
@@ -57,6 +58,13 @@ def types_with(trait: str) -> FrozenSet[str]:
 def chip_name(spelled: str) -> str:
     """The table's name of a chip's operator type: ReduceMean, also for the ReduceMeanD of CANN 2021."""
     return _OLD_ENDING.sub('', spelled)
+
+
+def nearest(name: str, known: Iterable[str]) -> Optional[str]:
+    """The name among the `known` that is spelled most like `name`; None where none is alike."""
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, 1, .6)
+    return by_lower[close[0]] if close else None
 
 
 def tell_unlisted(ops: Iterable[tf.Operation]) -> List[str]:

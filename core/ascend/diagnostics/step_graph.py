@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from core.operators import row as row_of
+from core.operators import nearest, row as row_of
 from core.errors import InputError
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
@@ -62,8 +62,9 @@ def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:
     known = {op.name for op in ops}
     for name in wanted:
         if name not in known:
-            raise InputError('--dump_layer: a training step has no operator %s; the names are those of the graph'
-                             % name)
+            near = nearest(name, known)
+            raise InputError('--dump_layer: a training step has no operator %s%s; the names are those of the graph' % (
+                name, ', did you mean %s?' % near if near else ''))
     return [op for op in ops if op.name in wanted] if wanted else list(ops)
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.device import Hooks, Options
 from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
-from core.ascend.emulation import emulation, precision_rules
+from core.ascend.emulation import emulation, precision_rules, unmatched
 from core.log import say
 from core.ascend import environment, switches
 from core.settings.config import Config
@@ -67,6 +67,8 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
     done = emulation.emulate(graph, rules, train_op)
     graph.add_to_collection(_EMULATION, done)
     say(_notice(chip, mode, done))
+    for line in unmatched.lines(graph, options):
+        say(line)
     if rules.action == precision_rules.PLAIN:
         _warn_of_missing_kernels(graph, chip, mode)
 
