@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from core.device import keep_dtype
 from core.errors import InputError, OrderlyEnd
+from core.progress import progress
 from core.ranks import peers
 from core.ranks.buckets import in_buckets
 from core.ranks.communicator import Communicator, MeanGradients
@@ -55,7 +56,7 @@ class OneServer(Communicator):
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
         of_rank_0 = self._meeting.share(integers)
-        self._meeting.watch(peers.end_process, lambda: None)
+        self._meeting.watch(peers.end_process, lambda: progress.reached(self.reached))
         return of_rank_0
 
     @contextlib.contextmanager

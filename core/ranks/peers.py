@@ -21,13 +21,13 @@ def await_peers(addresses: Sequence[str], rank: int, seconds: int) -> None:
 
     Raises InputError, which names the ranks that did not, after so many seconds.
     """
-    deadline = time.time() + seconds
+    deadline = time.monotonic() + seconds
     missing = [peer for peer in range(len(addresses)) if peer != rank]
     while True:
         missing = [peer for peer in missing if not _answers(addresses[peer])]
         if not missing:
             return
-        if time.time() >= deadline:
+        if time.monotonic() >= deadline:
             raise InputError('--connect_timeout=%d: no answer from %s; see why in their logs, or give them more '
                              'seconds' % (seconds, ', '.join(_name(peer, addresses) for peer in missing)))
         time.sleep(.2)

@@ -83,6 +83,9 @@ SWITCHES = (
     Switch(RUN, 'max_restarts', _count, 0,
            'how often the launcher starts all ranks again, from the newest whole checkpoint, after a rank died or a '
            'device failed', agree=False),
+    Switch(RUN, 'stall_seconds', kinds.number(least=0), 60.,
+           'seconds without progress, or ten steps if they take longer, until a line names the rank that is behind; '
+           'after as many again the run ends, so that --max_restarts can help; 0: never', agree=False),
     Switch(RUN, 'keep_history', _count, None,
            'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all', agree=False),
     Switch(RUN, 'seed', kinds.whole(0, MOST), 1, 'fixes initial weights, shuffling and every other random draw',

@@ -3,6 +3,8 @@ import time
 
 import tensorflow as tf
 
+from core.progress import BETWEEN, STEP, progress
+
 WARMUP_RUNS = 5
 
 
@@ -27,15 +29,17 @@ class Clock(tf.train.SessionRunHook):
         self.step = self.first_step = step
 
     def after_create_session(self, session, coord):
-        self._started = time.time()
+        self._started = time.monotonic()
 
     def before_run(self, run_context):
-        self._before = time.time()
+        progress.now(STEP, self.step + 1)
+        self._before = time.monotonic()
 
     def after_run(self, run_context, run_values):
-        seconds = time.time() - self._before
+        seconds = time.monotonic() - self._before
         self.run_seconds += seconds
         self.step += self.steps_per_run
+        progress.now(BETWEEN, self.step)
         if len(self._warmup) < WARMUP_RUNS:
             self._warmup.append(seconds)
 
@@ -71,7 +75,7 @@ class Clock(tf.train.SessionRunHook):
     @property
     def seconds(self) -> float:
         """Wall-clock seconds since the session started."""
-        return time.time() - self._started
+        return time.monotonic() - self._started
 
     @property
     def timed_steps(self) -> int:

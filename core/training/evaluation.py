@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from core.progress import BETWEEN, EVALUATION, progress
 from core.ranks.communicator import Communicator
 from core.recipe import Predictions, Recipe, first_output
 from core.settings.config import Config
@@ -25,14 +26,17 @@ class Evaluation(NamedTuple):
 
         Raises InputError when too many files of the test set cannot be decoded.
         """
+        progress.now(EVALUATION)
         self.test_input.initialize(session)
         # Always the same fetches, because others would be another graph to compile.
         fetches = dict(sums=self.sums, penalty=self.penalty, rows=self.rows)
         totals, rows = 0., []
         for _ in range(self.test_input.batches):
+            progress.now(EVALUATION)
             batch = session.run(fetches)
             totals = totals + batch['sums'].astype(np.float64)
             rows.append(batch['rows'])
+        progress.now(BETWEEN)
         if self.test_input.skipped:
             self.test_input.skipped.check()
         metrics = self.metrics_of(totals)

@@ -99,7 +99,7 @@ class LiveLine(tf.train.SessionRunHook):
         return tf.train.SessionRunArgs(self._loss)
 
     def after_run(self, run_context, run_values):
-        now = time.time()
+        now = time.monotonic()
         if now - self._drawn > REDRAW_SECONDS or self._clock.at_end:
             self._drawn = now
             self._draw(run_values.results)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from core.device import Device, KeptGraphs, Options
 from core.errors import InputError, NothingLeft
 from core.log import say
+from core.progress import progress
 from core.ranks.communicator import Communicator
 from core.ranks.connect import connect
 from core.recipe import Predictions, Recipe, load
@@ -192,6 +193,7 @@ def train(recipe: Recipe, config: Config, device: Device, reported: Reported = n
     reported(recipe, config, device, options) -> a context around the run with the RunReport of it, or None.
     Raises each RunEnd of core/errors.py.
     """
+    progress.begin(config.ranks_directory, config.rank, config.stall_seconds, device.is_exclusive)
     options = preflight.check(config, device)
     with reported(recipe, config, device, options) as report:
         _train(recipe, config, device, options, report)

@@ -110,7 +110,7 @@ def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str
     return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
                 batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history,
-                max_restarts=config.max_restarts)
+                max_restarts=config.max_restarts, stall_seconds=config.stall_seconds)
 
 
 def describe_session(config: Config, device: Device) -> str:

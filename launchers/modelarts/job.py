@@ -100,8 +100,8 @@ def _beside_rank(job: Job, environ: Mapping[str, str], rank: int, seconds: int) 
     path = environ.get('RANK_TABLE_FILE')
     if not path or 'server_id' in job.given:
         return job
-    deadline, told = time.time() + seconds, False
-    while not _is_completed(path) and time.time() < deadline:
+    deadline, told = time.monotonic() + seconds, False
+    while not _is_completed(path) and time.monotonic() < deadline:
         if not told:
             say('waiting until the platform has completed %s' % path)
         told = True

@@ -104,12 +104,12 @@ class Leader:
         so many seconds, that has ended, that another server has, or that is on another device.
         """
         _check_place(rank, device, ranks, devices)
-        deadline = time.time() + seconds
+        deadline = time.monotonic() + seconds
         while True:
             missing = set(ranks) - {rank} - set(self._others)
             if not missing:
                 break
-            self._listener.settimeout(max(deadline - time.time(), .01))
+            self._listener.settimeout(max(deadline - time.monotonic(), .01))
             try:
                 connection, _ = self._listener.accept()
             except socket.timeout:

@@ -50,11 +50,11 @@ class KerasLog(Log):
         raise NotImplementedError
 
     def epoch_start(self, epoch: int, epochs: int) -> None:
-        self._started = time.time()
+        self._started = time.monotonic()
         say('Epoch %d/%d' % (epoch + 1, epochs))
 
     def epoch(self, report: Report) -> None:
-        say(self.epoch_line(report, time.time() - self._started))
+        say(self.epoch_line(report, time.monotonic() - self._started))
         self.loss(report.step, '%.4f' % report.epoch_metrics['loss'])
 
     def end(self, report: Report) -> None:

@@ -29,6 +29,7 @@ source "$REPO_ROOT/launchers/shell/figures.sh"
 # Started by their paths, because `python -m` would first look for packages in the working directory.
 PLANNER=$REPO_ROOT/launchers/plan.py
 TRAINER=$REPO_ROOT/launchers/train.py
+STALLS=$REPO_ROOT/launchers/stalls.py
 
 launch_1p() {  # CASE [FLAG...]: one rank on ASCEND_DEVICE_ID; CASE is the trainer's --case
     check_device

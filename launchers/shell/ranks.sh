@@ -9,6 +9,8 @@
 #   RESTARTS       how often the ranks were started again
 #   NOTHING_LEFT   not empty when a trainer found, with --resume, that no step was left; the launcher reads it
 #   MEETING        the trainers' RANKS_DIRECTORY, if this launcher has made it
+#   WATCH          process id of launchers/stalls.py, empty without it
+#   STALLED        not empty when a rank did not get on
 #   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
 # shellcheck disable=SC2154
 
@@ -20,6 +22,7 @@ MOST_RESTART_SECONDS=300
 STATUS_BAD_INPUT=2
 STATUS_NOTHING_LEFT=3
 STATUS_BAD_LOSS=4
+STATUS_STALLED=64  # of launchers/stalls.py: for the rank of index 0
 
 train() {  # FLAG...: returns when every rank ended well; otherwise exits with the status of the first failure
     SIGNAL='' RESTARTS=0 MEETING=''
@@ -58,10 +61,11 @@ begin_logs() {
 run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAILED tells whether one failed
     local screen='' bytes
     declare -ga PIDS=()
-    FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER=''
+    FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER='' STALLED='' WATCH=''
     bytes=$(wc -c <"${LOGS[0]}")
     make_meeting
     start_ranks "$@"
+    watch_ranks
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
         # ModelArts keeps what a job prints as the log of the job. The trainer writes to its file as always,
         # because a pipe could break and would hide the trainer's status; tail copies the file to the screen.
@@ -69,6 +73,7 @@ run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAIL
         screen=$!
     fi
     await_ranks 2>/dev/null  # bash would print a line for every killed process
+    stop_watch 2>/dev/null
     [[ -z $MEETING ]] || rm -rf -- "$MEETING"
     [[ -z $screen ]] || wait "$screen" || true
 }
@@ -150,6 +155,34 @@ start_rank() {  # INDEX FLAG...
     [[ -z $SIGNAL ]] || kill -s "$SIGNAL" "${PIDS[i]}" 2>/dev/null || true
 }
 
+watch_ranks() {  # unless --stall_seconds=0
+    local i trainers=()
+    [[ -n ${PLAN[stall_seconds]:-} && ${PLAN[stall_seconds]} != 0.0 ]] || return 0
+    for i in "${!PIDS[@]}"; do
+        trainers+=("${RANKS[i]}:${PIDS[i]}:${LOGS[i]}")
+    done
+    set -m  # in a process group of its own, so that Ctrl-C does not end it before the trainers
+    "$PYTHON" "$STALLS" "${PLAN[stall_seconds]}" "${trainers[@]}" </dev/null &
+    WATCH=$!
+    set +m
+}
+
+stop_watch() {
+    [[ -n $WATCH ]] || return 0
+    kill "$WATCH" || true
+    wait "$WATCH" || true
+}
+
+collect_watch() {  # it has ended
+    local ended=0
+    wait "$WATCH" || ended=$?
+    WATCH=''
+    if ((ended >= STATUS_STALLED && ended < 128)) && [[ -z $FAILED ]]; then
+        STALLED=yes FAILED=$((ended - STATUS_STALLED)) FAILED_STATUS=1
+        signal_ranks KILL  # no signal handler of a rank that waits would ever run
+    fi
+}
+
 pass_on() {  # SIGNAL
     SIGNAL=$1
     signal_ranks "$1"
@@ -167,6 +200,7 @@ await_ranks() {
     local i
     while ((${#PIDS[@]})); do
         wait -n || true  # returns when a child has ended and when a signal was passed on
+        [[ -z $WATCH ]] || kill -0 "$WATCH" || collect_watch
         for i in "${!PIDS[@]}"; do
             kill -0 "${PIDS[i]}" || collect "$i"
         done
@@ -222,6 +256,7 @@ report_failure() {
 describe_failure() {
     local who=training how="status $FAILED_STATUS"
     ((FAILED_STATUS != STATUS_BAD_LOSS)) || how='status 1'
+    [[ -z $STALLED ]] || how+=' (it did not get on)'
     ((FAILED_STATUS != 137)) || how+=' (killed, as when memory runs out)'
     ((${#RANKS[@]} == 1)) || who="rank ${RANKS[FAILED]} of $RANK_SIZE"
     printf '%s ended with %s\n' "$who" "$how"

@@ -28,7 +28,7 @@ CASE_NAMES = {'performance': 'perf', 'full': 'acc',
 
 def plan(flags):
     """Prints the plan as the trainer does, or refuses a flag that it does not know."""
-    known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'max_restarts',
+    known = ('case', 'network', 'output_path', 'data_path', 'resume', 'keep_history', 'max_restarts', 'stall_seconds',
              'rank_size', 'rank_table', 'server_id', 'base_port', 'trusted_network', 'connect_timeout', 'device')
     for name in flags:
         if name not in known:
@@ -46,6 +46,7 @@ def plan(flags):
                  run_dir=run_dir, batch_size=BATCH_SIZES[network],
                  synthetic='data_path' not in flags, kept='ckpt/summary' if 'resume' in flags else '',
                  keep_history=flags.get('keep_history', ''), max_restarts=flags.get('max_restarts', 0), finished='',
+                 stall_seconds=float(flags.get('stall_seconds', 60)),
                  npu=flags.get('device') == 'npu', **ours.lines())
     for line in lines.items():
         print('%s=%s' % line)
@@ -162,7 +163,7 @@ def main(arguments):
     program, *arguments = arguments
     if program == '-c':
         return 0
-    if program.endswith(('/rank_runner.py', '/locks.py')):
+    if program.endswith(('/rank_runner.py', '/locks.py', '/stalls.py')):
         os.execv(sys.executable, [sys.executable, program] + arguments)
     assert program.endswith(('/launchers/plan.py', '/launchers/train.py')), program
     if '-h' in arguments:

@@ -46,9 +46,9 @@ def fake(behaviour):
 
 def until(fact, seconds=60):
     """Polls until fact() is true; returns it."""
-    deadline = time.time() + seconds
+    deadline = time.monotonic() + seconds
     while not fact():
-        assert time.time() < deadline, 'it never came true'
+        assert time.monotonic() < deadline, 'it never came true'
         time.sleep(0.02)
     return fact()
 

@@ -48,7 +48,7 @@ def run(network, case, directory, monkeypatch, seconds_of, ranks=1):
     reporter = Reporter(clock, step, config, display_step, evaluation, [log, figures])
     train_log = open(str(directory / 'train.log'), 'w')
     with monkeypatch.context() as patch, train_log, contextlib.redirect_stdout(train_log):
-        patch.setattr(time, 'time', lambda: now[0])
+        patch.setattr(time, 'monotonic', lambda: now[0])
         clock.after_create_session(None, None)
         while not clock.at_end:
             clock.before_run(None)

@@ -55,14 +55,14 @@ class Profile(tf.train.SessionRunHook):
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._is_profiled = self._request.first <= step_graph.next_step(self._clock) <= self._request.last
-        self._started = time.time()
+        self._started = time.monotonic()
         if self._is_profiled:
             return tf.train.SessionRunArgs(None, options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE))
         return None
 
     def after_run(self, run_context, run_values) -> None:
         if not self._is_first:     # the first run of a session prepares the graph
-            self._seconds[self._is_profiled].append(time.time() - self._started)
+            self._seconds[self._is_profiled].append(time.monotonic() - self._started)
         self._is_first = False
         step = self._clock.step - 1
         if self._is_profiled:

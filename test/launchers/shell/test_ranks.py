@@ -215,7 +215,7 @@ def test_where_the_ranks_meet_is_removed_even_after_all_processes_of_a_launcher_
     assert left.stat().st_mode & 0o777 == 0o700
     (left / 'rank-0').write_text('')
     launcher.kill()
-    launcher.communicate()
+    launcher.wait()
     other = place / 'other'
     options['environment']['FAKE_TRAINER'] = ''
     assert launch(place, '--rank_size=2', '--output_path=%s' % other, **options)[0] == 0
