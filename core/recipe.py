@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from core.device import Dropout
 from core.settings.config import Config
+from core.settings.table import Switch
 
 # The graph collection to which batch norm in training adds pairs (moving average, the statistic of this batch).
 BATCH_STATISTICS = 'batch_statistics'
@@ -132,6 +133,10 @@ class Recipe(NamedTuple):
     vendor_name: str = ''
     # the values of --task, which are data sets, that load() reads; (): it reads no files
     tasks: Sequence[str] = ()
+    # rows of the command line that this network alone has, read as config.NAME
+    switches: Sequence[Switch] = ()
+    # the file of a recipe outside launchers/networks; the registry sets it
+    path: str = ''
     # whether load() has data of its own for a run without --data_path
     built_in_data: bool = True
     # log() -> core.reporting.report.Log that prints the vendor's lines; None: core/reporting/neutral_log.py

@@ -10,7 +10,7 @@ from core.ascend.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags, usage
 from core.settings.table import Switch, switch
-from launchers.networks.registry import RECIPES, recipe_of
+from launchers.networks.registry import RECIPES, asked, named_by_path
 
 
 def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning: bool = False) -> int:
@@ -19,11 +19,11 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
     planning: see config.resolve().
     """
     if flags.asks_for_help(argv):
-        return status_of(lambda: print(usage.usage(RECIPES, describe_options())))
+        return status_of(lambda: print(usage.usage(dict(RECIPES, **named_by_path(argv)), describe_options())))
 
     def from_flags():
         arguments, lines = _without_foreign(argv)
-        recipe, given = recipe_of(flags.parse(arguments), environ)
+        recipe, given = asked(arguments, environ)
         if given.get('train_steps') and 'train_epochs' in given:
             lines.append('--train_epochs=%d: --train_steps=%d counts' % (given['train_epochs'], given['train_steps']))
         if not planning:               # whose lines the launcher reads

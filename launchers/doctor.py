@@ -90,7 +90,10 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _parse(flags):
-    from core.settings.flags import parse
+    from core.settings.flags import network_in, parse, parse_known
+    from core.settings.table import SWITCHES
+    if network_in(flags).get('network', '').endswith('.py'):   # the plan checks the switches that it brings
+        return parse_known(flags, SWITCHES)[0]
     return parse(flags)
 
 

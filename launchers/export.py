@@ -15,7 +15,7 @@ from core.inference import export, runner  # noqa: E402
 from core.settings import config as config_lib  # noqa: E402
 from core.settings import flags, kinds  # noqa: E402
 from core.settings.table import Switch  # noqa: E402
-from launchers.networks.registry import recipe_of  # noqa: E402
+from launchers.networks.registry import asked  # noqa: E402
 
 GROUP = 'export'
 OWN_SWITCHES = (
@@ -42,7 +42,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
     def act():
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)
-        recipe, given = recipe_of(flags.parse(arguments), environ)
+        recipe, given = asked(arguments, environ)
         given = dict(recipe.on_export, **given)
         request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
         export.export(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), request)

@@ -26,7 +26,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return command.status_of(lambda: print(command.help_text(USAGE, OWN_SWITCHES, SHARED)))
 
     def act():
-        given, paths = flags.parse_with_words(argv, OWN_SWITCHES + SWITCHES)
+        recipe = recipe_of(flags.network_in(argv), environ)[0]
+        given, paths = flags.parse_with_words(argv, OWN_SWITCHES + SWITCHES + tuple(recipe.switches))
         as_json = given.pop('json', False)
         if not paths:
             raise InputError('no files are named; give images or directories after the flags')

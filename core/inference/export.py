@@ -31,6 +31,7 @@ FLOAT32, UINT8 = 'float32', 'uint8'
 ALL = 'all'
 _DESCRIPTION = 'assets.extra', 'model.json'                   # in a SavedModel
 _MEMBERS = ('saved_model.pb', 'variables', _DESCRIPTION[0])   # of a SavedModel written here
+_OF_FUNCTIONS = (DATA, HYPER_PARAMETERS)   # groups of the switches that the functions of a recipe read
 _ENDINGS = {PB: '.pb', SAVED_MODEL: '', H5: h5.SUFFIX}
 
 
@@ -98,7 +99,8 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
                 for _ in range(2)] if config.data_path and _can_score(recipe, model) else []
             _compare(session, model, tests, writer, request.format, made, meta, scorers, recipe.model.head.headline)
         if writer:
-            writer.finish(network=config.network, settings=_settings(recipe, config), inputs=description['inputs'],
+            writer.finish(network=recipe.path or config.network, settings=_settings(recipe, config),
+                          inputs=description['inputs'],
                           output=model.output_name, output_key=model.output_key,
                           output_shape=model.output.shape.as_list(), labels=forms.text(tests.labels),
                           class_names=list(config.class_names), penalty=float(session.run(model.penalty)))
@@ -241,7 +243,7 @@ def _write_h5(path, session, model, reader, config, description):
     del session, description
     names = [v.op.name for v in model.variables]
     names += sorted(name for name in reader.get_variable_to_shape_map() if weights.is_note(name))
-    h5.write(path, {name: reader.get_tensor(name) for name in names}, config._asdict())
+    h5.write(path, {name: reader.get_tensor(name) for name in names}, config.values())
 
 
 _WRITERS = {PB: _write_pb, SAVED_MODEL: _write_saved_model, H5: _write_h5}
@@ -266,7 +268,9 @@ def _can_score(recipe: Recipe, model: trained.InferenceGraph) -> bool:
 
 def _settings(recipe: Recipe, config: Config) -> Dict[str, Any]:
     """{switch: value} of what the functions of the recipe may read."""
-    return {name: getattr(config, name) for name in recipe.defaults if switch(name).group in (DATA, HYPER_PARAMETERS)}
+    own = [row.name for row in recipe.switches]
+    names = [name for name in recipe.defaults if name not in own and switch(name).group in _OF_FUNCTIONS]
+    return {name: getattr(config, name) for name in names + own}
 
 
 def _compare(session, model, tests, writer, form, made, meta, scorers, headline) -> None:

@@ -14,16 +14,30 @@ _RULES = {row.name: row.rules for row in SWITCHES}
 _PLACEMENT = ('device_id', 'rank', 'ranks', 'addresses', 'ranks_directory')
 _OF_PLACEMENT = ('device_id', 'rank_size')
 _OF_DATA = ('class_names',)         # what only the data set tells: core.recipe.load()
+_OF_RECIPE = ('own',)               # ((Switch, value), ...) of the switches that the recipe brings
 
 
 class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if row.name not in _OF_PLACEMENT]
-                                    + list(_PLACEMENT + _OF_DATA))):
+                                    + list(_PLACEMENT + _OF_DATA + _OF_RECIPE))):
     """The settled values; hyper-parameters that the network does not have are None.
 
     ranks: how many ranks train together; 0 in a plan that leaves it to the rank table. addresses: 'host:port' of each
     rank where they are on several servers and not on NPUs. ranks_directory: where those of one server meet, '' without.
     """
     __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        """The value of a switch that the recipe brings."""
+        for row, value in self.own:
+            if row.name == name:
+                return value
+        raise AttributeError('no parameter %s' % name)
+
+    def values(self) -> Dict[str, Any]:
+        """{name: value} of all fields, the recipe's own switches among them."""
+        found = dict(self._asdict(), **{row.name: value for row, value in self.own})
+        del found['own']
+        return found
 
     @property
     def classes(self) -> int:
@@ -66,7 +80,7 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
     or need each other, data that is missing, or an environment that makes no sense.
     """
     settled = _settled(recipe, given)
-    fault = next(rules.broken(_RULES, given, settled), None)
+    fault = next(rules.broken(dict(_RULES, **{row.name: row.rules for row in recipe.switches}), given, settled), None)
     if fault:
         name, rule = fault
         raise InputError('%s: %s' % (typed(name, given[name]), rules.message(rule, '--{}'.format)))
@@ -91,7 +105,8 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
             raise InputError('--device_id=%d: for a run of one rank; the launchers of several ranks choose the devices '
                              'themselves, as --rank_table says' % device_id)
         place['device_id'] = device_id
-    return Config(class_names=(), **settled, **place)
+    own = tuple((row, settled.pop(row.name)) for row in recipe.switches)
+    return Config(class_names=(), own=own, **settled, **place)
 
 
 def typed(name: str, value: Any) -> str:
@@ -113,7 +128,7 @@ def idle_lines(config: Config) -> List[str]:
 
 def published(recipe: Any, asked: Mapping[str, Any]) -> Dict[str, Any]:
     """{switch: value} of every row: the table's and the published recipe's, in the variant that `asked` belongs to."""
-    settled = {row.name: None if row.default is RECIPE else row.default for row in SWITCHES}
+    settled = {row.name: None if row.default is RECIPE else row.default for row in SWITCHES + tuple(recipe.switches)}
     settled.update(recipe.defaults)
     for condition, changes in recipe.variants:
         if condition.items() <= dict(settled, **asked).items():
@@ -129,6 +144,8 @@ def _settled(recipe, given):
     for row in SWITCHES:
         if row.default is RECIPE and row.name in given and row.name not in recipe.defaults:
             raise InputError('--%s: this network has no such parameter; -h says which have it' % row.name)
+    if recipe.tasks and given.get('task', recipe.tasks[0]) not in recipe.tasks:
+        raise InputError('--task=%s: must be one of %s for this network' % (given['task'], ', '.join(recipe.tasks)))
     asked = dict(recipe.cases[case])
     if given.get('data_path', published(recipe, {})['data_path']) in _BUILT_IN:
         asked.update(recipe.on_synthetic)

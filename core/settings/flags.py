@@ -36,13 +36,21 @@ def asks_for_help(argv: Sequence[str]) -> bool:
     return any(argument in _HELP for argument in argv)
 
 
-def parse(argv: Sequence[str]) -> Dict[str, Any]:
-    """The switches that `argv` (without the program's name) gives, as {name: value}.
+def network_in(argv: Sequence[str]) -> Dict[str, str]:
+    """{'network': value} where `argv` gives --network, whose recipe may bring switches of its own; else {}."""
+    found = [value for argument, following in zip(argv, [*argv[1:], ''])
+             for name, equals, value in [argument.lstrip('-').partition('=')]
+             for value in [value if equals else following] if name == 'network' and argument.startswith('-')]
+    return {'network': found[-1]} if found else {}
+
+
+def parse(argv: Sequence[str], own: Sequence[Switch] = ()) -> Dict[str, Any]:
+    """The switches that `argv` (without the program's name) gives, as {name: value}; own: those of the recipe.
 
     Raises InputError naming the flag, its value and what is allowed.
     """
     _check_absls_own(argv)
-    given, leftover = parse_known(argv, SWITCHES, known_only=False)
+    given, leftover = parse_known(argv, SWITCHES + tuple(own), known_only=False)
     if leftover:
         raise InputError('%r: not a flag; flags are written --name=value' % leftover[0])
     return given

@@ -99,7 +99,7 @@ SWITCHES = (
     Switch(DATA, 'data_path', kinds.path(), None,
            'directory of the data set, or the word synthetic; a performance run without it uses '
            'built-in synthetic data', ('data_dir', 'dataset', 'CIFAR_PATH'), agree=False, path=INPUT),
-    Switch(DATA, 'task', kinds.choice('cifar10', 'cifar100', 'svhn', 'cats_dogs', 'folder'), RECIPE,
+    Switch(DATA, 'task', kinds.text(), RECIPE,
            'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone',
            ('data',), kept=True),
     Switch(DATA, 'labels', kinds.either(_positive, kinds.choice('all')), RECIPE,

@@ -40,7 +40,7 @@ def _under_headings(recipes) -> List[Tuple[str, List[Switch]]]:
         for owner in sorted({tuple(names) for names in owners.values()}, key=lambda names: (-len(names), names)):
             whose = 'every network' if len(owner) == len(recipes) else ', '.join(owner)
             headings.append(('%s of %s' % (group, whose), [row for row in rows if tuple(owners[row.name]) == owner]))
-    return headings
+    return headings + [('switches of ' + name, recipe.switches) for name, recipe in recipes.items() if recipe.switches]
 
 
 def _default(row, recipes):

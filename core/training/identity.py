@@ -5,22 +5,24 @@ sequence of batches would learn something else. So ranks compare the checksums o
 the facts of its run: whole numbers that fix the sequence of batches, as variables `run_facts/NAME`.
 """
 import zlib
-from typing import Any, Dict, Iterable
+from typing import Any, Dict, Iterable, List
 
 import tensorflow as tf
 
 from core.errors import InputError
 from core.settings.config import Config, typed
-from core.settings.table import MOST, SWITCHES
+from core.settings.table import MOST, SWITCHES, Switch
 
 FACTS = 'run_facts/'
-_KEPT = [row.name for row in SWITCHES if row.kept]
-_AGREED = [row.name for row in SWITCHES if row.agree]
+
+
+def _rows(config: Config) -> List[Switch]:
+    return [*SWITCHES, *(row for row, _ in config.own)]
 
 
 def checksums(config: Config) -> Dict[str, int]:
     """{switch: whole number} of the switches that must have the same values on all ranks."""
-    return {name: checksum(getattr(config, name)) for name in _AGREED}
+    return {row.name: checksum(getattr(config, row.name)) for row in _rows(config) if row.agree}
 
 
 def check_flags(config: Config, own: Iterable[int], of_rank_0: Iterable[int]) -> None:
@@ -28,7 +30,7 @@ def check_flags(config: Config, own: Iterable[int], of_rank_0: Iterable[int]) ->
 
     Called before the graph is built; on NPUs, where rendezvous() exchanges nothing, again with the weights.
     """
-    for name, here, there in zip(_AGREED, own, of_rank_0):
+    for name, here, there in zip(checksums(config), own, of_rank_0):
         if here != there:
             raise InputError('%s: rank 0 has another value; give all ranks the same flags' % typed(
                 name, getattr(config, name)))
@@ -44,7 +46,7 @@ def check_facts(own: Dict[str, int], of_rank_0: Dict[str, int]) -> None:
 
 def facts_of(config: Config) -> Dict[str, int]:
     """Those of the facts that `config` alone tells; of words they are the checksums."""
-    values = {name: getattr(config, name) for name in _KEPT}
+    values = {row.name: getattr(config, row.name) for row in _rows(config) if row.kept}
     facts = {name: value if isinstance(value, int) else checksum(value) for name, value in values.items()}
     return dict(facts, ranks=config.ranks)
 
@@ -71,7 +73,7 @@ def check_checkpoint(path: str, reader: Any, config: Config, own: Dict[str, int]
         there = fact(reader, name)
         if there != here:
             is_number = isinstance(getattr(config, name, here), int)
-            word = 'another %s%s' % ('--' if name in _KEPT else '', name)
+            word = 'another %s%s' % ('--' if name in facts_of(config) else '', name)
             found = '%s=%s, this one %d' % (name, there, here) if is_number else word
             raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))
 

@@ -4,13 +4,16 @@ A run imports the module of its own network and what that needs. The list of all
 every module of the package.
 """
 import collections.abc
-import importlib
+import importlib.util
 import os
 import pkgutil
-from typing import Any, Dict, Iterator, Mapping, Tuple
+import sys
+import traceback
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
 
 from core.errors import InputError
 from core.recipe import Recipe
+from core.settings import flags
 from core.settings.config import Config
 from core.settings.table import RECIPE, SWITCHES, switch
 from launchers.networks.parameters import parameters_read
@@ -23,6 +26,8 @@ class _Recipes(collections.abc.Mapping):
     """{network: Recipe}. A recipe is imported and checked when it is asked for."""
 
     def __getitem__(self, name: str) -> Recipe:
+        if name.endswith('.py'):
+            return _of_file(name)
         path = '%s.%s' % (_PACKAGE, name)
         try:
             module = importlib.import_module(path)
@@ -47,10 +52,52 @@ class _Recipes(collections.abc.Mapping):
 RECIPES = _Recipes()
 
 
+def _of_file(path: str) -> Recipe:
+    """The Recipe in a file, beside which it may import others. Raises InputError for a file without a sound one."""
+    path = os.path.abspath(path)
+    name = 'recipe_' + _own_name(path)
+    if name not in sys.modules or sys.modules[name].__file__ != path:
+        if not os.path.isfile(path):
+            raise InputError('--network=%s: no such file' % path)
+        if os.path.dirname(path) not in sys.path:
+            sys.path.append(os.path.dirname(path))
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:     # whatever a file that is executed may raise
+            del sys.modules[name]
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            raise InputError('--network=%s: %s: %s (%s, line %d)' % (
+                path, type(error).__name__, error, line.filename, line.lineno)) from error
+    recipe = getattr(sys.modules[name], 'RECIPE', None)
+    if not isinstance(recipe, Recipe):
+        raise InputError('--network=%s: defines no RECIPE, a core.recipe.Recipe' % path)
+    check(recipe, path)
+    return recipe._replace(path=path)
+
+
+def _own_name(network: str) -> str:
+    """The name of a network that may be given as a file."""
+    return os.path.basename(network)[:-len('.py')] if network.endswith('.py') else network
+
+
+def asked(argv: Sequence[str], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
+    """(the Recipe, {switch: value}) of a command line. Raises InputError."""
+    recipe, network = recipe_of(flags.network_in(argv), environ)
+    return recipe, dict(flags.parse(argv, recipe.switches), **network)
+
+
+def named_by_path(argv: Sequence[str]) -> Dict[str, Recipe]:
+    """{name: Recipe} of the file that --network names; {} where it names none. Raises InputError."""
+    network = flags.network_in(argv).get('network', '')
+    return {_own_name(network): RECIPES[network]} if network.endswith('.py') else {}
+
+
 def recipe_of(given: Dict[str, Any], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
     """The Recipe that the parsed flags ask for, and the flags with the network's own name. Raises as network_of()."""
     name = network_of(given, environ)
-    return RECIPES[name], dict(given, network=name)
+    return RECIPES[name], dict(given, network=_own_name(name))
 
 
 def network_of(given: Dict[str, Any], environ: Mapping[str, str]) -> str:
@@ -65,7 +112,7 @@ def network_of(given: Dict[str, Any], environ: Mapping[str, str]) -> str:
         name, written = environ['NETWORK'], 'NETWORK=%s (environment)'
     if name is None:
         return switch('network').default
-    if name in RECIPES:
+    if name.endswith('.py') or name in RECIPES:
         return name
     for own, recipe in RECIPES.items():
         if recipe.vendor_name and name in (recipe.vendor_name, recipe.vendor_name.partition('_for_')[0]):
@@ -92,13 +139,18 @@ def check(recipe: Recipe, module: str) -> None:
     Parameters are read as config.NAME. Those that a network must declare are the hyper-parameters: the rows of the
     table in core/settings that have no default of their own.
     """
-    hyper_parameters = {row.name for row in SWITCHES if row.default is RECIPE}
+    own = [row.name for row in recipe.switches]
+    twice = [name for row in recipe.switches for name in (row.name, *row.aliases) if hasattr(Config, name) or any(
+        name in (other.name, *other.aliases) for other in SWITCHES)]
+    if twice:
+        raise InputError('%s: the switch %s of RECIPE is there already; give it another name' % (module, twice[0]))
+    hyper_parameters = {row.name for row in (*SWITCHES, *recipe.switches) if row.default is RECIPE}
     functions = list(recipe)
     readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(functions))
     for name, reader in sorted(readers.items()):
-        if not hasattr(Config, name):
-            raise InputError('%s: %s reads config.%s, which is no parameter of the command line' % (
-                module, reader, name))
+        if not hasattr(Config, name) and name not in own:
+            raise InputError('%s: %s reads config.%s, which is no parameter of the command line: add a '
+                             'row to its switches' % (module, reader, name))
         if name in hyper_parameters and name not in recipe.defaults:
             raise InputError('%s: the defaults of RECIPE lack %s, which %s reads; add %s=VALUE to them' % (
                 module, name, reader, name))

@@ -1,0 +1,43 @@
+"""Examples as arrays in train.npz and test.npz, as numpy.savez(file, x=..., y=...) writes them.
+
+Several inputs or labels are several arrays, `x_NAME` and `y_NAME`, which become a dict {NAME: array}.
+"""
+import os
+import zipfile
+from typing import Sequence
+
+import numpy as np
+
+from core.errors import InputError
+from data.dataset import DataSet, Split, find
+
+
+def arrays(path: str, class_names: Sequence[str] = ()) -> DataSet:
+    """The DataSet in the directory `path`. Raises InputError naming the file at fault."""
+    files = ['train.npz', 'test.npz']
+    folder = find(path, 'arrays', files)
+    return DataSet(*(_split(os.path.join(folder, file)) for file in files), tuple(class_names))
+
+
+def _split(path):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError('%s: cannot be read: %s; write it by numpy.savez(file, x=..., y=...)' % (path, error))
+    split = Split(*(_part(path, found, name) for name in ('x', 'y')))
+    try:
+        len(split)
+    except ValueError as error:
+        raise InputError('%s: %s' % (path, error))
+    return split
+
+
+def _part(path, found, name):
+    """The array `name`, or {NAME: array} of those called name_NAME."""
+    if name in found:
+        return found[name]
+    parts = {key[len(name) + 1:]: found[key] for key in sorted(found) if key.startswith(name + '_')}
+    if not parts:
+        raise InputError('%s: has no array %s; write it by numpy.savez(file, x=..., y=...)' % (path, name))
+    return parts

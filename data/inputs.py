@@ -1,0 +1,23 @@
+"""Inputs of a data.dataset.DataSet that need no file of their own: Recipe.train_input and Recipe.test_input."""
+from typing import Any, Callable, Dict, Optional
+
+from core.settings.config import Config
+from data import pipeline
+from data.dataset import DataSet
+
+
+def of_data_set(train: Optional[pipeline.Transform] = None, test: Optional[pipeline.Transform] = None,
+                load_one: Optional[Callable] = None) -> Dict[str, Any]:
+    """{'train_input': ..., 'test_input': ...} for Recipe(**...).
+
+    train(x, y, seed), test(x, y, seed) -> (inputs, labels) of a batch; None: as the DataSet has them. load_one(x, y,
+    seed) -> (x, y) of one example, before these.
+    """
+    def train_input(data: DataSet, config: Config) -> pipeline.Input:
+        return pipeline.train_input(data.train, config.batch_size, config.seed, transform=train, load_one=load_one,
+                                    rank=config.rank, ranks=config.ranks)
+
+    def test_input(data: DataSet, config: Config) -> pipeline.Input:
+        return pipeline.test_input(data.test, config.batch_size, transform=test, load_one=load_one, rank=config.rank,
+                                   ranks=config.ranks)
+    return dict(train_input=train_input, test_input=test_input)
