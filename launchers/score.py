@@ -16,11 +16,12 @@ from core.inference import samples, score  # noqa: E402
 from core.settings import config as config_lib  # noqa: E402
 from core.settings import flags, kinds  # noqa: E402
 from core.settings.table import Switch  # noqa: E402
-from launchers.networks.registry import recipe_of  # noqa: E402
+from launchers.networks.registry import RECIPES, recipe_of  # noqa: E402
 
 GROUP = 'score'
 OWN_SWITCHES = (
     Switch(GROUP, 'manifest', kinds.file_path(), None, 'manifest.json of the samples that launchers.export wrote'),
+    Switch(GROUP, 'network', kinds.text(), None, 'the file of a recipe of your own; unset: as the manifest says'),
     Switch(GROUP, 'outputs', kinds.path(), None,
            'directory of the outputs, NAME_output_0.bin or .txt for the input NAME.bin, or one that holds it; '
            'unset with --run_pb: DIR_outputs'),
@@ -44,16 +45,27 @@ def main(argv: Sequence[str]) -> int:
         if not own['manifest'] or not (own['outputs'] or own['run_pb']):
             raise InputError('--%s: needed; -h tells more' % ('outputs' if own['manifest'] else 'manifest'))
         outputs = own['outputs'] or os.path.dirname(os.path.abspath(own['manifest'])) + '_outputs'
-        manifest = samples.read(own['manifest'])[0]
-        recipe, given = recipe_of(dict(manifest.settings, network=manifest.network), {})
+        # A manifest names no file that is executed: only the command line does.
+        brought = RECIPES[own['network']].switches if (own['network'] or '').endswith('.py') else ()
+        manifest = samples.read(own['manifest'], brought)[0]
+        recipe, given = recipe_of(dict(manifest.settings, network=own['network'] or named(manifest.network)), {})
         config = config_lib.resolve(recipe, given, {}, needs_data=False)._replace(
             class_names=tuple(manifest.class_names))
         if own['run_pb']:
-            count = score.run_pb(own['run_pb'], own['manifest'], outputs)
+            count = score.run_pb(own['run_pb'], own['manifest'], outputs, brought)
             print('%d outputs of %s: %s' % (count, own['run_pb'], outputs))
         found = score.metrics(recipe, config, own['manifest'], outputs, own['output_dtype'])
         print('\n'.join(recipe.evaluation_lines(found)))
     return command.status_of(act)
+
+
+def named(network: str) -> str:
+    """The network of a manifest. Raises InputError for a recipe of the user's own, which the command line has to name.
+    """
+    if network.endswith('.py') or network not in RECIPES:
+        raise InputError('--network: the samples are of %s, no network of this package: give the file of its recipe, '
+                         '--network=PATH.py' % network)
+    return network
 
 
 if __name__ == '__main__':

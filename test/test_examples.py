@@ -71,12 +71,12 @@ def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_nu
     lines = run(export.main, name, '--data_path=synthetic', '--samples=all', '--output=%s/x.pb' % tmp_path)
     assert any(line.startswith('%s of ' % headline) for line in lines)
     manifest = str(tmp_path / 'x_samples' / 'manifest.json')
-    assert score.main(['--manifest=' + manifest, '--run_pb=%s/x.pb' % tmp_path]) == 0
+    assert score.main(['--manifest=' + manifest, '--run_pb=%s/x.pb' % tmp_path, '--network=' + EXAMPLES[name]]) == 0
     scored = capfd.readouterr().out.splitlines()[1:]
     numbers = [[float(line.split()[-1]) for line in part] for part in (scored, evaluated)]
     assert [line.split()[1] for line in scored] == [line.split()[1] for line in evaluated]
     np.testing.assert_allclose(*numbers, atol=2e-5)
-    found, (labels,) = samples.read(manifest)
+    found, (labels,) = samples.read(manifest, registry.RECIPES[EXAMPLES[name]].switches)
     outputs = np.concatenate([np.fromfile(str(tmp_path / 'x_samples_outputs' / (batch + '_output_0.bin')), np.float32)
                               .reshape(found.output_shape) for batch in found.names()])[:found.samples]
     assert metric_of(name, outputs, labels) == pytest.approx(value, abs=2e-6)

@@ -99,7 +99,7 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
                 for _ in range(2)] if config.data_path and _can_score(recipe, model) else []
             _compare(session, model, tests, writer, request.format, made, meta, scorers, recipe.model.head.headline)
         if writer:
-            writer.finish(network=recipe.path or config.network, settings=_settings(recipe, config),
+            writer.finish(network=config.network, settings=_settings(recipe, config),
                           inputs=description['inputs'],
                           output=model.output_name, output_key=model.output_key,
                           output_shape=model.output.shape.as_list(), labels=forms.text(tests.labels),

@@ -15,7 +15,7 @@ import tensorflow as tf
 from core import files
 from core.ascend.diagnostics import npy_files
 from core.errors import InputError
-from core.settings.table import MOST, SWITCHES
+from core.settings.table import MOST, SWITCHES, Switch
 from core.training import forms
 
 MANIFEST, INPUTS = 'manifest.json', 'input'
@@ -27,7 +27,7 @@ MEMBERS = (MANIFEST, INPUTS, 'labels.npy') + tuple('labels_%d.npy' % number for 
 
 class Manifest(NamedTuple):
     """What a manifest file says."""
-    network: str                   # as --network takes it
+    network: str                   # its name
     settings: Dict[str, Any]       # {switch: value} of what its functions read
     samples: int                   # that count; the last batch may have more rows
     inputs: List[List[Any]]        # [name, type, shape of a batch] of each
@@ -87,8 +87,8 @@ def _label_files(count: int) -> List[str]:
     return ['labels.npy'] if count == 1 else ['labels_%d.npy' % number for number in range(count)]
 
 
-def read(path: str) -> Tuple[Manifest, List[np.ndarray]]:
-    """(manifest, an array for each tensor of its labels) of a manifest file.
+def read(path: str, own: Sequence[Switch] = ()) -> Tuple[Manifest, List[np.ndarray]]:
+    """(manifest, an array for each tensor of its labels) of a manifest file; own: the switches of its recipe.
 
     Raises InputError for what no Writer has written.
     """
@@ -98,7 +98,7 @@ def read(path: str) -> Tuple[Manifest, List[np.ndarray]]:
         if written not in (1, _FORMAT):
             raise ValueError('its format is not %d' % _FORMAT)
         manifest = Manifest(**(_of_format_1(content) if written == 1 else content))
-        _check(manifest)
+        _check(manifest, own)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise InputError('--manifest=%s: not what launchers.export writes: %s' % (path, error))
     return manifest, _labels(os.path.dirname(path), manifest)
@@ -132,17 +132,17 @@ def _of_format_1(content: Dict[str, Any]) -> Dict[str, Any]:
                 output_shape=[shape[0], len(content['class_names'])], penalty=content.pop('regularization_loss'))
 
 
-def _check(manifest: Manifest) -> None:
+def _check(manifest: Manifest, own: Sequence[Switch]) -> None:
     """Raises ValueError for values that no Writer writes."""
     for name in ('files', 'inputs', 'output_shape'):
         if not isinstance(getattr(manifest, name), list) or not getattr(manifest, name):
             raise ValueError('%s is not a list of some' % name)
     if not isinstance(manifest.class_names, list) or not isinstance(manifest.settings, dict):
         raise ValueError('class_names or settings have another type')
-    known = [row.name for row in SWITCHES]
+    known = [row.name for row in (*SWITCHES, *own)]
     for name, value in manifest.settings.items():
         if name not in known or not isinstance(value, (str, int, float, list, type(None))):
-            raise ValueError('the setting %.40s is none' % name)
+            raise ValueError('the setting %.40s is none; a recipe of your own has to be named by --network' % name)
     texts = [manifest.network, manifest.output, manifest.output_key, manifest.labels, *manifest.class_names,
              *manifest.files]
     numbers = [manifest.samples, *manifest.output_shape]

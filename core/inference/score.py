@@ -14,6 +14,7 @@ from core.inference.samples import PROBABILITIES, Manifest
 from core.recipe import Recipe
 from core.session import cpu_session
 from core.settings.config import Config
+from core.settings.table import Switch
 from core.training import forms, scoring
 
 _ENDINGS = ('_output_0.bin', '_output_0.txt', '_0.bin', '_0.txt')   # of msame, and of ais_bench, which came after it
@@ -68,7 +69,7 @@ def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dt
     NAME_output_0.bin holds numbers of `dtype` (float32 or float16), NAME_output_0.txt numbers as text.
     Raises InputError naming the files that are missing, of the wrong size or not finite.
     """
-    manifest, labels = samples.read(manifest_path)
+    manifest, labels = samples.read(manifest_path, recipe.switches)
     folder, faults, size = _folder(outputs, manifest), [], manifest.output_shape[0]
     with Scorer(recipe, config, manifest.output_shape, manifest.output, manifest.output_key,
                 forms.read(manifest.labels)) as scorer:
@@ -86,13 +87,14 @@ def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dt
         return scorer.metrics(manifest.penalty)
 
 
-def run_pb(path: str, manifest_path: str, outputs: str) -> int:
+def run_pb(path: str, manifest_path: str, outputs: str, own: Sequence[Switch] = ()) -> int:
     """Writes the outputs of a frozen graph for all inputs of the manifest, as msame would; returns their number.
 
+    own: the switches of the manifest's recipe.
     Raises InputError when the graph has other inputs or another output than the manifest, and when one of the outputs
     is there.
     """
-    manifest, _ = samples.read(manifest_path)
+    manifest, _ = samples.read(manifest_path, own)
     there = [path for path in (os.path.join(outputs, name + _ENDINGS[0]) for name in manifest.names())
              if os.path.lexists(path)]
     if there:

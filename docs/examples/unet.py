@@ -27,8 +27,7 @@ def load(config):
         (a, b), (c, d) = random.randint(12, SIZE - 12, [2, 2])
         mask[(rows - a) ** 2 + (columns - b) ** 2 < 100] = 1
         mask[(abs(rows - c) < 8) & (abs(columns - d) < 8)] = 2
-    images = random.randint(0, 120, masks.shape + (3,)) + 60 * np.eye(3, dtype=int)[masks]
-    images = images.astype(np.uint8)
+    images = (random.randint(0, 120, masks.shape + (3,)) + 60 * np.eye(3, dtype=int)[masks]).astype(np.uint8)
     return DataSet(Split(images[:128], masks[:128]), Split(images[128:], masks[128:]), CLASSES)
 
 
