@@ -60,6 +60,11 @@ def copy_parallel(src_url: str, dst_url: str) -> None:
                 copy.cancel()  # after an error: those that have not begun
 
 
+def remove(url: str) -> None:
+    """Deletes the file `url`. Raises as exists() does."""
+    tf.io.gfile.remove(_reachable(url))
+
+
 def _is_s3(url: str) -> bool:
     return url.startswith('s3://')
 

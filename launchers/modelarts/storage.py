@@ -1,6 +1,7 @@
 """Storage: what ModelArts keeps outside the machine, by moxing where it is installed, else by tf.gfile.
 
-Three functions are used, by moxing's names: copy_parallel, exists and make_dirs (docs/vendor-contract.md section 6).
+Four functions are used, by moxing's names: copy_parallel, exists, make_dirs and remove (docs/vendor-contract.md section
+6).
 """
 import re
 import time
@@ -45,6 +46,10 @@ class Storage:
         """Makes the directory, unless it is there."""
         self._persist(url, lambda: self._files.make_dirs(url))
 
+    def remove(self, url: str) -> None:
+        """Deletes the file."""
+        self._persist(url, lambda: self._files.remove(url))
+
     def _persist(self, url: str, act: Callable[[], Any]) -> Any:
         for wait in self._waits:
             try:
@@ -68,7 +73,7 @@ def _attempt(url, act):
 
 
 def files() -> Any:
-    """moxing.file where moxing is installed, else gfile_storage, which has the same three functions."""
+    """moxing.file where moxing is installed, else gfile_storage, which has the same functions."""
     try:
         import moxing
         return moxing.file

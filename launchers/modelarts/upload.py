@@ -1,17 +1,21 @@
 """Results: copies what is new in local folders out to storage, in an order that keeps every checkpoint there usable.
 
 A checkpoint is whole there or not visible: its data goes out first, its index next, the state file that names it
-last. All three are hard-linked aside in the opposite order before, because the trainer deletes old checkpoints.
+last. All three are hard-linked aside in the opposite order before, because the trainer deletes old checkpoints. Those
+that are deleted here are then deleted there.
 """
+import contextlib
 import os
 import re
 import shutil
 from typing import Dict, List, Mapping, Tuple
 
+from core.errors import InputError
 from core.settings import paths
 from launchers.modelarts.storage import Storage
 
 _BEING_WRITTEN = re.compile(r'tempstate|_temp_|\.tmp[0-9a-f]{32}$')
+_OF_CHECKPOINT = re.compile(r'model\.ckpt-\d+\.(index|data-\d+-of-\d+)')
 _INDEX = 1                     # the phase of the index files, in:
 _PHASES = (lambda name: not name.endswith('.index') and name != 'checkpoint',
            lambda name: name.endswith('.index'),
@@ -44,8 +48,22 @@ class Results:
                     if signatures:
                         self._storage.send(self._place(phase), url)
                         self._published.update(signatures)
+                self._remove_old_checkpoints(directory, url)
         finally:
             shutil.rmtree(self._aside, ignore_errors=True)
+
+    def _remove_old_checkpoints(self, directory: str, url: str) -> None:
+        """Deletes from storage the checkpoints that this job has copied there and the trainer has deleted here.
+
+        Their index goes first, so that what is left of one is no checkpoint.
+        """
+        inside = os.path.join(directory, '')
+        gone = [path for path in self._published if path.startswith(inside) and not os.path.exists(path)
+                and _OF_CHECKPOINT.fullmatch(os.path.basename(path))]
+        for path in sorted(gone, key=lambda path: not path.endswith('.index')):
+            with contextlib.suppress(InputError):      # it is gone, or may not be deleted
+                self._storage.remove(url.rstrip('/') + '/' + os.path.relpath(path, directory))
+            del self._published[path]
 
     def _place(self, phase, name=''):
         return os.path.join(self._aside, str(phase), name)

@@ -40,7 +40,12 @@ class Recorder:
     """Storage that remembers the files of every copy, can fail, and can disturb the job meanwhile."""
 
     def __init__(self):
-        self.copies, self.disturb = [], lambda: None
+        self.copies, self.removed, self.disturb = [], [], lambda: None
+
+    def remove(self, url):
+        self.removed.append(url)
+        if 'model.ckpt-2.' in url:
+            raise InputError('NotFound')
 
     def send(self, directory, url):
         files = {os.path.relpath(os.path.join(folder, name), directory): os.path.join(folder, name)
@@ -75,6 +80,27 @@ def test_of_a_checkpoint_data_goes_first_then_its_index_then_the_state_file(job)
         ('there', {'0/ckpt/model.ckpt-10.data-00000-of-00001': 'whole', '0/train_0.log': 'a log'}),
         ('there', {'0/ckpt/model.ckpt-10.index': 'whole'}),
         ('there', {'0/ckpt/checkpoint': 'model.ckpt-10'})]
+
+
+def test_as_many_checkpoints_are_there_as_here(job):
+    results, recorder, folder, write = job
+    for step in (1, 2, 3):
+        save(write, step)
+    write('0/figures.csv')
+    results.publish()
+    assert recorder.removed == []
+    for step in (1, 2):
+        for path in folder.glob('0/ckpt/model.ckpt-%d.*' % step):
+            path.unlink()
+    (folder / '0' / 'figures.csv').unlink()            # what else is deleted here stays there
+    save(write, 4)
+    results.publish()
+    assert sorted(recorder.removed) == sorted('there/0/ckpt/model.ckpt-%d.%s' % (step, part) for step in (1, 2)
+                                              for part in ('index', 'data-00000-of-00001'))
+    assert [url.endswith('index') for url in recorder.removed] == [True, True, False, False]
+    assert recorder.copies[-1] == ('there', {'0/ckpt/checkpoint': 'model.ckpt-4'})
+    results.publish()
+    assert len(recorder.removed) == 4
 
 
 def test_only_what_has_changed_is_copied_again(job):
