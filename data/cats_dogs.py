@@ -8,16 +8,20 @@ paper: random crops, mirror images, PCA colour noise; ten crops in tests. Differ
 colour statistics are the published ones of ImageNet, not this set's, and the mean is one colour
 instead of an image.
 """
+import collections
 import itertools
 import os
 import re
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from data.dataset import DataSet, Split, check_directory
-from data.loading import Sample
+from data import images, jpeg
+from data.dataset import DataSet, Split, check_directory, packed, summary
+from data.listing import left_out, listing
+from data.loading import Sample, Skipped
 from data.seeds import split_seed
 
 CLASSES = ('cat', 'dog')
@@ -25,7 +29,6 @@ FOLDERS = ('', 'train', 'data_preprocessed/train', 'data/data_preprocessed/train
 HELD_OUT, HELD_OUT_PART = 1000, 0.04  # of the photographs, whichever is less
 CROP_DIGITS = 10  # of the number of a vendor's crop
 
-END_OF_IMAGE = b'\xff\xd9'  # the marker in a JPEG file
 CROP, SHORTEST = 227, 256
 MEAN = (123.68, 116.78, 103.94)  # of ImageNet's RGB values
 # Principal components of ImageNet's RGB values in 0..1: eigenvalues, eigenvectors as columns.
@@ -40,9 +43,9 @@ def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
     The test part is drawn by `seed`: 1,000 photographs, or 4 % of a smaller set, of both classes; the crops of a
     photograph stay together. In the training part a photograph that is one file, and not crops already, counts
     `crops` times: an epoch draws so many random crops of it.
-    No file is opened. Raises InputError when either class is missing.
+    No image is decoded. Raises InputError when either class is missing, or what lies there is no image.
     """
-    photos = _photos(path)
+    photos, others = _photos(path)
     total = sum(map(len, photos))
     held_out = min(HELD_OUT, HELD_OUT_PART * total) / total
     random = np.random.RandomState(seed)
@@ -52,62 +55,77 @@ def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
         count = max(1, int(round(held_out * len(of_class))))
         test.append(list(itertools.chain(*shuffled[:count])))
         train.append([file for files in shuffled[count:] for file in (files * crops if len(files) == 1 else files)])
-    return DataSet(_split(train), _split(test), CLASSES)
+    parts = [_split(part) for part in (train, test)]
+    distinct = [len(set(part.x)) for part in parts]
+    return DataSet(*parts, CLASSES, summary(*distinct, len(CLASSES), [left_out(others)]),
+                   skipped=Skipped(np.unique(np.append(*[part.x for part in parts]))))
 
 
 def has_photos(path: str) -> bool:
     """Whether photographs of either class are in or under the directory `path`."""
-    return any(any(_numbers(os.path.join(path, folder)).values()) for folder in FOLDERS)
+    return any(any(_files(os.path.join(path, folder))[0].values()) for folder in FOLDERS)
 
 
-def _photos(path):
-    """For each class its photographs in the order of their numbers, each the full names of its files."""
+def _photos(path: str) -> Tuple[List[List[List[bytes]]], Dict[str, int]]:
+    """For each class its photographs in the order of their numbers, each the full names of its files; other files."""
     check_directory(path)
     for folder in FOLDERS:
-        numbers = _numbers(os.path.join(path, folder))
-        if any(numbers.values()):
+        files, others = _files(os.path.join(path, folder))
+        if any(files.values()):
             break
-    photos = [_by_photo(numbers[kind], os.path.join(path, folder, kind)) for kind in CLASSES]
+    photos = [_by_photo(files[kind], os.fsencode(os.path.join(path, folder))) for kind in CLASSES]
     for kind, of_class in zip(CLASSES, photos):
         if len(of_class) < 2:
-            raise InputError('--data_path=%s: holds %d photographs %s.N.jpg; at least 2 are needed, there or in train/'
-                             % (path, len(of_class), kind))
-    return photos
+            raise InputError('--data_path=%s: holds %d photographs %s.N.jpg; at least 2 are needed, there or in '
+                             'train/%s' % (path, len(of_class), kind, packed(path)))
+        images.check_kind([file for files in of_class for file in files])
+    return photos, others
 
 
-def _numbers(folder):
-    """For each class the numbers N, as they are written, of the files in `folder`, if there is one."""
-    numbers = {kind: [] for kind in CLASSES}
+def _files(folder: str) -> Tuple[Dict[str, List[Tuple[str, bytes]]], Dict[str, int]]:
+    """For each class the (number, name) of the files in `folder`, if there is one; suffixes of others, counted."""
+    found, others = {kind: [] for kind in CLASSES}, collections.Counter()
     if os.path.isdir(folder):
-        for entry in os.scandir(folder):
-            match = re.fullmatch(r'(cat|dog)\.([0-9]+)\.jpg', entry.name)
+        inside = listing(os.fsencode(folder), images.SUFFIXES)
+        others.update(inside.others)
+        for name in inside.files:
+            match = re.fullmatch(rb'(cat|dog)\.([0-9]+)\.[a-z]+', name, re.I)
             if match:
-                numbers[match[1]].append(match[2])
-    return numbers
+                found[match[1].decode().lower()].append((match[2].decode(), name))
+            else:
+                others['not named cat.N.jpg or dog.N.jpg'] += 1
+    return found, others
 
 
-def _by_photo(numbers, prefix):
-    """Lists of the files `prefix`.N.jpg that show one photograph."""
+def _by_photo(files: List[Tuple[str, bytes]], folder: bytes) -> List[List[bytes]]:
+    """Lists of the files that show one photograph."""
     photos = {}
-    for number in sorted(numbers, key=lambda number: (int(number), number)):
+    for number, name in sorted(files, key=lambda file: (int(file[0]), file)):
         photo = number[:-1] if len(number) == CROP_DIGITS else number
-        photos.setdefault(photo, []).append('%s.%s.jpg' % (prefix, number))
+        photos.setdefault(photo, []).append(os.path.join(folder, name))
     return list(photos.values())
 
 
-def _split(names):
-    labels = np.repeat(np.arange(len(names), dtype=np.int32), [len(files) for files in names])
-    return Split(np.concatenate(names).astype(object), labels)
+def _split(photos: List[List[bytes]]) -> Split:
+    labels = np.repeat(np.arange(len(photos), dtype=np.int32), list(map(len, photos)))
+    return Split(np.array([file for files in photos for file in files], object), labels)
+
+
+class _File(NamedTuple):
+    """What one file holds; sizes are (height, width)."""
+    content: tf.Tensor         # its bytes
+    orientation: tf.Tensor     # data.jpeg.orientation()
+    size: tf.Tensor            # of the image as it was seen
+    side: tf.Tensor            # of the window that becomes the crop
 
 
 def load_training(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The file's image for training: (float32 [227, 227, 3], y); a crop drawn by `seed`."""
     row_seed, column_seed, flip_seed, colour_seed = split_seed(seed, 4)
-    content = tf.read_file(name)
-    size, side = _geometry(content)
+    file = _file(name)
     row, column = (tf.random.stateless_uniform([], part, 0, free + 1, tf.int32)
-                   for part, free in zip((row_seed, column_seed), tf.unstack(size - side)))
-    image = _decode(content, row, column, side)
+                   for part, free in zip((row_seed, column_seed), tf.unstack(file.size - file.side)))
+    image = _decode(file, row, column, file.side)
     heads = tf.random.stateless_uniform([], flip_seed) < 0.5
     image = tf.cond(heads, lambda: image[:, ::-1], lambda: image)
     return centred(image + _colour_noise(colour_seed)), y
@@ -116,10 +134,9 @@ def load_training(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
 def load_test(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The file's image for tests: (float32 [227, 227, 3], y); the crop in the centre."""
     del seed
-    content = tf.read_file(name)
-    size, side = _geometry(content)
-    row, column = tf.unstack((size - side) // 2)
-    return centred(_decode(content, row, column, side)), y
+    file = _file(name)
+    row, column = tf.unstack((file.size - file.side) // 2)
+    return centred(_decode(file, row, column, file.side)), y
 
 
 def central_crop(image: tf.Tensor) -> tf.Tensor:
@@ -135,12 +152,11 @@ def load_ten_crops(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     The corners and the centre of the central 256x256 part, then their mirror images.
     """
     del seed
-    content = tf.read_file(name)
-    size, side = _geometry(content)
-    shortest = tf.reduce_min(size)
-    scaled = tf.where(tf.equal(side, shortest), CROP, SHORTEST)
-    row, column = tf.unstack((size - shortest) // 2)
-    square = _decode(content, row, column, shortest, scaled)
+    file = _file(name)
+    shortest = tf.reduce_min(file.size)
+    scaled = tf.where(tf.equal(file.side, shortest), CROP, SHORTEST)
+    row, column = tf.unstack((file.size - shortest) // 2)
+    square = _decode(file, row, column, shortest, scaled)
     free = scaled - CROP
     corners = [(0, 0), (0, free), (free, 0), (free, free), (free // 2, free // 2)]
     crops = tf.stack([tf.slice(square, [row, column, 0], [CROP, CROP, 3])
@@ -148,16 +164,19 @@ def load_ten_crops(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     return centred(tf.concat([crops, crops[:, :, ::-1]], axis=0)), y
 
 
-def _geometry(content):
-    """(height, width) of a JPEG image and the side of the window that becomes the crop.
+def _file(name):
+    """The _File of a name.
 
-    A file that does not end as such an image does is decoded as a whole for it: the window alone may lie before
-    the place where the image was cut off.
+    A JPEG file that does not end as such a file does is decoded as a whole for it: the window alone may lie before
+    the place where the image was cut off. So is a file of another format.
     """
-    size = tf.cond(tf.equal(tf.strings.substr(content, -2, 2), END_OF_IMAGE),
-                   lambda: tf.image.extract_jpeg_shape(content)[:2],
-                   lambda: tf.shape(tf.image.decode_jpeg(content))[:2])
-    return size, _window(size)
+    content = tf.read_file(name)
+    ends = tf.equal(tf.strings.substr(content, -len(jpeg.END), len(jpeg.END)), jpeg.END)
+    orientation = jpeg.orientation(content)
+    size = tf.cond(jpeg.is_jpeg(content) & ends,
+                   lambda: jpeg.seen_size(tf.image.extract_jpeg_shape(content)[:2], orientation),
+                   lambda: tf.shape(images.decode(content, check=False))[:2])
+    return _File(content, orientation, size, _window(size))
 
 
 def _window(size):
@@ -167,9 +186,15 @@ def _window(size):
     return tf.where(tf.reduce_all(tf.equal(size, CROP)), CROP, window)
 
 
-def _decode(content, row, column, side, scaled=CROP):
+def _decode(file, row, column, side, scaled=CROP):
     """The square window as float32 [scaled, scaled, 3]; as it is if `side` is `scaled`."""
-    window = tf.image.decode_and_crop_jpeg(content, [row, column, side, side], channels=3)
+    def of_jpeg():
+        corner = jpeg.stored_window(row, column, side, file.size, file.orientation)
+        window = tf.image.decode_and_crop_jpeg(file.content, [*corner, side, side], channels=3)
+        return jpeg.upright(jpeg.checked(window, file.content), file.orientation)
+    window = tf.cond(jpeg.is_jpeg(file.content), of_jpeg,
+                     lambda: images.decode(file.content)[row:row + side, column:column + side])
+    window.set_shape([None, None, 3])
     return _scaled(window, scaled)
 
 

@@ -34,6 +34,22 @@ def cifar100(path: str) -> DataSet:
     return DataSet(train, test, _fine_names(os.path.join(folder, 'meta')))
 
 
+def check_cifar10(path: str) -> None:
+    """Raises InputError naming the file when one of cifar10() is missing, truncated or something else."""
+    _check(path, *CIFAR10)
+
+
+def check_cifar100(path: str) -> None:
+    """The same of cifar100()."""
+    _check(path, *CIFAR100)
+
+
+def _check(path, name, files):
+    folder = find(path, name, files)
+    for file in files:
+        pickles.check(os.path.join(folder, file))
+
+
 def has_cifar10(path: str) -> bool:
     """Whether files of CIFAR-10 are in or under the directory `path`."""
     return folder_of(path, *CIFAR10) is not None

@@ -1,11 +1,18 @@
 """What a loader of this package returns, and the checks that loaders share."""
 import os
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+import re
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.settings import paths
+from data.listing import counted, shown, what_is_at
+from data.loading import LoadOne, Skipped
+
+_ARCHIVE = re.compile(rb'\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zip|7z|rar|zst)(\.[0-9]+|\.part)?$', re.I)
+KEPT_BYTES = 256 * 2 ** 20     # decoded images of a whole data set that one rank keeps in memory at most
 
 
 class Split(NamedTuple):
@@ -21,17 +28,31 @@ class Split(NamedTuple):
             raise ValueError('the arrays of a Split have %s rows' % ' and '.join(map(str, sorted(counts))))
         return counts.pop()
 
+    def subset(self, rows: Sequence[int]) -> 'Split':
+        """The Split of these rows."""
+        return Split(*tf.nest.map_structure(lambda array: array[rows], tuple(self)))
+
 
 class DataSet(NamedTuple):
     """A training part and the part held out for tests."""
     train: Split
     test: Split
     class_names: Tuple[str, ...]
+    summary: str = ''                    # what was read, and what was left out and why, in one line
+    load_one: Optional[LoadOne] = None   # makes a sample of a row; None: the rows are the samples
+    skipped: Optional[Skipped] = None    # counts the rows that cannot be loaded
+    shape: Tuple[int, ...] = ()          # of what load_one makes of x whatever its seed, uint8; (): nothing fixed
 
     @property
     def classes(self) -> int:
         """Their number."""
         return len(self.class_names)
+
+    @property
+    def loading(self) -> Dict[str, Any]:
+        """The options of data.pipeline's streams that say how a row becomes a sample."""
+        size = int(np.prod(self.shape)) * (self.train.size + self.test.size)
+        return dict(load_one=self.load_one, skipped=self.skipped, kept=self.shape if size <= KEPT_BYTES else ())
 
 
 def numbered(count: int) -> Tuple[str, ...]:
@@ -39,10 +60,15 @@ def numbered(count: int) -> Tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
+def summary(train: int, test: int, classes: int, notes: Sequence[str] = (), noun: str = 'image') -> str:
+    """DataSet.summary: 'read 480 training and 120 test images of 8 classes; left out 60 files: .webp'."""
+    return '; '.join(['read %d training and %s of %s' % (
+        train, counted(test, 'test ' + noun), counted(classes, 'class')), *filter(None, notes)])
+
+
 def check_directory(path: str) -> None:
     """Raises InputError when --data_path is no directory."""
-    if not os.path.isdir(path):
-        raise InputError('--data_path=%s: no such directory' % path)
+    paths.check_readable('--data_path', path)
 
 
 def folder_of(path: str, name: str, files: Sequence[str]) -> Optional[str]:
@@ -61,8 +87,20 @@ def find(path: str, name: str, files: Sequence[str]) -> str:
     if folder:
         return folder
     check_directory(path)
-    raise InputError('--data_path=%s: none of %s is there, nor in %s/ or dataset/%s/ under it' % (
-        path, ', '.join(files), name, name))
+    raise InputError('--data_path=%s: none of %s is there, nor in %s/ or dataset/%s/ under it%s' % (
+        path, ', '.join(files), name, name, packed(path)))
+
+
+def packed(path: str) -> str:
+    """The end of a message: an archive, or another version of a data set, that lies in the directory `path`; or ''."""
+    for name in sorted(os.listdir(os.fsencode(path))):
+        if _ARCHIVE.search(name):
+            kind = what_is_at(os.path.join(os.fsencode(path), name))
+            return '; %s there is %s' % (shown(name), kind or 'an archive: unpack it')
+        if re.fullmatch(rb'(data_batch_1|train)\.(bin|mat)', name):
+            return '; %s there is of another version of CIFAR: get the python version, a .tar.gz, and unpack it' % (
+                shown(name))
+    return ''
 
 
 def check_labels(path: str, values: Any, count: int, classes: int) -> np.ndarray:

@@ -1,95 +1,137 @@
-"""Class folders: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg, of which a part is held out."""
-import concurrent.futures
+"""Class folders: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg, of which a part is held out.
+
+The test part may also be called val, valid or validation, in any case of letters; all of it may lie in one folder more.
+"""
+import collections
 import os
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from core.errors import InputError
 from data import images
-from data.dataset import DataSet, Split, check_directory
+from data.dataset import DataSet, Split, check_directory, packed, summary
+from data.listing import counted, left_out, listing, parts_of, shown
 from data.loading import Skipped
 
 HELD_OUT_PART = 0.2            # of each class, at least one image
-THREADS = 8
-JPEG = ('.jpg', '.jpeg')
+_LEVELS = 3                    # folders one in the other in which the data may lie
+
+
+class _Part(NamedTuple):
+    """The class folders of a directory."""
+    files: Dict[bytes, List[bytes]]    # class -> the names of its images, with their directory
+    others: collections.Counter        # suffix -> number of the files that are no images
+    inner: int                         # folders in the class folders
 
 
 def folders(path: str, seed: int, suffixes: Sequence[str] = images.SUFFIXES) -> DataSet:
     """The DataSet of the images in class folders; x holds the names of files, classes are in alphabetical order.
 
-    Without train/ and test/ the test part is drawn by `seed`. No file is opened. Raises InputError when there are
-    fewer than two classes, a class has too few images, or both parts do not have the same classes.
+    Without a folder of the training and one of the test part the latter is drawn by `seed`. No image is decoded.
+    Raises InputError when there are fewer than two classes, a class has no images to train on, or what lies there is
+    no image.
     """
     check_directory(path)
-    parts = [os.path.join(path, part) for part in ('train', 'test')]
-    if any(map(os.path.isdir, parts)):
-        train, test = (_classes(part, suffixes, 1) for part in parts)
-        different = set(train) ^ set(test)
-        if different:
-            raise InputError('--data_path=%s: train/ and test/ must have the same class folders; %s is in one only' % (
-                path, min(different)))
+    top = _top(os.fsencode(path))
+    inside = listing(top, suffixes)
+    trains, tests = parts_of(inside.folders)
+    others = collections.Counter(inside.others)
+    if inside.files:
+        others['images outside the class folders'] += len(inside.files)
+    if trains or tests:
+        parts, unused = _given_parts(path, top, trains, tests, suffixes), tests[1:]
+        train, test = (part.files for part in parts)
     else:
-        train, test = _held_out(_classes(path, suffixes, 2), seed)
-    names = sorted(train)
-    return DataSet(_split(train, names), _split(test, names), tuple(names))
+        parts, unused = [_part(path, top, suffixes)], []
+        train, test = _held_out(parts[0].files, seed)
+    for part in parts:
+        others.update(part.others)
+    names, inner = sorted(train), sum(part.inner for part in parts)
+    untested = [name for name in names if not test.get(name)]
+    if len(untested) == len(names):
+        raise InputError('--data_path=%s: every class has one image, so that none is left for tests' % path)
+    for name in names:
+        images.check_kind(train[name])
+    notes = [left_out(others), '%s in class folders not read' % counted(inner, 'folder') if inner else '']
+    notes += ['%s/ not used' % shown(name) for name in unused]
+    if untested:
+        notes.append('no test images of the class%s %s%s' % (
+            'es' * (len(untested) > 1), ', '.join(map(shown, untested[:5])), ', ...' * (len(untested) > 5)))
+    train, test = _split(train, names), _split(test, names)
+    return DataSet(train, test, tuple(map(shown, names)), summary(train.size, test.size, len(names), notes),
+                   skipped=Skipped(np.append(train.x, test.x)))
 
 
 def small_images(path: str, seed: int, size: int = 32) -> DataSet:
-    """The DataSet of folders() with the images themselves, uint8 [count, size, size, 3]: the square in their centre.
-
-    Files that cannot be decoded are named and left out. Raises InputError when they are more than 1 %.
-    """
-    data = folders(path, seed)
-    skipped = Skipped(np.append(data.train.x, data.test.x))
-    read = images.Reader(lambda image: images.square(image, size))
-
-    def image(file):
-        try:
-            return read(file)
-        except InputError:
-            skipped.report([file.encode()])
-            return None
-
-    def decoded(split):
-        with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
-            found = list(pool.map(image, split.x))
-        skipped.check()
-        kept = [number for number, one in enumerate(found) if one is not None]
-        return Split(np.stack([found[number] for number in kept]), split.y[kept])
-    return data._replace(train=decoded(data.train), test=decoded(data.test))
+    """folders(), the images of which become squares uint8 [size, size, 3] when a batch needs them."""
+    return folders(path, seed)._replace(load_one=images.load_square(size), shape=(size, size, 3))
 
 
-def _classes(path: str, suffixes: Sequence[str], least: int) -> Dict[str, List[str]]:
-    """{class: its files in alphabetical order} of the folders in `path`."""
-    if not os.path.isdir(path):
-        raise InputError('--data_path=%s: no such directory; class folders lie in train/ and test/, or in the '
-                         'directory itself' % path)
-    found = {}
-    for entry in os.scandir(path):
-        if entry.is_dir() and not entry.name.startswith('.'):
-            found[entry.name] = sorted(file.path for file in os.scandir(entry.path)
-                                       if file.name.lower().endswith(tuple(suffixes)) and file.is_file())
-    if len(found) < 2:
-        raise InputError('--data_path=%s: has %d class folders; at least 2 are needed' % (path, len(found)))
-    for name, files in sorted(found.items()):
-        if len(files) < least:
-            raise InputError('--data_path=%s: the class %s has %d images (%s); at least %d are needed' % (
-                path, name, len(files), ' '.join(suffixes), least))
-    return found
+def _top(path: bytes) -> bytes:
+    """The directory itself, or the one that is all it holds."""
+    for _ in range(_LEVELS):
+        inside = listing(path, images.SUFFIXES)
+        below = os.path.join(path, inside.folders[0]) if len(inside.folders) == 1 and not inside.files else path
+        if below == path or sum(parts_of(inside.folders), []) or not listing(below, ()).folders:
+            break
+        path = below
+    return path
 
 
-def _held_out(classes: Dict[str, List[str]], seed: int) -> Tuple[Dict[str, List[str]], Dict[str, List[str]]]:
-    """(train, test) out of each class's files."""
+def _given_parts(path, top, trains, tests, suffixes):
+    """[training _Part, test _Part] of the folders of that name in `top`; of several for tests the first counts."""
+    if not trains or not tests:
+        raise InputError('--data_path=%s: has %s/ but no folder for the %s part: class folders lie in train/ and in '
+                         'test/, val/ or validation/, or in the directory itself' % (
+                             path, shown((trains or tests)[0]), 'test' if trains else 'training'))
+    train, test = parts = [_part(path, os.path.join(top, names[0]), suffixes) for names in (trains, tests)]
+    unknown = sorted(set(test.files) - set(train.files))
+    if unknown:
+        raise InputError('--data_path=%s: %s/ has the class %s, which %s/ has not' % (
+            path, shown(tests[0]), shown(unknown[0]), shown(trains[0])))
+    return parts
+
+
+def _part(path: str, top: bytes, suffixes: Sequence[str]) -> _Part:
+    """The class folders in the directory `top`; those that are empty are none."""
+    files, others, inner, deeper = {}, collections.Counter(), 0, None
+    for name in listing(top, suffixes).folders:
+        folder = os.path.join(top, name)
+        inside = listing(folder, suffixes)
+        if inside.files:
+            files[name] = [os.path.join(folder, file) for file in inside.files]
+            inner += len(inside.folders)
+        else:
+            deeper = deeper or next((os.path.join(name, below) for below in inside.folders
+                                     if listing(os.path.join(folder, below), suffixes).files), None)
+            if sum(inside.others.values()):
+                raise InputError('--data_path=%s: the class %s has no images (%s); %s' % (
+                    path, shown(name), ' '.join(suffixes), left_out(inside.others)))
+        others.update(inside.others)
+    if len(files) < 2:
+        if deeper:
+            raise InputError('--data_path=%s: the images lie one level deeper, as in %s/; name the directory whose '
+                             'folders are the classes, such as %s' % (
+                                 path, shown(deeper), shown(os.path.join(top, os.path.dirname(deeper)))))
+        raise InputError('--data_path=%s: has %d class folders with images (%s); at least 2 are needed%s' % (
+            path, len(files), ' '.join(suffixes), packed(path)))
+    return _Part(files, others, inner)
+
+
+def _held_out(classes: Dict[bytes, List[bytes]],
+              seed: int) -> Tuple[Dict[bytes, List[bytes]], Dict[bytes, List[bytes]]]:
+    """(train, test) out of each class's files; the only file of a class is for training."""
     random = np.random.RandomState(seed)
     train, test = {}, {}
     for name in sorted(classes):
-        files = [classes[name][place] for place in random.permutation(len(classes[name]))]
-        count = max(1, int(round(HELD_OUT_PART * len(files))))
+        files = [classes[name][number] for number in random.permutation(len(classes[name]))]
+        count = min(max(1, int(round(HELD_OUT_PART * len(files)))), len(files) - 1)
         test[name], train[name] = sorted(files[:count]), sorted(files[count:])
     return train, test
 
 
-def _split(classes: Dict[str, List[str]], names: Sequence[str]) -> Split:
-    labels = np.repeat(np.arange(len(names), dtype=np.int32), [len(classes[name]) for name in names])
-    return Split(np.array([file for name in names for file in classes[name]], object), labels)
+def _split(classes: Dict[bytes, List[bytes]], names: Sequence[bytes]) -> Split:
+    found = [classes.get(name, []) for name in names]
+    labels = np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, found)))
+    return Split(np.array([file for files in found for file in files], object), labels)

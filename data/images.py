@@ -1,25 +1,38 @@
 """Pictures in files of any size: PNG, JPEG, BMP and GIF, of which an animated one shows its first image."""
-from typing import Callable
+import os
+import stat
+from typing import Callable, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.session import cpu_session
+from data import jpeg
+from data.listing import what_is, what_is_at
+from data.loading import LoadOne
 
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 
 
-def decode(content: tf.Tensor) -> tf.Tensor:
-    """The image in a file's bytes (a scalar string) as uint8 [height, width, 3]; transparency is left out."""
+def decode(content: tf.Tensor, check: bool = True) -> tf.Tensor:
+    """The image in a file's bytes (a scalar string) as uint8 [height, width, 3], upright, without transparency.
+
+    check: whether a JPEG image of which a part is missing is an error.
+    """
     def gif():
         return tf.image.decode_gif(content)[0]
 
     def starts(signature):
         return tf.equal(tf.strings.substr(content, 0, len(signature)), signature)
+
+    def of_jpeg():
+        stored = tf.image.decode_jpeg(content, channels=3)
+        return jpeg.upright(jpeg.checked(stored, content) if check else stored, jpeg.orientation(content))
     # TensorFlow's decoder of JPEG tells PNG by itself; of its other decoders none takes all formats with 3 channels.
-    image = tf.cond(starts(b'BM'), lambda: _bmp(content), lambda: tf.cond(
-        starts(b'GIF'), gif, lambda: tf.image.decode_jpeg(content, channels=3)))
+    image = tf.cond(jpeg.is_jpeg(content), of_jpeg, lambda: tf.cond(
+        starts(b'BM'), lambda: _bmp(content), lambda: tf.cond(
+            starts(b'GIF'), gif, lambda: tf.image.decode_png(content, channels=3))))
     image.set_shape([None, None, 3])
     return image
 
@@ -49,21 +62,45 @@ def square(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
 
 
+def load_square(size: int) -> LoadOne:
+    """The load_one that makes square(size) of the name of a file."""
+    return lambda name, y, seed: (square(decode(tf.read_file(name)), size), y)
+
+
+def check_kind(names: Sequence[bytes]) -> None:
+    """Raises InputError when the first, the middle and the last file are all of a kind that is no image here.
+
+    So a set of which nothing was fetched but Git LFS pointers, or that was only renamed, is told before it is read.
+    """
+    found = [what_is_at(names[number]) for number in (0, len(names) // 2, -1)]
+    if all(found):
+        raise InputError('%s: is %s' % (os.fsdecode(names[0]), found[0]))
+
+
 class Reader:
     """Reads files through fit(uint8 [height, width, 3]) -> the image that is wanted; threads may share one."""
 
     def __init__(self, fit: Callable[[tf.Tensor], tf.Tensor]) -> None:
         with tf.Graph().as_default():
             self._content = tf.placeholder(tf.string, [])
-            self._image = fit(decode(self._content))
+            self._image = fit(decode(self._content, check=False))
             self._session = cpu_session()
 
-    def __call__(self, path: str) -> np.ndarray:
-        """The image in a file. Raises InputError naming the file when it cannot be read or decoded."""
+    def __call__(self, path: Union[str, bytes]) -> np.ndarray:
+        """The image in a file. Raises InputError naming the file when it cannot be read or decoded, or is damaged."""
+        name = os.fsdecode(path)
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise InputError('%s: is no regular file' % name)
             with open(path, 'rb') as file:
-                return self._session.run(self._image, {self._content: file.read()})
+                content = file.read()
+            image, damage = jpeg.heard(lambda: self._session.run(self._image, {self._content: content}))
         except OSError as error:
-            raise InputError('%s: %s' % (path, error.strerror))
+            raise InputError('%s: %s' % (name, error.strerror))
         except tf.errors.OpError:
-            raise InputError('%s: cannot be decoded as a PNG, JPEG, BMP or GIF image' % path)
+            kind = what_is(content)
+            raise InputError('%s: %s' % (name, 'is ' + kind if kind else 'cannot be decoded as a PNG, JPEG, BMP or GIF '
+                                         'image'))
+        if damage:
+            raise InputError('%s: a damaged JPEG image: %s' % (name, damage))
+        return image

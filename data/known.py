@@ -1,7 +1,7 @@
-"""Which data set lies under a directory, told from the names of files alone."""
+"""Which data set lies under a directory, told from names, sizes and headers of files alone."""
 from typing import List
 
-from data import cats_dogs, cifar, svhn
+from data import cats_dogs, cifar, folders, svhn
 
 # value of --task -> (what its files are, whether they are in or under a directory)
 _KNOWN = {
@@ -11,10 +11,27 @@ _KNOWN = {
     'cats_dogs': ('photographs of cats and dogs (cat.N.jpg, dog.N.jpg)', cats_dogs.has_photos),
 }
 
+# value of --task -> inspect(path, seed)
+_INSPECT = {
+    'cifar10': lambda path, seed: cifar.check_cifar10(path),
+    'cifar100': lambda path, seed: cifar.check_cifar100(path),
+    'svhn': lambda path, seed: svhn.inspect(path),
+    'cats_dogs': lambda path, seed: cats_dogs.cats_dogs(path, seed).summary,
+    'folder': lambda path, seed: folders.folders(path, seed).summary,
+}
+
 
 def found(path: str) -> List[str]:
     """The data sets, as --task calls them, that a loader of this package finds for --data_path=`path`."""
     return [name for name, (_, is_there) in _KNOWN.items() if is_there(path)]
+
+
+def inspect(task: str, path: str, seed: int) -> str:
+    """DataSet.summary of a data set, '' where only reading it would tell; no image is decoded.
+
+    Raises InputError for a file that is missing, truncated or something else.
+    """
+    return _INSPECT[task](path, seed) or '' if task in _INSPECT else ''
 
 
 def title(task: str) -> str:

@@ -3,18 +3,22 @@
 A sample whose load_one fails (a corrupt JPEG) gives its place to the next good one of the
 epoch's permutation, so that shapes, order and resumption stay what they were without it.
 """
-from typing import Any, Callable, Dict, Iterable, Optional, Sequence, Tuple
+import os
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.log import say
+from core.log import printable, say
+from data.listing import what_is_at
 from data.seeds import SAMPLE, seed_of
 
 # AutoGraph of TensorFlow 1.15 puts the arguments of f(a, *b, c) in the wrong order, silently, and imports tf.contrib.
 as_written = tf.autograph.experimental.do_not_convert
 
-TRIES = 8  # with at most 1 % of the files bad, the probability that all of them fail is 10 ** -16
+TRIES = 8  # with at most a tenth of the files bad, the probability that all of them fail is 10 ** -8
+MOST_SKIPPED = 0.1             # of the files of a data set; with more of them bad, what is trained is another set
 
 Nest = Any                             # a tensor, or a tuple or dict of nests (tf.nest)
 Sample = Tuple[Nest, Nest]             # (x, y)
@@ -22,33 +26,92 @@ LoadOne = Callable[[Nest, Nest, tf.Tensor], Sample]  # load_one(x, y, seed) -> S
 
 
 class Skipped:
-    """The samples of a data set that could not be loaded; more than 1 % of them are too many."""
+    """The samples of a data set that could not be loaded; more than MOST_SKIPPED of them are too many."""
 
-    def __init__(self, files: Sequence[str]):
+    def __init__(self, files: Sequence[bytes]):
         self.files = files  # names of all files of the data set
         self.names = set()
 
     def report(self, names: Iterable[bytes]) -> None:
         """Warns of each of the `names` (an array of bytes) that is new."""
-        for name in sorted({name.decode(errors='replace') for name in names} - self.names):
-            say('%s: cannot be decoded as a JPEG image: skipped' % name)
+        for name in sorted(set(names) - self.names):
             self.names.add(name)
+            why = what_is_at(name)
+            say('%s: %s: skipped' % (os.fsdecode(name), 'is ' + why if why else 'cannot be decoded'))
 
     def check(self) -> None:
-        """Raises InputError when more than 1 % were skipped."""
-        if 100 * len(self.names) > len(self.files):
-            raise InputError('%s: one of %d files that cannot be decoded, more than 1 %% of %d; mend or remove them' % (
-                min(self.names), len(self.names), len(self.files)))
+        """Raises InputError when more than MOST_SKIPPED were skipped."""
+        if len(self.names) > MOST_SKIPPED * len(self.files):
+            raise InputError(
+                '%s: one of %d files that cannot be decoded, more than %g %% of %d; mend or remove them' % (
+                    printable(os.fsdecode(min(self.names))), len(self.names), 100 * MOST_SKIPPED, len(self.files)))
+
+
+def skipped_hooks(run: Any) -> List[tf.train.SessionRunHook]:
+    """Recipe.hooks of a network that may read images from files."""
+    return [CountSkipped(run)] if run.train_input.skipped else []
+
+
+class CountSkipped(tf.train.SessionRunHook):
+    """Says at the end how many files could not be decoded, and ends a run in which they are too many.
+
+    After every epoch each rank learns which files the other ranks have skipped.
+    """
+
+    def __init__(self, run: Any):
+        self._clock, self._skipped = run.clock, run.train_input.skipped
+        self._communicator = run.communicator
+
+    def begin(self):
+        self._here = tf.placeholder(tf.float32, [len(self._skipped.files)])
+        self._anywhere, = self._communicator.sum([self._here])
+
+    def after_run(self, run_context, run_values):
+        if self._clock.at_epoch_end and self._communicator.ranks > 1:
+            files, names = self._skipped.files, self._skipped.names
+            ranks = run_context.session.run(self._anywhere, {self._here: [name in names for name in files]})
+            names.update(files[ranks > 0])
+        self._skipped.check()
+
+    def end(self, session):
+        say('%d of %d image files skipped' % (len(self._skipped.names), len(self._skipped.files)))
+
+
+class Kept:
+    """What load_one has made of rows, uint8, so that they are not decoded again in the next epoch."""
+
+    def __init__(self, rows: int, shape: Sequence[int]) -> None:
+        self._x = np.zeros([rows, *shape], np.uint8)   # the memory is taken when a row is written
+        self._is_known = np.zeros(rows, bool)
+
+    def find(self, rows: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        """(uint8 [batch, ...], bool [batch]: whether it is known) of the rows, int64 [batch]."""
+        x, is_known = tf.py_func(lambda rows: (self._x[rows], self._is_known[rows]), [rows], [tf.uint8, tf.bool])
+        x.set_shape(rows.shape.concatenate(self._x.shape[1:]))
+        is_known.set_shape(rows.shape)
+        return x, is_known
+
+    def keep(self, rows: tf.Tensor, x: tf.Tensor, is_good: tf.Tensor) -> tf.Tensor:
+        """Notes x of the rows that are good; the result is to be waited for."""
+        return tf.py_func(self._keep, [rows, x, is_good], tf.bool)
+
+    def _keep(self, rows, x, is_good):
+        new = is_good & ~self._is_known[rows]
+        if new.any():
+            self._x[rows[new]] = x[new]
+            self._is_known[rows[new]] = True
+        return True
 
 
 def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed: int, batch_size: int,
-         skipped: Optional[Skipped] = None) -> Tuple[tf.data.Dataset, Dict[tf.Tensor, Any]]:
+         skipped: Optional[Skipped] = None, kept: Sequence[int] = ()) -> Tuple[tf.data.Dataset, Dict[tf.Tensor, Any]]:
     """(a Dataset of the samples at the `places` of each batch, what its placeholders must be fed).
 
     places: a Dataset of (place, index), int64 [batch_size] and int64 [batch_size, tries]. The result has (place, x, y,
     good), where good, bool [batch_size], marks the rows that hold a sample. A further try is made only when those
     before it failed, which `skipped` is told by the first of the tensors of x, the name of a file; without `skipped`
-    a sample that cannot be loaded ends the run.
+    a sample that cannot be loaded ends the run. kept: the shape of the uint8 that load_one makes of x, whatever its
+    seed, to be kept in memory; load_one leaves y as it is then.
     """
     arrays = tuple(split)
     fed = tf.nest.map_structure(lambda array: tf.placeholder(tf.as_dtype(array.dtype), array.shape), arrays)
@@ -62,8 +125,18 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
         return places.map(as_written(lambda place, index: (
             place, *rows(index[:, 0]), tf.fill([batch_size], True)))), feed
 
+    memory = Kept(split.size, kept) if kept else None
+
     @as_written
-    def load_place(place, index):
+    def load_place(place, index, *known):
+        if not known:
+            return load_new(place, index)
+        x, is_known = known
+        fresh = (place, index, tf.constant(0), x, tf.gather(fed[1], index[0]))
+        return tf.cond(is_known, lambda: fresh, lambda: load_new(place, index))
+
+    @as_written
+    def load_new(place, index):
         sample_seed = seed_of(seed, SAMPLE, place)
         tries = tf.data.Dataset.from_tensor_slices(
             (tf.range(index.shape[0]), *rows(index)))
@@ -75,15 +148,18 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
 
     @as_written
     def report_failures(place, index, attempt, x_batch, y_batch):
-        if not skipped:
-            return place, x_batch, y_batch, tf.fill([batch_size], True)
-        tries = index.shape[1]
-        failed = tf.range(tries) < attempt[:, None]
-        names = tf.nest.flatten(rows(tf.boolean_mask(index, failed)))[0]
-        told = tf.cond(tf.reduce_any(failed), lambda: _tell(skipped, names), lambda: True)
-        with tf.control_dependencies([told]):
+        tries, done = index.shape[1], []
+        if skipped:
+            failed = tf.range(tries) < attempt[:, None]
+            names = tf.nest.flatten(rows(tf.boolean_mask(index, failed)))[0]
+            done.append(tf.cond(tf.reduce_any(failed), lambda: _tell(skipped, names), lambda: True))
+        if memory:
+            done.append(memory.keep(index[:, 0], x_batch, tf.equal(attempt, 0)))
+        with tf.control_dependencies(done):
             return place, tf.nest.map_structure(tf.identity, x_batch), y_batch, attempt < tries
 
+    if memory:
+        places = places.map(as_written(lambda place, index: (place, index, *memory.find(index[:, 0]))))
     samples = places.unbatch().map(load_place, tf.data.experimental.AUTOTUNE)
     return samples.batch(batch_size, drop_remainder=True).map(report_failures), feed
 

@@ -5,6 +5,7 @@ stand-ins of our own, so not even NumPy's C code for unpickling sees a hostile s
 NumPy 1 and 2, of every protocol to 5, read alike (docs/vendor-contract.md section 1).
 """
 import io
+import os
 import pickle
 import re
 import struct
@@ -13,6 +14,7 @@ from typing import Any, Dict
 import numpy as np
 
 from core.errors import InputError
+from data.listing import HEAD, what_is
 
 PROTOCOL = 5                   # Python 3.7 knows 4; what 5 adds is below
 BYTEARRAY8, READONLY_BUFFER = 0x96, 0x98
@@ -24,11 +26,9 @@ def load(path: str) -> Dict[str, Any]:
     Arrays of numbers and of strings are NumPy's, an array of objects is the list of them.
     Raises InputError naming the file when it is missing, truncated or holds anything else.
     """
-    try:
-        with open(path, 'rb') as file:
-            content = io.BytesIO(file.read())
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror))
+    check(path)
+    with open(path, 'rb') as file:
+        content = io.BytesIO(file.read())
     try:
         record = _Unpickler(content, encoding='bytes').load()
         if isinstance(record, dict):
@@ -37,6 +37,22 @@ def load(path: str) -> Dict[str, Any]:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise InputError('%s: truncated, or not a pickle of arrays (%.200s)' % (path, reason))
     raise InputError('%s: holds a %s, not a dict of arrays' % (path, type(record).__name__))
+
+
+def check(path: str) -> None:
+    """Raises InputError when a file is no pickle by its first bytes, or its end is missing; it is not unpickled."""
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(HEAD)
+            file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
+            last = file.read(1)
+    except OSError as error:
+        raise InputError('%s: %s' % (path, error.strerror))
+    kind = what_is(head)
+    if kind:
+        raise InputError('%s: is %s' % (path, kind))
+    if last != pickle.STOP:
+        raise InputError('%s: truncated, or not a pickle of arrays (it does not end as a pickle does)' % path)
 
 
 class _Array:

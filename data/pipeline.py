@@ -15,15 +15,16 @@ the sample's place in the whole stream, so it is the same however many ranks sha
 `transform(x, y, seed)` works on a rank's whole batch and may return anything; its seed depends on
 step and rank. Seeds are int64 [2], for tf.random.stateless_* (data/seeds.py). With `skipped`
 (a data.loading.Skipped) a sample that cannot be loaded is replaced in training and weighs 0 in
-tests.
+tests. With `kept`, a shape, what load_one makes of x is decoded once and stays in memory.
 """
 import os
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.session import cpu_session
 from data.dataset import Split
 from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, random_integers, seed_of
@@ -68,6 +69,17 @@ def test_input(split: Split, batch_size: int, **options: Any) -> Input:
     return as_input(test_stream(split, batch_size, **options))
 
 
+def samples(split: Split, **loading: Any) -> Tuple[np.ndarray, np.ndarray]:
+    """(x of all rows of `split` in its order, which of them could be loaded), by the options DataSet.loading."""
+    size = min(split.size, 256)
+    with tf.Graph().as_default(), cpu_session() as session:
+        rows = test_input(split, size, **loading)
+        rows.initialize(session)
+        batches = [session.run(rows.batch) for _ in range(rows.batches)]
+    return tuple(np.concatenate(parts)[:split.size] for parts in (
+        [x for x, _, _ in batches], [weight > 0 for _, _, weight in batches]))
+
+
 def as_input(stream: Stream) -> Input:
     """The Input that delivers what the Stream holds.
 
@@ -85,12 +97,12 @@ def zip_streams(*streams: Stream) -> Stream:
     feed = {key: array for stream in streams for key, array in stream.feed.items()}
     starts = sum((stream.starts for stream in streams), ())
     dataset = tf.data.Dataset.zip(tuple(stream.dataset for stream in streams))
-    return Stream(dataset, feed, starts, streams[0].batches, streams[0].size)
+    return Stream(dataset, feed, starts, streams[0].batches, streams[0].size, streams[0].skipped)
 
 
 def training_stream(split: Split, batch_size: int, seed: int, transform: Optional[Transform] = None,
-                    load_one: Optional[LoadOne] = None, skipped: Optional[Skipped] = None, rank: int = 0,
-                    ranks: int = 1) -> Stream:
+                    load_one: Optional[LoadOne] = None, skipped: Optional[Skipped] = None, kept: Sequence[int] = (),
+                    rank: int = 0, ranks: int = 1) -> Stream:
     """An endless Stream of rank `rank`'s batches (x, y) of `batch_size`, shuffled every epoch.
 
     The samples left over when an epoch is cut into whole global batches are dropped, others in
@@ -101,14 +113,14 @@ def training_stream(split: Split, batch_size: int, seed: int, transform: Optiona
         start = tf.placeholder(tf.int64, [], name='first_step')
         places = index_batches(split.size, batch_size, seed, start, rank, ranks,
                                tries=TRIES if skipped else 1)
-        samples, feed = load(places, split, load_one, seed, batch_size, skipped)
+        samples, feed = load(places, split, load_one, seed, batch_size, skipped, kept)
         dataset = _transform(samples, transform, seed, batch_size)
     return Stream(dataset, feed, (start,), batches, split.size, skipped)
 
 
 def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = None,
-                load_one: Optional[LoadOne] = None, skipped: Optional[Skipped] = None, drop_remainder: bool = False,
-                rank: int = 0, ranks: int = 1) -> Stream:
+                load_one: Optional[LoadOne] = None, skipped: Optional[Skipped] = None, kept: Sequence[int] = (),
+                drop_remainder: bool = False, rank: int = 0, ranks: int = 1) -> Stream:
     """A Stream of `split` once, in order: batches (x, y, weight) of `batch_size` rows.
 
     Rows that only fill up the last batches, and those of samples that cannot be loaded, have
@@ -127,7 +139,7 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
         row = np.arange(rank * batch_size, (rank + 1) * batch_size)
         places = tf.data.Dataset.range(0, batches * stride, stride).map(
             as_written(lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None])))
-        samples, feed = load(places, split, load_one, 0, batch_size, skipped)
+        samples, feed = load(places, split, load_one, 0, batch_size, skipped, kept)
         dataset = _transform(samples, transform, 0, batch_size, weigh)
     return Stream(dataset, feed, (), batches, count, skipped)
 

@@ -39,7 +39,7 @@ def act(recipe: Recipe, config: Config) -> None:
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):
         trained.check_start(recipe, first)
     lines.update(vendor_name=recipe.vendor_name or config.network, loss_prefix=recipe.loss_prefix,
-                 headline=headline(recipe, config))
+                 headline=headline(recipe, config), data=readers.inspect(recipe, config))
     for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
         print('%s=%s' % item)
 

@@ -77,7 +77,9 @@ def moment(seconds: float) -> str:
 
 
 def _under(run):
-    return '<p class="under">%s · <code>%s</code></p>' % (moment(run.start['started']), escape(run.run_dir))
+    data = run.start.get('data')
+    return '<p class="under">%s · <code>%s</code>%s</p>' % (
+        moment(run.start['started']), escape(run.run_dir), ' · ' + escape(data) if data else '')
 
 
 def _why(run):

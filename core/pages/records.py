@@ -146,7 +146,8 @@ def _run(run_dir, events, is_open):
         elif event['event'] == 'begin':
             step = event['step']
             points = {name: [point for point in values if point[0] <= step] for name, values in points.items()}
-            start.update(steps=event['steps'], steps_per_epoch=event['steps_per_epoch'])
+            start.update(steps=event['steps'], steps_per_epoch=event['steps_per_epoch'],
+                         data=str(event.get('data', '')))      # which runs of an older version lack
         elif event['event'] == 'point':
             step = max(step, event['step'])
             for name, value in event['values'].items():

@@ -64,7 +64,8 @@ class RunReport(Listener):
         self._config, self._data, self._clock, self._predictions = config, data, clock, predictions
         if not self._record:
             self._open()
-        self._record.write('begin', step=clock.step, steps=clock.steps, steps_per_epoch=clock.steps_per_epoch)
+        self._record.write('begin', step=clock.step, steps=clock.steps, steps_per_epoch=clock.steps_per_epoch,
+                           data=getattr(data, 'summary', ''))
 
     @_never_ends_the_run
     def step(self, report: Report) -> None:

@@ -10,7 +10,8 @@ GRAPH_CACHE = 'graph_cache'    # of --output_path: graphs compiled for an NPU, b
 def check_readable(flag: str, path: str) -> None:
     """Raises InputError unless `path` is a directory whose files this user may list and read."""
     if not os.path.isdir(path):
-        raise InputError('%s=%s: no such directory' % (flag, path))
+        raise InputError('%s=%s: %s' % (flag, path, 'is a file: unpack an archive, and name the directory with the '
+                                        'files' if os.path.exists(path) else 'no such directory'))
     if not os.access(path, os.R_OK | os.X_OK):
         raise InputError('%s=%s: cannot be read by this user' % (flag, path))
 

@@ -201,6 +201,8 @@ def train(recipe: Recipe, config: Config, device: Device, reported: Reported = n
 
 def _train(recipe, config, device, options, report):
     data, config = load(recipe, config)
+    if getattr(data, 'summary', ''):   # what was read, and what was left out
+        say(data.summary)
     device.prepare(config, options)
     with tf.Graph().as_default():
         # Each rank draws noise of its own; the initial weights are those of rank 0 all the same.

@@ -10,7 +10,7 @@ import glob
 import os
 import shutil
 import tempfile
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,8 +26,8 @@ from core.reporting.report import Log, Report, Window
 from core.settings.config import Config
 from data import cats_dogs, folders, images, pipeline, synthetic
 from data.cutmix import cutmix
-from data.dataset import Split
-from data.loading import Skipped
+from data.dataset import DataSet
+from data.loading import skipped_hooks
 from launchers.networks import shown
 from nets import layers
 from nets.alexnet import alexnet, first_kernels
@@ -41,16 +41,9 @@ KERNELS = 'first_kernels'     # directory of these pictures in the results
 MISTAKES, SIDE = 16, 160      # misclassified images in the report, and the width and height of each
 
 
-class Files(NamedTuple):
-    """The names and classes of the JPEG files, and those that turn out to be none."""
-    train: Split
-    test: Split
-    skipped: Skipped
-    class_names: Tuple[str, ...]
-
-
-def load(config: Config) -> Files:
-    """The Files of --data_path; synthetic ones are written to a directory that goes with the process.
+def load(config: Config) -> DataSet:
+    """The names and classes of the files of --data_path; synthetic ones are written to a directory that goes with the
+    process.
 
     Raises InputError for a --task other than these two.
     """
@@ -58,21 +51,18 @@ def load(config: Config) -> Files:
     if config.task == FOLDER:
         if config.synthetic:
             raise InputError('--task=%s: needs --data_path, a directory of class folders' % FOLDER)
-        return _files(folders.folders(path, config.seed, folders.JPEG))
+        return folders.folders(path, config.seed)
     if config.task != CATS_DOGS:
         raise InputError('--task=%s: this network reads %s or %s' % (config.task, CATS_DOGS, FOLDER))
     if config.synthetic:
         path = tempfile.mkdtemp(prefix='cats_dogs-')
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         synthetic.write_cats_dogs(path, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
-    return _files(cats_dogs.cats_dogs(path, config.seed, 1 if config.synthetic else CROPS_AN_EPOCH))
+        return cats_dogs.cats_dogs(path, config.seed)._replace(summary='')
+    return cats_dogs.cats_dogs(path, config.seed, CROPS_AN_EPOCH)
 
 
-def _files(data):
-    return Files(data.train, data.test, Skipped(np.unique(np.append(data.train.x, data.test.x))), data.class_names)
-
-
-def train_input(files: Files, config: Config) -> pipeline.Input:
+def train_input(files: DataSet, config: Config) -> pipeline.Input:
     """Random crops, mixed by --cutmix_alpha."""
     def mix(images, y, seed):
         return cutmix(images, tf.one_hot(y, len(files.class_names)), seed, config.cutmix_alpha)
@@ -81,13 +71,13 @@ def train_input(files: Files, config: Config) -> pipeline.Input:
                                 rank=config.rank, ranks=config.ranks)
 
 
-def test_input(files: Files, config: Config) -> pipeline.Input:
+def test_input(files: DataSet, config: Config) -> pipeline.Input:
     """The crop in the centre, or with --ten_crop all ten."""
     load_one, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
     return _test_input(files, config, load_one, crops)
 
 
-def test_pixels(files: Files, config: Config) -> pipeline.Input:
+def test_pixels(files: DataSet, config: Config) -> pipeline.Input:
     """The crop in the centre, its values from 0 to 255."""
     def load_one(name, y, seed):
         image, y = cats_dogs.load_test(name, y, seed)
@@ -96,7 +86,7 @@ def test_pixels(files: Files, config: Config) -> pipeline.Input:
 
 
 def _test_input(files, config, load_one, crops):
-    batch_size = min(max(config.batch_size // crops, 1), len(files.test.y))
+    batch_size = min(max(config.batch_size // crops, 1), files.test.size)
     return pipeline.test_input(files.test, batch_size, load_one=load_one, skipped=files.skipped,
                                rank=config.rank, ranks=config.ranks)
 
@@ -223,40 +213,15 @@ def misclassified(view: View) -> Optional[Panel]:
         view.predictions, shown.class_names(view), lambda rows: photographs(view.data.test.x[rows]), MISTAKES, True)
 
 
-def photographs(names: Sequence[str]) -> list:
-    """The JPEG files as square uint8 images of SIDE pixels."""
+def photographs(names: Sequence[bytes]) -> list:
+    """The files as square uint8 images of SIDE pixels."""
     with tf.Graph().as_default(), cpu_session() as session:
         name = tf.placeholder(tf.string, [])
-        image = tf.image.decode_jpeg(tf.read_file(name), channels=3)
+        image = images.decode(tf.read_file(name))
         side = tf.reduce_min(tf.shape(image)[:2])
         square = tf.image.resize_area(tf.image.resize_with_crop_or_pad(image, side, side)[None], [SIDE, SIDE])[0]
         run = session.make_callable(tf.cast(square, tf.uint8), [name])
         return [run(each) for each in names]
-
-
-class CountSkipped(tf.train.SessionRunHook):
-    """Says at the end how many files could not be decoded, and ends a run in which they are too many.
-
-    After every epoch each rank learns which files the other ranks have skipped.
-    """
-
-    def __init__(self, run):
-        self._clock, self._skipped = run.clock, run.train_input.skipped
-        self._communicator = run.communicator
-
-    def begin(self):
-        self._here = tf.placeholder(tf.float32, [len(self._skipped.files)])
-        self._anywhere, = self._communicator.sum([self._here])
-
-    def after_run(self, run_context, run_values):
-        if self._clock.at_epoch_end and self._communicator.ranks > 1:
-            files, names = self._skipped.files, self._skipped.names
-            ranks = run_context.session.run(self._anywhere, {self._here: [name in names for name in files]})
-            names.update(files[ranks > 0])
-        self._skipped.check()
-
-    def end(self, session):
-        say('%d of %d image files skipped' % (len(self._skipped.names), len(self._skipped.files)))
 
 
 def learning_rate(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
@@ -280,7 +245,7 @@ RECIPE = Recipe(
     log=VendorLog,
     pictures=lambda: dict(kernels=Picture(kernels_over_epochs), confusion=Picture(shown.confusion),
                           mistakes=Picture(misclassified)),
-    hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), CountSkipped(run)],
+    hooks=lambda run: [schedules.FallOnPlateau(run), FirstKernels(run), *skipped_hooks(run)],
     evaluation_lines=lambda means: ['test accuracy ' + _percent(means)],
     split_strategy=(60, 19, 21),
     vendor_name='AlexNet_ID0259_for_TensorFlow',

@@ -9,6 +9,7 @@ from nets.blocks import optimizers, schedules
 from data import pipeline
 from data.cutmix import cutmix
 from data.dataset import DataSet
+from data.loading import skipped_hooks
 from data.transforms import normalize
 from launchers.networks import classification, image_sets
 from nets import layers
@@ -28,7 +29,7 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images)),
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
-                    evaluation_lines=classification.top_1), **parts))
+                    evaluation_lines=classification.top_1, hooks=skipped_hooks), **parts))
 
 
 def _pictures() -> Dict[str, Picture]:
@@ -41,7 +42,7 @@ def train_input(data: DataSet, config: Config) -> pipeline.Input:
     def prepare(x, y, seed):
         return cutmix(normalize(x), tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
     return pipeline.train_input(data.train, config.batch_size, config.seed, transform=prepare,
-                                rank=config.rank, ranks=config.ranks)
+                                rank=config.rank, ranks=config.ranks, **data.loading)
 
 
 def test_input(data: DataSet, config: Config) -> pipeline.Input:
@@ -56,4 +57,5 @@ def test_pixels(data: DataSet, config: Config) -> pipeline.Input:
 
 def _test_input(data, config, prepare):
     return pipeline.test_input(data.test, config.batch_size, transform=lambda x, y, seed: (prepare(x), y),
-                               drop_remainder=config.eval_static, rank=config.rank, ranks=config.ranks)
+                               drop_remainder=config.eval_static, rank=config.rank, ranks=config.ranks,
+                               **data.loading)

@@ -7,8 +7,8 @@ import numpy as np
 
 from core.errors import InputError
 from core.settings.config import Config
-from data import cifar, folders, images, svhn, synthetic
-from data.dataset import DataSet
+from data import cifar, svhn, synthetic
+from data.dataset import DataSet, summary
 
 SIZE = 32
 FOLDER = 'folder'
@@ -24,7 +24,12 @@ TASKS: Dict[str, ImageSet] = {
     'cifar10': ImageSet(lambda path, config: cifar.cifar10(path), synthetic.cifar10),
     'cifar100': ImageSet(lambda path, config: cifar.cifar100(path), synthetic.cifar100),
     'svhn': ImageSet(lambda path, config: svhn.svhn(path), synthetic.cifar10),
-    FOLDER: ImageSet(lambda path, config: folders.small_images(path, config.seed, SIZE), None)}
+    FOLDER: ImageSet(lambda path, config: _folders(path, config), None)}
+
+
+def _folders(path, config):
+    from data import folders           # with the decoders of images, which no other run loads
+    return folders.small_images(path, config.seed, SIZE)
 
 
 def load(config: Config, **of_synthetic: int) -> DataSet:
@@ -36,7 +41,9 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
         raise InputError('--task=%s: this network reads %s' % (config.task, ', '.join(TASKS)))
     task = TASKS[config.task]
     if not config.synthetic:
-        return task.load(config.data_path, config)
+        data = task.load(config.data_path, config)
+        return data if data.summary else data._replace(
+            summary=summary(data.train.size, data.test.size, data.classes))
     if not task.synthesize:
         raise InputError('--task=%s: needs --data_path, a directory of class folders' % config.task)
     return task.synthesize(**of_synthetic)
@@ -59,13 +66,14 @@ def read(path: str) -> List[Tuple[str, np.ndarray]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _reader() -> images.Reader:
+def _reader() -> Callable[[str], np.ndarray]:
+    from data import images
     return images.Reader(lambda image: images.square(image, SIZE))
 
 
 def _may_be_batch(path: str) -> bool:
-    """Whether a file is no picture by its name and starts as a pickle does."""
-    if path.lower().endswith(images.SUFFIXES) or not os.access(path, os.R_OK):
+    """Whether a file starts as a pickle does, which no picture does."""
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
         return False
     with open(path, 'rb') as file:
         return file.read(1) in (b'\x80', b'(', b'}')

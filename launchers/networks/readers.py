@@ -5,6 +5,7 @@ from core.errors import InputError
 from core.recipe import Recipe
 from core.settings.config import Config
 from data import known
+from data.dataset import packed
 from launchers.networks.registry import RECIPES
 
 
@@ -22,8 +23,16 @@ def check(recipe: Recipe, config: Config) -> None:
         raise InputError('--data_path=%s: holds %s, which %s reads; %s' % (
             config.data_path, known.title(found[0]), ' or '.join(_flags(found[0])), wanted))
     raise InputError('--data_path=%s: holds none of the data sets that a network reads; %s; class folders of images '
-                     'need --task=folder; %s needs no data' % (
-                         config.data_path, wanted, ' or '.join('--network=' + name for name in _without_data())))
+                     'need --task=folder; %s needs no data%s' % (
+                         config.data_path, wanted, ' or '.join('--network=' + name for name in _without_data()),
+                         packed(config.data_path)))
+
+
+def inspect(recipe: Recipe, config: Config) -> str:
+    """What will be read of --data_path, in one line; '' where only reading it tells. Raises InputError for bad data."""
+    if config.synthetic or not recipe.tasks:
+        return ''
+    return known.inspect(config.task, config.data_path, config.seed)
 
 
 def others(recipe: Recipe, config: Config) -> List[str]:

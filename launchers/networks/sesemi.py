@@ -26,7 +26,7 @@ from core.reporting.report import Report
 from data import cifar, pipeline, whitening
 from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
-from data.loading import as_written
+from data.loading import as_written, skipped_hooks
 from data.seeds import split_seed
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
 from launchers.networks import image_sets
@@ -43,6 +43,7 @@ DROPOUT = {('convnet', 'svhn', 'labeled'): (0.5, 0.5),
            ('wrn', 'svhn', 'all'): (0.5, 0)}
 OTHER_DROPOUT = (0.2, 0)
 SMALLEST = np.finfo(np.float32).tiny    # probability, for there is no logarithm of 0
+FITTED = 10000            # images of files, at most, to which the whitening is fitted: of arrays it is fitted to all
 SYNTHETIC_TEST = 128      # images; a test looks at each eight times
 
 
@@ -66,15 +67,32 @@ class Data(NamedTuple):
     normalize: Callable
     class_names: Tuple[str, ...] = cifar.NAMES
     fitted: Optional[whitening.Whitening] = None       # the whitening in normalize()
+    summary: str = ''
+    loading: Dict[str, Any] = {}                       # of images in files: DataSet.loading
 
 
 def load(config: Config) -> Data:
     """The Data of --task. Raises InputError naming the file at fault."""
     data = image_sets.load(config, test=SYNTHETIC_TEST)
+    loading = data.loading if data.load_one else {}
     if not TASKS[config.task].zca:
-        return Data(data.train, data.test, whitening.normalize_contrast, data.class_names)
-    fitted = whitening.cached_whitening(data.train.x, os.path.join(config.output_path, 'cache'))
-    return Data(data.train, data.test, functools.partial(whitening.whiten, whitening=fitted), data.class_names, fitted)
+        return Data(data.train, data.test, whitening.normalize_contrast, data.class_names, None, data.summary, loading)
+    images = data.train.x
+    if loading:
+        few = np.random.RandomState(config.seed).permutation(data.train.size)[:FITTED]
+        images, is_good = pipeline.samples(data.train.subset(np.sort(few)), **loading)
+        data.skipped.check()
+        images = images[is_good]
+    fitted = whitening.cached_whitening(images, os.path.join(config.output_path, 'cache'))
+    return Data(data.train, data.test, functools.partial(whitening.whiten, whitening=fitted), data.class_names, fitted,
+                data.summary, loading)
+
+
+def _prepared(data: Data, split: Split) -> Tuple[Split, Callable]:
+    """(split, function in the graph) that together make normalised images: of arrays at once, of files in batches."""
+    if data.loading:
+        return split, lambda images: normalize(images, constants(data))
+    return Split(data.normalize(split.x), split.y), lambda images: images
 
 
 def train_input(data: Data, config: Config) -> pipeline.Input:
@@ -90,24 +108,24 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
     unlabelled = labelled if config.unlabeled == 'labeled' else data.train
     size = len(unlabelled.y)
     steps = max(pipeline.steps_per_epoch(size, config.batch_size) // config.ranks, 1)
-    labelled, unlabelled = (Split(data.normalize(split.x), split.y) for split in (labelled, unlabelled))
+    (labelled, prepare), (unlabelled, _) = (_prepared(data, split) for split in (labelled, unlabelled))
 
     def label(images, y, seed):
         augment_seed, cutmix_seed = split_seed(seed, 2)
-        images = augment(images, augment_seed, task.flips)
+        images = augment(prepare(images), augment_seed, task.flips)
         return cutmix(images, tf.one_hot(y, classes), cutmix_seed, config.cutmix_alpha)
 
     def pose(images, y, seed):
         del y
-        posed, poses = six_poses(images)
+        posed, poses = six_poses(prepare(images))
         return augment(posed, seed, flips=False), poses
 
     together = POSES * config.batch_size
     stream = pipeline.zip_streams(
         pipeline.training_stream(_at_least(together * config.ranks, labelled), together,
-                                 config.seed, transform=label, **place),
+                                 config.seed, transform=label, **place, **data.loading),
         pipeline.training_stream(_at_least(config.batch_size * config.ranks, unlabelled), config.batch_size,
-                                 config.seed + 1, transform=pose, **place))
+                                 config.seed + 1, transform=pose, **place, **data.loading))
     pairs = stream.dataset.map(as_written(lambda labelled, posed: tuple(zip(labelled, posed))))
     return pipeline.as_input(stream._replace(dataset=pairs, batches=steps, size=size))
 
@@ -117,17 +135,20 @@ def test_input(data: Data, config: Config) -> pipeline.Input:
 
     Without --test_copies the images themselves, [batch, 32, 32, 3].
     """
+    test, prepare = _prepared(data, data.test)
+
     def copy(images, y, seed):
+        images = prepare(images)
         if not config.test_copies:
             return images, y
         return tf.transpose(copies_for_test(images, seed, TASKS[config.task].flips), [1, 0, 2, 3, 4]), y
-    return pipeline.test_input(Split(data.normalize(data.test.x), data.test.y), config.batch_size, transform=copy,
-                               rank=config.rank, ranks=config.ranks)
+    return pipeline.test_input(test, config.batch_size, transform=copy, rank=config.rank, ranks=config.ranks,
+                               **data.loading)
 
 
 def test_pixels(data: Data, config: Config) -> pipeline.Input:
     """Batches (images uint8 [batch, 32, 32, 3], classes [batch], weights [batch])."""
-    return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
+    return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks, **data.loading)
 
 
 def constants(data: Data) -> Dict[str, np.ndarray]:
@@ -284,7 +305,8 @@ class Announce(tf.train.SessionRunHook):
 def poses_of_an_image(view: View) -> Panel:
     """The first training image in its six poses, before the shift and the noise."""
     with tf.Graph().as_default(), cpu_session() as session:
-        posed, _ = six_poses(tf.constant(view.data.train.x[:1]))
+        first, _ = pipeline.samples(view.data.train.subset([0]), **view.data.loading)
+        posed, _ = six_poses(tf.constant(first))
         images = session.run(posed)
     names = [('rotated by 0°', '旋转 0°'), ('rotated by 90°', '旋转 90°'), ('rotated by 180°', '旋转 180°'),
              ('rotated by 270°', '旋转 270°'), ('mirrored left to right', '左右镜像'), ('mirrored upside down', '上下镜像')]
@@ -324,5 +346,5 @@ RECIPE = Recipe(
     log=VendorLog,
     loss_prefix='train_',
     pictures=lambda: dict(losses=Picture(both_losses, once=True), poses=Picture(poses_of_an_image, once=True)),
-    hooks=lambda run: [Announce(run)],
+    hooks=lambda run: [Announce(run), *skipped_hooks(run)],
     evaluation_lines=error_lines)

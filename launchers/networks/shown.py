@@ -9,13 +9,14 @@ from core.recipe import Panel, Picture, View
 from core.pages import pictures
 from data import pipeline
 from data.cutmix import draw, mix
+from data.dataset import DataSet
 
 MIXED = 24                     # images in the picture of CutMix
 ONE = 0.995                    # a share above it is shown as the whole image
 
 
 def classifier(**more: Picture) -> Dict[str, Picture]:
-    """The pictures of every classifier of images in memory; `more` come before them."""
+    """The pictures of every classifier of small images; `more` come before them."""
     return dict(more, confusion=Picture(confusion), mistakes=Picture(mistakes))
 
 
@@ -32,7 +33,12 @@ def confusion(view: View) -> Optional[Panel]:
 def mistakes(view: View) -> Optional[Panel]:
     """The test images that are wrong with the largest probability."""
     return view.predictions and pictures.mistakes(
-        view.predictions, class_names(view), lambda rows: [view.data.test.x[row] for row in rows])
+        view.predictions, class_names(view), lambda rows: test_images(view.data, rows))
+
+
+def test_images(data: DataSet, rows: np.ndarray) -> Sequence[np.ndarray]:
+    """The images of these rows of the test set, uint8; black where one cannot be read."""
+    return pipeline.samples(data.test.subset(rows), **data.loading)[0] if len(rows) else []
 
 
 def mixed_images(view: View) -> Optional[Panel]:
@@ -40,16 +46,15 @@ def mixed_images(view: View) -> Optional[Panel]:
     config, train = view.config, view.data.train
     if not config.cutmix_alpha:
         return None
-    size = train.x.shape[1:3]
 
     def show(x, y, seed):
-        cut = draw(config.batch_size, *size, seed, config.cutmix_alpha)
+        cut = draw(config.batch_size, *x.shape.as_list()[1:3], seed, config.cutmix_alpha)
         # Mixed like labels, the rows of the unit matrix say which part of each image comes from where.
         images, shares = mix(x, tf.eye(config.batch_size), cut)
         return images, y, shares
     with tf.Graph().as_default(), cpu_session() as session:
         batches = pipeline.train_input(train, config.batch_size, config.seed, transform=show, rank=config.rank,
-                                       ranks=config.ranks)
+                                       ranks=config.ranks, **view.data.loading)
         batches.initialize(session)
         images, labels, shares = session.run(batches.batch)
     names, lines = class_names(view), []

@@ -127,6 +127,7 @@ announce() {
         shown=$(find "$modelarts_logs" -maxdepth 1 -name '*proc-rank*' -print -quit)
     fi
     printf '%s\n' "${PLAN[headline]}"
+    [[ -z ${PLAN[data]:-} ]] || printf 'Data: %s\n' "${PLAN[data]:-}"
     if ((RANK_SIZE == 1)) && [[ -z ${ASCEND_DEVICE_ID+set} ]]; then
         printf 'ASCEND_DEVICE_ID is not set: using %s\n' "${DEVICES[0]}" >&2
     fi

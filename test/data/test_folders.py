@@ -1,66 +1,190 @@
-"""Class folders: both layouts, the part that is held out, and what is refused."""
+"""Class folders: every layout, the part that is held out, what is left out and told, and what is refused."""
 import os
 
 import numpy as np
 import pytest
-from pictures import write_class_folders
+from pictures import encoded, write_class_folders
 
 from core.errors import InputError
-from data import folders
+from data import folders, pipeline
+from data.dataset import KEPT_BYTES, DataSet
 
 
 def names(split):
-    return [os.path.basename(os.path.dirname(file)) for file in split.x]
+    return [os.path.basename(os.path.dirname(file)).decode() for file in split.x]
+
+
+def read(path, seed=1):
+    return folders.folders(str(path), seed)
+
+
+def refusal(path):
+    with pytest.raises(InputError) as caught:
+        read(path)
+    return str(caught.value)
 
 
 def test_folders_of_train_and_test_are_taken_as_they_are(tmp_path):
     write_class_folders(tmp_path / 'train', {'owl': 3, 'ant': 2})
     write_class_folders(tmp_path / 'test', {'owl': 1, 'ant': 2})
-    data = folders.folders(str(tmp_path), seed=1)
+    data = read(tmp_path)
     assert data.class_names == ('ant', 'owl')
     assert data.train.y.tolist() == [0, 0, 1, 1, 1] and names(data.train) == ['ant'] * 2 + ['owl'] * 3
     assert data.test.y.tolist() == [0, 0, 1]
+    assert data.summary == 'read 5 training and 3 test images of 2 classes'
+
+
+@pytest.mark.parametrize('train, test', [('Train', 'TEST'), ('train', 'val'), ('training', 'Valid'),
+                                         ('train', 'validation'), ('photos/train', 'photos/val')])
+def test_the_parts_have_any_of_their_names_in_any_case_and_may_lie_in_one_folder_more(tmp_path, train, test):
+    write_class_folders(tmp_path / train, {'a': 3, 'b': 3})
+    write_class_folders(tmp_path / test, {'a': 1, 'b': 1})
+    data = read(tmp_path)
+    assert (data.train.size, data.test.size) == (6, 2) and data.class_names == ('a', 'b')
+
+
+def test_a_second_folder_for_tests_and_a_class_without_test_images_are_told(tmp_path):
+    for part, counts in (('train', {'a': 3, 'b': 3}), ('test', {'a': 2}), ('validation', {'a': 1, 'b': 1})):
+        write_class_folders(tmp_path / part, dict(counts, c=2))
+    assert read(tmp_path).summary == ('read 8 training and 4 test images of 3 classes; validation/ not used; '
+                                      'no test images of the class b')
 
 
 def test_one_level_is_split_by_the_seed_alike_in_every_class(tmp_path):
     write_class_folders(tmp_path, {'a': 10, 'b': 20})
-    (tmp_path / 'a' / 'notes.txt').write_text('')
-    (tmp_path / '.cache').mkdir()
-    first, again, other = (folders.folders(str(tmp_path), seed) for seed in (1, 1, 2))
+    first, again, other = (read(tmp_path, seed) for seed in (1, 1, 2))
     assert first.test.y.tolist() == [0] * 2 + [1] * 4
     assert not set(first.train.x) & set(first.test.x) and len(first.train.x) == 24
     assert list(first.test.x) == list(again.test.x) and list(first.test.x) != list(other.test.x)
 
 
-def test_images_of_any_size_become_small_squares_and_broken_ones_are_named(tmp_path, capfd):
-    write_class_folders(tmp_path, {'a': 60, 'b': 60})
+def test_what_systems_leave_beside_images_is_no_data_and_what_is_left_out_is_told(tmp_path):
+    write_class_folders(tmp_path, {'a': 10, 'b': 10})
+    for name in ('__MACOSX/a/._1.jpg', '.cache/x.jpg', 'a/.DS_Store', 'a/._1.jpg', 'a/Thumbs.db', 'b/desktop.ini',
+                 '@eaDir/x.jpg'):
+        os.makedirs(os.path.dirname(str(tmp_path / name)), exist_ok=True)
+        (tmp_path / name).write_bytes(b'x')
+    assert read(tmp_path).summary == 'read 16 training and 4 test images of 2 classes'
+    for name in ('1.webp', '2.WEBP', '3.tif', 'LICENSE'):
+        (tmp_path / 'a' / name).write_bytes(b'x')
+    (tmp_path / 'labels.csv').write_bytes(b'x')
+    (tmp_path / 'b' / 'more').mkdir()
+    (tmp_path / 'empty').mkdir()
+    assert read(tmp_path).summary == ('read 16 training and 4 test images of 2 classes; left out 5 files: .webp, '
+                                      'without a suffix, .csv, .tif; 1 folder in class folders not read')
+
+
+def test_suffixes_count_in_any_case_and_names_need_not_be_utf8(tmp_path):
+    write_class_folders(tmp_path, {'a': 4, 'b': 4})
+    os.rename(str(tmp_path / 'a' / '01.jpg'), str(tmp_path / 'a' / '01.JPG'))
+    os.rename(os.fsencode(str(tmp_path / 'a' / '02.jpg')), os.fsencode(str(tmp_path / 'a')) + b'/\xe9.Jpeg')
+    os.rename(os.fsencode(str(tmp_path / 'b')), os.fsencode(str(tmp_path)) + b'/caf\xe9')
+    data = folders.small_images(str(tmp_path), 1)
+    assert data.class_names == ('a', r'caf\xe9') and data.train.size + data.test.size == 8
+    images, is_good = pipeline.samples(data.train, **data.loading)
+    assert is_good.all() and images.shape == (6, 32, 32, 3)
+
+
+def test_a_class_with_one_image_trains_on_it(tmp_path):
+    write_class_folders(tmp_path, {'a': 5, 'b': 1})
+    data = read(tmp_path)
+    assert data.train.y.tolist() == [0] * 4 + [1] and data.test.y.tolist() == [0]
+    assert data.summary.endswith('; no test images of the class b')
+    write_class_folders(tmp_path / 'ones', {'a': 1, 'b': 1})
+    assert 'every class has one image' in refusal(tmp_path / 'ones')
+
+
+@pytest.mark.parametrize('kept', [True, False])
+def test_images_of_any_size_become_small_squares_when_a_batch_needs_them(tmp_path, capfd, kept):
+    write_class_folders(tmp_path, {'a': 30, 'b': 30})
     (tmp_path / 'b' / 'broken.jpg').write_bytes(b'no')
     data = folders.small_images(str(tmp_path), seed=1)
-    assert data.train.x.shape[1:] == (32, 32, 3) and data.train.x.dtype == np.uint8
-    assert len(data.train.y) + len(data.test.y) == 120
-    assert data.train.x[0, 16, 16].tolist() == pytest.approx([220, 20, 20], abs=8)
-    assert 'broken.jpg: cannot be decoded' in capfd.readouterr().out
+    assert data.loading['kept'] == (32, 32, 3)
+    loading = dict(data.loading, kept=data.shape if kept else ())
+    for split in (data.train, data.test):
+        images, is_good = pipeline.samples(split, **loading)
+        assert images.dtype == np.uint8 and images.shape == (split.size, 32, 32, 3)
+        for x, y in zip(images[is_good], split.y[is_good]):
+            assert x[16, 16].tolist() == pytest.approx([20 + 200 * (y == 0), 20 + 200 * (y == 1), 20], abs=8)
+    assert data.train.size + data.test.size == 61 and len(data.skipped.names) == 1
+    assert capfd.readouterr().out.count('broken.jpg: cannot be decoded: skipped') == 1
+    data.skipped.check()
 
 
-def test_more_than_one_percent_of_broken_files_are_refused(tmp_path):
-    write_class_folders(tmp_path, {'a': 4, 'b': 4})
-    (tmp_path / 'b' / 'broken.png').write_bytes(b'no')
-    with pytest.raises(InputError, match='broken.png: one of 1 files that cannot be decoded'):
-        folders.small_images(str(tmp_path), seed=1)
+def test_decoded_images_are_kept_where_all_of_them_fit_the_budget():
+    def data(rows):
+        split = folders._split({b'a': [b'x'] * rows}, [b'a'])
+        return DataSet(split, split, ('a',), load_one=len, shape=(32, 32, 3))
+    fitting = KEPT_BYTES // (2 * 32 * 32 * 3)
+    assert data(fitting).loading['kept'] == (32, 32, 3) and data(fitting + 1).loading['kept'] == ()
+
+
+def test_kept_images_are_not_decoded_again(tmp_path):
+    import tensorflow as tf
+    write_class_folders(tmp_path, {'a': 6, 'b': 6})
+    data = folders.small_images(str(tmp_path), seed=1)
+    loaded = []
+
+    def load_one(name, y, seed):
+        noted = tf.py_func(lambda name: loaded.append(name) or name, [name], tf.string)
+        return data.load_one(tf.reshape(noted, []), y, seed)
+    with tf.Graph().as_default(), tf.Session() as session:
+        batches = pipeline.train_input(data.train, 5, 1, **dict(data.loading, load_one=load_one))
+        batches.initialize(session)
+        got = [session.run(batches.batch) for _ in range(100)]    # more than are prepared beforehand
+        assert len(set(loaded)) == data.train.size
+        before = len(loaded)
+        got += [session.run(batches.batch) for _ in range(20)]
+    assert len(loaded) == before
+    for x, y in got:
+        assert (x[:, 16, 16].argmax(1) == y).all()
+
+
+def test_broken_files_are_left_out_until_they_are_a_tenth(tmp_path):
+    write_class_folders(tmp_path, {'a': 10, 'b': 10})
+    for number in range(3):
+        (tmp_path / 'b' / ('broken%d.png' % number)).write_bytes(b'no')
+        data = folders.small_images(str(tmp_path), seed=1)
+        for split in (data.train, data.test):
+            pipeline.samples(split, **data.loading)
+        if number < 2:
+            data.skipped.check()
+    with pytest.raises(InputError, match='broken0.png: one of 3 files that cannot be decoded, more than 10 % of 23'):
+        data.skipped.check()
+
+
+@pytest.mark.parametrize('content, kind', [
+    (b'version https://git-lfs.github.com/spec/v1\n', 'a Git LFS pointer'), (b'RIFF\0\0\0\0WEBPVP8 ', 'a WebP image'),
+    (b'<!doctype html>', 'an HTML page')])
+def test_files_that_are_all_something_else_are_called_what_they_are(tmp_path, content, kind):
+    write_class_folders(tmp_path, {'a': 3, 'b': 3})
+    for file in (tmp_path / 'b').iterdir():
+        file.write_bytes(content)
+    assert 'b/00.jpg: is ' + kind in refusal(tmp_path)
+    for name in ('00.jpg', '01.jpg'):
+        (tmp_path / 'b' / name).write_bytes(encoded(np.zeros([9, 9, 3], np.uint8), 'jpg'))
+    read(tmp_path)                     # one file of another kind is left to Skipped
 
 
 def test_what_is_no_set_of_class_folders_is_refused(tmp_path):
-    def refusal(path):
-        with pytest.raises(InputError) as caught:
-            folders.folders(str(path), 1)
-        return str(caught.value)
     assert 'no such directory' in refusal(tmp_path / 'none')
-    assert 'has 0 class folders; at least 2' in refusal(tmp_path)
+    assert 'has 0 class folders with images' in refusal(tmp_path)
+    (tmp_path / 'photos.tar').write_bytes(b'x')
+    assert refusal(tmp_path).endswith('; photos.tar there is an archive: unpack it')
     write_class_folders(tmp_path / 'one', {'a': 5})
     assert 'has 1 class folders' in refusal(tmp_path / 'one')
-    write_class_folders(tmp_path / 'few', {'a': 5, 'b': 1})
-    assert 'the class b has 1 images' in refusal(tmp_path / 'few')
     write_class_folders(tmp_path / 'half' / 'train', {'a': 1, 'b': 1})
-    assert 'no such directory; class folders lie in train/ and test/' in refusal(tmp_path / 'half')
+    assert 'has train/ but no folder for the test part' in refusal(tmp_path / 'half')
     write_class_folders(tmp_path / 'half' / 'test', {'a': 1, 'c': 1})
-    assert 'must have the same class folders; b is in one only' in refusal(tmp_path / 'half')
+    assert 'test/ has the class c, which train/ has not' in refusal(tmp_path / 'half')
+    write_class_folders(tmp_path / 'webp', {'a': 5, 'b': 5})
+    (tmp_path / 'webp' / 'c').mkdir()
+    (tmp_path / 'webp' / 'c' / '1.webp').write_bytes(b'x')
+    assert 'the class c has no images (.jpg .jpeg .png .bmp .gif); left out 1 file: .webp' in refusal(tmp_path / 'webp')
+
+
+def test_images_one_level_deeper_are_named(tmp_path):
+    for kind in ('animals', 'plants'):
+        write_class_folders(tmp_path / kind, {'a': 2, 'b': 2})
+    message = refusal(tmp_path)
+    assert 'the images lie one level deeper, as in animals/a/' in message and message.endswith('%s/animals' % tmp_path)

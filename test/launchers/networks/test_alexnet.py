@@ -14,7 +14,7 @@ from core.settings.config import resolve
 from nets.blocks import schedules
 from core.training.clock import Clock
 from data import synthetic
-from data.loading import Skipped
+from data.loading import CountSkipped, Skipped
 from launchers import command, evaluate, train
 from launchers.networks import alexnet
 from launchers.networks.registry import RECIPES
@@ -259,15 +259,15 @@ def test_skipped_files_are_counted_over_the_ranks(capfd):
     skipped.names.add(files[3])
     with tf.Graph().as_default(), tf.Session() as session:
         of_others = tf.placeholder_with_default(np.float32(np.arange(300) == 7), [300])
-        hook = alexnet.CountSkipped(SimpleNamespace(
+        hook = CountSkipped(SimpleNamespace(
             clock=SimpleNamespace(at_epoch_end=True), train_input=SimpleNamespace(skipped=skipped),
             communicator=SimpleNamespace(ranks=2, sum=lambda tensors: [tensor + of_others for tensor in tensors])))
         hook.begin()
         hook.after_run(SimpleNamespace(session=session), None)
         hook.end(session)
         assert skipped.names == {*files[[3, 7]]} and '2 of 300 image files skipped' in capfd.readouterr().out
-        skipped.names.update(files[:3])
-        with pytest.raises(InputError, match='one of 5 files'):
+        skipped.names.update(files[:31])
+        with pytest.raises(InputError, match='one of 31 files'):
             hook.after_run(SimpleNamespace(session=session), None)
 
 

@@ -95,7 +95,8 @@ def test_misclassified_photographs_are_those_of_the_files(tmp_path):
 
 def test_the_six_poses_are_those_of_the_first_image(tmp_path):
     images = np.random.RandomState(0).randint(0, 255, [2, 32, 32, 3]).astype(np.uint8)
-    panel = sesemi.poses_of_an_image(view('sesemi', data=DataSet(Split(images, np.zeros(2, np.int32)), None, NAMES)))
+    data = sesemi.Data(Split(images, np.zeros(2, np.int32)), None, None, NAMES)
+    panel = sesemi.poses_of_an_image(view('sesemi', data=data))
     poses = [pixels(url, tmp_path) for url, _ in panel['items']]
     for pose, expected in zip(poses, [images[0]] + [np.rot90(images[0], turn) for turn in (1, 2, 3)] + [
             images[0][:, ::-1], images[0][::-1]]):

@@ -1,0 +1,143 @@
+"""What TensorFlow's decoder of JPEG leaves to others: which side of a photograph is up, and whether its data is whole.
+
+Cameras store what the sensor saw and write beside it how the camera was held: the orientation of EXIF 2.3, section
+4.6.4. libjpeg decodes a file that ends too early without an error; the blocks that are missing become grey, 128.
+"""
+import os
+import re
+import struct
+import sys
+import tempfile
+import threading
+from typing import Any, Callable, Optional, Tuple
+
+import tensorflow as tf
+
+START, END = b'\xff\xd8', b'\xff\xd9'   # markers at the start and the end of a file
+EXIF, SCAN = 0xe1, 0xda        # second bytes of the markers of an EXIF segment and of the image's data
+ORIENTATION, SHORT = 0x112, 3  # a tag of EXIF, and the type of its value
+HEAD = 2 ** 16 + 64            # bytes at the start of a file that have its EXIF segment, where there is one
+GREY, CORNER = 128, 4          # the value of missing blocks; pixels of the side of the corner that is looked at
+
+# The image as it was seen is the stored one with rows reversed, columns reversed, then transposed: by orientation 0..8.
+_ROWS_REVERSED = (0, 0, 0, 1, 1, 0, 1, 1, 0)
+_COLUMNS_REVERSED = (0, 0, 1, 1, 0, 0, 0, 1, 1)
+_TRANSPOSED = (0, 0, 0, 0, 0, 1, 1, 1, 1)
+
+_WARNING = re.compile(rb'^(?:Corrupt JPEG data: (?!.* extraneous bytes before marker)|Premature end of JPEG file)(.*)$',
+                      re.M)
+_STANDARD_ERROR = threading.Lock()
+
+
+def orientation_in(head: bytes) -> int:
+    """The orientation, 1 to 8, that the first HEAD bytes of a JPEG file tell; 1, upright, where they tell none."""
+    place = 2
+    while head[place:place + 1] == b'\xff' and place + 4 <= len(head):
+        marker, size = head[place + 1], int.from_bytes(head[place + 2:place + 4], 'big')
+        if marker == EXIF and head[place + 4:place + 10] == b'Exif\0\0':
+            return _orientation_in_tiff(head[place + 10:place + 2 + size])
+        if marker == SCAN:
+            break
+        place += 1 if marker == 0xff else 2 + size   # a marker may have any number of bytes 0xff before it
+    return 1
+
+
+def _orientation_in_tiff(tiff):
+    order = {b'II*\0': '<', b'MM\0*': '>'}.get(tiff[:4])
+    try:
+        first, = struct.unpack_from(order + 'I', tiff, 4)
+        count, = struct.unpack_from(order + 'H', tiff, first)
+        for entry in range(count):
+            tag, kind, _, value = struct.unpack_from(order + 'HHIH', tiff, first + 2 + 12 * entry)
+            if tag == ORIENTATION:
+                return value if kind == SHORT and 1 <= value <= 8 else 1
+    except (struct.error, TypeError):   # cut off; no TIFF
+        pass
+    return 1
+
+
+def is_jpeg(content: tf.Tensor) -> tf.Tensor:
+    """Whether a file's bytes (a scalar string) start as a JPEG file does."""
+    return tf.equal(tf.strings.substr(content, 0, len(START)), START)
+
+
+def orientation(content: tf.Tensor) -> tf.Tensor:
+    """The orientation of a file's bytes, int32 from 1 to 8; 1 of a file that is no JPEG."""
+    def of_jpeg():
+        found = tf.py_func(orientation_in, [tf.strings.substr(content, 0, HEAD)], tf.int64)
+        return tf.cast(tf.reshape(found, []), tf.int32)
+    return tf.cond(is_jpeg(content), of_jpeg, lambda: tf.constant(1))
+
+
+def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """A stored image [height, width, channels] as it was seen."""
+    def when(table, change, image):
+        return tf.cond(_is_set(table, orientation), lambda: change(image), lambda: image)
+    image = when(_ROWS_REVERSED, lambda x: x[::-1], image)
+    image = when(_COLUMNS_REVERSED, lambda x: x[:, ::-1], image)
+    return when(_TRANSPOSED, lambda x: tf.transpose(x, [1, 0, 2]), image)
+
+
+def seen_size(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """(height, width) as it was seen of the stored (height, width)."""
+    return tf.where(_is_set(_TRANSPOSED, orientation), size[::-1], size)
+
+
+def stored_window(row: tf.Tensor, column: tf.Tensor, side: tf.Tensor, size: tf.Tensor,
+                  orientation: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """The first row and column in the stored image of a square window in the image as it was seen, of `size`."""
+    is_transposed = _is_set(_TRANSPOSED, orientation)
+    height, width = tf.unstack(seen_size(size, orientation))   # which turns the seen size back into the stored
+    row, column = tf.where(is_transposed, column, row), tf.where(is_transposed, row, column)
+    return (tf.where(_is_set(_ROWS_REVERSED, orientation), height - side - row, row),
+            tf.where(_is_set(_COLUMNS_REVERSED, orientation), width - side - column, column))
+
+
+def _is_set(table, orientation):
+    return tf.equal(tf.gather(table, orientation), 1)
+
+
+def checked(image: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+    """The stored image, or a window of it, of a JPEG file's bytes; an error where the data ends before the window does.
+
+    A corner that is as grey as missing blocks has libjpeg asked what it says of the file, which takes longer.
+    """
+    is_grey = tf.reduce_all(tf.equal(image[-CORNER:, -CORNER:], GREY))
+    is_whole = tf.cond(is_grey, lambda: tf.py_func(lambda content: damage(content) is None, [content], tf.bool),
+                       lambda: True)
+    with tf.control_dependencies([tf.debugging.Assert(is_whole, ['the data of the JPEG image ends too early'])]):
+        return tf.identity(image)
+
+
+def damage(content: bytes) -> Optional[str]:
+    """What libjpeg finds corrupt in a JPEG file that it decodes all the same; None when that is nothing.
+
+    Extraneous bytes, which many cameras leave, are nothing.
+    """
+    def decode():
+        with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+            session.run(tf.image.decode_jpeg(content).op)
+    return heard(decode)[1]
+
+
+def heard(decode: Callable[[], Any]) -> Tuple[Any, Optional[str]]:
+    """(what decode() returns, what libjpeg finds corrupt meanwhile; None: nothing).
+
+    libjpeg tells it to the standard error of the process alone. What else is written there meanwhile is passed on.
+    """
+    with _STANDARD_ERROR, tempfile.TemporaryFile() as said:
+        sys.stderr.flush()
+        screen = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            result = decode()
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+        said.seek(0)
+        lines = said.read()
+    found = _WARNING.search(lines)
+    rest = re.sub(rb'(?m)^.*JPEG.*\n?', b'', lines)
+    if rest:
+        os.write(2, rest)
+    return result, (found.group(1).decode(errors='replace') or 'it ends too early') if found else None
