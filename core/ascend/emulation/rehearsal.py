@@ -73,6 +73,11 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
         _warn_of_missing_kernels(graph, chip, mode)
 
 
+def of_graph() -> emulation.Emulation:
+    """What the emulation has done to the default graph."""
+    return next(iter(tf.get_collection(_EMULATION)), emulation.NO_EMULATION)
+
+
 def _mode(options, chip):
     return options.get('precision_mode') or options.get('precision_mode_v2') or OWN_PRECISION[chip]
 
@@ -113,7 +118,7 @@ def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
 def hooks(run: Any) -> Hooks:
     """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
     config, options = run.config, run.options
-    done: emulation.Emulation = next(iter(tf.get_collection(_EMULATION)), emulation.NO_EMULATION)
+    done = of_graph()
     made: List[tf.train.SessionRunHook] = []
     if options.get('enable_dump_debug'):
         made.append(overflow_search.OverflowSearch(
