@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # How fast training on this CPU is, beside the same nets trained in the usual way, by TensorFlow and by others:
 # bash test/benchmark.sh [--network=NAME|all] [--with=pytorch,mkl]; -h tells all flags.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail
 # shellcheck source=test/helpers/packages.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/helpers/packages.sh"

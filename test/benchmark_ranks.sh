@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Images per second of one rank on one core, and of several with a core each, and what part of
 # the ideal gain that is: bash test/benchmark_ranks.sh [RANKS [trainer flag...]].
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail
 here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 # shellcheck source=launchers/shell/python.sh

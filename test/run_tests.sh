@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what the tests need and runs them: bash test/run_tests.sh [pytest arguments].
 # Without arguments all tests run; -m 'not slow' leaves out those that start the real trainer.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail
 # shellcheck source=test/helpers/packages.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/helpers/packages.sh"

@@ -8,17 +8,26 @@
 
 SLOWER='a CPU trains on the kernels of TensorFlow, which are slower'
 
+# What the last try could not build is not tried again until something changes; .kernels.failed has its key. A library
+# that was there before stays in .kernels, for other sources, and core/cpu/kernels does not load it meanwhile.
 build_kernels() {
-    local sources=$REPO_ROOT/core/cpu/kernels key
+    local sources=$REPO_ROOT/core/cpu/kernels kernels=$REPO_ROOT/.kernels key compiler=''
     [[ -f $sources/requirements.txt && -z $(compgen -G '/dev/davinci[0-9]*') ]] || return 0
     key=$({
         cat -- "$sources"/*.cc "$sources"/*.h "$sources/requirements.txt"
         cpu_flags
         printf '%s\n' "${KERNEL_ARCHITECTURE:-}"
-        ! type -P g++ >/dev/null || printf 'g++\n'
+        printf 'g++\n'
     } | sha256sum)
-    is_set_up "$REPO_ROOT/.kernels" "$key" || [[ ! -w $REPO_ROOT ]] ||
-        set_up "$REPO_ROOT/.kernels" "$key" fill_kernels "$REPO_ROOT/.kernels" "$sources"
+    if is_set_up "$kernels" "$key"; then
+        [[ ! -e $kernels.failed ]] || rm -f -- "$kernels.failed"
+        return
+    fi
+    type -P g++ >/dev/null || compiler=no
+    [[ -w $REPO_ROOT ]] || return 0
+    [[ ! -f $kernels.failed || $(<"$kernels.failed") != "$compiler$key" ]] || return 0
+    set_up "$kernels" "$key" fill_kernels "$sources" && rm -f -- "$kernels.failed" && return
+    printf '%s\n' "$compiler$key" >"$kernels.failed"
 }
 
 cpu_flags() {
@@ -29,17 +38,22 @@ fill_kernels() {  # DIR SOURCES
     mkdir -p -- "$1"
     if ! type -P g++; then
         printf 'no g++ on this machine: %s\n' "$SLOWER" >&4
+    elif [[ $(uname -m) != x86_64 ]]; then
+        printf 'no oneDNN for %s: %s\n' "$(uname -m)" "$SLOWER" >&4
     elif ! compile_kernels "$1" "$2"; then
-        rm -f -- "$1/cpu"
-        printf 'the CPU kernels could not be compiled (see %s.log): %s; remove %s to try again\n' "$1" "$SLOWER" "$1" >&4
+        printf 'the CPU kernels could not be compiled (see %s.log): %s; remove %s.failed to try again\n' "${1%.new}" \
+            "$SLOWER" "${1%.new}" >&4
+    else
+        return 0
     fi
+    return 1
 }
 
 # The file cpu comes last: it says that the library is whole, and for which CPU.
 compile_kernels() {  # DIR SOURCES
     local options compile_flags link_flags object source jobs=() job
     compile_flags=$(tensorflow_flags compile) && link_flags=$(tensorflow_flags link) || return
-    "$PYTHON" -m pip install --quiet --no-deps --prefix "$1/onednn" --requirement "$2/requirements.txt" || return
+    install_onednn "$1/onednn" "$2/requirements.lock" || return
     mapfile -t options <<<"$compile_flags"
     options+=(-std=c++14 -O3 "-march=${KERNEL_ARCHITECTURE:-native}" -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w
         "-I$1/onednn/include")
@@ -57,11 +71,22 @@ compile_kernels() {  # DIR SOURCES
         '-Wl,-rpath,$ORIGIN/onednn/lib' || return
     rm -f -- "$1"/*.o
     cpu_flags >"$1/cpu"
+    "$PYTHON" -c 'import sys; del sys.path[0]; import tensorflow; tensorflow.load_op_library(sys.argv[1])' "$1/kernels.so"
+}
+
+install_onednn() {  # DIR LOCK: that of the library before, if it is the same, needs no network
+    local before=$REPO_ROOT/.kernels/onednn
+    if [[ -f $before/lock && $(<"$before/lock") == "$(<"$2")" ]]; then
+        cp -a -- "$before" "$1"
+    else
+        pip_install "$PYTHON" --require-hashes --no-deps --prefix "$1" --requirement "$2" && cp -- "$2" "$1/lock"
+    fi
 }
 
 tensorflow_flags() {  # compile or link: prints the flags that TensorFlow's own build had, a line each
     "$PYTHON" -c '
 import sys
+del sys.path[0]
 import tensorflow as tf
 print(*getattr(tf.sysconfig, "get_%s_flags" % sys.argv[1])(), sep="\n")' "$1" 2>/dev/null
 }

@@ -1,12 +1,21 @@
 # shellcheck shell=bash
 # Finds the Python that has TensorFlow 1.15, or sets one up. Sourcing this file only defines functions.
 #
-# find_python sets PYTHON to the first of these: the PYTHON of the environment; python3 or python3.7 where
-# TensorFlow 1.15 is installed already, as in Ascend images; the Python of .venv, which is made from
-# requirements.txt on first use. .venv needs Python 3.7, because TensorFlow 1.15 has no wheels for a later one;
+# find_python sets PYTHON to the first of these: the PYTHON of the environment; the Python that called, python3 or
+# python3.7 where TensorFlow 1.15 is installed already, as in Ascend images; the Python of .venv, which is made from
+# requirements.lock on first use. .venv needs Python 3.7, because TensorFlow 1.15 has no wheels for a later one;
 # where the machine has no Python 3.7, uv or conda downloads one. The CPU kernels are then compiled (kernels.sh).
 
+set +o posix  # `sh` may be bash, which then reads less than these files have
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+    printf 'bash %s is too old: these scripts need bash 4.4 or newer; bash --version tells\n' "$BASH_VERSION" >&2
+    exit 2
+fi
 REPO_ROOT=$(dirname -- "$(dirname -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")")")
+# shellcheck source=launchers/shell/environment.sh
+source "$REPO_ROOT/launchers/shell/environment.sh"
+# shellcheck source=launchers/shell/set_up.sh
+source "$REPO_ROOT/launchers/shell/set_up.sh"
 # shellcheck source=launchers/shell/ascend.sh
 source "$REPO_ROOT/launchers/shell/ascend.sh"
 # shellcheck source=launchers/shell/kernels.sh
@@ -25,57 +34,83 @@ find_python() {
 }
 
 choose_python() {
-    local name
-    set_ascend_environment
-    if [[ -n ${PYTHON:-} ]]; then
-        [[ $PYTHON != */* ]] || PYTHON=$(realpath -s -- "$PYTHON")
-        has_tensorflow "$PYTHON" || die 2 \
-            "PYTHON=$PYTHON does not import TensorFlow 1.15: install it there, or unset PYTHON"
-        return
-    fi
-    for name in python3 python3.7; do
-        if has_tensorflow "$name"; then
-            PYTHON=$name
-            return
-        fi
-    done
+    installed_python && return
     build_venv "$REPO_ROOT/.venv"
     PYTHON=$REPO_ROOT/.venv/bin/python
 }
 
-# Looks for the package first, because that is fast; only the import proves that TensorFlow works.
+installed_python() {  # sets PYTHON to one that is there already; status 1 without one
+    local name
+    clean_environment
+    set_ascend_environment
+    if [[ -n ${PYTHON:-} ]]; then
+        [[ $PYTHON != */* ]] || PYTHON=$(realpath -s -- "$PYTHON")
+        has_tensorflow "$PYTHON" || die 2 "PYTHON=$PYTHON does not import TensorFlow 1.15: $(refusal); install it \
+there, or unset PYTHON"
+        return
+    fi
+    for name in ${CALLING_PYTHON:+"$CALLING_PYTHON"} python3 python3.7; do
+        [[ $name != "$REPO_ROOT/.venv/"* ]] || continue
+        if has_tensorflow "$name"; then
+            PYTHON=$(type -P "$name")
+            return
+        fi
+    done
+    venv_is_whole "$REPO_ROOT/.venv" && PYTHON=$REPO_ROOT/.venv/bin/python
+}
+
+# Looks for the package first, because that is fast; only the import proves that TensorFlow works. Leaves what was
+# printed in ANSWER, so that a program which is no Python is found out.
 has_tensorflow() {  # PYTHON
-    "$1" -c '
+    ANSWER=$("$1" -c '
 import sys
 del sys.path[0]
 import importlib.util, signal
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+if sys.version_info < (3, 7):
+    sys.exit("it is Python %d.%d, and 3.7 is needed" % sys.version_info[:2])
 if importlib.util.find_spec("tensorflow") is None:
-    sys.exit(1)
+    sys.exit("No module named tensorflow")
 import tensorflow
-sys.exit(not tensorflow.__version__.startswith("1.15"))' </dev/null &>/dev/null
+print("TensorFlow", tensorflow.__version__)' </dev/null 2>&1) && [[ $'\n'$ANSWER == *$'\n'TensorFlow\ 1.15* ]]
+}
+
+refusal() {  # why has_tensorflow has refused: the last line of ANSWER
+    local line
+    line=$(tail -n 1 <<<"$ANSWER")
+    [[ $line != *': line '*"$PYTHON: "* ]] || line=${line##*"$PYTHON: "}  # from bash, which could not start it
+    printf '%.150s\n' "${line:-it prints nothing, as no Python does}"
 }
 
 build_venv() {  # VENV
     local key
-    key=$(sha256sum <"$REPO_ROOT/requirements.txt")
-    if is_set_up "$1" "$key"; then
-        "$1/bin/python" -c '' &>/dev/null && return
-        rm -f -- "$1/.complete"  # the Python that the venv was made from is gone
-    fi
-    set_up "$1" "$key" fill_venv "$1"
+    key=$(requirements_key)
+    ! is_set_up "$1" "$key" || rm -f -- "$1/.complete"  # its Python is gone
+    must_set_up "$1" "$key" fill_venv
 }
 
-# pip is upgraded first, because a pip older than 19.3 finds no wheels for some packages of TensorFlow.
+venv_is_whole() {  # VENV: whether it has what is required; its Python is gone when the one that it was made from is
+    is_set_up "$1" "$(requirements_key)" && "$1/bin/python" -c '' &>/dev/null
+}
+
+requirements_key() {
+    sha256sum <"$REPO_ROOT/requirements.lock"
+}
+
+# The pip of the lock file comes first, because a pip older than 19.3 finds no wheels for some packages of TensorFlow.
 fill_venv() {  # VENV
-    local python37
+    local python37 lock=$REPO_ROOT/requirements.lock
+    if [[ $(uname -m) != x86_64 ]]; then
+        die 1 "TensorFlow 1.15 has no package for $(uname -m): set PYTHON to a Python that has it, as Ascend images do" 2>&4
+    fi
     if python37=$(find_python37); then
         "$python37" -m venv "$1" || return
     else
         download_python37 "$1"
     fi
-    "$1/bin/python" -m pip install --quiet --upgrade pip &&
-        "$1/bin/python" -m pip install --quiet --requirement "$REPO_ROOT/requirements.txt"
+    pip_install "$1/bin/python" --require-hashes --requirement <(awk '/^[a-z]/ { found = /^pip==/ } found' "$lock") &&
+        pip_install "$1/bin/python" --require-hashes --requirement "$lock" &&
+        { has_tensorflow "$1/bin/python" || { printf '%s\n' "$ANSWER" && return 1; }; }
 }
 
 download_python37() {  # VENV: makes it with a Python 3.7 that is downloaded; exits when no way leads to one
@@ -92,7 +127,7 @@ download_python37() {  # VENV: makes it with a Python 3.7 that is downloaded; ex
                 "$name" create --yes --prefix "$1" --channel conda-forge python=3.7 pip && return
         fi
     done
-    tail -n 10 -- "$1.log" >&4
+    tail -n 10 -- "${1%.new}.log" >&4
     die 1 "no Python 3.7 found, and none could be downloaded. Install one ('pyenv install 3.7', your system's \
 python3.7 and python3.7-venv, or 'conda create --name py37 python=3.7' and 'conda activate py37'); or make a download \
 possible (uv, conda, mamba or micromamba on PATH; HTTPS_PROXY, PIP_INDEX_URL and UV_PYTHON_INSTALL_MIRROR name a proxy \
@@ -111,35 +146,12 @@ venv_by_uv_of_pypi() {  # VENV
     local uv=$1.uv status=0
     rm -rf -- "${uv:?}"
     if python3 -m venv "$uv"; then
-        "$uv/bin/python" -m pip install --quiet "uv==$UV_VERSION"
+        pip_install "$uv/bin/python" "uv==$UV_VERSION"
     else
-        python3 -m pip install --quiet --target "$uv" "uv==$UV_VERSION"
+        pip_install python3 --target "$uv" "uv==$UV_VERSION"
     fi && "$uv/bin/uv" venv --seed --python 3.7 "$1" || status=$?
     rm -rf -- "${uv:?}"
     return "$status"
-}
-
-is_set_up() {  # DIR KEY
-    [[ -f $1/.complete && $(<"$1/.complete") == "$2" ]]
-}
-
-# Runs COMMAND, which fills DIR, once for each KEY. Other processes that want DIR wait. What COMMAND prints goes to
-# DIR.log; file descriptor 4 leads to the user.
-set_up() {  # DIR KEY COMMAND...
-    local dir=$1 key=$2
-    shift 2
-    is_set_up "$dir" "$key" && return
-    printf 'setting up %s: once, a minute or two\n' "$dir" >&2
-    (
-        flock 9
-        is_set_up "$dir" "$key" && exit  # another process has done it in the meantime
-        rm -rf -- "${dir:?}"
-        "$@" 4>&2 >"$dir.log" 2>&1 || {
-            tail -n 10 -- "$dir.log" >&2
-            die 1 "setting up $dir failed: the lines above end its log, $dir.log"
-        }
-        printf '%s\n' "$key" >"$dir/.complete"
-    ) 9>"$dir.lock"
 }
 
 # Each candidate is tried, because a shim of pyenv may be there and not run.

@@ -162,6 +162,7 @@ def main(arguments):
     """`-c CODE` is the launcher asking for TensorFlow: yes."""
     program, *arguments = arguments
     if program == '-c':
+        print('TensorFlow 1.15.0')
         return 0
     if program.endswith(('/rank_runner.py', '/locks.py', '/stalls.py')):
         os.execv(sys.executable, [sys.executable, program] + arguments)

@@ -21,13 +21,16 @@ set_up_photographs() {
 }
 
 add_packages() {  # DIR REQUIREMENTS [PIP OPTION...]
-    set_up "$1" "$PYTHON $(sha256sum <"$2")" \
-        "$PYTHON" -m pip install --quiet --target "$1" --requirement "$2" "${@:3}"
+    must_set_up "$1" "$PYTHON $(sha256sum <"$2")" fill_packages --requirement "${@:2}"
+}
+
+fill_packages() {  # DIR PIP_OPTION...
+    pip_install "$PYTHON" --target "$@"
 }
 
 set_up_pytorch() {  # leaves BENCHMARK_PYTORCH, a Python that has PyTorch
     local packages=$REPO_ROOT/.test-packages-pytorch requirements=$REPO_ROOT/test/benchmark/pytorch.txt
-    set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$packages" "$requirements"
+    must_set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$requirements"
     export BENCHMARK_PYTORCH=$packages/bin/python
 }
 
@@ -35,7 +38,7 @@ set_up_tools() {  # leaves TOOLS_ASCEND and TOOLS_FRAMEWORKS, Pythons that have 
     local name packages requirements
     for name in ascend frameworks; do
         packages=$REPO_ROOT/.test-packages-$name requirements=$REPO_ROOT/test/tools/$name.txt
-        set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$packages" "$requirements"
+        must_set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$requirements"
     done
     export TOOLS_ASCEND=$REPO_ROOT/.test-packages-ascend/bin/python
     export TOOLS_FRAMEWORKS=$REPO_ROOT/.test-packages-frameworks/bin/python
@@ -55,8 +58,8 @@ fill_newer_python() {  # DIR REQUIREMENTS
 
 set_up_mkl() {  # leaves BENCHMARK_MKL, a Python that has the MKL build of TensorFlow 1.15
     local packages=$REPO_ROOT/.test-packages-mkl requirements=$REPO_ROOT/test/benchmark/mkl.txt
-    set_up "$packages" "$(cat "$REPO_ROOT/requirements.txt" "$requirements" | sha256sum)" \
-        fill_mkl "$packages" "$requirements"
+    must_set_up "$packages" "$(cat "$REPO_ROOT/requirements.txt" "$requirements" | sha256sum)" \
+        fill_mkl "$requirements"
     export BENCHMARK_MKL=$packages/bin/python
 }
 

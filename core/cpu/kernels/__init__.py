@@ -28,6 +28,8 @@ _SPIN_COUNT = '20000'
 @functools.lru_cache(maxsize=None)
 def library() -> Optional[Any]:
     """The module of the library's operators, which this call loads; None without a library for this machine."""
+    if os.path.exists(DIRECTORY + '.failed'):    # what lies there is of other sources
+        return None
     try:
         with open(os.path.join(DIRECTORY, 'cpu')) as file:
             if file.read().strip() != cpu_flags():

@@ -6,9 +6,14 @@ import subprocess
 import pytest
 from launching import ROOT
 
-TOOLS = ('awk', 'basename', 'bash', 'cat', 'dirname', 'flock', 'mkdir', 'readlink', 'rm', 'sha256sum', 'tail')
+TOOLS = ('awk', 'basename', 'bash', 'cat', 'cp', 'dirname', 'flock', 'grep', 'mkdir', 'mv', 'readlink', 'rm',
+         'sha256sum', 'tail', 'uname')
 PYTHON = '''#!/bin/bash
-if [[ $1 == -c ]]; then echo "-Iinclude"; echo "-Llib"; else echo "$*" >>"{calls}"; exit {status}; fi
+if [[ $1 == -c ]]; then echo "-Iinclude"; echo "-Llib"; exit; fi
+[[ $* != *"config list" ]] || exit 0
+echo "$*" >>"{calls}"
+while (($#)); do [[ $1 != --prefix ]] || mkdir -p "$2"; shift; done
+exit {status}
 '''
 COMPILER = '''#!/bin/bash
 echo "g++ $*" >>"{calls}"
@@ -61,7 +66,7 @@ def test_the_kernels_are_compiled_once_and_again_when_a_source_changes(machine):
     assert machine.build() == (0, '')
     with open(str(machine.repo / 'core' / 'cpu' / 'kernels' / 'matmul.cc'), 'a') as source:
         source.write('// changed\n')
-    assert machine.build()[0] == calls
+    assert machine.build()[0] == calls - 1, 'oneDNN is the same'
 
 
 def test_without_a_compiler_one_line_says_what_runs_until_there_is_one(machine):
@@ -78,5 +83,29 @@ def test_kernels_that_cannot_be_compiled_or_downloaded_leave_none_and_stop_nothi
     machine.add(broken, COMPILER if broken == 'g++' else PYTHON, status=1)
     _, stderr = machine.build()
     assert 'could not be compiled' in stderr and 'remove ' in stderr
-    assert not (machine.repo / '.kernels' / 'cpu').exists()
+    assert not (machine.repo / '.kernels').exists()
+    assert machine.build() == (0, '')
+
+
+def test_a_library_stays_when_its_successor_fails_and_serves_again_for_its_own_sources(machine):
+    machine.add('g++', COMPILER)
+    machine.build()
+    source, failed = machine.repo / 'core' / 'cpu' / 'kernels' / 'matmul.cc', machine.repo / '.kernels.failed'
+    text = source.read_text()
+    source.write_text(text + '// changed\n')
+    machine.add('g++', COMPILER, status=1)
+    assert 'could not be compiled' in machine.build()[1]
+    assert machine.library.exists() and failed.exists(), 'core/cpu/kernels loads none while this file is there'
+    source.write_text(text)
+    (machine.bin / 'g++').unlink()
+    assert machine.build() == (0, '') and machine.library.exists() and not failed.exists()
+
+
+def test_another_architecture_trains_without_them_and_that_is_said_once(machine):
+    machine.add('g++', COMPILER)
+    (machine.bin / 'uname').unlink()
+    machine.add('uname', '#!/bin/bash\necho aarch64\n')
+    _, stderr = machine.build()
+    assert stderr.splitlines()[1:] == [
+        'no oneDNN for aarch64: a CPU trains on the kernels of TensorFlow, which are slower']
     assert machine.build() == (0, '')

@@ -5,6 +5,7 @@ The PATH of each machine has the stubs and the few tools that python.sh needs, n
 """
 import glob
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,23 +13,32 @@ import subprocess
 import pytest
 from launching import ROOT, until
 
-TOOLS = ('bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'flock', 'mkdir', 'readlink', 'realpath',
-         'rm', 'sha256sum', 'sleep', 'tail')
+TOOLS = ('awk', 'bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'env', 'flock', 'grep', 'mkdir', 'mv', 'readlink',
+         'realpath', 'rm', 'sha256sum', 'sleep', 'tail', 'uname')
 STUB = '''#!/bin/bash
 # has_tensorflow, the venv check and `python -c ""` differ in their code
 if [[ $1 == -c ]]; then
     case $2 in
-        *tensorflow*) exit {no_tensorflow} ;;
+        *tensorflow*)
+            [[ {no_tensorflow} == 0 || -e ${{0%/*}}/installed ]] && echo "TensorFlow 1.15.0" && exit
+            echo "No module named tensorflow"
+            exit 1 ;;
         *version_info*) exit {not_37} ;;
         *) exit 0 ;;
     esac
+fi
+if [[ $* == "-m pip config list" ]]; then
+    echo "$STUB_PIP_CONF"
+    exit
 fi
 echo "${{*:2}}" >>"{calls}"
 if [[ $2 == venv ]]; then
     mkdir -p "$3/bin"
     cp "$0" "$3/bin/python"
-elif [[ $* == *requirements.txt* ]]; then
+elif [[ $* == *requirements.lock* ]]; then
     echo "pip says: line 1"
+    env >"{calls}.environment"
+    [[ ${{STUB_PIP_STATUS:-0}} != 0 || -n $STUB_BROKEN ]] || echo >"${{0%/*}}/installed"
     [[ -z $STUB_PIP_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
     exit ${{STUB_PIP_STATUS:-0}}
 elif [[ $* == *uv==* ]]; then
@@ -56,9 +66,9 @@ class Machine:
         self.calls = root / 'calls'
         for directory in (self.bin, self.home, self.repo / 'launchers' / 'shell'):
             directory.mkdir(parents=True)
-        for library in ('python.sh', 'ascend.sh', 'kernels.sh'):
+        for library in ('python.sh', 'ascend.sh', 'environment.sh', 'kernels.sh', 'set_up.sh'):
             shutil.copy(os.path.join(ROOT, 'launchers', 'shell', library), str(self.repo / 'launchers' / 'shell'))
-        (self.repo / 'requirements.txt').write_text('tensorflow==1.15.0\n')
+        (self.repo / 'requirements.lock').write_text('pip==24.0\ntensorflow==1.15.0\n')
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
 
@@ -115,7 +125,7 @@ def test_a_python_with_tensorflow_is_used_and_nothing_is_installed(machine, name
     machine.add_failing_shim('python3')
     machine.add_failing_shim('python3.7')
     machine.add_python(machine.bin / name, tensorflow=True)
-    assert machine.find_python() == (0, name, '')
+    assert machine.find_python() == (0, str(machine.bin / name), '')
     assert not machine.calls.exists()
 
 
@@ -131,7 +141,14 @@ def test_a_given_python_without_tensorflow_is_refused(machine):
     for python in (str(given), str(machine.home / 'missing')):
         status, _, stderr = machine.find_python(PYTHON=python)
         assert status == 2 and stderr.count('\n') == 1
-        assert 'PYTHON=%s does not import TensorFlow 1.15' % python in stderr
+        assert 'PYTHON=%s does not import TensorFlow 1.15: ' % python in stderr
+        assert ('No module named tensorflow' if python == str(given) else 'No such file or directory') in stderr
+
+
+@pytest.mark.parametrize('program', ['true', 'echo', 'cat'])
+def test_a_given_program_that_is_no_python_is_refused(machine, program):
+    status, _, stderr = machine.find_python(PYTHON=shutil.which(program))
+    assert status == 2 and stderr.count('\n') == 1 and 'does not import TensorFlow 1.15' in stderr
 
 
 def test_a_venv_is_built_once_beside_a_failing_shim_of_pyenv(machine):
@@ -186,7 +203,7 @@ def test_without_python_37_uv_gets_one_and_that_is_said(machine):
     status, python, stderr = machine.find_python()
     assert (status, python) == (0, machine.venv_python)
     assert stderr == 'setting up %s/.venv: once, a minute or two\n' % machine.repo + DOWNLOADS % UV
-    assert machine.calls.read_text().splitlines()[0] == 'uv venv --seed --python 3.7 %s/.venv' % machine.repo
+    assert machine.calls.read_text().splitlines()[0] == 'uv venv --seed --python 3.7 %s/.venv.new' % machine.repo
     assert machine.find_python() == (0, machine.venv_python, '')
     assert 'conda' not in machine.calls.read_text()
 
@@ -199,7 +216,7 @@ def test_a_uv_that_has_no_python_37_any_more_gives_way_to_uv_of_pypi(machine):
     status, python, stderr = machine.find_python(STUB_PYPI=str(old_uv))
     assert (status, python) == (0, machine.venv_python)
     assert DOWNLOADS % UV + DOWNLOADS % PYPI in stderr
-    assert 'pip install --quiet uv==0.6.17' in machine.calls.read_text()
+    assert 'pip install --no-warn-script-location uv==0.6.17' in machine.calls.read_text()
     assert not (machine.repo / '.venv.uv').exists()
 
 
@@ -233,7 +250,7 @@ def test_an_interrupted_download_is_done_again(machine):
 def test_new_requirements_rebuild_the_venv(machine):
     machine.add_python(machine.bin / 'python3.7')
     machine.find_python()
-    (machine.repo / 'requirements.txt').write_text('tensorflow==1.15.5\n')
+    (machine.repo / 'requirements.lock').write_text('tensorflow==1.15.5\n')
     assert machine.find_python()[0] == 0 and machine.set_ups() == 2
 
 
@@ -249,9 +266,80 @@ def test_a_failed_set_up_shows_pips_last_words_and_is_done_again(machine):
     status, python, stderr = machine.find_python(STUB_PIP_STATUS='1')
     assert (status, python) == (1, '') and 'pip says: line 1\n' in stderr
     assert stderr.splitlines()[-1].startswith('setting up %s/.venv failed' % machine.repo)
-    (machine.repo / '.venv' / 'half-built').write_text('')
+    (machine.repo / '.venv.new' / 'half-built').write_text('')
     assert machine.find_python()[0] == 0 and machine.set_ups() == 2
     assert not (machine.repo / '.venv' / 'half-built').exists()
+
+
+@pytest.mark.parametrize('fault', ['STUB_PIP_STATUS', 'STUB_BROKEN'])
+def test_a_set_up_that_fails_leaves_the_venv_that_was_there(machine, fault):
+    machine.add_python(machine.bin / 'python3.7')
+    machine.find_python()
+    (machine.repo / '.venv' / 'precious').write_text('')
+    (machine.repo / 'requirements.lock').write_text('tensorflow==1.15.5\n')
+    status, _, stderr = machine.find_python(**{fault: '1'})
+    assert status == 1 and 'what was there is as before' in stderr
+    assert (machine.repo / '.venv' / 'precious').exists()
+    (machine.repo / 'requirements.lock').write_text('pip==24.0\ntensorflow==1.15.0\n')
+    assert machine.find_python() == (0, machine.venv_python, '') and (machine.repo / '.venv' / 'precious').exists()
+
+
+def test_a_set_up_that_was_killed_between_its_last_steps_has_lost_nothing(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    machine.find_python()
+    (machine.repo / '.venv').rename(machine.repo / '.venv.old')
+    assert machine.find_python() == (0, machine.venv_python, ''.join(
+        'setting up %s/.venv: once, a minute or two\n' % machine.repo)) and machine.set_ups() == 1
+
+
+def test_no_setting_of_the_user_reaches_our_python_and_pip_but_the_index(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    hostile = dict(PYTHONHOME='/usr', PYTHONOPTIMIZE='2', PYTHONWARNINGS='error', PYTHONPATH='/mine', PYTHONINSPECT='1',
+                   PIP_USER='1', PIP_TARGET='/mine', PIP_INDEX_URL='http://mine/simple', PIP_CONFIG_FILE='/my/pip.conf')
+    conf = "global.index-url='http://other'\nglobal.find-links='/a /b'\nglobal.user='true'\ninstall.no-deps='yes'"
+    assert machine.find_python(STUB_PIP_CONF=conf, **hostile)[0] == 0
+    found = dict(line.split('=', 1) for line in
+                 machine.calls.with_name('calls.environment').read_text().splitlines() if '=' in line)
+    assert not [name for name in found if name.startswith('PYTHON')]
+    settings = {name: value for name, value in found.items() if name.startswith('PIP_')}
+    assert (settings['PIP_INDEX_URL'], settings['PIP_FIND_LINKS']) == ('http://mine/simple', '/a /b')
+    assert settings['PIP_CONFIG_FILE'] == '/dev/null' and set(settings) == {
+        'PIP_INDEX_URL', 'PIP_FIND_LINKS', 'PIP_CONFIG_FILE', 'PIP_DISABLE_PIP_VERSION_CHECK', 'PIP_NO_INPUT',
+        'PIP_PROGRESS_BAR'}
+
+
+def test_what_a_platform_puts_on_pythonpath_stays(machine):
+    machine.add_python(machine.bin / 'python3', tensorflow=True)
+    adapter, mine = machine.home / 'adapter', machine.home / 'mine'
+    (adapter / 'npu_bridge').mkdir(parents=True)
+    mine.mkdir()
+    path = '%s:%s:/opt/Ascend/opp/tbe:' % (mine, adapter)
+    script = 'source "$0"; find_python; echo "$PYTHONPATH"'
+    done = subprocess.run([shutil.which('bash'), '-c', script, str(machine.repo / 'launchers' / 'shell' / 'python.sh')],
+                          env={'PATH': str(machine.bin), 'HOME': str(machine.home), 'PYTHONPATH': path},
+                          stdout=subprocess.PIPE, universal_newlines=True)
+    assert done.stdout == '%s:/opt/Ascend/opp/tbe\n' % adapter
+
+
+def test_another_architecture_is_told_to_bring_its_tensorflow(machine):
+    machine.add_python(machine.bin / 'python3.7')
+    (machine.bin / 'uname').unlink()
+    (machine.bin / 'uname').write_text('#!/bin/sh\necho aarch64\n')
+    (machine.bin / 'uname').chmod(0o755)
+    status, _, stderr = machine.find_python()
+    assert status == 1 and stderr.splitlines()[1:] == [
+        'TensorFlow 1.15 has no package for aarch64: set PYTHON to a Python that has it, as Ascend images do']
+
+
+def test_requirements_and_lock_file_name_the_same_versions_and_every_package_has_checksums():
+    for directory in (ROOT, os.path.join(ROOT, 'core', 'cpu', 'kernels')):
+        with open(os.path.join(directory, 'requirements.txt')) as short, \
+                open(os.path.join(directory, 'requirements.lock')) as whole:
+            wanted = set(re.findall(r'^[\w.-]+==\S+', short.read().lower(), re.M))
+            packages = re.findall(r'^([\w.-]+==\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})+)$', whole.read(), re.M)
+            whole.seek(0)
+            assert len(packages) == len(re.findall('^[a-z]', whole.read(), re.M)) >= len(wanted) > 0
+        assert wanted <= {name for name, _ in packages}
 
 
 def test_an_interrupted_set_up_is_done_again(machine):
@@ -275,4 +363,22 @@ def test_a_python_of_the_ascend_environment_is_found(machine):
     toolkit = machine.home / 'Ascend' / 'ascend-toolkit'
     machine.add_python(toolkit / 'python3.7', tensorflow=True)
     (toolkit / 'set_env.sh').write_text('export PATH=$PATH:%s\necho noise\n' % toolkit)
-    assert machine.find_python() == (0, 'python3.7', 'noise\n')
+    assert machine.find_python() == (0, str(toolkit / 'python3.7'), 'noise\n')
+
+
+def test_sh_hands_over_to_bash(tmp_path):
+    script = os.path.join(ROOT, 'test', 'train_performance_1p.sh')
+    done = subprocess.run(['sh', script], env=dict(os.environ, PYTHON='/bin/true'), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, cwd=str(tmp_path))
+    assert done.returncode == 2 and done.stdout == ''
+    assert done.stderr.startswith('PYTHON=/bin/true does not import TensorFlow 1.15: it prints nothing')
+
+
+def test_a_checkout_of_windows_has_the_line_ends_that_bash_reads(tmp_path):
+    for command in (['git', 'init', '-q'], ['git', 'add', '.gitattributes', 'a.sh'],
+                    ['git', '-c', 'core.autocrlf=true', 'checkout-index', '-f', '-a', '--prefix=out/']):
+        if command[1] == 'add':
+            shutil.copy(os.path.join(ROOT, '.gitattributes'), str(tmp_path))
+            (tmp_path / 'a.sh').write_bytes(b'echo\n')
+        subprocess.run(command, cwd=str(tmp_path), check=True, stderr=subprocess.DEVNULL)
+    assert (tmp_path / 'out' / 'a.sh').read_bytes() == b'echo\n'
