@@ -17,6 +17,7 @@ from core.ascend.diagnostics import dump_files, ge_graph, overflow_files, step_g
 from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16, Overflow
 from core.ascend.emulation.emulation import LARGEST, Emulation
 from core.log import say
+from core.operators import row
 
 MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
@@ -170,6 +171,6 @@ def _sources(op: tf.Operation, known: Set[tf.Operation]) -> Set[tf.Operation]:
             seen.add(tensor.op)
             if tensor.op in known:
                 found.add(tensor.op)
-            if tensor.op not in known or tensor.op.type in ('Identity', 'Reshape'):
+            if tensor.op not in known or row(tensor.op.type).has('shares'):
                 open_ops.append(tensor.op)
     return found
