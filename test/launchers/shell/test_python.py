@@ -308,6 +308,23 @@ def test_no_setting_of_the_user_reaches_our_python_and_pip_but_the_index(machine
         'PIP_PROGRESS_BAR'}
 
 
+def test_a_command_says_in_one_line_which_python_it_runs_in_unless_the_user_chose_it(machine):
+    found = machine.add_python(machine.bin / 'python3', tensorflow=True)
+    shutil.copy(os.path.join(ROOT, 'launchers', 'shell', 'command.sh'), str(machine.repo / 'launchers' / 'shell'))
+
+    def start(calling, *words, **environment):
+        done = subprocess.run(
+            ['bash', str(machine.repo / 'launchers' / 'shell' / 'command.sh'), calling, *words],
+            env=dict({'PATH': str(machine.bin), 'HOME': str(machine.home)}, **environment),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        return done.returncode, done.stderr
+    assert start('/usr/bin/bare', 'score', '--x=a b') == (0, 'score runs in %s\n' % found)
+    assert machine.calls.read_text() == '--x=a b\n'
+    assert start(str(found), 'score') == start('/usr/bin/bare', 'score', PYTHON=str(found)) == (0, '')
+    status, stderr = start('/usr/bin/bare', 'trian')
+    assert status == 2 and stderr.startswith('usage: python3 -m launchers COMMAND') and stderr.count('\n') == 1
+
+
 def test_what_a_platform_puts_on_pythonpath_stays(machine):
     machine.add_python(machine.bin / 'python3', tensorflow=True)
     adapter, mine = machine.home / 'adapter', machine.home / 'mine'
