@@ -9,7 +9,8 @@ from launching import ROOT
 
 from launchers import command
 
-COMMANDS = sorted(path for path in pathlib.Path(ROOT, 'launchers').glob('*.py') if 'sys.path[0]' in path.read_text())
+COMMANDS = sorted(path for path in pathlib.Path(ROOT, 'launchers').glob('*.py') if path.name != '__main__.py'
+                  and '__main__' in path.read_text())
 
 
 @pytest.mark.parametrize('name', ['runs.py', 'doctor.py', 'npu_options.py', pytest.param(
