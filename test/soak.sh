@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Trains, kills and resumes for some minutes: bash test/soak.sh MINUTES [--kill_seed=N] [trainer flag...], or has the
-# launcher restart killed ranks: bash test/soak.sh --restarts=KILLS ...
+# Trains, kills, resumes and damages checkpoints: bash test/soak.sh [--kills=300] [--damages=1000] [--kill_seed=N] ...
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../launchers/shell/python.sh"
