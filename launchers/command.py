@@ -10,7 +10,9 @@ from core.ascend.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags, usage
 from core.settings.table import Switch, switch
+from launchers.networks.parameters import parameters_read
 from launchers.networks.registry import RECIPES, asked, named_by_path
+from nets.blocks import chosen
 
 
 def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning: bool = False) -> int:
@@ -24,6 +26,10 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
     def from_flags():
         arguments, lines = _without_foreign(argv)
         recipe, given = asked(arguments, environ)
+        recipe = chosen.recipe(recipe, given)
+        if given.get('label_smoothing') and 'label_smoothing' not in parameters_read([recipe.model.head.score]):
+            raise InputError('--label_smoothing=%g: this network\'s head has no labels to smooth' % (
+                given['label_smoothing']))
         if given.get('train_steps') and 'train_epochs' in given:
             lines.append('--train_epochs=%d: --train_steps=%d counts' % (given['train_epochs'], given['train_steps']))
         if not planning:               # whose lines the launcher reads

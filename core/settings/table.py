@@ -142,6 +142,16 @@ SWITCHES = (
     Switch(HYPER_PARAMETERS, 'cutmix_alpha', kinds.number(least=0), RECIPE,
            'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),
 
+    # Blocks that every network has (nets/blocks/chosen.py).
+    Switch(SCHEDULE, 'optimizer', kinds.choice('momentum', 'nesterov', 'adam'), None,
+           'unset: the network\'s own'),
+    Switch(SCHEDULE, 'learning_rate_decay', kinds.choice('constant', 'cosine', 'linear', 'stepwise'), None,
+           'how the learning rate falls to the end of the run: by half a cosine, linearly, or to a tenth after each '
+           'third; unset: the network\'s own'),
+    Switch(SCHEDULE, 'warmup', _count, 0, 'steps in which the learning rate rises linearly to its value'),
+    Switch(SCHEDULE, 'label_smoothing', kinds.number(least=0, below=1), 0.,
+           'part of a label that is spread over all classes in training'),
+
     # Stochastic weight averaging (core/training/swa.py), for any network.
     Switch(SCHEDULE, 'swa_start_epoch', kinds.either(_positive, kinds.number(above=0, below=1)), None,
            'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '

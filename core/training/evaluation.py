@@ -60,6 +60,7 @@ def build(recipe: Recipe, config: Config, test_input: Any, communicator: Communi
     model that returns something else than it must.
     """
     inputs, labels, weight = test_input.batch
+    config = config._replace(label_smoothing=0.)   # which is for training alone
     outputs, scores = scoring.computed(recipe.model, inputs, labels, False, config, no_dropout)
     penalty = recipe.model.penalty(config)
     sums, metrics_of = scoring.summed(scores, weight)

@@ -35,7 +35,10 @@ def _softmax(outputs: Any, labels: tf.Tensor, config: Config) -> Scores:
     """
     logits = tf.cast(first_output(outputs), tf.float32)
     soft = labels if labels.shape.ndims == 2 else tf.one_hot(labels, logits.shape[-1].value)
-    losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(soft), logits=logits)
+    smoothed = soft
+    if config.label_smoothing:
+        smoothed = soft * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[-1].value
+    losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(smoothed), logits=logits)
     correct = tf.equal(tf.argmax(logits, 1), tf.argmax(soft, 1))
     return Scores(losses, {'accuracy': tf.cast(correct, tf.float32)})
 

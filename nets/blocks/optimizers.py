@@ -3,6 +3,7 @@ import tensorflow as tf
 
 from core.settings.config import Config
 
+MOMENTUM = 0.9                 # where a network's own optimizer has none
 KERAS_EPSILON = 1e-7           # of Keras's Adam; TensorFlow's own default is 1e-8
 
 

@@ -4,6 +4,8 @@
 scalar learning rate of the next step. A schedule that depends on how the run goes keeps its state in variables, so
 that checkpoints hold it, and has a hook.
 """
+from typing import Callable
+
 import tensorflow as tf
 
 from core.log import say
@@ -23,6 +25,32 @@ def constant(config: Config, step: tf.Tensor, steps: int) -> float:
 def polynomial(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
     """--learning_rate * (1 - step / steps) ** --lr_decay_power."""
     return tf.train.polynomial_decay(config.learning_rate, step, steps, 0., config.lr_decay_power)
+
+
+def cosine(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
+    """--learning_rate * (1 + cos(pi * step / steps)) / 2 (Loshchilov and Hutter, arXiv 1608.03983)."""
+    return tf.train.cosine_decay(config.learning_rate, step, steps)
+
+
+def linear(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
+    """--learning_rate * (1 - step / steps)."""
+    return tf.train.polynomial_decay(config.learning_rate, step, steps, 0.)
+
+
+def stepwise(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
+    """--learning_rate, a tenth of it after a third of the steps and a hundredth after two thirds."""
+    rate = config.learning_rate
+    return tf.train.piecewise_constant(
+        tf.cast(step, tf.float32), [steps / 3, 2 * steps / 3], [rate, rate / 10, rate / 100])
+
+
+def warmed_up(rate: Callable) -> Callable:
+    """The schedule `rate` that rises linearly to its value in the first --warmup steps (Goyal et al., arXiv 1706.02677).
+    """
+    def learning_rate(config, step, steps):
+        part = (tf.cast(step, tf.float32) + 1) / config.warmup
+        return tf.convert_to_tensor(rate(config, step, steps), tf.float32) * tf.minimum(1., part)
+    return learning_rate
 
 
 def plateau(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
