@@ -27,8 +27,9 @@ from core.errors import InputError
 from core.session import cpu_session
 from data.dataset import Split
 from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
-from data.seeds import BATCH, ORDER, random_integers, seed_of
+from data.seeds import BATCH, ORDER, permuted, random_integers, seed_of
 
+MOST_SORTED = 2 ** 20          # beyond it sorting takes seconds and hundreds of megabytes at the start of an epoch
 
 Transform = Callable[[Nest, Nest, tf.Tensor], Tuple]   # transform(x, y, seed) -> the batch
 
@@ -150,9 +151,21 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
 
     place, int64 [batch_size]: the position of each sample in the whole stream. index, int64 [batch_size, tries]: which
     of the `count` samples to take, and which others when that one cannot be loaded. Each epoch has a permutation of its
-    own, cut into global batches of ranks * batch_size, of which a rank takes its slice.
+    own, cut into global batches of ranks * batch_size, of which a rank takes its slice. Up to MOST_SORTED samples the
+    permutation is sorted at the start of the epoch; of more samples each batch computes its own part.
     """
     stride, batches = batch_size * ranks, steps_per_epoch(count, batch_size, ranks)
+
+    @as_written
+    def batch(step):
+        epoch, first = step // batches, step % batches * stride + rank * batch_size
+        row = first + tf.range(batch_size, dtype=tf.int64)
+        candidate = (row[:, None] + tf.range(tries, dtype=tf.int64)) % count
+        return epoch * batches * stride + row, permuted(candidate, count, seed_of(seed, ORDER, epoch))
+
+    if count > MOST_SORTED:
+        return tf.data.Dataset.from_tensors(first_step).flat_map(as_written(
+            lambda step: tf.data.Dataset.range(step, np.iinfo(np.int64).max))).map(batch)
 
     @as_written
     def epoch_batches(epoch):

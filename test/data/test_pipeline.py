@@ -7,7 +7,7 @@ from core.errors import InputError
 from data import pipeline
 from data.dataset import Split
 from data.loading import Skipped
-from data.seeds import split_seed
+from data.seeds import permuted, split_seed
 
 COUNT, BATCH = 23, 4  # five batches an epoch, three samples left over
 SPLIT = Split(np.arange(COUNT, dtype=np.float32)[:, None] * [[1, 10]],
@@ -196,6 +196,29 @@ def test_two_streams_go_side_by_side_with_epochs_of_their_own():
     np.testing.assert_array_equal([pair[1][1] for pair in got], [y for _, y in train(2, 10)])
     resumed = batches(both, steps=1, first_step=7)
     np.testing.assert_array_equal(resumed[0][1][0], got[7][1][0])
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 64, 65, 1000, 4097])
+def test_a_computed_permutation_has_each_number_once_and_another_order_for_another_seed(count):
+    with tf.Graph().as_default(), tf.Session() as session:
+        orders = session.run([permuted(tf.range(count, dtype=tf.int64), count, tf.constant([1, seed], tf.int64))
+                              for seed in range(2)])
+    for order in orders:
+        assert sorted(order) == list(range(count))
+    assert count < 64 or not np.array_equal(*orders)
+    if count >= 1000:          # neighbours are as far apart as in a random order: a third of the numbers in the mean
+        assert np.abs(np.diff(orders[0])).mean() == pytest.approx(count / 3, rel=.15)
+
+
+def test_an_order_that_is_computed_batch_by_batch_has_epochs_resumes_and_is_shared_like_a_sorted_one(monkeypatch):
+    monkeypatch.setattr(pipeline, 'MOST_SORTED', 10)
+    whole = train(steps=12, batch_size=8)
+    epochs = [labels(whole[start:start + 2]) for start in range(0, 12, 2)]
+    assert all(len(set(epoch)) == 16 for epoch in epochs) and len(set(map(tuple, epochs))) == 6
+    assert labels(train(steps=5, batch_size=8, first_step=7)) == labels(whole[7:])
+    shares = [train(steps=3, batch_size=4, rank=rank, ranks=2) for rank in range(2)]
+    for step in range(3):
+        np.testing.assert_array_equal(whole[step][1], np.concatenate([share[step][1] for share in shares]))
 
 
 IDS = np.arange(COUNT, dtype=np.int64) + 2 ** 40      # a float32 could not hold them
