@@ -7,7 +7,8 @@ import sys
 
 program, *arguments = sys.argv[1:]
 if program == '-c' or not program.endswith(('/plan.py', '/train.py')):
-    if program == '-c':            # the launcher asks for TensorFlow
+    if program == '-c':            # the launcher asks what it is
+        print('TensorFlow 1.15.0')
         print('TensorFlow 1.15.0')
         sys.exit(0)
     os.execv(sys.executable, [sys.executable, program] + arguments)
