@@ -24,7 +24,7 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
         return status_of(lambda: print(usage.usage(dict(RECIPES, **named_by_path(argv)), describe_options())))
 
     def from_flags():
-        arguments, lines = _without_foreign(argv)
+        arguments, lines = flags.without_foreign(argv)
         recipe, given = asked(arguments, environ)
         recipe = chosen.recipe(recipe, given)
         if given.get('label_smoothing') and 'label_smoothing' not in parameters_read([recipe.model.head.score]):
@@ -37,27 +37,6 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
                 say(line)
         act(recipe, config_lib.resolve(recipe, given, environ, planning))
     return status_of(from_flags)
-
-
-# What users of the vendors' other launchers type and a run here has no use for: {flag: why}.
-_FOREIGN = {'autotune': '--aoe_mode=2 tunes', 'gpu_id': '--device_id chooses the device',
-            'bind_core': 'each rank is bound to cores of its own anyway',
-            'server_index': '--server_id chooses the server of --rank_table',
-            'conf_path': '--rank_table=FILE names the table that set_ranktable has written'}
-
-
-def _without_foreign(argv):
-    """(the arguments that are for us, lines about the others). Raises InputError for --autotune that is on."""
-    kept, lines = [], []
-    for argument in argv:
-        name, _, value = argument[2:].partition('=')
-        if not argument.startswith('--') or name not in _FOREIGN:
-            kept.append(argument)
-        elif name != 'autotune':
-            lines.append('%s: has no effect here; %s' % (argument, _FOREIGN[name]))
-        elif value.lower() != 'false':
-            raise InputError('%s: CANN has no such tuning any more; %s' % (argument, _FOREIGN[name]))
-    return kept, lines
 
 
 def status_of(act: Callable[[], Any]) -> int:

@@ -13,7 +13,7 @@ if __name__ == '__main__':
 # The package first: it silences TensorFlow's warnings about names.
 from launchers import command  # noqa: E402
 from launchers.devices import detect  # noqa: E402
-from core.ascend import chip, switches  # noqa: E402
+from core.ascend import chip, environment, switches  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.settings.config import Config, idle_lines  # noqa: E402
 from core.inference import trained  # noqa: E402
@@ -40,6 +40,8 @@ def act(recipe: Recipe, config: Config) -> None:
         trained.check_start(recipe, first)
     lines.update(vendor_name=recipe.vendor_name or config.network, loss_prefix=recipe.loss_prefix,
                  headline=headline(recipe, config), data=readers.inspect(recipe, config))
+    if (device.is_exclusive or config.emulate_precision) and environment.enables_hf32(config, os.environ):
+        lines['case_name'] = 'hf32_%s' % lines['case_name']
     for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
         print('%s=%s' % item)
 

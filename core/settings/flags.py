@@ -12,6 +12,11 @@ from core.log import printable
 from core.settings.table import SWITCHES, Switch
 
 _HELP = ('-h', '--h', '-help', '--help')
+# What users of the vendors' other launchers type and a run here has no use for: {flag: why}.
+_FOREIGN = {'autotune': '--aoe_mode=2 tunes', 'gpu_id': '--device_id chooses the device',
+            'bind_core': 'each rank is bound to cores of its own anyway',
+            'server_index': '--server_id chooses the server of --rank_table',
+            'conf_path': '--rank_table=FILE names the table that set_ranktable has written'}
 
 
 class _Parser(absl_flags.ArgumentParser):
@@ -34,6 +39,20 @@ def _define(switches):
 def asks_for_help(argv: Sequence[str]) -> bool:
     """Whether -h or --help stands among the arguments."""
     return any(argument in _HELP for argument in argv)
+
+
+def without_foreign(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """(the arguments that are for us, lines about the others). Raises InputError for --autotune that is on."""
+    kept, lines = [], []
+    for argument in argv:
+        name, _, value = argument[2:].partition('=')
+        if not argument.startswith('--') or name not in _FOREIGN:
+            kept.append(argument)
+        elif name != 'autotune':
+            lines.append('%s: has no effect here; %s' % (argument, _FOREIGN[name]))
+        elif value.lower() != 'false':
+            raise InputError('%s: CANN has no such tuning any more; %s' % (argument, _FOREIGN[name]))
+    return kept, lines
 
 
 def network_in(argv: Sequence[str]) -> Dict[str, str]:

@@ -92,6 +92,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
         if own[name] and there.startswith(os.path.abspath(own[name]) + os.sep):
             raise InputError('--train_url=%s: inside --%s=%s, from where the results are copied; choose another '
                              'place' % (own['train_url'], name, own[name]))
+    arguments, lines = flags.without_foreign(arguments)
+    for line in lines:
+        say(line)
     arguments = _without_unknown(arguments)
     job = Job(own, flags.parse(arguments), tuple(arguments))
     if 'output_path' in job.given:

@@ -50,6 +50,7 @@ TrainAccuracy = ${FIGURES[accuracy]:-None}
 ActualLoss = ${FIGURES[loss]}
 E2ETrainingTime = $2
 CASE
+    [[ ${PLAN[npu]:-} != True ]] || printf 'CompileTime = %s\n' "${FIGURES[first_step_seconds]}"
 }
 
 print_final_block() {  # SECONDS

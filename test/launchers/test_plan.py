@@ -39,6 +39,18 @@ def test_the_printed_config_is_that_of_a_rank_among_all(capsys):
         '--npu_option=raw:oo_level=O3: passed on as it is; nothing here checks it']
 
 
+@pytest.mark.parametrize('flags, environ, case_name', [
+    (['--enable_hf32=True', '--case=performance'], {}, 'hf32_perf'),
+    (['--enable_hf32=True', '--case=full'], {}, 'hf32_acc'),
+    (['--enable_hf32=False', '--case=performance'], {}, 'perf'),
+    (['--case=performance'], {'ENABLE_HF32_EXECUTION': '1'}, 'perf')])     # off an NPU nothing computes in HF32
+def test_the_case_name_has_hf32_where_the_user_asked_for_it(flags, environ, case_name, capsys, monkeypatch, tmp_path):
+    for item in environ.items():
+        monkeypatch.setenv(*item)
+    assert plan.main(flags + ['--device=cpu', '--data_path=synthetic', '--output_path=%s' % tmp_path], environ) == 0
+    assert '\ncase_name=%s\n' % case_name in capsys.readouterr().out
+
+
 def test_planning_is_no_flag_of_a_user(capsys):
     assert plan.main(['--plan'], {}) == 2
     assert '--plan: unknown' in capsys.readouterr().err

@@ -21,6 +21,16 @@ def test_dumps_and_profiles_that_the_user_puts_elsewhere_are_copied_out_and_not_
     assert '/m' in job.runs and not {'/d', '/o'} & set(job.runs)
 
 
+def test_flags_of_the_vendors_launchers_that_mean_nothing_here_are_told_and_ignored(capsys):
+    foreign = ['--gpu_id=3', '--bind_core=1', '--server_index=0', '--conf_path=/conf']
+    job = arguments.parse(['--train_url=s3://b/job', '--network=swa', '--autotune=False'] + foreign, {})
+    assert job.arguments == ('--network=swa',)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(':')[0] for line in told] == foreign and 'autotune' not in ''.join(told)
+    with pytest.raises(InputError, match='--autotune=True: CANN has no such tuning'):
+        arguments.parse(['--train_url=s3://b/job', '--autotune=True'], {})
+
+
 @pytest.mark.parametrize('name', ['cache_dir', 'SESEMI_result_dir'])
 def test_results_are_not_copied_into_themselves(name):
     with pytest.raises(InputError, match='--train_url=/c/result: inside --%s=/c, ' % name):

@@ -102,6 +102,20 @@ def test_a_table_with_super_pods_may_have_16_devices_a_server(write):
     assert len(first.devices) == len(second.devices) == 16 and second.devices[0] == (0, 16)
 
 
+def test_the_table_of_16_devices_that_set_ranktable_writes_is_a_rank_table(write):
+    """Two 910 servers of eight; every value is text, and ranks are numbered through."""
+    servers = ('192.0.2.6', '192.0.2.7')
+    table = {'server_count': '2', 'server_list': [{'server_id': server, 'device': [
+        {'device_id': str(i), 'device_ip': '192.168.%d.%d' % (100 + i % 4, 100 + 2 * place + i // 4),
+         'rank_id': str(8 * place + i)} for i in range(8)]} for place, server in enumerate(servers)],
+        'status': 'completed', 'version': '1.0'}
+    path = write(table)
+    assert [server.server_id for server in rank_table.load(path)] == list(servers)
+    rank_table.check_910(path, rank_table.load(path))
+    ours = placement.plan(asked(ranks=0, rank_table=path, server_id='192.0.2.7'), on_npu=True, family='910')
+    assert (ours.rank_size, ours.ranks, ours.devices) == (16, tuple(range(8, 16)), tuple(range(8)))
+
+
 @pytest.mark.parametrize('ids, words', [
     ([0], None), ([6, 7], None), ([0, 1, 2, 3], None), ([4, 5, 6, 7], None), (range(8), None),
     ([0, 1, 2], 'takes part with 1, 2, 4 or 8 devices'), ([3, 4], 'all of 0 to 3 or all of 4 to 7'),

@@ -57,6 +57,12 @@ def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
     assert (run_dir / (CSPNET + '_loss.txt')).read_text() == '2.3025851\n1.2345678\n'
 
 
+def test_the_case_log_of_an_npu_ends_with_the_seconds_until_the_first_step_was_done(place, tmp_path):
+    assert launch(place, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))[0] == 0
+    lines = (place / 'output' / '0' / (CSPNET + '.log')).read_text().splitlines()
+    assert lines[-2].startswith('E2ETrainingTime = ') and lines[-1] == 'CompileTime = 41.5'
+
+
 @pytest.mark.parametrize('script, flags, case_name', [
     ('train_full_1p.sh', ['--network=sesemi'], 'SESEMI_ID1270_for_TensorFlow_bs16_1p_acc'),
     ('train_performance_1p.sh', ['--network=alexnet'],
