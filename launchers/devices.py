@@ -6,13 +6,14 @@ dumps and profiles, the gradients of machines without compiled kernels.
 import contextlib
 import importlib.util
 import platform
-from typing import Any, ContextManager, Tuple
+from typing import Any, ContextManager, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from core.ascend import bridge, switches
 from core.ascend.session import session_config
 from core.device import Device, Dropout, Hooks, Options
+from core.ranks.communicator import Communicator
 from core.settings.config import Config
 
 
@@ -111,6 +112,15 @@ def _optimizer(optimizer: tf.train.Optimizer, config: Config, options: Options) 
     return scaled_optimizer(optimizer, config.loss_scale)
 
 
+def _communicator(config: Config, options: Options, split: Sequence[int]) -> Optional[Communicator]:
+    """That of several servers; None leaves the choice to the ranks of this one."""
+    del options, split
+    if config.ranks == 1 or not config.addresses:
+        return None
+    from core.servers.collectives import connect
+    return connect(config)
+
+
 GPU = Device(
     name='gpu',
     session_config=lambda options, config: session_config(options),
@@ -122,6 +132,7 @@ GPU = Device(
     steps_per_run=lambda options: options.get('iterations_per_loop', 1),
     loop=_loop,
     optimizer=_optimizer,
+    communicator=_communicator,
     hooks=_hooks,
     notice=switches.off_npu,
     output_directories=switches.output_directories,

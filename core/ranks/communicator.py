@@ -3,11 +3,14 @@
 All ranks build the same graph and run the same operators, because an exchange waits until every rank has come to it.
 """
 import contextlib
+import os
+import sys
 from typing import ContextManager, List, Sequence
 
 import tensorflow as tf
 
 from core.device import OWN_GRADIENTS
+from core.errors import RankLost
 
 
 class Communicator:
@@ -78,3 +81,12 @@ def _dense(gradient, variable):
     tensor = tf.convert_to_tensor(gradient)
     tensor.set_shape(variable.shape)
     return tensor
+
+
+def end_process(line: str) -> None:
+    """Prints `line` and ends this process with status 1, even while its main thread waits inside TensorFlow.
+
+    No exception and no signal handler of Python's reaches a thread that waits there.
+    """
+    print(line, file=sys.stderr, flush=True)
+    os._exit(RankLost.status)

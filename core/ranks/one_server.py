@@ -15,9 +15,8 @@ import tensorflow as tf
 from core.device import keep_dtype
 from core.errors import InputError, OrderlyEnd
 from core.progress import progress
-from core.ranks import peers
 from core.ranks.buckets import in_buckets
-from core.ranks.communicator import Communicator, MeanGradients
+from core.ranks.communicator import Communicator, MeanGradients, end_process
 from core.ranks.meeting import Meeting
 
 _LINE = 64                     # bytes of a rank at the start of the memory, and of its progress in a region
@@ -56,7 +55,7 @@ class OneServer(Communicator):
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
         of_rank_0 = self._meeting.share(integers)
-        self._meeting.watch(peers.end_process, lambda: progress.reached(self.reached))
+        self._meeting.watch(end_process, lambda: progress.reached(self.reached))
         return of_rank_0
 
     @contextlib.contextmanager

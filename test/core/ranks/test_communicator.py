@@ -20,7 +20,8 @@ from launching import HELPERS, free_ports
 from prefork import Forked
 
 from core.errors import InputError, NothingLeft, RankLost
-from core.ranks import buckets, collectives
+from core.ranks import buckets
+from core.servers import collectives
 from core.settings import config
 from launchers import evaluate
 

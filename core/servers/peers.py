@@ -2,14 +2,12 @@
 
 TensorFlow 1.15's collectives have no time limit: when another rank never starts, or dies, they wait for ever.
 """
-import os
 import socket
-import sys
 import threading
 import time
 from typing import Callable, Sequence
 
-from core.errors import InputError, RankLost
+from core.errors import InputError
 
 _ANSWER_SECONDS = 5.   # for a connection to be accepted
 _WATCH_SECONDS = 1.    # between two probes of a peer
@@ -59,15 +57,6 @@ class Watch:
     def stop(self) -> None:
         """Ends the probes. From now on the other ranks may end their processes, too."""
         self._stopped.set()
-
-
-def end_process(line: str) -> None:
-    """Prints `line` and ends this process with status 1, even while its main thread waits inside TensorFlow.
-
-    No exception and no signal handler of Python's reaches a thread that waits there.
-    """
-    print(line, file=sys.stderr, flush=True)
-    os._exit(RankLost.status)
 
 
 def _answers(address):

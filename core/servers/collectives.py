@@ -13,9 +13,10 @@ from tensorflow.python.ops import collective_ops
 
 from core.device import keep_dtype
 from core.errors import InputError, OrderlyEnd, RankLost
-from core.ranks import peers
 from core.ranks.buckets import packed
-from core.ranks.communicator import Communicator, MeanGradients
+from core.ranks.communicator import Communicator, MeanGradients, end_process
+from core.servers import peers
+from core.settings.config import Config
 
 _GROUP = 1                     # the key of the only group of collectives, which has all ranks
 _FIRST, _LAST = 1, 2           # the instance keys of rendezvous() and of the last barrier; the graph's keys follow
@@ -42,7 +43,7 @@ class Collectives(Communicator):
                              % (rank, addresses[rank], str(error).splitlines()[0]))
         self.target = self._server.target
         peers.await_peers(addresses, rank, seconds)
-        self._watch = peers.Watch(addresses, rank, peers.end_process)
+        self._watch = peers.Watch(addresses, rank, end_process)
 
     def configure(self, session_config: tf.ConfigProto) -> None:
         session_config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
@@ -61,7 +62,7 @@ class Collectives(Communicator):
             return packed(tensors, lambda vector: self._all_reduce(vector, 'Div', next(self._keys)))
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
-        timer = threading.Timer(self._seconds, peers.end_process, [
+        timer = threading.Timer(self._seconds, end_process, [
             '--connect_timeout=%d: all ranks answer, but one does not take part; give each server its own --server_id '
             'and all of them the same rank table' % self._seconds])
         timer.daemon = True
@@ -135,3 +136,11 @@ def _network_errors_as_rank_lost() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         raise RankLost('another rank is gone (%s); --resume continues from the last checkpoint' %
                        str(error).splitlines()[0])
+
+
+def connect(config: Config) -> Collectives:
+    """The Collectives of this process. Raises InputError when the environment lacks addresses, or a rank is silent."""
+    if len(config.addresses) != config.ranks:
+        raise InputError('RANK_ADDRESSES (environment): has %d addresses for RANK_SIZE=%d; test/train_*_8p.sh set it'
+                         % (len(config.addresses), config.ranks))
+    return Collectives(config.rank, config.addresses, config.connect_timeout)
