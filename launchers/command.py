@@ -8,8 +8,9 @@ from core.errors import InputError, RunEnd
 from core.log import one_line, say
 from core.ascend.options import describe_options
 from core.settings import config as config_lib
-from core.settings import flags, usage
+from core.settings import flags
 from core.settings.table import Switch, switch
+from launchers import usage
 from launchers.networks.parameters import parameters_read
 from launchers.networks.registry import RECIPES, asked, named_by_path
 from nets.blocks import chosen

@@ -15,9 +15,10 @@ import traceback
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from core.errors import InputError
-from core.settings import flags, kinds, usage
+from core.settings import flags, kinds
 from core.settings.table import ROOT, SYNTHETIC, switch
 from core.training import checkpoints
+from launchers import usage
 from launchers.modelarts import rank_runner, redaction, server
 from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, Job, below, parse
 from launchers.modelarts.redaction import say

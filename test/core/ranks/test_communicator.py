@@ -160,7 +160,8 @@ def test_all_ranks_log_the_same_and_rank_0_alone_writes(start, tmp_path, capfd):
     own = [line for line in ranks.log(0).splitlines() if not line.startswith('checkpoint saved')]
     assert own == ranks.log(1).splitlines() and set(losses(ranks.log(0))) == set(range(1, 11))
     assert newest_step(tmp_path / '0') == 10 and list((tmp_path / '0' / 'summary').iterdir())
-    assert list((tmp_path / '1').iterdir()) == []
+    assert [path.name for path in (tmp_path / '1').iterdir()] == ['report']      # its figures
+    assert sorted(path.name for path in (tmp_path / '1' / 'report').iterdir()) == ['figures', 'losses']
     # The averaged statistics are in the checkpoint; one process evaluates the whole test set to the same.
     assert toy.run('--data_path=synthetic', '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), act=evaluate.act,
                    RANK_SIZE='2', RANK_ID='1') == 0

@@ -5,9 +5,10 @@ import pytest
 
 from core.errors import InputError
 from core.ascend.options import describe_options
-from core.settings import flags, usage
+from core.settings import flags
 from core.settings.config import idle_lines, resolve
 from core.settings.table import RECIPE, SWITCHES
+from launchers import usage
 from launchers.networks.registry import RECIPES, network_of
 
 
