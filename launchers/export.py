@@ -11,11 +11,28 @@ if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
 
 from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
+from core.errors import InputError  # noqa: E402
 from core.inference import export, runner  # noqa: E402
 from core.settings import config as config_lib  # noqa: E402
 from core.settings import flags, kinds  # noqa: E402
 from core.settings.table import Switch  # noqa: E402
 from launchers.networks.registry import asked  # noqa: E402
+
+
+def batch_sizes() -> kinds.Kind:
+    """Batch sizes joined by commas, as atc takes them, as a tuple from the smallest to the largest."""
+    allowed = '2 to 100 different whole numbers from 1 to %d, joined by commas, such as 1,8,64' % kinds.MOST
+
+    def parse(given):
+        try:
+            sizes = [kinds.whole(1, kinds.MOST).parse(part) for part in given.split(',')]
+        except ValueError:
+            sizes = []
+        if not 2 <= len(set(sizes)) == len(sizes) <= 100:
+            raise ValueError('must be ' + allowed)
+        return tuple(sorted(sizes))
+    return kinds.Kind(allowed, parse)
+
 
 GROUP = 'export'
 OWN_SWITCHES = (
@@ -23,6 +40,8 @@ OWN_SWITCHES = (
            'a frozen graph with one input and one output, a SavedModel that can be served, or weights as HDF5'),
     Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, export.UINT8), export.FLOAT32,
            'uint8: the inputs are images, and their normalisation is in the graph'),
+    Switch(GROUP, 'dynamic_batch_size', batch_sizes(), (),
+           'the sizes of a batch that varies, in place of --batch_size; unset: one size'),
     Switch(GROUP, 'output', kinds.path(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),
     Switch(GROUP, 'samples', kinds.either(kinds.whole(least=1), kinds.choice(export.ALL)), None,
            'how many test inputs to write as .bin files for an inference device, in OUTPUT_samples; unset: none'),
@@ -43,6 +62,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     def act():
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)
         recipe, given = asked(arguments, environ)
+        if own.get('dynamic_batch_size') and 'batch_size' in given:
+            raise InputError('--dynamic_batch_size: takes the place of --batch_size; give one of them')
         given = dict(recipe.on_export, **given)
         request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
         export.export(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), request)

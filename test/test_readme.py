@@ -16,6 +16,7 @@ SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py', 'test/output') + tuple(     # th
     'launchers/networks/' + name for name in ('mynet.py', 'fromnpz.py', 'warm.py'))
 
 OF_DOCKER = {'--rm', '--ipc'}
+OF_MSAME = {'--dymBatch', '--dymDims'}
 GONE = {'--plan'}                                                     # the changelog names flags of before
 
 
@@ -63,7 +64,7 @@ def test_the_readme_is_one_screen_and_leads_to_every_page_for_users():
 
 def known_flags():
     """Every flag of the command line, and what else the sources say to be one."""
-    known = {'--' + spelling for row in SWITCHES for spelling in (row.name,) + row.aliases} | OF_DOCKER
+    known = {'--' + spelling for row in SWITCHES for spelling in (row.name,) + row.aliases} | OF_DOCKER | OF_MSAME
     for folder in ('launchers', 'test', 'docs'):
         for directory, _, names in os.walk(os.path.join(ROOT, folder)):
             for name in names:

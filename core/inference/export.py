@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Set, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Union
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ from core import files
 from core.errors import InputError, RunEnd
 from core.session import cpu_session
 from core.inference import frozen, samples, trained
-from core.inference.inputs import RandomInputs, TestSet, of_pixels
+from core.inference.inputs import RandomInputs, TestSet, of_any_batch, of_pixels, shape_of
 from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
 from core.inference.score import Scorer
 from core.log import say
@@ -48,6 +48,7 @@ class Request(NamedTuple):
     probabilities: bool = False    # the output is the softmax of the logits
     soc_version: str = 'Ascend310'   # of the atc line
     overwrite: bool = False        # whether a file that no export has written may be replaced
+    dynamic_batch_size: Sequence[int] = ()   # the sizes, ascending, of a batch that varies; (): the Config's alone
 
 
 def export(recipe: Recipe, config: Config, request: Request) -> None:
@@ -67,6 +68,8 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         if request.samples and not _is_described(os.path.join(folder, samples.MANIFEST), {'samples', 'files'}, folder):
             raise InputError('--samples: %s is there, and no export has written it; choose another --output, or add '
                              '--overwrite' % folder)
+    if request.dynamic_batch_size:
+        config = config._replace(batch_size=request.dynamic_batch_size[-1])
     path, reader, config = trained.find(config)
     data, normalize = None, None
     if config.data_path:
@@ -79,9 +82,12 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         constants = trained.constants(recipe, reader, data)
         normalize = lambda images: recipe.images.normalize(images, constants)  # noqa: E731
     with _aside(target) as aside, tf.Graph().as_default() as graph, cpu_session() as session:
-        model = trained.build(recipe, config, tests.form, normalize, request.probabilities)
+        form = of_any_batch(tests.form) if request.dynamic_batch_size else tests.form
+        model = trained.build(recipe, config, form, normalize, request.probabilities)
+        output_shape = shape_of(model.output, config.batch_size)
+        _check_batch(model.output, request)
         model.load(session, path, reader, config.network)
-        description = _description(model, config)
+        description = _description(model, config, request)
         made = os.path.join(aside, os.path.basename(target))
         command = _atc(target, description, request)
         _WRITERS[request.format](made, session, model, reader, config, dict(description, atc=command))
@@ -95,14 +101,14 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         say('checkpoint: %s' % path)
         with contextlib.ExitStack() as stack:
             scorers = [stack.enter_context(Scorer(
-                recipe, config, model.output.shape.as_list(), model.output_name, model.output_key, tests.labels))
+                recipe, config, output_shape, model.output_name, model.output_key, tests.labels))
                 for _ in range(2)] if config.data_path and _can_score(recipe, model) else []
-            _compare(session, model, tests, writer, request.format, made, meta, scorers, recipe.model.head.headline)
+            _compare(session, model, tests, writer, request, made, meta, scorers, recipe.model.head.headline)
         if writer:
             writer.finish(network=config.network, settings=_settings(recipe, config),
-                          inputs=description['inputs'],
+                          inputs=_described(model.inputs, config.batch_size),
                           output=model.output_name, output_key=model.output_key,
-                          output_shape=model.output.shape.as_list(), labels=forms.text(tests.labels),
+                          output_shape=output_shape, labels=forms.text(tests.labels),
                           class_names=list(config.class_names), penalty=float(session.run(model.penalty)))
             _replace(os.path.join(aside, 'samples'), folder, aside)
         _replace(made, target, aside)
@@ -120,6 +126,8 @@ def _check(recipe: Recipe, request: Request, config: Config) -> None:
         raise InputError('--samples: needs --data_path, the data set they are taken from')
     if request.input_dtype == UINT8 and request.format == H5:
         raise InputError('--input_dtype=uint8: needs --format=pb|saved_model; an HDF5 file holds weights alone')
+    if request.dynamic_batch_size and request.format == H5:
+        raise InputError('--dynamic_batch_size: needs --format=pb|saved_model; an HDF5 file holds weights alone')
     if request.input_dtype == UINT8 and not recipe.images:
         raise InputError('--input_dtype=uint8: the inputs of this network are no images')
 
@@ -127,7 +135,8 @@ def _check(recipe: Recipe, request: Request, config: Config) -> None:
 def _default_output(config: Config, request: Request) -> str:
     name = config.network
     if request.format != H5:
-        name += '_bs%d%s' % (config.batch_size, '_uint8' if request.input_dtype == UINT8 else '')
+        name += '_dynamic' if request.dynamic_batch_size else '_bs%d' % config.batch_size
+        name += '_uint8' if request.input_dtype == UINT8 else ''
     return os.path.join(config.output_path, 'export', name + _ENDINGS[request.format])
 
 
@@ -199,11 +208,25 @@ def _replace(made: str, target: str, aside: str) -> None:
     os.rename(made, target)
 
 
-def _description(model: trained.InferenceGraph, config: Config) -> Dict[str, Any]:
-    """What an application has to know of the export."""
-    inputs = [[name, one.dtype.name, one.shape.as_list()] for name, one in model.inputs.items()]
+def _check_batch(output: tf.Tensor, request: Request) -> None:
+    """Raises InputError unless the first dimension of the output, and no other, varies as the export has to."""
+    shape = output.shape.as_list()
+    if request.dynamic_batch_size and (shape[0] is not None or None in shape[1:]):
+        raise InputError('--dynamic_batch_size: of a batch of any size the net makes outputs of the shape [%s]; only '
+                         'the first of these may be any' % ', '.join('any' if n is None else str(n) for n in shape))
+
+
+def _described(inputs: Dict[str, tf.Tensor], batch: int) -> List[List[Any]]:
+    return [[name, one.dtype.name, shape_of(one, batch)] for name, one in inputs.items()]
+
+
+def _description(model: trained.InferenceGraph, config: Config, request: Request) -> Dict[str, Any]:
+    """What an application has to know of the export; in shapes -1 is a batch that varies, as atc has it."""
+    inputs = _described(model.inputs, -1)
     found = dict(network=config.network, inputs=inputs, output=model.output_name,
-                 output_shape=model.output.shape.as_list(), class_names=list(config.class_names))
+                 output_shape=shape_of(model.output, -1), class_names=list(config.class_names))
+    if request.dynamic_batch_size:
+        found['dynamic_batch_size'] = list(request.dynamic_batch_size)
     if len(inputs) == 1:
         found.update(zip(('input_name', 'input_dtype', 'input_shape'), inputs[0]))
     return found
@@ -213,9 +236,15 @@ def _atc(target: str, description: Dict[str, Any], request: Request) -> str:
     """The command that makes an .om file for inference devices out of a frozen graph."""
     # atc takes inputs of other than four dimensions for images in NCHW, unless it is told.
     is_of_images = all(len(shape) == 4 for _, _, shape in description['inputs'])
-    return 'atc --model=%s --framework=3 --output=%s --soc_version=%s%s --input_shape="%s"' % (
+    line = 'atc --model=%s --framework=3 --output=%s --soc_version=%s%s --input_shape="%s"' % (
         target, os.path.splitext(target)[0], request.soc_version, '' if is_of_images else ' --input_format=ND',
         ';'.join('%s:%s' % (name, ','.join(map(str, shape))) for name, _, shape in description['inputs']))
+    sizes = list(map(str, request.dynamic_batch_size))
+    if sizes and is_of_images:
+        line += ' --dynamic_batch_size="%s"' % ','.join(sizes)
+    elif sizes:        # with ND atc takes a size for each -1
+        line += ' --dynamic_dims="%s"' % ';'.join(','.join([size] * len(description['inputs'])) for size in sizes)
+    return line
 
 
 def _write_pb(path, session, model, reader, config, description):
@@ -273,27 +302,31 @@ def _settings(recipe: Recipe, config: Config) -> Dict[str, Any]:
     return {name: getattr(config, name) for name in names + own}
 
 
-def _compare(session, model, tests, writer, form, made, meta, scorers, headline) -> None:
+def _compare(session, model, tests, writer, request, made, meta, scorers, headline) -> None:
     """Runs checkpoint and export over the test set, which `writer` gets, and prints what the `scorers` find of both.
 
+    The export computes the first examples in batches of each of the sizes that vary, too.
     Raises ExportDiffers for a difference above TOLERANCE; an HDF5 file has to agree in every bit.
     """
     largest = difference = 0.
     count = 0
     feeds = list(model.inputs.items())
-    with FreshRunner(form, made, meta, model.output.shape.as_list()) as exported:
+    with FreshRunner(request.format, made, meta, model.output.shape.as_list()) as exported:
         for batch, labels in tests:
             kept = len(labels[0]) if labels else None
             both = (session.run(model.output, {tensor: batch[name] for name, tensor in feeds}), exported(batch))
             rows = [one[:kept] for one in both]
             largest = max(largest, float(np.abs(rows[0]).max()))
             difference = np.maximum(difference, np.abs(rows[0] - rows[1]).max())  # NaN stays NaN
+            for size in request.dynamic_batch_size[:-1] if not count else ():
+                few = exported({name: part[:size] for name, part in batch.items()})
+                difference = np.maximum(difference, np.abs(both[0][:size] - few).max())
             for scorer, one in zip(scorers, both):
                 scorer.add(one, labels)
             count += len(rows[0])
             if writer:
                 writer.add(batch, labels)
-    allowed = 0. if form == H5 else TOLERANCE * largest
+    allowed = 0. if request.format == H5 else TOLERANCE * largest
     if not difference <= allowed:
         raise ExportDiffers('the export differs from the checkpoint by %.3g, more than the %.3g allowed, and is not '
                             'kept' % (difference, allowed))

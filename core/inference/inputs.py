@@ -80,6 +80,17 @@ def _random(random, spec):
     return random.randint(0, 256 if spec.dtype == tf.uint8 else 2, shape).astype(dtype)
 
 
+def shape_of(tensor: Any, batch: int) -> List[int]:
+    """The shape of a tensor, with `batch` in place of any number."""
+    return [batch if size is None else size for size in tensor.shape.as_list()]
+
+
+def of_any_batch(form: Any) -> Any:
+    """This form with any number of examples."""
+    return tf.nest.map_structure(
+        lambda spec: tf.TensorSpec([None] + spec.shape.as_list()[1:], spec.dtype, spec.name), form)
+
+
 def of_pixels(form: tf.TensorSpec) -> tf.TensorSpec:
     """The form of images as the files have them, where tests have `form`. Raises InputError for several views."""
     if form.shape.ndims != 4:

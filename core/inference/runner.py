@@ -2,9 +2,11 @@
 
     python3 -m core.inference.runner FORMAT FILE [GRAPH]
 
-is that fresh process: it reads batches from standard input and writes their outputs to standard output, as raw bytes.
+is that fresh process: it reads batches from standard input, the number of examples before each, and writes their
+outputs to standard output, as raw bytes.
 """
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,8 @@ from core.training import h5
 PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'
 FORMATS = (PB, SAVED_MODEL, H5)
 SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+_COUNT = struct.Struct('<q')
 
 
 class Runner:
@@ -89,7 +93,7 @@ _LOADERS = {PB: _load_pb, SAVED_MODEL: _load_saved_model, H5: _load_h5}
 
 
 class FreshRunner:
-    """A Runner in a process of its own, as a context; `shape` is that of its output.
+    """A Runner in a process of its own, as a context; `shape` is that of its output, a batch of any size.
 
     Raises InputError when that process fails, with the last line that it wrote.
     """
@@ -105,8 +109,10 @@ class FreshRunner:
         return self
 
     def __call__(self, batch: Dict[str, np.ndarray]) -> np.ndarray:
-        size = int(np.prod(self._shape)) * np.dtype(np.float32).itemsize
+        count = len(next(iter(batch.values())))
+        size = count * int(np.prod(self._shape[1:])) * np.dtype(np.float32).itemsize
         try:
+            self._process.stdin.write(_COUNT.pack(count))
             for name in sorted(batch):
                 self._process.stdin.write(np.ascontiguousarray(batch[name]).tobytes())
             self._process.stdin.flush()
@@ -119,7 +125,7 @@ class FreshRunner:
             lines = self._errors.read().decode(errors='replace').split('\n')
             raise InputError('%s: a fresh process cannot run it: %s' % (
                 self._path, next((line for line in reversed(lines) if line), 'no message')))
-        return np.frombuffer(content, np.float32).reshape(self._shape)
+        return np.frombuffer(content, np.float32).reshape([count] + self._shape[1:])
 
     def __exit__(self, *_: Any) -> None:
         self._process.stdin.close()
@@ -133,13 +139,11 @@ def _serve(form: str, path: str, graph: Optional[str] = None) -> None:
     answers = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)
     with Runner(form, path, graph) as model:
-        while True:
+        for header in iter(lambda: sys.stdin.buffer.read(_COUNT.size), b''):
             batch = {}
             for name, one in model.inputs.items():
-                shape, dtype = one.shape.as_list(), np.dtype(one.dtype.as_numpy_dtype)
+                shape, dtype = [*_COUNT.unpack(header)] + one.shape.as_list()[1:], np.dtype(one.dtype.as_numpy_dtype)
                 content = sys.stdin.buffer.read(int(np.prod(shape)) * dtype.itemsize)
-                if not content:
-                    return
                 batch[name] = np.frombuffer(content, dtype).reshape(shape)
             answers.write(model(batch).tobytes())
             answers.flush()

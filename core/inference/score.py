@@ -9,6 +9,7 @@ import tensorflow as tf
 from core import files
 from core.errors import InputError
 from core.inference import samples
+from core.inference.inputs import shape_of
 from core.inference.runner import PB, Runner
 from core.inference.samples import PROBABILITIES, Manifest
 from core.recipe import Recipe
@@ -102,11 +103,12 @@ def run_pb(path: str, manifest_path: str, outputs: str, own: Sequence[Switch] = 
             there[0], len(there) - 1))
     directory = os.path.dirname(manifest_path)
     with Runner(PB, path) as model:
-        found = [[name, one.dtype.name, one.shape.as_list()] for name, one in model.inputs.items()]
+        size = manifest.output_shape[0]
+        found = [[name, one.dtype.name, shape_of(one, size)] for name, one in model.inputs.items()]
         wanted = sorted(manifest.inputs), manifest.output_shape
-        if wanted != (found, model.output.shape.as_list()):
+        if wanted != (found, shape_of(model.output, size)):
             raise InputError('--run_pb=%s: takes %s and gives %s; the manifest has %s and %s' % (
-                (path, _words(found), model.output.shape.as_list(), _words(wanted[0]), wanted[1])))
+                (path, _words(found), shape_of(model.output, size), _words(wanted[0]), wanted[1])))
         os.makedirs(outputs, exist_ok=True)
         for name, file in zip(manifest.names(), manifest.files):
             answer = model(samples.read_inputs(directory, manifest, file))

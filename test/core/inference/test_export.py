@@ -11,6 +11,7 @@ import tensorflow as tf
 import tiny
 from launching import ROOT
 
+from core.errors import InputError
 from core.inference import export as exporting
 from core.inference import frozen, runner
 from data import synthetic
@@ -74,6 +75,53 @@ def test_a_frozen_graph_has_one_input_one_output_and_nothing_of_training(run_exp
     assert out.splitlines()[-1] == (
         'atc --model={0}.pb --framework=3 --output={0} --soc_version=Ascend310 --input_shape="input:4,32,32,3"'.format(
             tmp_path / 'export' / 'tiny_bs4'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dtype', ['float32', 'uint8'])
+@pytest.mark.parametrize('form, described', [('pb', 'm.json'), ('saved_model', 'm/assets.extra/model.json')])
+def test_a_graph_of_a_batch_that_varies_computes_the_same_in_each_size_and_scores_like_its_samples(
+        dtype, form, described, run_export, trained, tmp_path, capfd):
+    path = str(tmp_path / ('m.pb' if form == 'pb' else 'm'))
+    status, out, error = run_export('--dynamic_batch_size=8,1,3', '--input_dtype=' + dtype, '--format=' + form,
+                                    '--samples=all', '--output=' + path)
+    assert status == 0, error
+    facts = json.loads((tmp_path / described).read_text())
+    assert facts['dynamic_batch_size'] == [1, 3, 8]
+    assert (facts['input_shape'], facts['output_shape']) == ([-1, 32, 32, 3], [-1, 10])
+    assert facts['atc'].endswith('--input_shape="input:-1,32,32,3" --dynamic_batch_size="1,3,8"')
+    folder = str(tmp_path / 'm_samples')
+    batch = np.fromfile(folder + '/input/000000.bin', dtype).reshape(8, 32, 32, 3)
+    with runner.Runner(form, path) as model:
+        (placeholder,) = model.inputs.values()
+        assert placeholder.shape.as_list() == [None, 32, 32, 3]
+        alone = np.concatenate([model({'input': batch[row:row + 1]}) for row in range(8)])
+        assert alone == pytest.approx(model({'input': batch}), abs=1e-4 * np.abs(alone).max())
+    if form == 'pb':
+        expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
+        assert score.main(['--manifest=%s/manifest.json' % folder, '--run_pb=' + path]) == 0
+        assert capfd.readouterr().out.splitlines()[1:] == expected.splitlines()
+
+
+def test_an_export_that_differs_in_one_of_the_sizes_alone_is_not_kept(run_export, tmp_path, monkeypatch):
+    class OffInThrees(InProcess):
+        def __call__(self, batch):
+            return super().__call__(batch) + (len(batch['input']) == 3)
+    monkeypatch.setattr(exporting, 'FreshRunner', OffInThrees)
+    status, _, error = run_export('--dynamic_batch_size=1,3,8')
+    assert status == 1 and error.startswith('the export differs from the checkpoint by 1,')
+    assert os.listdir(str(tmp_path / 'export')) == []
+    assert run_export('--dynamic_batch_size=1,2,8')[0] == 0
+    assert sorted(os.listdir(str(tmp_path / 'export'))) == ['tiny_dynamic.json', 'tiny_dynamic.pb']
+
+
+@pytest.mark.parametrize('shape', [[4, 10], [None, None]])
+def test_outputs_that_do_not_vary_with_the_batch_alone_are_refused_in_one_line(shape):
+    output = tf.TensorSpec(shape, tf.float32)
+    exporting._check_batch(output, exporting.Request(runner.PB))
+    with pytest.raises(InputError, match='--dynamic_batch_size: .* outputs of the shape') as refused:
+        exporting._check_batch(output, exporting.Request(runner.PB, dynamic_batch_size=(1, 8)))
+    assert '\n' not in str(refused.value)
 
 
 @pytest.mark.slow
@@ -165,6 +213,11 @@ def test_nothing_that_no_export_has_written_is_overwritten_unless_asked_for(run_
 @pytest.mark.parametrize('flags, words', [
     (['--format=onnx'], '--format=onnx: must be one of pb, saved_model, h5'),
     (['--format=h5', '--input_dtype=uint8'], 'needs --format=pb|saved_model'),
+    (['--format=h5', '--dynamic_batch_size=1,8'], '--dynamic_batch_size: needs --format=pb|saved_model'),
+    (['--dynamic_batch_size=1,8', '--batch_size=8'], '--dynamic_batch_size: takes the place of --batch_size'),
+    (['--dynamic_batch_size=8'], '--dynamic_batch_size=8: must be 2 to 100 different whole numbers'),
+    (['--dynamic_batch_size=1,8,1'], '--dynamic_batch_size=1,8,1: must be'),
+    (['--dynamic_batch_size=0,8'], '--dynamic_batch_size=0,8: must be'),
     (['--samples=0'], '--samples=0: must be'),
     (['--samples=99'], '--samples=99: the test set has only %d' % TEST),
     (['--ckpt_path=/nowhere'], '--ckpt_path=/nowhere: no such checkpoint'),
@@ -205,3 +258,9 @@ def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_
 def test_the_atc_line_says_that_an_input_is_no_images(shape, expected):
     line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', shape)]), exporting.Request(runner.PB))
     assert line == 'atc --model=m.pb --framework=3 --output=m --soc_version=Ascend310' + expected
+
+
+def test_the_atc_line_has_a_size_for_each_input_that_is_no_image():
+    line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', [-1, 2]), ('y', 'int32', [-1, 5, 7])]),
+                          exporting.Request(runner.PB, dynamic_batch_size=(1, 8, 64)))
+    assert line.endswith(' --input_format=ND --input_shape="x:-1,2;y:-1,5,7" --dynamic_dims="1,1;8,8;64,64"')
