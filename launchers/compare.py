@@ -11,6 +11,7 @@ from typing import Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')     # TensorFlow's start-up lines would hide the answer
 
 from core.ascend.diagnostics import comparison  # noqa: E402
 from core.errors import InputError, RunEnd  # noqa: E402

@@ -9,6 +9,7 @@ from typing import Sequence
 
 if __name__ == '__main__':
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')     # TensorFlow's start-up lines would hide the answer
 
 from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
 from core.errors import InputError  # noqa: E402
