@@ -39,8 +39,8 @@ GROUP = 'export'
 OWN_SWITCHES = (
     Switch(GROUP, 'format', kinds.choice(*runner.FORMATS), runner.PB,
            'a frozen graph with one input and one output, a SavedModel that can be served, or weights as HDF5'),
-    Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, export.UINT8), export.FLOAT32,
-           'uint8: the inputs are images, and their normalisation is in the graph'),
+    Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, *export.PIXELS), export.FLOAT32,
+           'the others: the inputs are images of 0 to 255 in that type, and their normalisation is in the graph'),
     Switch(GROUP, 'dynamic_batch_size', batch_sizes(), (),
            'the sizes of a batch that varies, in place of --batch_size; unset: one size'),
     Switch(GROUP, 'output', kinds.path(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),

@@ -27,7 +27,8 @@ from core.settings.table import DATA, HYPER_PARAMETERS, switch
 from core.training import forms, h5, weights
 
 TOLERANCE = 1e-4               # of the largest output
-FLOAT32, UINT8 = 'float32', 'uint8'
+FLOAT32 = 'float32'
+PIXELS = {'uint8': tf.uint8, 'raw_float32': tf.float32}   # images, 0 to 255, whose normalisation is in the graph
 ALL = 'all'
 _DESCRIPTION = 'assets.extra', 'model.json'                   # in a SavedModel
 _MEMBERS = ('saved_model.pb', 'variables', _DESCRIPTION[0])   # of a SavedModel written here
@@ -42,7 +43,7 @@ class ExportDiffers(RunEnd):
 class Request(NamedTuple):
     """What to export; the network, its checkpoint, its data and the batch are in the Config."""
     format: str                    # PB, SAVED_MODEL or H5
-    input_dtype: str = FLOAT32     # UINT8: images, whose normalisation is in the graph
+    input_dtype: str = FLOAT32     # or a key of PIXELS
     output: Optional[str] = None   # path; None: one in OUTPUT_PATH/export
     samples: Union[None, int, str] = None   # how many test inputs to write; ALL
     probabilities: bool = False    # the output is the softmax of the logits
@@ -71,14 +72,14 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
     if request.dynamic_batch_size:
         config = config._replace(batch_size=request.dynamic_batch_size[-1])
     path, reader, config = trained.find(config)
-    data, normalize = None, None
+    data, normalize, pixels = None, None, PIXELS.get(request.input_dtype)
     if config.data_path:
         data, config = trained.load_data(recipe, config)
-        tests = TestSet(recipe, data, config, request.input_dtype == UINT8)
+        tests = TestSet(recipe, data, config, pixels)
     else:
         form, config = trained.input_form(recipe, config, reader)
-        tests = RandomInputs(of_pixels(form) if request.input_dtype == UINT8 else form)
-    if request.input_dtype == UINT8:
+        tests = RandomInputs(of_pixels(form, pixels), True) if pixels else RandomInputs(form)
+    if pixels:
         constants = trained.constants(recipe, reader, data)
         normalize = lambda images: recipe.images.normalize(images, constants)  # noqa: E731
     with _aside(target) as aside, tf.Graph().as_default() as graph, cpu_session() as session:
@@ -124,19 +125,20 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
 def _check(recipe: Recipe, request: Request, config: Config) -> None:
     if request.samples and not config.data_path:
         raise InputError('--samples: needs --data_path, the data set they are taken from')
-    if request.input_dtype == UINT8 and request.format == H5:
-        raise InputError('--input_dtype=uint8: needs --format=pb|saved_model; an HDF5 file holds weights alone')
+    if request.input_dtype in PIXELS and request.format == H5:
+        raise InputError('--input_dtype=%s: needs --format=pb|saved_model; an HDF5 file holds weights alone' %
+                         request.input_dtype)
     if request.dynamic_batch_size and request.format == H5:
         raise InputError('--dynamic_batch_size: needs --format=pb|saved_model; an HDF5 file holds weights alone')
-    if request.input_dtype == UINT8 and not recipe.images:
-        raise InputError('--input_dtype=uint8: the inputs of this network are no images')
+    if request.input_dtype in PIXELS and not recipe.images:
+        raise InputError('--input_dtype=%s: the inputs of this network are no images' % request.input_dtype)
 
 
 def _default_output(config: Config, request: Request) -> str:
     name = config.network
     if request.format != H5:
         name += '_dynamic' if request.dynamic_batch_size else '_bs%d' % config.batch_size
-        name += '_uint8' if request.input_dtype == UINT8 else ''
+        name += '_' + request.input_dtype if request.input_dtype in PIXELS else ''
     return os.path.join(config.output_path, 'export', name + _ENDINGS[request.format])
 
 

@@ -1,5 +1,5 @@
 """Inputs that an export is checked on: those of the test set, or random ones of their form."""
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,16 +18,17 @@ Batch = Tuple[Dict[str, np.ndarray], List[np.ndarray]]   # ({name of an input: a
 class TestSet:
     """The inputs of the test set in batches of --batch_size, in a graph of their own.
 
-    pixels: they are images as the files have them, uint8. Raises InputError where a test looks at several views of one.
+    pixels: the type of images as the files have them, 0 to 255; None: inputs are what the net takes.
+    Raises InputError for pixels where a test looks at several views of an image.
     """
 
-    def __init__(self, recipe: Recipe, data: Any, config: Config, pixels: bool) -> None:
+    def __init__(self, recipe: Recipe, data: Any, config: Config, pixels: Optional[tf.DType]) -> None:
         self._graph, self._size = tf.Graph(), config.batch_size
         with self._graph.as_default():
             self._input = recipe.test_input(data, config)
             self.form = forms.named(forms.of(self._input.batch[0]), recipe.input_name, self._size)
             if pixels:
-                self.form = of_pixels(self.form)
+                self.form = of_pixels(self.form, pixels)
                 self._input = recipe.images.test_pixels(data, config)
             self.labels = forms.of(self._input.batch[1])
         self._specs = tf.nest.flatten(self.form)
@@ -65,19 +66,20 @@ class TestSet:
 class RandomInputs(NamedTuple):
     """Batches without labels: pixels of any value, other whole numbers 0 and 1, and normal ones."""
     form: Any                          # of forms.named()
+    is_pixels: bool = False
     labels: Any = None
 
     def __iter__(self) -> Iterator[Batch]:
         random = np.random.RandomState(0)
         for _ in range(_RANDOM_BATCHES):
-            yield {spec.name: _random(random, spec) for spec in tf.nest.flatten(self.form)}, []
+            yield {spec.name: _random(random, spec, self.is_pixels) for spec in tf.nest.flatten(self.form)}, []
 
 
-def _random(random, spec):
+def _random(random, spec, is_pixels):
     shape, dtype = spec.shape.as_list(), spec.dtype.as_numpy_dtype
-    if spec.dtype.is_floating:
+    if spec.dtype.is_floating and not is_pixels:
         return random.normal(size=shape).astype(dtype)
-    return random.randint(0, 256 if spec.dtype == tf.uint8 else 2, shape).astype(dtype)
+    return random.randint(0, 256 if is_pixels else 2, shape).astype(dtype)
 
 
 def shape_of(tensor: Any, batch: int) -> List[int]:
@@ -91,9 +93,9 @@ def of_any_batch(form: Any) -> Any:
         lambda spec: tf.TensorSpec([None] + spec.shape.as_list()[1:], spec.dtype, spec.name), form)
 
 
-def of_pixels(form: tf.TensorSpec) -> tf.TensorSpec:
+def of_pixels(form: tf.TensorSpec, dtype: tf.DType) -> tf.TensorSpec:
     """The form of images as the files have them, where tests have `form`. Raises InputError for several views."""
     if form.shape.ndims != 4:
-        raise InputError('--input_dtype=uint8: this test looks at several views of an image, and an input of uint8 is '
-                         'one image; switch the views off')
-    return tf.TensorSpec(form.shape, tf.uint8, form.name)
+        raise InputError('--input_dtype=uint8|raw_float32: this test looks at several views of an image, and such an '
+                         'input is one image; switch the views off')
+    return tf.TensorSpec(form.shape, dtype, form.name)

@@ -125,7 +125,7 @@ def test_outputs_that_do_not_vary_with_the_batch_alone_are_refused_in_one_line(s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('dtype', ['float32', 'uint8'])
+@pytest.mark.parametrize('dtype', ['float32', 'uint8', 'raw_float32'])
 def test_samples_run_and_scored_here_give_the_lines_of_evaluate(dtype, run_export, trained, tmp_path, capfd):
     expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
     status, out, _ = run_export('--samples=all', '--input_dtype=' + dtype, '--output=%s/x.pb' % tmp_path)
@@ -133,6 +133,43 @@ def test_samples_run_and_scored_here_give_the_lines_of_evaluate(dtype, run_expor
     assert len(os.listdir(str(tmp_path / 'x_samples' / 'input'))) == -(-TEST // tiny.BATCH)
     status = score.main(['--manifest=%s' % (tmp_path / 'x_samples' / 'manifest.json'), '--run_pb=%s/x.pb' % tmp_path])
     assert status == 0 and capfd.readouterr().out.splitlines()[1:] == expected.splitlines()
+
+
+@pytest.mark.slow
+def test_what_the_vendors_scripts_make_of_a_test_set_and_of_the_outputs_is_evaluates_accuracy(
+        run_export, trained, tmp_path, capfd, monkeypatch):
+    """docs/vendor-contract.md section 7, written out: make_bin, an inference tool, process."""
+    data = synthetic.cifar10(160, TEST)
+    test = data.test._replace(y=(data.test.y + (np.arange(TEST) % 3 == 0)) % 10)      # every third label is wrong
+    monkeypatch.setitem(image_sets.TASKS, 'cifar10', image_sets.TASKS['cifar10']._replace(
+        synthesize=lambda: data._replace(test=test)))
+    lines = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained).splitlines()
+    assert run_export('--input_dtype=raw_float32', '--batch_size=1', '--output=%s/x.pb' % tmp_path)[0] == 0
+    for number, (image, label) in enumerate(zip(test.x, test.y)):
+        image.astype(np.float32).tofile(str(tmp_path / ('image_%d.bin' % number)))
+        np.eye(10, dtype=np.int64)[label].tofile(str(tmp_path / ('label_%d.bin' % number)))
+    with tf.Graph().as_default(), tf.Session() as session:
+        graph_def = tf.GraphDef.FromString((tmp_path / 'x.pb').read_bytes())
+        logits, = tf.import_graph_def(graph_def, return_elements=['logits:0'], name='')
+        right = 0
+        for number in range(TEST):
+            image = np.fromfile(str(tmp_path / ('image_%d.bin' % number)), np.float32).reshape(1, 32, 32, 3)
+            label = np.fromfile(str(tmp_path / ('label_%d.bin' % number)), np.int64)
+            right += np.argmax(session.run(logits, {'input:0': image})) == np.argmax(label)
+    assert lines[-1] == 'Top-1: %.4f' % (right / TEST) and 0 < right < TEST
+
+
+@pytest.mark.parametrize('dtype', ['uint8', 'raw_float32'])
+def test_pixels_are_checked_on_pixels_where_no_data_is_given(dtype, trained, tmp_path, capfd, monkeypatch):
+    seen = []
+    compare = exporting._compare
+    monkeypatch.setattr(exporting, 'FreshRunner', InProcess)
+    monkeypatch.setattr(exporting, '_compare', lambda *given: (seen.extend(given[2]), compare(*given)))
+    assert export.main(['--network=tiny', '--ckpt_path=%s/0/ckpt' % trained, '--input_dtype=' + dtype,
+                        '--output=%s/x.pb' % tmp_path], {}) == 0
+    batches = [batch['input'] for batch, _ in seen]
+    assert {batch.dtype.name for batch in batches} == {dtype.replace('raw_', '')}
+    assert min(map(np.min, batches)) == 0 and max(map(np.max, batches)) == 255
 
 
 def test_uint8_inputs_are_the_pixels_of_the_test_set(run_export, tmp_path):
