@@ -4,6 +4,7 @@ from typing import Dict
 import tensorflow as tf
 
 from core.device import Device
+from core.errors import InputError
 from core.inference import trained
 from core.ranks.communicator import Communicator
 from core.recipe import Recipe
@@ -17,6 +18,8 @@ def evaluate(recipe: Recipe, config: Config, device: Device) -> Dict[str, float]
     This process evaluates alone, whatever RANK_SIZE says, on the test set that the seed of the checkpoint's run draws.
     Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network.
     """
+    if config.graph_cache:
+        raise InputError('--graph_cache=True: the graphs of trainings alone are kept; leave it out')
     options = device.options(config)
     device.check(config._replace(ranks=1), options)
     path, reader, config = trained.find(config)

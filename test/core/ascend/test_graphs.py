@@ -1,13 +1,18 @@
 """How many graphs a run gives an NPU to compile: each set of fetches is one, and takes minutes for a large network."""
 import fcntl
 import os
+import subprocess
+import sys
 
+import numpy as np
 import pictures
 import pytest
 import tensorflow as tf
 import tiny
 import toy
+from launching import FAKES, ROOT
 
+from core.ascend.diagnostics import dump_files
 from data import synthetic
 from launchers import command, evaluate, export, predict, score, train
 from launchers.networks import classification, cspnet, cutmix, sesemi
@@ -101,6 +106,37 @@ def test_what_one_does_with_a_checkpoint_stays_off_the_chip(npu, tmp_path):
     manifest, = samples.glob('*/manifest.json')
     assert score.main(['--manifest=%s' % manifest, '--run_pb=%s' % graph]) == 0
     assert not npu.sessions and not npu.engine_starts
+
+
+def test_of_a_modelarts_job_the_training_alone_is_on_the_chip_and_what_looks_at_results_is_not(real_place):
+    noted = real_place / 'sessions'
+    environment = dict(os.environ, PYTHON=str(real_place / 'python'), PYTHONPATH=FAKES, TMPDIR=str(real_place),
+                       ASCEND_DEVICE_ID='0', NPU_SESSIONS=str(noted), RANK_SIZE='1')
+    results = str(real_place / 'results')
+
+    def run(script, *arguments):
+        ended = subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', script), *arguments], env=environment,
+                               cwd=str(real_place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               universal_newlines=True)
+        return ended.returncode, ended.stdout
+    status, told = run('boot_modelarts.py', '--network=swa', '--case=performance', '--train_epochs=1',
+                       '--cache_dir=%s' % (real_place / 'cache'), '--train_url=' + results)
+    assert status == 0, told
+    assert len(noted.read_text().splitlines()) == 1 and 'Final Performance' in told
+    noted.unlink()
+    assert 'the run' in run('doctor.py', '--network=swa', '--output_path=%s' % (real_place / 'other'))[1]
+    assert 'swa' in run('runs.py', '--output_path=' + results)[1]
+    for name in 'a', 'b':
+        (real_place / name).mkdir()
+        dump_files.write_ground_truth(str(real_place / name), 'net/op', 0, np.ones([2], np.float32), 10 ** 15)
+    assert run('compare.py', 'a', 'b', '--output=out')[0] == 0
+    assert not noted.exists()
+
+
+def test_an_evaluation_refuses_the_cache_of_compiled_graphs_which_it_does_not_have(npu, tmp_path, capsys):
+    flags = given('swa', tmp_path, '--case=performance', '--graph_cache=True')
+    assert command.run(evaluate.act, flags, {}) == 2
+    assert capsys.readouterr().err == '--graph_cache=True: the graphs of trainings alone are kept; leave it out\n'
 
 
 def cached(npu, tmp_path, *flags, status=0):

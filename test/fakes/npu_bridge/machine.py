@@ -58,12 +58,20 @@ def _do_run(session, handle, target_list, fetch_list, feed_dict, *options):
         if optimizer.name == _NPU_OPTIMIZER and is_compiled(optimizer):
             if session not in sessions:
                 sessions.append(session)
+                _note(graph)
             if graph not in fetch_sets:
                 fetch_sets.append(graph)
                 ops = list(target_list) + [one.op for one in fetch_list]
                 if _has_work(feed_dict, list(ops)):
                     _compile(session, options_of(optimizer), graph, [op.name for op in ops])
     return _run(session, handle, target_list, fetch_list, feed_dict, *options)
+
+
+def _note(graph):
+    """Adds a line to the file NPU_SESSIONS (environment) for each session on the NPU, of whatever process."""
+    if 'NPU_SESSIONS' in os.environ:
+        with open(os.environ['NPU_SESSIONS'], 'a') as file:
+            file.write('%d %s\n' % (os.getpid(), graph))
 
 
 def options_of(optimizer):
