@@ -7,6 +7,7 @@ from typing import Iterable, Mapping, Optional, Set
 import tensorflow as tf
 
 from core import operators
+from core.ascend.diagnostics.step_graph import updated
 
 AI_CORE, VECTOR_CORE, AI_CPU, COMMUNICATION = 'AI_CORE', 'AI_VECTOR_CORE', 'AI_CPU', 'COMMUNICATION'
 # data type -> its spelling in the profiler's files; any other is as TensorFlow spells it, in upper case
@@ -84,8 +85,8 @@ class Forms:
         self._kernels, self._narrow = kernels(graph.get_operations()), narrow
 
     def data_type(self, tensor: tf.Tensor) -> str:
-        """float32, float16, bfloat16, int64, ..."""
-        return self._narrow.get(tensor, tensor.dtype.base_dtype.name)
+        """float32, float16, bfloat16, int64, ...; what an update leaves has the type of its variable."""
+        return self._narrow.get(tensor) or self._narrow.get(updated(tensor.op)) or tensor.dtype.base_dtype.name
 
     def layout(self, tensor: tf.Tensor, ndims: int) -> str:
         """ND, or the layout of a tensor of four dimensions: HWCN of a kernel, NHWC or NCHW of images."""

@@ -43,3 +43,14 @@ def test_kernels_and_what_is_computed_of_them_are_hwcn_and_images_are_not():
             update.outputs[0].name} <= hwcn
     assert not {'ones:0', 'Conv2D:0', 'Relu:0', 'gradients/Relu_grad/ReluGrad:0'} & hwcn
     assert layouts['Conv2D:0'] == layouts['Relu:0'] == 'NHWC' and forms.layout(y, 2) == 'ND'
+
+
+def test_what_an_update_leaves_has_the_type_of_its_variable_also_under_a_condition():
+    with tf.Graph().as_default() as graph:
+        one, other = (tf.get_variable(name, [2], use_resource=False) for name in ('one', 'other'))
+        tf.cond(tf.placeholder(tf.bool, []), lambda: tf.group(tf.assign_sub(one, [1., 1.])), tf.no_op)
+        tf.assign_sub(other, [1., 1.])
+        forms = chip_operators.Forms(graph, {one.op.outputs[0]: 'float16'})
+        found = {op.inputs[1].op.name.split('/')[0]: forms.data_type(op.outputs[0])
+                 for op in graph.get_operations() if op.type == 'AssignSub'}
+    assert found == {'cond': 'float16', 'AssignSub': 'float32'}
