@@ -61,6 +61,7 @@ def plan(config: Config, on_npu: bool, family: Optional[str] = None) -> Job:
 
 def _servers(config: Config) -> Tuple[Server, ...]:
     if config.rank_table:
+        rank_table.await_ready(config.rank_table, config.connect_timeout)
         return rank_table.load(config.rank_table)
     if config.ranks > DEVICES_OF_A_SERVER:
         raise InputError('--rank_size=%d: a server has %d devices; several servers, or one with more devices, need '

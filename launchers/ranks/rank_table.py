@@ -7,10 +7,13 @@ answers a wrong table by waiting for ranks that never come.
 import collections
 import json
 import re
+import sys
+import time
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from core import files
 from core.errors import InputError
+from core.log import one_line
 from core.settings import kinds
 from core.settings.table import DEVICES_OF_A_SERVER, MOST_DEVICES
 
@@ -51,6 +54,36 @@ def load(path: str) -> Tuple[Server, ...]:
         return _servers(files.json_object(path))
     except ValueError as error:
         raise InputError('%s: not a rank table: %s' % (path, error))
+
+
+def await_ready(path: str, seconds: float) -> None:
+    """Returns when a rank table that the platform has still to fill is neither empty nor initializing.
+
+    Raises InputError when that takes more than so many seconds. A table that is wrong is left to load().
+    """
+    deadline, told = time.monotonic() + seconds, False
+    while True:
+        state = _unready(path)
+        if not state:
+            return
+        if not told:
+            print(one_line('%s: the rank table is %s: waiting up to %d seconds (--connect_timeout) for the platform to '
+                           'complete it' % (path, state, seconds)), file=sys.stderr, flush=True)
+            told = True
+        if time.monotonic() >= deadline:
+            raise InputError('%s: the rank table is still %s after %d seconds; see why the platform does not complete '
+                             'it, or give it more by --connect_timeout' % (path, state, seconds))
+        time.sleep(.2)
+
+
+def _unready(path):
+    """'empty', 'initializing', or '' for a table that is whole or wrong."""
+    try:
+        content = files.text(path)
+        return '' if content.strip() and files.json_object(path).get('status') != 'initializing' else (
+            'initializing' if content.strip() else 'empty')
+    except ValueError:
+        return ''
 
 
 def check_910(path: str, servers: Sequence[Server]) -> None:

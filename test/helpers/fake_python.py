@@ -61,7 +61,7 @@ def plan_ranks(flags):
     return placement.plan(SimpleNamespace(
         ranks=asked, device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)), base_port=number('base_port'),
         rank_table=flags.get('rank_table'), server_id=flags.get('server_id'),
-        trusted_network=flags.get('trusted_network')), on_npu=False)
+        trusted_network=flags.get('trusted_network'), connect_timeout=1), on_npu=False)
 
 
 def fault_of(rank, flags):

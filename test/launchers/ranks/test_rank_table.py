@@ -38,7 +38,8 @@ def write(tmp_path):
 
 def asked(**given):
     """What placement.plan reads of a Config; the 8p launcher's when nothing is given."""
-    values = dict(ranks=8, rank_table=None, server_id=None, base_port=None, trusted_network=None, device_id=0)
+    values = dict(ranks=8, rank_table=None, server_id=None, base_port=None, trusted_network=None, device_id=0,
+                  connect_timeout=0)
     return SimpleNamespace(**dict(values, **given))
 
 
@@ -100,6 +101,30 @@ def test_an_instance_with_a_rank_id_names_the_rank_of_its_first_device(write):
 def test_a_table_with_super_pods_may_have_16_devices_a_server(write):
     first, second = rank_table.load(write(super_pods()))
     assert len(first.devices) == len(second.devices) == 16 and second.devices[0] == (0, 16)
+
+
+@pytest.mark.parametrize('content, state', [
+    ('', 'empty'), ('\n', 'empty'), ('{"status": "initializing"}', 'initializing'),
+    ('{"status":"initializing","server_list":[],"server_count":"0","version":"1.0"}', 'initializing')])
+def test_a_table_that_the_platform_has_still_to_fill_is_waited_for(tmp_path, monkeypatch, capfd, content, state):
+    path = tmp_path / 'table.json'
+    path.write_text(content)
+    monkeypatch.setattr(rank_table.time, 'sleep', lambda seconds: path.write_text('{"status": "completed"}'))
+    rank_table.await_ready(str(path), 60)
+    error = capfd.readouterr().err
+    assert error.count('\n') == 1 and 'the rank table is %s: waiting up to 60 seconds' % state in error
+    path.write_text(content)
+    with pytest.raises(InputError, match='is still %s after 0 seconds; .*--connect_timeout' % state):
+        rank_table.await_ready(str(path), 0)
+
+
+@pytest.mark.parametrize('content', ['{"status": "completed"}', '{"status": "failed"}', '[]', 'no JSON', None])
+def test_a_table_that_is_whole_or_wrong_is_not_waited_for(tmp_path, capfd, content):
+    path = tmp_path / 'table.json'
+    if content is not None:
+        path.write_text(content)
+    rank_table.await_ready(str(path), 60)
+    assert capfd.readouterr().err == ''
 
 
 def test_the_table_of_16_devices_that_set_ranktable_writes_is_a_rank_table(write):
