@@ -21,6 +21,13 @@ from core.training import checkpoints, preflight, swa  # noqa: E402
 from launchers.networks import readers  # noqa: E402
 from launchers.ranks import placement  # noqa: E402
 
+# The keys of the lines; launchers/shell/ has them as PLAN and reads each but the network, which the doctor shows.
+KEYS = ('network', 'case_name', 'run_dir', 'batch_size', 'synthetic', 'kept', 'keep_history', 'max_restarts',
+        'stall_seconds', 'vendor_name', 'loss_prefix', 'headline', 'data', 'finished', 'npu', *placement.Job._fields)
+# The environment variables by which launchers/shell/ tells a trainer its place among the ranks.
+VARIABLES = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES',
+             'RANKS_DIRECTORY', 'LAUNCHER_PID', 'LIVE_FD')
+
 
 def act(recipe: Recipe, config: Config) -> None:
     """Prints the plan or the ConfigProto."""

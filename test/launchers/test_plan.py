@@ -1,5 +1,6 @@
 """launchers/plan.py: what the launcher reads of a run before it touches anything."""
 import os
+import re
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ def test_the_plan_names_the_run_and_its_ranks_from_any_directory_and_makes_nothi
         universal_newlines=True, cwd=str(tmp_path), env=environment)
     assert (planner.returncode, planner.stderr) == (0, '') and os.listdir(str(tmp_path)) == []
     found = dict(line.split('=', 1) for line in planner.stdout.splitlines())
+    assert tuple(sorted(found)) == tuple(sorted(plan.KEYS))
     assert (found['network'], found['case_name'], found['synthetic'], found['kept']) == ('cspnet', 'perf', 'True', '')
     assert found['run_dir'] == str(tmp_path / 'results' / '0') and found['keep_history'] == '3'
     assert int(found['batch_size']) > 0
@@ -48,7 +50,41 @@ def test_the_case_name_has_hf32_where_the_user_asked_for_it(flags, environ, case
     for item in environ.items():
         monkeypatch.setenv(*item)
     assert plan.main(flags + ['--device=cpu', '--data_path=synthetic', '--output_path=%s' % tmp_path], environ) == 0
-    assert '\ncase_name=%s\n' % case_name in capsys.readouterr().out
+    assert 'case_name=%s' % case_name in capsys.readouterr().out.splitlines()
+
+
+def sources(*folders, ending):
+    paths = [os.path.join(directory, name) for folder in folders
+             for directory, _, names in os.walk(os.path.join(ROOT, folder)) for name in names if name.endswith(ending)]
+    texts = []
+    for path in paths:
+        with open(path, encoding='utf-8') as file:
+            texts.append(file.read())
+    return '\n'.join(texts)
+
+
+def test_bash_reads_every_key_of_the_plan_and_no_other():
+    assert set(re.findall(r'PLAN\[(\w+)\]', sources('launchers/shell', ending='.sh'))) == set(plan.KEYS) - {'network'}
+
+
+def test_the_doctor_and_the_modelarts_job_read_keys_of_the_plan():
+    for path, name in ('doctor.py', 'answer'), ('modelarts/job.py', 'plan'):
+        with open(os.path.join(ROOT, 'launchers', path)) as file:
+            read = set(re.findall(r"\b%s(?:\[|\.get\()'(\w+)'" % name, file.read()))
+        assert read and read <= set(plan.KEYS)
+
+
+def test_bash_sets_and_python_reads_every_variable_between_launcher_and_trainer():
+    bash, python = sources('launchers/shell', ending='.sh'), sources('core', ending='.py')
+    for name in plan.VARIABLES:
+        assert re.search(r'(?m)(^|\s)%s=' % name, bash), name
+        assert re.search(r"'%s'" % name, python), name
+    of_others = ('PYTHONUNBUFFERED', 'PYTHONIOENCODING', 'TF_CPP_MIN_LOG_LEVEL')
+    with open(os.path.join(ROOT, 'launchers', 'shell', 'ranks.sh')) as one, open(
+            os.path.join(ROOT, 'launchers', 'shell', 'launch.sh')) as other:
+        exported = {name for line in re.findall('export (.*)', one.read() + other.read())
+                    for name in re.findall(r'(?:^|\s)([A-Z_]+)=', line)}
+    assert exported - set(of_others) <= set(plan.VARIABLES)
 
 
 def test_planning_is_no_flag_of_a_user(capsys):
