@@ -15,7 +15,7 @@ SECTIONS = ('Add a data set', 'Add a switch', 'Add an NPU option')
 # Runs commands in one process, which imports TensorFlow once; prints {name: [status, output, error]}.
 RUNNER = '''
 import contextlib, io, json, sys
-from launchers import command, train
+from launchers import command, plan, train
 import tensorflow as tf
 
 def rates(recipe, config):
@@ -32,17 +32,20 @@ def batches(recipe, config):
         test.initialize(session)
         print(session.run(train.batch[0]).shape, [session.run(test.batch[1]).tolist() for _ in range(test.batches)])
 
-acts = dict(rates=rates, good_data=batches, bad_data=batches)
+acts = dict(planned=plan.act, no_data=plan.act, rates=rates, good_data=batches, bad_data=batches)
 results = {}
 for name, flags in json.loads(sys.argv[1]).items():
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as error:
-        status = command.run(acts.get(name, train.act), flags, {})
+        status = command.run(acts.get(name, train.act), flags, {}, planning=acts.get(name) is plan.act)
     results[name] = status, out.getvalue(), error.getvalue()
 print(json.dumps(results))
 '''
 COMMANDS = dict(
     help=['-h'],
     good_data=['--network=fromnpz', '--data_path=good'],
+    planned=['--network=fromnpz', '--data_path=good', '--output_path=output'],
+    trained=['--network=fromnpz', '--data_path=good', '--output_path=output', '--train_steps=1'],
+    no_data=['--network=fromnpz', '--case=performance', '--output_path=output'],
     bad_data=['--network=fromnpz', '--data_path=bad'],
     rates=['--network=warm', '--case=performance', '--warmup_steps=2'],
     bad_steps=['--network=warm', '--case=performance', '--warmup_steps=-1'],
@@ -94,6 +97,11 @@ def test_a_data_set_is_added_by_a_loader_and_a_recipe(results):
     assert status == 0, error
     labels = [list(range(8)), [8, 9, 0, 1, 2, 3, 4, 5]]
     assert output == '(8, 32, 32, 3) %s\n' % (labels,)
+    status, output, error = results['planned']           # as the launcher asks, before it trains
+    assert status == 0 and 'network=fromnpz' in output, error
+    assert results['trained'][0] == 0, results['trained'][2]
+    status, _, error = results['no_data']
+    assert status == 2 and error.startswith('--data_path')
     status, _, error = results['bad_data']
     assert status == 2 and error.splitlines()[-1].endswith('train.npz: label 10 is out of range 0 to 9')
 
