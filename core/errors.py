@@ -51,5 +51,5 @@ class Interrupted(OrderlyEnd):
     """SIGTERM or Ctrl-C ended the run after a checkpoint was saved."""
 
     def __init__(self, signum: int, step: int):
-        super().__init__('%s: stopped after step %d' % (signal.Signals(signum).name, step))
+        super().__init__('%s: stopped after step %d; --resume continues' % (signal.Signals(signum).name, step))
         self.status = 128 + signum

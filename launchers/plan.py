@@ -21,9 +21,10 @@ from core.training import checkpoints, preflight, swa  # noqa: E402
 from launchers.networks import readers  # noqa: E402
 from launchers.ranks import placement  # noqa: E402
 
-# The keys of the lines; launchers/shell/ has them as PLAN and reads each but the network, which the doctor shows.
+# The keys of the lines; launchers/shell/ has them as PLAN and reads each.
 KEYS = ('network', 'case_name', 'run_dir', 'batch_size', 'synthetic', 'kept', 'keep_history', 'max_restarts',
-        'stall_seconds', 'vendor_name', 'loss_prefix', 'headline', 'data', 'finished', 'npu', *placement.Job._fields)
+        'stall_seconds', 'vendor_name', 'loss_prefix', 'headline', 'data', 'finished', 'npu', 'device', 'ckpt_dir',
+        'directories', *placement.Job._fields)
 # The environment variables by which launchers/shell/ tells a trainer its place among the ranks.
 VARIABLES = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES',
              'RANKS_DIRECTORY', 'LAUNCHER_PID', 'LIVE_FD')
@@ -49,6 +50,8 @@ def act(recipe: Recipe, config: Config) -> None:
                  headline=headline(recipe, config), data=readers.inspect(recipe, config))
     if (device.is_exclusive or config.emulate_precision) and environment.enables_hf32(config, os.environ):
         lines['case_name'] = 'hf32_%s' % lines['case_name']
+    lines.update(device='%s: %s' % (device.name, device.hardware()), ckpt_dir=first.ckpt_dir,
+                 directories='|'.join(device.output_directories(device.options(first))))
     for item in dict(lines, finished=finished, npu=device.is_exclusive, **ours.lines()).items():
         print('%s=%s' % item)
 

@@ -11,7 +11,8 @@ from vendor_extraction import extract, extractions
 SECONDS = dict(cspnet=.0512, alexnet=.123, swa=3e-6 * 16384, sesemi=.053, cutmix=.0256)
 VARYING = (.5, 1.5, .75, 1.25)
 REPORT = '''
-declare -A PLAN=([vendor_name]=$1 [batch_size]=$2 [run_dir]=$3 [case_name]=$4 [loss_prefix]=)
+declare -A PLAN=([vendor_name]=$1 [batch_size]=$2 [run_dir]=$3 [case_name]=$4 [loss_prefix]= [npu]=False
+    [device]=cpu [ckpt_dir]=$3 [directories]= [network]=$1)
 RANK_SIZE=$5 LOGS=("$3/train.log")
 report_figures 60 >/dev/null
 '''

@@ -13,7 +13,8 @@ from core.reporting.report import Listener, Log, Report
 # Images a second of all ranks together; seconds a step; the last loss and the accuracies as the log has them, the
 # accuracies empty where it has none; the seconds from the start of the session to the end of its first step, in which
 # an NPU compiles the graph of a step.
-KEYS = ('images_per_second', 'seconds_per_step', 'loss', 'accuracy', 'test_accuracy', 'first_step_seconds')
+KEYS = ('images_per_second', 'seconds_per_step', 'loss', 'accuracy', 'test_accuracy', 'accuracy_is',
+        'first_step_seconds')
 
 
 class Figures(Listener):
@@ -54,7 +55,7 @@ class Figures(Listener):
         self._losses.close()
         values = ('%.8g' % (report.images_per_second * self._ranks), '%.8g' % report.seconds_per_step,
                   self._last[-1][1] if self._last else '', self._log.accuracy, self._log.test_accuracy,
-                  '%.8g' % self._first_step_seconds)
+                  self._log.accuracy_is, '%.8g' % self._first_step_seconds)
         save(os.path.join(self._directory, 'figures'), ''.join('%s=%s\n' % pair for pair in zip(KEYS, values)))
 
     _last = ()

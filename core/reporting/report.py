@@ -75,6 +75,7 @@ class Log(Listener):
     the test set.
     """
     accuracy, test_accuracy = '', ''
+    accuracy_is = 'of the test set, from 0 to 1'   # what the number `accuracy` is
 
     def __init__(self) -> None:
         self.losses: List[Tuple[int, str]] = []    # (step, text) of each loss

@@ -124,6 +124,7 @@ def _mean_over_crops(logits):
 
 class VendorLog(Log):
     """The vendor's lines, and the speed of the run in the last one."""
+    accuracy_is = 'of the training images in the last epoch, per cent'
 
     def __init__(self) -> None:
         super().__init__()

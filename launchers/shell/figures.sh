@@ -22,6 +22,7 @@ report_figures() {  # SECONDS, of the whole training
     print_case_log "$case_name" "$1" >"${PLAN[run_dir]}/$case_name.log"
     print_npu_notice
     print_final_block "$1"
+    print_results
 }
 
 read_figures() {  # FILE, of lines key=value
@@ -66,6 +67,18 @@ FINAL
     fi
 }
 
+print_results() {  # what the figures are, and where the rest is
+    local directories directory
+    [[ -z ${FIGURES[accuracy]} ]] || printf 'The accuracy is %s\n' "${FIGURES[accuracy_is]}"
+    printf 'Report: %s\n' "${PLAN[run_dir]}/report.html"
+    printf 'Checkpoints: %s\n' "${PLAN[ckpt_dir]}"
+    IFS='|' read -ra directories <<<"${PLAN[directories]}"
+    for directory in "${directories[@]}"; do
+        printf 'Dumps, profiles or tuning: %s\n' "$directory"
+    done
+    printf 'Next: python3 -m launchers evaluate --network=%s --ckpt_path=%s\n' "${PLAN[network]}" "${PLAN[ckpt_dir]}"
+}
+
 print_npu_notice() {
     local kind=ERROR text
     text="your task haven't used Ascend NPU, please check your npu Migration."
@@ -76,4 +89,7 @@ print_npu_notice() {
     printf -- '------------------ %s NOTICE START ------------------\n' "$kind"
     printf '%s, %s\n' "$kind" "$text"
     printf -- '------------------ %s NOTICE END------------------\n' "$kind"
+    if [[ ${PLAN[npu]} != True ]]; then
+        printf 'Trained on %s: without an NPU the notice above is no failure\n' "${PLAN[device]}"
+    fi
 }

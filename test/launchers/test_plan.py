@@ -64,7 +64,7 @@ def sources(*folders, ending):
 
 
 def test_bash_reads_every_key_of_the_plan_and_no_other():
-    assert set(re.findall(r'PLAN\[(\w+)\]', sources('launchers/shell', ending='.sh'))) == set(plan.KEYS) - {'network'}
+    assert set(re.findall(r'PLAN\[(\w+)\]', sources('launchers/shell', ending='.sh'))) == set(plan.KEYS)
 
 
 def test_the_doctor_and_the_modelarts_job_read_keys_of_the_plan():

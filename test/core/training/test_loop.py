@@ -169,7 +169,7 @@ def test_a_signal_saves_a_checkpoint_in_the_middle_of_an_epoch(train, undisturbe
     status, log, error = interrupted('--output_path=%s' % tmp_path, 'step 13 ', signum)
     saved = steps_saved(tmp_path / '0' / 'ckpt')[-1]
     assert status == 128 + signum and max(losses(log)) == saved
-    assert error == '%s: stopped after step %d' % (signum.name, saved)
+    assert error == '%s: stopped after step %d; --resume continues' % (signum.name, saved)
     _, rest, _ = train('--train_steps=%d' % (saved + 15), '--resume')
     # The line of a step also has the epoch's mean so far: it goes on over the interruption.
     assert losses(log + rest) == losses(undisturbed(saved + 15))
@@ -183,7 +183,7 @@ def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(tr
             super().epoch(report)
     monkeypatch.setattr(toy, 'RECIPE', toy.RECIPE._replace(log=Log))
     status, out, error = train('--train_epochs=1')
-    assert (status, error.splitlines()[-1]) == (143, 'SIGTERM: stopped after step 10')
+    assert (status, error.splitlines()[-1]) == (143, 'SIGTERM: stopped after step 10; --resume continues')
     assert 'test accuracy' in out and steps_saved(tmp_path / '0' / 'ckpt') == [10]
 
 
@@ -191,7 +191,7 @@ def test_a_signal_after_the_last_step_loses_nothing_and_is_told_by_the_status(tr
 def test_a_trainer_whose_launcher_was_killed_saves_and_ends_with_a_line(train, monkeypatch, tmp_path):
     monkeypatch.setenv('LAUNCHER_PID', str(os.getpid()))  # which is not the parent of this process
     status, out, error = train('--train_epochs=1000000')
-    assert status == 143 and error.splitlines()[-1] == 'SIGTERM: stopped after step 1'
+    assert status == 143 and error.splitlines()[-1] == 'SIGTERM: stopped after step 1; --resume continues'
     assert out.count('The launcher (process %d) was killed: its trainer saves a checkpoint and ends' % os.getpid()) == 1
     assert steps_saved(tmp_path / '0' / 'ckpt') == [1]
     monkeypatch.setenv('LAUNCHER_PID', str(os.getppid()))

@@ -43,11 +43,16 @@ def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
         '------------------ ERROR NOTICE START ------------------',
         "ERROR, your task haven't used Ascend NPU, please check your npu Migration.",
         '------------------ ERROR NOTICE END------------------',
+        'Trained on cpu: a processor: without an NPU the notice above is no failure',
         '------------------ Final result ------------------',
         'Final Performance images/sec : 1250',
         'Final Performance sec/step : 0.0512',
         'E2E Training Duration sec : N',
-        'Final Train Accuracy : 0.6605']
+        'Final Train Accuracy : 0.6605',
+        'The accuracy is of the test set, from 0 to 1',
+        'Report: %s/report.html' % run_dir,
+        'Checkpoints: %s/ckpt' % run_dir,
+        'Next: python3 -m launchers evaluate --network=cspnet --ckpt_path=%s/ckpt' % run_dir]
     case_log = (run_dir / (CSPNET + '.log')).read_text()
     assert re.sub(r'(E2ETrainingTime =) \d+', r'\1 N', case_log).splitlines() == [
         'Network = CSPNet_ID0840_for_TensorFlow', 'RankSize = 1', 'BatchSize = 64',
