@@ -88,7 +88,8 @@ def test_several_servers_do_the_same_each_with_results_in_its_place(place, tmp_p
              'devices': [{'device_id': '0', 'device_ip': '192.168.100.10%d' % n}]} for n in range(2)]}]}
     path = tmp_path / 'jobstart_hccl.json'
     path.write_text(json.dumps(table))
-    flags = ['--base_port=%d' % free_ports(2), '--data_url=%s' % (place / 'data')]
+    flags = ['--base_port=%d' % free_ports(2), '--data_url=%s' % (place / 'data'),
+             '--trusted_network=127.0.0.1,127.0.0.2']
     jobs = [boot(place, *flags, '--cache_dir=%s' % (place / ('cache%d' % n)), RANK_ID=str(n), RANK_SIZE='2',
                  ASCEND_DEVICE_ID='0', RANK_TABLE_FILE=str(path)) for n in range(2)]
     assert 'waiting until the platform has completed' in jobs[0].stdout.readline()
