@@ -163,7 +163,7 @@ class Recipe(NamedTuple):
     split_strategy: Sequence[int] = ()
     # pictures() -> {name: Picture}: what the report shows of this network, in its order; called when one is first due
     pictures: Callable[[], Dict[str, Picture]] = dict
-    # evaluation_lines(metrics over the test set) -> the lines that launchers.evaluate prints
+    # evaluation_lines(metrics over the test set) -> the lines that the command evaluate prints
     evaluation_lines: Callable[[Dict[str, float]], List[str]] = metric_lines
 
 

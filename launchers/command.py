@@ -1,30 +1,45 @@
-"""What the Python commands share: from the command line to a recipe and a Config, and from errors to a status."""
+"""What the commands share: from the command line to a recipe and a Config, from errors to a status, and their -h.
+
+Works where TensorFlow is not installed, until a command asks for a recipe.
+"""
+import importlib.util
 import os
 import signal
 import sys
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
+from core.ascend.options import describe_options
 from core.errors import InputError, RunEnd
 from core.log import one_line, say
-from core.ascend.options import describe_options
 from core.settings import config as config_lib
 from core.settings import flags
-from core.settings.table import Switch, switch
+from core.settings.table import RECIPE, SWITCHES, Switch, switch
 from launchers import usage
-from launchers.networks.parameters import parameters_read
-from launchers.networks.registry import RECIPES, asked, named_by_path
-from nets.blocks import chosen
+
+ALL = tuple(row.name for row in SWITCHES)
 
 
-def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning: bool = False) -> int:
+class Usage(NamedTuple):
+    """What -h of a command prints."""
+    typed: str                     # what users type
+    about: str = ''
+    own: Sequence[Switch] = ()     # flags of this command alone
+    shared: Sequence[str] = ()     # names of the trainer's flags that matter to the command; ALL: under their headings
+
+
+TRAINING = Usage('bash test/train_performance_1p.sh', shared=ALL)
+
+
+def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: Usage = TRAINING,
+        planning: bool = False) -> int:
     """act(recipe, config) for the command line `argv`; returns the exit status, as status_of() does.
 
     planning: see config.resolve().
     """
-    if flags.asks_for_help(argv):
-        return status_of(lambda: print(usage.usage(dict(RECIPES, **named_by_path(argv)), describe_options())))
-
     def from_flags():
+        from launchers.networks.parameters import parameters_read
+        from launchers.networks.registry import asked
+        from nets.blocks import chosen
         arguments, lines = flags.without_foreign(argv)
         recipe, given = asked(arguments, environ)
         recipe = chosen.recipe(recipe, given)
@@ -36,17 +51,20 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], planning
         if not planning:               # whose lines the launcher reads
             for line in lines:
                 say(line)
-        act(recipe, config_lib.resolve(recipe, given, environ, planning))
-    return status_of(from_flags)
+        return act(recipe, config_lib.resolve(recipe, given, environ, planning))
+    return status_of(from_flags, argv, about)
 
 
-def status_of(act: Callable[[], Any]) -> int:
-    """Calls act(); returns the exit status: what act() returns or 0, that of the RunEnd, whose line goes to standard
-    error, 1 for a file system that fails, or 141 when nobody reads standard output any more."""
+def status_of(act: Callable[[], Any], argv: Sequence[str], about: Usage) -> int:
+    """Prints the help that `argv` asks for, or else calls act().
+
+    Returns the exit status: 0 or what act() returns; that of a RunEnd, whose line goes to standard error; 1 for a file
+    system that fails; 141 when nobody reads standard output any more.
+    """
     try:
-        status = act() or 0
+        status = print(help_text(argv, about)) if flags.asks_for_help(argv) else act()
         sys.stdout.flush()
-        return status
+        return status or 0
     except BrokenPipeError:            # the reader has seen enough, as `| head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -55,9 +73,26 @@ def status_of(act: Callable[[], Any]) -> int:
         return getattr(end, 'status', 1)
 
 
-def help_text(command: str, own: Sequence[Switch], shared: Sequence[str] = ()) -> str:
-    """What -h of a command prints: its line, its `own` switches, and those of the trainer that matter to it."""
-    lines = ['usage: ' + command, ''] + usage.describe(own, {})
-    if shared:
-        lines += ['', 'and, as in training:'] + usage.describe([switch(name) for name in shared], {})
+def help_text(argv: Sequence[str], about: Usage) -> str:
+    """What -h prints; with --network=NAME in `argv` the flags and defaults of that network alone."""
+    given, _ = flags.parse_known(argv, [switch('network'), switch('case')])
+    if about.shared is ALL:
+        return usage.usage(about.typed, _recipes(given), describe_options(), given.get('case'))
+    recipes = _recipes(given) if 'network' in given and importlib.util.find_spec('tensorflow') else {}
+    lines = ['usage: ' + about.typed] + ['', about.about] * bool(about.about) + [''] * bool(about.own)
+    lines += usage.describe(about.own)
+    if about.shared:
+        rows = [row for row in map(switch, about.shared) if row.default is not RECIPE or not recipes
+                or any(row.name in recipe.defaults for recipe in recipes.values())]
+        rows += [row for recipe in recipes.values() for row in recipe.switches]
+        lines += ['', 'and, as in training:'] + usage.describe(rows, recipes)
     return '\n'.join(lines)
+
+
+def _recipes(given) -> Dict[str, Any]:
+    """{network: Recipe} of the network that was given, else of all."""
+    from launchers.networks.registry import RECIPES, recipe_of
+    if 'network' not in given:
+        return dict(RECIPES)
+    recipe, settled = recipe_of(given, {})
+    return {settled['network']: recipe}

@@ -1,10 +1,10 @@
-"""What this machine has and what is wrong with it: python3 -m launchers.doctor [--json] [--flag=value ...].
+"""What this machine has and what is wrong with it: python3 -m launchers doctor [--json] [--flag=value ...].
 
 Each line is ok, a warning or a fault; the exit status is 1 when there is a fault, 2 for flags that no command takes.
-Works where neither TensorFlow nor any other package is installed; where a Python of the launchers' choice has
-TensorFlow, the checks run there.
+Works where neither TensorFlow nor any other package is installed.
 """
 import glob
+import importlib.util
 import json
 import os
 import platform
@@ -15,30 +15,31 @@ import sys
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'doctor'] + sys.argv[1:])
 
-from core.errors import InputError  # noqa: E402
-from core.ascend import chip, versions  # noqa: E402
-from launchers.ranks import placement, rank_table  # noqa: E402
-from core.settings import config, paths  # noqa: E402
-from core.settings.table import NO_DATA, ROOT, SYNTHETIC, switch  # noqa: E402
+from core.errors import InputError
+from core.ascend import chip, versions
+from core.settings import config, flags, kinds, paths
+from core.settings.table import NO_DATA, ROOT, SWITCHES, SYNTHETIC, Switch, switch
+from launchers import command
+from launchers.ranks import placement, rank_table
 
 OK, WARNING, FAULT = 'ok', 'warning', 'fault'
 GIGA = 1e9
 MEMORY = (1.2 * GIGA, 2.5 * GIGA)      # bytes of a rank of the smallest and of the largest image network
 DISK = (1 * GIGA, 10 * GIGA)           # bytes: too few for any run's checkpoints, enough for those of any
 SECONDS = 120                          # of a program that is asked
-
-_USAGE = """usage: python3 -m launchers.doctor [--json] [--network=NAME] [--flag=value ...]
-
-Says what this machine has and what is wrong with it: Python and TensorFlow, processor, memory, GPU, the Ascend
-software, ports, paths, disk, and whether the run of the given flags could start (without --case and --data_path: a
-performance run). Exit status 1 when something is a fault.
---json prints a JSON list. The other flags are those of training: bash test/train_performance_1p.sh -h"""
+OWN_SWITCHES = (Switch('doctor', 'json', kinds.boolean(), False, 'print a JSON list'),)
+USAGE = command.Usage(
+    'python3 -m launchers doctor [--json] [--network=NAME] [--flag=value ...]',
+    'Says what this machine has and what is wrong with it: Python and TensorFlow, processor, memory, GPU, the Ascend\n'
+    'software, ports, paths, disk, and whether the run of the given flags could start (without --case and --data_path\n'
+    'a performance run). The exit status is 1 when something is a fault. All flags of training are taken.',
+    OWN_SWITCHES, ('network', 'data_path', 'output_path', 'batch_size', 'rank_size', 'rank_table'))
 # The probe runs in the Python of the launchers and prints one JSON object.
 _PROBE = """
 import importlib.util, json, sys
-root, *names = sys.argv[1:]
+names = sys.argv[1:]
 found = {'python': sys.version.split()[0], 'versions': {}}
 for name in names:
     try:
@@ -49,7 +50,6 @@ for name in names:
 import tensorflow as tf
 found['tensorflow'] = tf.__version__
 found['cuda'] = tf.test.is_built_with_cuda()
-sys.path.insert(0, root)
 if importlib.util.find_spec('core.cpu'):
     from core.cpu import kernels
     found['kernels'] = kernels.library() is not None
@@ -67,34 +67,20 @@ class Check(NamedTuple):
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Prints the page; returns the exit status."""
-    if any(argument in ('-h', '--help') for argument in argv):
-        print(_USAGE)
-        return 0
-    as_json, flags = '--json' in argv, [argument for argument in argv if argument != '--json']
-    python = launchers_python(environ)
-    try:
-        given = _parse(flags)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except ImportError:            # absl is not installed in this Python
-        if python:
-            os.execv(python, [python, os.path.abspath(__file__), *argv])
-        given = {}
-    checks = list(examine(given, flags, python, environ))
-    if as_json:
-        print(json.dumps([check._asdict() for check in checks], indent=1, ensure_ascii=False))
-    else:
-        print(page(checks))
-    return int(any(check.state == FAULT for check in checks))
+    def act():
+        own, of_training = flags.parse_known(argv, OWN_SWITCHES)
+        given = _parse(of_training)
+        checks = list(examine(given, of_training, python_with_tensorflow(), environ))
+        print(json.dumps([check._asdict() for check in checks], indent=1, ensure_ascii=False) if own.get('json')
+              else page(checks))
+        return int(any(check.state == FAULT for check in checks))
+    return command.status_of(act, argv, USAGE)
 
 
-def _parse(flags):
-    from core.settings.flags import network_in, parse, parse_known
-    from core.settings.table import SWITCHES
-    if network_in(flags).get('network', '').endswith('.py'):   # the plan checks the switches that it brings
-        return parse_known(flags, SWITCHES)[0]
-    return parse(flags)
+def _parse(argv):
+    if flags.network_in(argv).get('network', '').endswith('.py'):   # the plan checks the switches that it brings
+        return flags.parse_known(argv, SWITCHES)[0]
+    return flags.parse(argv)
 
 
 def page(checks: Sequence[Check]) -> str:
@@ -109,7 +95,7 @@ def page(checks: Sequence[Check]) -> str:
     return '\n'.join(lines + ['', 'faults: %d, warnings: %d' % tuple(counts)])
 
 
-def examine(given: Dict[str, Any], flags: Sequence[str], python: Optional[str],
+def examine(given: Dict[str, Any], argv: Sequence[str], python: Optional[str],
             environ: Mapping[str, str]) -> Iterator[Check]:
     """The checks, in the order of the page; python: that of the launchers, None without one."""
     probe = _ask_probe(python)
@@ -129,26 +115,19 @@ def examine(given: Dict[str, Any], flags: Sequence[str], python: Optional[str],
     yield from _places(given)
     if probe:
         of_a_short_run = [] if given.keys() & {'case', 'data_path'} else ['--case=performance']
-        yield _plan(python, of_a_short_run + list(flags))
+        yield _plan(python, of_a_short_run + list(argv))
 
 
-def launchers_python(environ: Mapping[str, str]) -> Optional[str]:
-    """The Python that the launchers take: the first with TensorFlow 1.15 of those they look at. None without one."""
-    named = environ.get('PYTHON')
-    names = [named] if named else ['python3', 'python3.7', os.path.join(ROOT, '.venv', 'bin', 'python')]
-    command = 'source "$0" && set_ascend_environment && has_tensorflow "$1" && type -P -- "$1"'
-    for name in names:
-        answer = _output(['bash', '-c', command, os.path.join(ROOT, 'launchers', 'shell', 'python.sh'), name])
-        if answer:
-            return answer.splitlines()[-1]
-    return None
+def python_with_tensorflow() -> Optional[str]:
+    """This process's Python, which launchers/shell/command.sh has chosen, where it has TensorFlow, else None."""
+    return sys.executable if importlib.util.find_spec('tensorflow') else None
 
 
-def _output(command: Sequence[str]) -> Optional[str]:
+def _output(command: Sequence[str], **popen: Any) -> Optional[str]:
     """What a program prints; None when it is missing, fails or does not answer."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              timeout=SECONDS, universal_newlines=True)
+                              timeout=SECONDS, universal_newlines=True, **popen)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -161,7 +140,7 @@ def _pins() -> Dict[str, str]:
 
 
 def _ask_probe(python):
-    answer = python and _output([python, '-c', _PROBE, ROOT, *_pins()])
+    answer = python and _output([python, '-c', _PROBE, *_pins()], cwd=ROOT)
     return json.loads(answer.splitlines()[-1]) if answer else None
 
 
@@ -254,8 +233,8 @@ def _ascend(python, environ):
     if environ.get('ASCEND_OPP_PATH'):
         yield Check('set_env.sh', OK, 'sourced')
     else:
-        yield Check('set_env.sh', WARNING, 'not sourced in this shell; the launchers under test/ source it themselves',
-                    'for python3 -m launchers.*: source %s' % (scripts[0] if scripts else 'set_env.sh of the toolkit'))
+        yield Check('set_env.sh', WARNING, 'not sourced in this shell; the commands source it themselves',
+                    'source %s' % (scripts[0] if scripts else 'set_env.sh of the toolkit'))
 
 
 def _set_env_scripts(environ):
@@ -317,21 +296,17 @@ def _places(given):
                   'five checkpoints of alexnet or cspnet take 1 to 2 GB: free space, or choose another --output_path')
 
 
-def _plan(python, flags):
+def _plan(python, argv):
     """Whether the run of these flags could start: what the launchers ask before they touch anything."""
     try:
-        done = subprocess.run([python, os.path.join(ROOT, 'launchers', 'plan.py'), *flags], stdin=subprocess.DEVNULL,
+        done = subprocess.run([python, ROOT, 'plan', *argv], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS, universal_newlines=True,
                               env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3'))
     except subprocess.TimeoutExpired:
-        return Check('the run', FAULT, 'launchers/plan.py does not answer')
+        return Check('the run', FAULT, 'the command plan does not end')
     if done.returncode:
         lines: List[str] = done.stderr.strip().splitlines() or ['status %d' % done.returncode]
         return Check('the run', FAULT, lines[-1])
     answer = dict(line.split('=', 1) for line in done.stdout.splitlines() if '=' in line)
     return Check('the run', OK, '%s, batch %s, %s ranks, results to %s' % (
         answer['network'], answer['batch_size'], answer['rank_size'], answer['run_dir']))
-
-
-if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:], os.environ))

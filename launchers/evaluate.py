@@ -1,16 +1,22 @@
-"""The evaluator: python3 -m launchers.evaluate --network=cspnet --data_path=DIR --ckpt_path=FILE_OR_DIR."""
+"""The evaluator: python3 -m launchers evaluate --network=cspnet --data_path=DIR --ckpt_path=FILE_OR_DIR."""
 import os
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')     # TensorFlow's start-up lines would hide the answer
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'evaluate'] + sys.argv[1:])
 
-from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
-from core.inference.evaluate import evaluate  # noqa: E402
-from core.recipe import Recipe  # noqa: E402
-from core.settings.config import Config  # noqa: E402
-from launchers.devices import detect  # noqa: E402
+from core.inference.evaluate import evaluate
+from core.recipe import Recipe
+from core.settings.config import Config
+from launchers import command
+from launchers.devices import detect
+
+USAGE = command.Usage(
+    'python3 -m launchers evaluate --network=NAME --data_path=DIR [--ckpt_path=FILE_OR_DIR] [--flag=value ...]',
+    'Tests a checkpoint and prints the lines of the network.',
+    shared=('network', 'data_path', 'ckpt_path', 'output_path', 'modeldir', 'batch_size', 'task', 'trunk',
+            'eval_static', 'ten_crop', 'test_copies', 'seed', 'device', 'device_id'))
 
 
 def act(recipe: Recipe, config: Config) -> None:
@@ -19,5 +25,6 @@ def act(recipe: Recipe, config: Config) -> None:
         print(line)
 
 
-if __name__ == '__main__':
-    sys.exit(command.run(act, sys.argv[1:], os.environ))
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit status of the evaluation."""
+    return command.run(act, argv, environ, USAGE)

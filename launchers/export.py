@@ -1,4 +1,4 @@
-"""The exporter: python3 -m launchers.export --network=cspnet --ckpt_path=FILE_OR_DIR --data_path=DIR --format=pb.
+"""The exporter: python3 -m launchers export --network=cspnet --ckpt_path=FILE_OR_DIR --data_path=DIR --format=pb.
 
 It makes a frozen graph for the Ascend tool atc, a SavedModel or an HDF5 file, and compares it with the checkpoint.
 """
@@ -8,16 +8,15 @@ import sys
 from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')     # TensorFlow's start-up lines would hide the answer
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'export'] + sys.argv[1:])
 
-from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
-from core.errors import InputError  # noqa: E402
-from core.inference import export, runner  # noqa: E402
-from core.settings import config as config_lib  # noqa: E402
-from core.settings import flags, kinds  # noqa: E402
-from core.settings.table import Switch  # noqa: E402
-from launchers.networks.registry import asked  # noqa: E402
+from core.errors import InputError
+from core.inference import export, runner
+from core.settings import config as config_lib
+from core.settings import flags, kinds
+from core.settings.table import Switch
+from launchers import command
+from launchers.networks.registry import asked
 
 
 def batch_sizes() -> kinds.Kind:
@@ -50,16 +49,15 @@ OWN_SWITCHES = (
     Switch(GROUP, 'probabilities', kinds.boolean(), False, 'the output is probabilities instead of logits'),
     Switch(GROUP, 'soc_version', kinds.text(), 'Ascend310', 'the chip in the atc line'),
 )
-USAGE = ('python3 -m launchers.export --network=NAME --ckpt_path=FILE_OR_DIR --data_path=DIR [--format=pb] '
-         '[--batch_size=N] [--samples=all] [--flag=value ...]')
-SHARED = ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'task', 'trunk', 'test_copies', 'ten_crop')
+USAGE = command.Usage(
+    'python3 -m launchers export --network=NAME --ckpt_path=FILE_OR_DIR --data_path=DIR [--format=pb] [--batch_size=N] '
+    '[--samples=all] [--flag=value ...]',
+    'Makes a file for another machine out of a checkpoint and compares what both compute.', OWN_SWITCHES,
+    ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'task', 'trunk', 'test_copies', 'ten_crop'))
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Exports; returns the exit status."""
-    if flags.asks_for_help(argv):
-        return command.status_of(lambda: print(command.help_text(USAGE, OWN_SWITCHES, SHARED)))
-
     def act():
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)
         recipe, given = asked(arguments, environ)
@@ -67,11 +65,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             raise InputError('--dynamic_batch_size: takes the place of --batch_size; give one of them')
         given = dict(recipe.on_export, **given)
         request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
+        for number in (signal.SIGINT, signal.SIGTERM):  # as an exit, so that what is not finished is removed
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
         export.export(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), request)
-    return command.status_of(act)
-
-
-if __name__ == '__main__':
-    for number in (signal.SIGINT, signal.SIGTERM):  # as an exit, so that what is not finished is removed
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    sys.exit(main(sys.argv[1:], os.environ))
+    return command.status_of(act, argv, USAGE)

@@ -1,22 +1,23 @@
 """Opens files that are to be locked, for bash, whose own redirections follow links and wait at FIFOs.
 
-python3 launchers/locks.py FILE... prints a line `PID DESCRIPTOR` for each, by which bash opens the very same file as
+python3 -m launchers locks FILE... prints a line `PID DESCRIPTOR` for each, by which bash opens the very same file as
 /proc/PID/fd/DESCRIPTOR, and lives until it is killed. A file that is not there is made.
 """
 import os
 import signal
 import sys
-from typing import Sequence
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'locks'] + sys.argv[1:])
 
-from core import files  # noqa: E402
-from core.log import one_line  # noqa: E402
+from core import files
+from core.log import one_line
 
 
-def main(paths: Sequence[str]) -> int:
+def main(paths: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status: 2 for a path at which no plain file can be opened."""
+    del environ
     opened = []                    # kept, because a file object that nobody has is closed
     for path in paths:
         try:
@@ -36,7 +37,3 @@ def _open(path):
         return files.opened(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CREAT, 'r+b')
     except ValueError:
         return files.opened(path, os.O_RDONLY | os.O_NOFOLLOW)
-
-
-if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))

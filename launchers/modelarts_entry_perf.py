@@ -1,14 +1,16 @@
 """The vendors' ModelArts entry file for speed: launchers/boot_modelarts.py with --case=performance."""
 import os
 import sys
-
-
-def main() -> None:
-    """Becomes the boot file."""
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    from launchers.modelarts import entry
-    os.execv(sys.executable, [sys.executable, entry.BOOT_FILE] + entry.arguments(sys.argv[1:], 'performance'))
-
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    main()
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'modelarts_entry_perf',
+                              *sys.argv[1:]])
+
+from launchers import boot_modelarts
+from launchers.modelarts import entry
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Runs the job; returns its status."""
+    return boot_modelarts.main(entry.arguments(argv, 'performance'), environ)

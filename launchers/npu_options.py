@@ -1,19 +1,24 @@
-"""Prints docs/npu-options.md, made of the table of NpuOptimizer options: python3 -m launchers.npu_options."""
+"""Prints docs/npu-options.md, made of the table of NpuOptimizer options: python3 -m launchers npu_options."""
 import os
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')     # TensorFlow's start-up lines would hide the answer
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'npu_options'] + sys.argv[1:])
 
-from core.ascend.environment import VARIABLES  # noqa: E402
-from core.ascend.option_table import OPTIONS, REFUSED  # noqa: E402
-from core.ascend.options import chips_that_lack  # noqa: E402
-from core.settings.table import SWITCHES  # noqa: E402
+from core.ascend.environment import VARIABLES
+from core.ascend.option_table import OPTIONS, REFUSED
+from core.ascend.options import chips_that_lack
+from core.settings import flags
+from core.settings.table import SWITCHES
+from launchers import command
+
+USAGE = command.Usage('python3 -m launchers npu_options > docs/npu-options.md',
+                      'Prints the page of all NpuOptimizer options, which the table in the code makes.')
 
 HEAD = '''# Options of the NpuOptimizer
 
-Made by `python3 -m launchers.npu_options > docs/npu-options.md`; the table itself is `core/ascend/option_table.py`.
+Made by `python3 -m launchers npu_options > docs/npu-options.md`; the table itself is `core/ascend/option_table.py`.
 
 `--npu_option=KEY=VALUE` sets any of these options, and may be given several times. A value or a combination that the
 adapter or CANN would end the process for, and a key that is not in the table, are refused before a device is touched.
@@ -69,5 +74,9 @@ def _row(key, option):
     return '| %s |\n' % ' | '.join(cell.replace('|', '\\|') for cell in cells)
 
 
-if __name__ == '__main__':
-    print(page(), end='')
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Prints the page; returns the exit status."""
+    def act():
+        flags.parse(argv, ())
+        print(page(), end='')
+    return command.status_of(act, argv, USAGE)

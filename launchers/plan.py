@@ -1,4 +1,4 @@
-"""What a run would be, for the launcher: python3 -m launchers.plan --network=cspnet [--flag=value ...].
+"""What a run would be, for the launcher: python3 -m launchers plan --network=cspnet [--flag=value ...].
 
 Everything that can be refused without reading data or touching a device is refused here. Prints key=value lines about
 the run and the ranks of this server, or with --print_config the ConfigProto of its first rank.
@@ -8,18 +8,17 @@ import sys
 from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'plan'] + sys.argv[1:])
 
-# The package first: it silences TensorFlow's warnings about names.
-from launchers import command  # noqa: E402
-from launchers.devices import detect  # noqa: E402
-from core.ascend import chip, environment, switches  # noqa: E402
-from core.recipe import Recipe  # noqa: E402
-from core.settings.config import Config, idle_lines  # noqa: E402
-from core.inference import trained  # noqa: E402
-from core.training import checkpoints, preflight, swa  # noqa: E402
-from launchers.networks import readers  # noqa: E402
-from launchers.ranks import placement  # noqa: E402
+from core.ascend import chip, environment, switches
+from core.inference import trained
+from core.recipe import Recipe
+from core.settings.config import Config, idle_lines
+from core.training import checkpoints, preflight, swa
+from launchers import command
+from launchers.devices import detect
+from launchers.networks import readers
+from launchers.ranks import placement
 
 # The keys of the lines; launchers/shell/ has them as PLAN and reads each.
 KEYS = ('network', 'case_name', 'run_dir', 'batch_size', 'synthetic', 'kept', 'keep_history', 'max_restarts',
@@ -67,8 +66,7 @@ def headline(recipe: Recipe, config: Config) -> str:
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status of the plan for these arguments."""
-    return command.run(act, argv, environ, planning=True)
-
-
-if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:], os.environ))
+    about = command.TRAINING
+    if 'LAUNCHER' in environ:
+        about = about._replace(typed='bash ' + environ['LAUNCHER'])
+    return command.run(act, argv, environ, about, planning=True)

@@ -1,4 +1,4 @@
-"""Which type each operator has in a precision mode on a chip, and why: python3 -m launchers.precision --network=cspnet
+"""Which type each operator has in a precision mode on a chip, and why: python3 -m launchers precision --network=cspnet
 --precision_mode=allow_mix_precision --emulate_chip=910B [--use_mixlist=True --mixlist_file=FILE.json].
 
 Takes the switches of training, builds the training step without running it, and prints how many operators of each type
@@ -7,24 +7,30 @@ have which operands and result, then every operator.
 import collections
 import os
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')     # TensorFlow's start-up lines would hide the answer
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'precision'] + sys.argv[1:])
 
-from launchers import command  # noqa: E402 (first: it silences TensorFlow's warnings about names)
-import tensorflow as tf  # noqa: E402
+import tensorflow as tf
 
-from core import operators  # noqa: E402
-from core.ascend.diagnostics.step_graph import operators as computed_by  # noqa: E402
-from core.ascend.emulation import rehearsal  # noqa: E402
-from core.errors import InputError  # noqa: E402
-from core.ranks.communicator import Communicator  # noqa: E402
-from core.recipe import Recipe, load  # noqa: E402
-from core.settings.config import Config  # noqa: E402
-from core.training import step  # noqa: E402
-from launchers.devices import CPU  # noqa: E402
+from core import operators
+from core.ascend.diagnostics.step_graph import operators as computed_by
+from core.ascend.emulation import rehearsal
+from core.errors import InputError
+from core.ranks.communicator import Communicator
+from core.recipe import Recipe, load
+from core.settings.config import Config
+from core.training import step
+from launchers import command
+from launchers.devices import CPU
 
+USAGE = command.Usage(
+    'python3 -m launchers precision --network=NAME --precision_mode=MODE --emulate_chip=CHIP [--flag=value ...]',
+    'Prints the type of each operator of a training step in a precision mode on a chip, and why. All flags of training '
+    'are taken.', shared=(
+        'network', 'precision_mode', 'precision_mode_v2', 'emulate_chip', 'use_mixlist', 'mixlist_file', 'npu_option',
+        'batch_size', 'task', 'trunk', 'data_path'))
 _LINE = '%-32s %-10s %-10s %-44s %s'
 
 
@@ -62,5 +68,6 @@ def _row(op, done):
     return operators.row(op.type).chip, operands, result, why, op.name
 
 
-if __name__ == '__main__':
-    sys.exit(command.run(act, sys.argv[1:], os.environ))
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit status."""
+    return command.run(act, argv, environ, USAGE)

@@ -1,4 +1,4 @@
-"""Notices that a run does not get on: python3 launchers/stalls.py SECONDS RANK:PID:LOG ...
+"""Notices that a run does not get on: python3 -m launchers stalls SECONDS RANK:PID:LOG ...
 
 launchers/shell/ranks.sh starts it beside the trainers of this server, which write down what they do
 (core/progress.py). After the limit of what the rank that is behind does, or SECONDS (--stall_seconds) where its process
@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 import time
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'stalls'] + sys.argv[1:])
 
-from core.progress import START_SECONDS, STEP  # noqa: E402
+from core.progress import START_SECONDS, STEP
 
 FIRST_STATUS = 64              # ranks.sh has the same number
 _POLL_SECONDS = .5
@@ -133,11 +133,11 @@ class Stalls:
         return 'rank %s (process %d) is behind, %s: %s' % (trainer.rank, trainer.pid, state.what, why)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status; 0 when all trainers have ended."""
     seconds, *words = arguments
     trainers = [Trainer(rank, int(pid), log) for rank, pid, log in (word.split(':', 2) for word in words)]
-    stalls, launcher = Stalls(trainers, os.environ['RANKS_DIRECTORY'], float(seconds)), os.getppid()
+    stalls, launcher = Stalls(trainers, environ['RANKS_DIRECTORY'], float(seconds)), os.getppid()
     before = time.monotonic()
     while True:
         time.sleep(_POLL_SECONDS)
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
         before = now
         if stalls.all_ended:
             if os.getppid() != launcher:
-                _remove_meeting(os.environ['RANKS_DIRECTORY'], trainers)
+                _remove_meeting(environ['RANKS_DIRECTORY'], trainers)
             return 0
         if stalls.stalled < 0:
             continue
@@ -171,7 +171,3 @@ def _tell(line, trainers):
         with contextlib.suppress(OSError):     # a screen that is gone, a disk that is full
             with open(path, 'a') as file:
                 file.write(line + '\n')
-
-
-if __name__ == '__main__':
-    sys.exit(main(sys.argv[1:]))

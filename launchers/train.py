@@ -1,21 +1,18 @@
-"""The trainer of one rank: python3 -m launchers.train --network=cspnet --data_path=DIR [--flag=value ...]."""
+"""The trainer of one rank: python3 -m launchers train --network=cspnet --data_path=DIR [--flag=value ...]."""
 import os
-import signal
 import sys
+from typing import Mapping, Sequence
 
 if __name__ == '__main__':
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # when it is started by its path
-    # Ctrl-C ends it at once, not somewhere in TensorFlow's import, until core/training/hooks.py saves first.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'train'] + sys.argv[1:])
 
-# The package first: it silences TensorFlow's warnings about names.
-from launchers import command  # noqa: E402
-from core.errors import InputError  # noqa: E402
-from core.recipe import Recipe  # noqa: E402
-from core.settings.config import Config  # noqa: E402
-from core.training import loop, preflight  # noqa: E402
-from launchers.devices import detect  # noqa: E402
-from launchers.recorded import recorded  # noqa: E402
+from core.errors import InputError
+from core.recipe import Recipe
+from core.settings.config import Config
+from core.training import loop, preflight
+from launchers import command
+from launchers.devices import detect
+from launchers.recorded import recorded
 
 
 def act(recipe: Recipe, config: Config) -> None:
@@ -30,5 +27,6 @@ def act(recipe: Recipe, config: Config) -> None:
         loop.train(recipe, config, device, recorded)
 
 
-if __name__ == '__main__':
-    sys.exit(command.run(act, sys.argv[1:], os.environ))
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The exit status of the training."""
+    return command.run(act, argv, environ)

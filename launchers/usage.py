@@ -1,21 +1,25 @@
 """The text of -h: every switch with its meaning, its values and its defaults, under headings."""
-from typing import Any, Iterable, List, Mapping, Tuple
+from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
 from core.settings.table import GROUPS, HYPER_PARAMETERS, NPU_ONLY, RECIPE, SWITCHES, Switch
 
 
-def usage(recipes: Mapping[str, Any], options: str) -> str:
-    """What -h prints for `recipes` {network: Recipe}; `options` is the text about the NpuOptimizer options."""
+def usage(typed: str, recipes: Mapping[str, Any], options: str, case: Optional[str] = None) -> str:
+    """What -h of training prints.
+
+    typed: what starts the training. recipes: {network: Recipe} of the networks to tell of. options: the text about the
+    NpuOptimizer options. case: the --case of what starts the training.
+    """
     recipes = dict(recipes)  # a registry checks a recipe each time it is asked for it
-    lines = ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
-             'networks: ' + ', '.join(recipes)]
+    lines = ['usage: %s [--network=NAME] [--flag=value ...]' % typed, 'networks: ' + ', '.join(recipes)]
     for heading, switches in _under_headings(recipes):
+        switches = [row._replace(default=case) if case and row.name == 'case' else row for row in switches]
         lines += ['', heading.upper()] + describe(switches, recipes)
     lines += ['', 'OPTIONS: --npu_option=KEY=VALUE', 'KEY (default): meaning; values', options]
     return '\n'.join(lines)
 
 
-def describe(switches: Iterable[Switch], recipes: Mapping[str, Any]) -> List[str]:
+def describe(switches: Iterable[Switch], recipes: Mapping[str, Any] = {}) -> List[str]:
     """Lines about every switch: spellings, meaning, default, and that of each of `recipes` {network: Recipe}."""
     lines = []
     for row in switches:
@@ -37,8 +41,9 @@ def _under_headings(recipes) -> List[Tuple[str, List[Switch]]]:
             headings.append((group, rows))
             continue
         owners = {row.name: [name for name, recipe in recipes.items() if row.name in recipe.defaults] for row in rows}
-        for owner in sorted({tuple(names) for names in owners.values()}, key=lambda names: (-len(names), names)):
-            whose = 'every network' if len(owner) == len(recipes) else ', '.join(owner)
+        owned = {tuple(names) for names in owners.values() if names}
+        for owner in sorted(owned, key=lambda names: (-len(names), names)):
+            whose = 'every network' if len(owner) == len(recipes) > 1 else ', '.join(owner)
             headings.append(('%s of %s' % (group, whose), [row for row in rows if tuple(owners[row.name]) == owner]))
     return headings + [('switches of ' + name, recipe.switches) for name, recipe in recipes.items() if recipe.switches]
 

@@ -25,7 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.dirname(HERE))
+ROOT = os.path.dirname(HERE)
+sys.path.insert(0, ROOT)
 
 from core.training import checkpoints  # noqa: E402
 
@@ -119,7 +120,7 @@ def disturb(job, seconds, in_write, draw):
             return None
         time.sleep(0 if in_write and time.monotonic() >= moment else POLL_SECONDS)
     what = draw.choice(['rank', 'launcher', 'boot', 'all'])
-    chosen = job.processes({'rank': 'launchers/train.py', 'launcher': '/train_full_', 'boot': 'boot_modelarts',
+    chosen = job.processes({'rank': ROOT + '\0train\0', 'launcher': '/train_full_', 'boot': 'boot_modelarts',
                             'all': ''}[what])
     if not chosen:
         what, chosen = 'all', job.processes()

@@ -172,7 +172,7 @@ def test_nobody_asks_which_device_a_run_has():
 
 def test_flags_end_at_the_settings():
     touch = [path for path in FILES if not path.startswith('core/settings/')
-             and (any(name.split('.')[0] == 'absl' for name in imported_names(TREES[path]))
+             and (any(name.split('.')[0] in ('absl', 'argparse') for name in imported_names(TREES[path]))
                   or re.search(r'\bFLAGS\b|\btf\.(app|flags)\b|\bcompat\.v1\.(app|flags)\b', read(path)))]
     assert touch == [], 'everyone but core/settings gets a Config'
 

@@ -2,7 +2,7 @@
 
 The adapter aborts the process on a bad value, takes an unknown key silently and reads a value in the wrong field as
 false, 0 or "". A row says which field it reads, what the value may be, what it is when nobody sets it, and which other
-options it needs or excludes. docs/npu-options.md is made of this table by `python3 -m launchers.npu_options`.
+options it needs or excludes. docs/npu-options.md is made of this table by `python3 -m launchers npu_options`.
 """
 from typing import NamedTuple, Tuple, Union
 

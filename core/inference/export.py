@@ -72,19 +72,19 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
     if request.dynamic_batch_size:
         config = config._replace(batch_size=request.dynamic_batch_size[-1])
     path, reader, config = trained.find(config)
-    data, normalize, pixels = None, None, PIXELS.get(request.input_dtype)
+    data, pixels = None, PIXELS.get(request.input_dtype)
     if config.data_path:
         data, config = trained.load_data(recipe, config)
         tests = TestSet(recipe, data, config, pixels)
     else:
         form, config = trained.input_form(recipe, config, reader)
         tests = RandomInputs(of_pixels(form, pixels), True) if pixels else RandomInputs(form)
-    if pixels:
-        constants = trained.constants(recipe, reader, data)
-        normalize = lambda images: recipe.images.normalize(images, constants)  # noqa: E731
+    constants = trained.constants(recipe, reader, data) if pixels else None
     with _aside(target) as aside, tf.Graph().as_default() as graph, cpu_session() as session:
         form = of_any_batch(tests.form) if request.dynamic_batch_size else tests.form
-        model = trained.build(recipe, config, form, normalize, request.probabilities)
+        model = trained.build(
+            recipe, config, form, (lambda images: recipe.images.normalize(images, constants)) if pixels else None,
+            request.probabilities)
         output_shape = shape_of(model.output, config.batch_size)
         _check_batch(model.output, request)
         model.load(session, path, reader, config.network)

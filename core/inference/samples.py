@@ -100,7 +100,7 @@ def read(path: str, own: Sequence[Switch] = ()) -> Tuple[Manifest, List[np.ndarr
         manifest = Manifest(**(_of_format_1(content) if written == 1 else content))
         _check(manifest, own)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise InputError('--manifest=%s: not what launchers.export writes: %s' % (path, error))
+        raise InputError('--manifest=%s: not what export writes: %s' % (path, error))
     return manifest, _labels(os.path.dirname(path), manifest)
 
 

@@ -55,7 +55,7 @@ class Writer:
             try:
                 return fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(.02)    # launchers.runs looks at the lock for a moment
+                time.sleep(.02)    # the command runs looks at the lock for a moment
             except OSError:
                 return None        # a file system without locks: a run that was killed then looks like one in progress
         raise InputError('%s: another run is writing its results there; wait for it, or choose another --output_path'

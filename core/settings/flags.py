@@ -1,11 +1,9 @@
-"""The command line: the only file that touches absl flags.
+"""The command line of every command, read by rows of Switch; nothing else looks at flags.
 
-Every spelling of every row of core/settings/table.py is a flag of a FlagValues of our own, so that absl's global
-flags (--alsologtostderr, ...) are refused like any other unknown word.
+A flag is written --name=value, --name value, or --name alone where it is boolean; one dash does as well as two.
 """
+import difflib
 from typing import Any, Dict, List, Sequence, Tuple
-
-from absl import flags as absl_flags
 
 from core.errors import InputError
 from core.log import printable
@@ -17,23 +15,6 @@ _FOREIGN = {'autotune': '--aoe_mode=2 tunes', 'gpu_id': '--device_id chooses the
             'bind_core': 'each rank is bound to cores of its own anyway',
             'server_index': '--server_id chooses the server of --rank_table',
             'conf_path': '--rank_table=FILE names the table that set_ranktable has written'}
-
-
-class _Parser(absl_flags.ArgumentParser):
-    """Puts a kinds.Kind where absl expects a parser."""
-
-    def __init__(self, kind):
-        super().__init__()
-        self.parse = kind.parse
-
-
-def _define(switches):
-    flags = absl_flags.FlagValues()
-    for row in switches:
-        flag = absl_flags.MultiFlag if row.repeated else absl_flags.Flag
-        for name in (row.name,) + row.aliases:
-            flags[name] = flag(_Parser(row.kind), None, name, None, row.help, boolean=row.kind.is_boolean)
-    return flags
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
@@ -57,84 +38,74 @@ def without_foreign(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
 
 def network_in(argv: Sequence[str]) -> Dict[str, str]:
     """{'network': value} where `argv` gives --network, whose recipe may bring switches of its own; else {}."""
-    found = [value for argument, following in zip(argv, [*argv[1:], ''])
-             for name, equals, value in [argument.lstrip('-').partition('=')]
-             for value in [value if equals else following] if name == 'network' and argument.startswith('-')]
-    return {'network': found[-1]} if found else {}
+    return parse_known(argv, [row for row in SWITCHES if row.name == 'network'])[0]
 
 
-def parse(argv: Sequence[str], own: Sequence[Switch] = ()) -> Dict[str, Any]:
-    """The switches that `argv` (without the program's name) gives, as {name: value}; own: those of the recipe.
+def parse(argv: Sequence[str], switches: Sequence[Switch] = SWITCHES) -> Dict[str, Any]:
+    """The switches that `argv` (without the program's name) gives, as {name: value}.
 
     Raises InputError naming the flag, its value and what is allowed.
     """
-    _check_absls_own(argv)
-    given, leftover = parse_known(argv, SWITCHES + tuple(own), known_only=False)
-    if leftover:
-        raise InputError('%r: not a flag; flags are written --name=value' % leftover[0])
+    given, words = parse_with_words(argv, switches)
+    if words:
+        raise InputError('%s: not a flag; flags are written --name=value' % printable(repr(words[0])))
     return given
 
 
 def parse_with_words(argv: Sequence[str], switches: Sequence[Switch]) -> Tuple[Dict[str, Any], List[str]]:
     """({name: value}, the arguments that are no flags) for a command that takes files. Raises InputError."""
-    _check_absls_own(argv)
     given, words = parse_known(argv, switches)
-    unknown = [word for word in words if word.startswith('-')]
-    if unknown:
-        raise InputError('%s: unknown flag; -h lists the flags' % unknown[0])
+    for word in words:
+        if word.startswith('-'):
+            raise InputError(_unknown(word.split('=')[0], switches))
     return given, words
 
 
-def _check_absls_own(argv):
-    """Raises InputError for arguments to which absl would give a meaning of its own."""
-    for argument in argv:
-        if argument == '--' or argument.lstrip('-').split('=')[0] in ('undefok', 'flagfile'):
-            raise InputError('%s: unknown flag; -h lists the flags' % argument)
+def parse_known(argv: Sequence[str], switches: Sequence[Switch]) -> Tuple[Dict[str, Any], List[str]]:
+    """({name: value}, the arguments that are none of `switches`). Raises InputError for a value that is not allowed."""
+    rows = {spelling: row for row in switches for spelling in (row.name,) + row.aliases}
+    found: Dict[str, Any] = {}     # by spelling
+    others = []
+    arguments = list(argv)
+    while arguments:
+        argument = arguments.pop(0)
+        name, equals, text = argument.lstrip('-').partition('=')
+        row = rows.get(name)
+        if row is None or not argument.startswith('-'):
+            others.append(argument)
+            continue
+        if not equals and row.kind.is_boolean:
+            text = arguments.pop(0) if arguments and arguments[0].lower() in ('true', 'false') else 'True'
+        elif not equals:
+            if not arguments or arguments[0].startswith('--'):
+                raise InputError('%s: has no value; flags are written --name=value' % argument)
+            text = arguments.pop(0)
+        value = _value(row, name, text)
+        found[name] = found.get(name, ()) + (value,) if row.repeated else value
+    return _given(found, switches), others
 
 
-def parse_known(argv: Sequence[str], switches: Sequence[Switch],
-                known_only: bool = True) -> Tuple[Dict[str, Any], List[str]]:
-    """({name: value}, the arguments that are none of `switches`). Raises InputError like parse()."""
-    flags = _define(switches)
-    flags.set_gnu_getopt(known_only)
-    argv = _joined(argv, flags)
-    for argument, following in zip(argv, list(argv[1:]) + ['--']):
-        name = argument.lstrip('-')
-        if name in flags and argument != name and not flags[name].boolean and following.startswith('--'):
-            raise InputError('%s: has no value; flags are written --name=value' % argument)
+def _value(row, name, text):
     try:
-        leftover = flags(['launcher'] + list(argv), known_only=known_only)[1:]
-    except (absl_flags.Error, ValueError) as error:
-        raise InputError(_one_line(error))
-    return _given(flags, switches), leftover
+        return row.kind.parse(text)
+    except ValueError as error:
+        raise InputError('--%s=%s: %s' % (name, printable(text), error))
 
 
-def _joined(argv, flags):
-    """`argv` with `--resume False` as `--resume=False`: absl would take the flag for True and the word for none."""
-    joined: List[str] = []
-    for argument in argv:
-        name = joined[-1][2:] if joined and joined[-1].startswith('--') else ''
-        if name in flags and flags[name].boolean and argument.lower() in ('true', 'false'):
-            joined[-1] += '=' + argument
-        else:
-            joined.append(argument)
-    return joined
-
-
-def _given(flags, switches):
+def _given(found, switches):
     given = {}
     for row in switches:
-        spellings = {name: flags[name].value for name in (row.name,) + row.aliases if flags[name].value is not None}
+        spellings = {name: found[name] for name in (row.name,) + row.aliases if found.get(name) is not None}
         if len(set(map(str, spellings.values()))) > 1:
             raise InputError('%s: the same parameter with different values' % ' '.join(
                 '--%s=%s' % item for item in spellings.items()))
         for value in spellings.values():
-            given[row.name] = tuple(value) if row.repeated else value
+            given[row.name] = value
     return given
 
 
-def _one_line(error):
-    text = printable(str(error))
-    if isinstance(error, absl_flags.UnrecognizedFlagError):
-        return '--%s: %s; -h lists the flags' % (error.flagname, text[0].lower() + text[1:].rstrip('. '))
-    return text[len('flag '):] if text.startswith('flag --') else text
+def _unknown(flag, switches):
+    spellings = ['--' + name for row in switches for name in (row.name,) + row.aliases]
+    alike = difflib.get_close_matches(flag, spellings, 1, .75)
+    return '%s: unknown flag; %s-h lists the flags' % (
+        printable(flag), 'did you mean %s? ' % alike[0] if alike else '')

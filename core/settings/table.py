@@ -74,7 +74,7 @@ SWITCHES = (
            agree=False, path=OUTPUT),
     Switch(RUN, 'ckpt_path', kinds.path(), None,
            'checkpoint (a file, or the newest of a directory) or .h5 file whose weights are the starting point; '
-           'for launchers.evaluate the one to evaluate', ('CKPT_PATH',), agree=False),
+           'for evaluate the one to evaluate', ('CKPT_PATH',), agree=False),
     Switch(RUN, 'finetune', kinds.boolean(), False,
            'take from --ckpt_path what fits, and the last layer only if its classes are those of the data',
            rules=(needs('ckpt_path'),)),

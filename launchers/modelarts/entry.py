@@ -1,8 +1,7 @@
-"""The entry files of the vendors' projects on ModelArts: the boot file with the platform's local directories."""
+"""What the entry files of the vendors' projects on ModelArts mean: the platform's local directories."""
 import os
 from typing import List, Sequence
 
-BOOT_FILE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'boot_modelarts.py')
 DATA = '/home/ma-user/modelarts/inputs/data_url_0'
 RESULTS = '/home/ma-user/modelarts/outputs/train_url_0/'
 

@@ -135,7 +135,7 @@ def _run(job: Job, environ: Mapping[str, str], gather: Callable[[Dict[str, str]]
         _make(job.data, job)
         # The data is not there yet. The launcher plans again when it is, and then looks at it.
         arguments = [one for one in arguments if one != _data_path(job)] + ['--data_path=' + SYNTHETIC]
-    planner = [child_environ['PYTHON'], os.path.join(ROOT, 'launchers', 'plan.py'), '--case=' + job.own['case']]
+    planner = [child_environ['PYTHON'], ROOT, 'plan', '--case=' + job.own['case']]
     planned = subprocess.run(planner + arguments, env=dict(child_environ, RANK_SIZE='1', RANK_ID='0'),
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     if planned.returncode:

@@ -85,13 +85,7 @@ def _own_name(network: str) -> str:
 def asked(argv: Sequence[str], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
     """(the Recipe, {switch: value}) of a command line. Raises InputError."""
     recipe, network = recipe_of(flags.network_in(argv), environ)
-    return recipe, dict(flags.parse(argv, recipe.switches), **network)
-
-
-def named_by_path(argv: Sequence[str]) -> Dict[str, Recipe]:
-    """{name: Recipe} of the file that --network names; {} where it names none. Raises InputError."""
-    network = flags.network_in(argv).get('network', '')
-    return {_own_name(network): RECIPES[network]} if network.endswith('.py') else {}
+    return recipe, dict(flags.parse(argv, SWITCHES + tuple(recipe.switches)), **network)
 
 
 def recipe_of(given: Dict[str, Any], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:

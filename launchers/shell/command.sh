@@ -2,26 +2,21 @@
 # Starts a command of launchers/ in the Python that has TensorFlow 1.15: bash command.sh CALLING_PYTHON COMMAND [FLAG...]
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/python.sh"
 
-COMMANDS='evaluate predict export score runs compare doctor npu_options'
-
 run_command() {  # CALLING_PYTHON [COMMAND [FLAG...]]
     set -euo pipefail
-    local given=${PYTHON:-}
+    local given=${PYTHON:-} name=${2:-}
     CALLING_PYTHON=$1
-    if [[ -z ${2:-} || " $COMMANDS " != *" $2 "* ]]; then
-        die 2 "usage: python3 -m launchers COMMAND [--flag=value ...]; COMMAND is one of $COMMANDS; COMMAND -h tells more"
-    fi
-    case $2 in
-    doctor | runs) installed_python || PYTHON=$1 ;;  # these need no TensorFlow and set nothing up
-    *) find_python ;;
+    case $name in
+    train | evaluate | predict | export | score | compare | precision | plan | *modelarts*) find_python ;;
+    *) installed_python || PYTHON=$1 ;;  # needs no TensorFlow and sets nothing up
     esac
     export PYTHON
     if [[ -z $given && $PYTHON != "$1" ]]; then
-        printf '%s runs in %s\n' "$2" "$PYTHON" >&2
+        printf '%s runs in %s\n' "${name:-python3 -m launchers}" "$PYTHON" >&2
     fi
-    # TensorFlow's start-up lines would hide what the command prints.
-    export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
-    exec "$PYTHON" "$REPO_ROOT/launchers/$2.py" "${@:3}"
+    # TensorFlow's start-up lines would hide what the command prints; those of a trainer belong in the log of its run.
+    [[ $name == *modelarts* ]] || export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
+    exec "$PYTHON" "$REPO_ROOT" "${@:2}"
 }
 
 run_command "$@"

@@ -31,7 +31,7 @@ lock_devices() {
 open_locks() {  # PATH...: sets LOCKS, a file descriptor for each path
     local opener path pid='' number lock
     LOCKS=()
-    exec {opener}< <("$PYTHON" "$REPO_ROOT/launchers/locks.py" "$@")
+    exec {opener}< <("$PYTHON" "$REPO_ROOT" locks "$@")
     for path; do
         read -r pid number <&"$opener" || exit 2
         if [[ -w $path ]]; then

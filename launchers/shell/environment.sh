@@ -24,7 +24,7 @@ keep_platform_packages() {  # leaves on PYTHONPATH the directories with software
     IFS=: read -ra directories <<<"${PYTHONPATH:-}"
     for directory in "${directories[@]}"; do
         for package in "${PLATFORM_PACKAGES[@]}"; do
-            if [[ $directory == */Ascend/* || -n $directory && -e $directory/$package ]]; then
+            if [[ $directory == */Ascend/* || -n $directory && (-e $directory/$package || -e $directory/$package.py) ]]; then
                 kept+=${kept:+:}$directory
                 break
             fi

@@ -2,7 +2,7 @@
 # Starts a training run and ends with its figures. Sourcing this file only defines functions.
 #
 # The flags, their defaults and every number belong to the Python side. Before the launcher touches any file,
-# launchers/plan.py checks all flags and prints the plan of the run as lines key=value.
+# the command plan checks all flags and prints the plan of the run as lines key=value.
 #
 # Globals that the files of this folder share; make_plan and read_plan set them:
 #   PLAN         the plan, key -> value
@@ -25,11 +25,6 @@ source "$REPO_ROOT/launchers/shell/ranks.sh"
 source "$REPO_ROOT/launchers/shell/ascend_errors.sh"
 # shellcheck source=launchers/shell/figures.sh
 source "$REPO_ROOT/launchers/shell/figures.sh"
-
-# Started by their paths, because `python -m` would first look for packages in the working directory.
-PLANNER=$REPO_ROOT/launchers/plan.py
-TRAINER=$REPO_ROOT/launchers/train.py
-STALLS=$REPO_ROOT/launchers/stalls.py
 
 launch_1p() {  # CASE [FLAG...]: one rank on ASCEND_DEVICE_ID; CASE is the trainer's --case
     check_device
@@ -87,7 +82,7 @@ leave_closed_terminal() {
 make_plan() {  # FLAG...
     local answer line
     declare -gA PLAN=()
-    answer=$(TF_CPP_MIN_LOG_LEVEL=3 "$PYTHON" "$PLANNER" "$@" </dev/null) || exit
+    answer=$(TF_CPP_MIN_LOG_LEVEL=3 LAUNCHER=$0 "$PYTHON" "$REPO_ROOT" plan "$@" </dev/null) || exit
     if [[ $'\n'$answer != *$'\n'run_dir=* ]]; then
         printf '%s\n' "$answer"
         exit

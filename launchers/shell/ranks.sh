@@ -148,7 +148,7 @@ start_rank() {  # INDEX FLAG...
     fi
     set -m  # gives the trainer a process group of its own, so that Ctrl-C reaches it once, through pass_on
     ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${runner[@]}" "${bind[@]}" \
-        "$PYTHON" "$TRAINER" "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
+        "$PYTHON" "$REPO_ROOT" train "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
     PIDS[i]=$!
     set +m
     # A signal that came while this trainer was being started has not reached it.
@@ -162,7 +162,7 @@ watch_ranks() {  # unless --stall_seconds=0
         trainers+=("${RANKS[i]}:${PIDS[i]}:${LOGS[i]}")
     done
     set -m  # in a process group of its own, so that Ctrl-C does not end it before the trainers
-    "$PYTHON" "$STALLS" "${PLAN[stall_seconds]}" "${trainers[@]}" </dev/null &
+    "$PYTHON" "$REPO_ROOT" stalls "${PLAN[stall_seconds]}" "${trainers[@]}" </dev/null &
     WATCH=$!
     set +m
 }

@@ -1,4 +1,4 @@
-"""Stands in for Python, the planner and the trainer: `fake_python.py .../launchers/{plan,train}.py ...`.
+"""Stands in for Python, the planner and the trainer: `fake_python.py REPOSITORY {plan,train} ...`.
 
 It plans from a few flags, and trains by printing the golden log of its network. FAKE_TRAINER says
 what goes wrong, in all ranks or in some (`stop,3:die`: rank 3 dies, the others run until they are
@@ -166,9 +166,12 @@ def main(arguments):
     if program == '-c':
         print('TensorFlow 1.15.0')
         return 0
-    if program.endswith(('/rank_runner.py', '/locks.py', '/stalls.py')):
+    if program.endswith('/rank_runner.py'):
         os.execv(sys.executable, [sys.executable, program] + arguments)
-    assert program.endswith(('/launchers/plan.py', '/launchers/train.py')), program
+    command, *arguments = arguments
+    if command in ('boot_modelarts', 'locks', 'stalls'):
+        os.execv(sys.executable, [sys.executable, program, command] + arguments)
+    assert program == ROOT and command in ('plan', 'train'), (program, command)
     if '-h' in arguments:
         print('usage: the flags and their defaults')
         return 0
@@ -176,7 +179,7 @@ def main(arguments):
     for argument in arguments:
         name, _, value = argument[2:].partition('=')
         flags[name] = value
-    return plan(flags) if program.endswith('/plan.py') else train(flags, arguments)
+    return plan(flags) if command == 'plan' else train(flags, arguments)
 
 
 sys.exit(main(sys.argv[1:]))

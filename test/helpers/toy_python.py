@@ -1,17 +1,16 @@
-"""Stands in for Python where a launcher is to train toy.py: `toy_python.py .../launchers/{plan,train,stalls}.py ...`.
+"""Stands in for Python where a launcher is to train toy.py: `toy_python.py REPOSITORY {plan,train,...} ...`.
 
 TOY_FIFO=RANK:PATH has the batches of one rank wait for a FIFO once: the first trainer of it removes the FIFO.
 """
 import os
 import sys
 
-program, *arguments = sys.argv[1:]
-if program == '-c' or not program.endswith(('/plan.py', '/train.py')):
-    if program == '-c':            # the launcher asks what it is
-        print('TensorFlow 1.15.0')
-        print('TensorFlow 1.15.0')
-        sys.exit(0)
-    os.execv(sys.executable, [sys.executable, program] + arguments)
+program, command, *arguments = sys.argv[1:]
+if program == '-c':                # the launcher asks what it is
+    print('TensorFlow 1.15.0')
+    sys.exit()
+if command not in ('plan', 'train'):
+    os.execv(sys.executable, [sys.executable] + sys.argv[1:])
 
 import tensorflow as tf  # noqa: E402
 import toy  # noqa: E402
@@ -46,5 +45,5 @@ def train_input(data, config):
 
 if rank and rank == os.environ.get('RANK_ID'):
     toy.RECIPE = toy.RECIPE._replace(train_input=train_input)
-act = toy.plan if program.endswith('/plan.py') else toy.run
+act = toy.plan if command == 'plan' else toy.run
 sys.exit(act(*arguments, **os.environ))

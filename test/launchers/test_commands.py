@@ -1,35 +1,110 @@
 """What all commands of launchers/ have in common."""
+import importlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 from launching import ROOT
 
-from launchers import command
+from launchers import command, plan
+from launchers.__main__ import COMMANDS, main
 
-COMMANDS = sorted(path for path in pathlib.Path(ROOT, 'launchers').glob('*.py') if path.name != '__main__.py'
-                  and '__main__' in path.read_text())
+WITH_TENSORFLOW = ('evaluate', 'predict', 'export')
+STANDARD = {'collections', 'contextlib', 'glob', 'importlib', 'json', 'os', 'platform', 're', 'shutil', 'signal',
+            'subprocess', 'sys', 'time', 'typing'}
+OUR_ERROR = 'raise ImportError("not ours")'
 
 
-@pytest.mark.parametrize('name', ['runs.py', 'doctor.py', 'npu_options.py', pytest.param(
-    'evaluate.py', marks=pytest.mark.slow)])
-def test_a_command_works_from_any_directory_whatever_packages_are_there(tmp_path, name):
+def run(arguments, cwd, python=sys.executable, **environment):
+    """-> (status, stdout, stderr) of a command that starts in a shell without variables of Python."""
+    inherited = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR') if name in os.environ}
+    done = subprocess.run([python] + arguments, cwd=str(cwd), env=dict(inherited, **environment),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A working directory with packages that have the names of ours and of the standard library's."""
     (tmp_path / 'core').mkdir()
-    (tmp_path / 'core' / '__init__.py').write_text('raise ImportError("not ours")')
-    environment = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
-    answer = subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', name), '-h'], cwd=str(tmp_path),
-                            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    assert answer.returncode == 0 and '--' in answer.stdout and 'Traceback' not in answer.stderr
+    (tmp_path / 'core' / '__init__.py').write_text(OUR_ERROR)
+    (tmp_path / 'signal.py').write_text(OUR_ERROR)
+    return tmp_path
 
 
-@pytest.mark.parametrize('path', COMMANDS, ids=lambda path: path.name)
-def test_a_command_looks_for_our_packages_where_it_lies(path):
-    """So that the test above holds for all of them; starting each would take half a minute."""
-    text = path.read_text()
-    first = text.index('\n    sys.path[0] = ')
-    assert text.find('\nfrom core') > first or text.find('\nfrom core') == -1
+WAY_IN = '''if __name__ == '__main__':
+    os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), '%s'%s
+'''
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_the_file_of_a_command_hands_over_before_it_imports_anything_of_ours(name):
+    with open(os.path.join(ROOT, 'launchers', name + '.py')) as file:
+        text = file.read()
+    ends = ['] + sys.argv[1:])', ',\n%s*sys.argv[1:]])' % (30 * ' ')]
+    before, way_in, _ = next(text.partition(WAY_IN % (name, end)) for end in ends if WAY_IN % (name, end) in text)
+    assert set(re.findall(r'^(?:from|import) (\w+)', before, re.M)) <= STANDARD
+
+
+def test_the_files_with_a_way_in_are_the_commands():
+    files = {path.stem for path in pathlib.Path(ROOT, 'launchers').glob('*.py') if '__main__' in path.read_text()}
+    assert files - {'__main__'} == set(COMMANDS)
+
+
+def test_no_file_of_the_product_changes_where_packages_are_found_or_asks_a_checker_to_look_away():
+    product = [path for top in ('core', 'data', 'launchers', 'nets') for path in pathlib.Path(ROOT, top).rglob('*.py')]
+    assert [str(path) for path in product
+            if re.search(r'sys\.path(\[|\.insert|\s*=)|# noqa|argparse|absl', path.read_text())] == []
+
+
+@pytest.mark.slow
+def test_the_file_of_a_command_works_from_any_directory_whatever_packages_are_there(elsewhere):
+    status, stdout, stderr = run([os.path.join(ROOT, 'launchers', 'evaluate.py'), '-h'], elsewhere)
+    assert status == 0 and stdout.startswith('usage: ') and stderr == ''
+
+
+@pytest.mark.slow
+def test_a_command_is_the_same_by_its_file_as_a_module_and_by_its_name():
+    bad = ['--output_path=/no/such/directory']
+    ways = [['-m', 'launchers', 'runs'], ['-m', 'launchers.runs'], [os.path.join('launchers', 'runs.py')]]
+    answers = [run(way + bad, ROOT) for way in ways]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][:2] == (2, '') and answers[0][2].startswith('--output_path=/no/such/directory: ')
+
+
+def test_without_a_command_all_are_listed_and_an_unknown_one_is_refused(capsys):
+    assert main(['-h'], {}) == 0
+    listed = capsys.readouterr().out
+    assert all('\n%s ' % name in listed for name in COMMANDS)
+    assert main(['trian'], {}) == 2
+    assert capsys.readouterr().err.startswith("'trian': no command; it must be one of train, evaluate, ")
+
+
+@pytest.mark.parametrize('name', WITH_TENSORFLOW)
+def test_help_is_about_the_command_and_with_a_network_about_that_network_alone(name, capsys):
+    module = importlib.import_module('launchers.' + name)
+    assert module.main(['-h'], {}) == 0
+    text = capsys.readouterr().out
+    assert text.startswith('usage: python3 -m launchers %s ' % name) and '--ckpt_path' in text
+    assert '--learning_rate' not in text and '--trunk' in text
+    assert module.main(['-h', '--network=cspnet'], {}) == 0
+    assert '--trunk' not in capsys.readouterr().out
+
+
+def test_help_of_training_with_a_network_has_its_flags_and_defaults_alone(capsys):
+    asked = ['--case=performance', '-h', '--network=cspnet']
+    assert plan.main(asked, {'LAUNCHER': 'test/train_performance_1p.sh'}) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[:2] == ['usage: bash test/train_performance_1p.sh [--network=NAME] [--flag=value ...]',
+                                     'networks: cspnet']
+    assert '--batch_size' in text and '--momentum' in text and 'HYPER-PARAMETERS OF CSPNET' in text
+    assert not any(word in text for word in ('--keep_prob', '--trunk', 'OF ALEXNET', 'sesemi 16'))
+    assert 'default: performance' in text.split('--case=VALUE')[1].split('--output_path')[0]
+    assert plan.main(['-h', '--network=vgg'], {}) == 2
+    assert '--network=vgg: must be one of' in capsys.readouterr().err
 
 
 def test_what_other_launchers_are_given_is_told_and_ignored(capsys):

@@ -1,6 +1,7 @@
-"""python3 -m launchers.doctor: what it says of machines that have this and lack that."""
+"""python3 -m launchers doctor: what it says of machines that have this and lack that."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -97,15 +98,33 @@ def test_little_memory_warns_and_too_little_is_a_fault():
 
 
 def test_a_flag_that_no_command_takes_is_refused_in_one_line(machine, capfd):
-    assert doctor.main(['--speed=1'], {'PYTHON': sys.executable}) == 2
+    assert doctor.main(['--speed=1'], {}) == 2
     assert capfd.readouterr().err.startswith('--speed: ')
 
 
-def test_it_works_where_no_package_is_installed(tmp_path):
-    bare = os.path.join(sys.base_prefix, 'bin', 'python3')
-    place = place_with(tmp_path, bare, '-I', '-S')
-    done = subprocess.run([bare, '-S', os.path.join(ROOT, 'launchers', 'doctor.py'), '--json'], cwd=str(tmp_path),
-                          env={'PATH': os.environ['PATH'], 'PYTHON': str(place / 'python')}, stdout=subprocess.PIPE,
-                          universal_newlines=True)
-    checks = {check['name']: check for check in json.loads(done.stdout)}
-    assert done.returncode == 1 and checks['TensorFlow']['state'] == doctor.FAULT and checks['disk']['found']
+def doctor_before_installation(tmp_path, *arguments):
+    """(status, stdout, stderr) in a copy without .venv, started by a Python without packages."""
+    copy = tmp_path / 'copy'
+    for name in ('core', 'launchers'):
+        shutil.copytree(os.path.join(ROOT, name), str(copy / name), ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('__main__.py', 'requirements.txt'):
+        shutil.copy(os.path.join(ROOT, name), str(copy))
+    for name in ('python3', 'python3.7'):
+        (tmp_path / 'bin').mkdir(exist_ok=True)
+        place_with(tmp_path / 'bin', os.path.join(sys.base_prefix, 'bin', 'python3'), '-I', '-S')
+        (tmp_path / 'bin' / 'python').rename(tmp_path / 'bin' / name)
+    done = subprocess.run(['python3', str(copy / 'launchers' / 'doctor.py'), *arguments], cwd=str(tmp_path),
+                          env={'PATH': '%s:%s' % (tmp_path / 'bin', os.environ['PATH'])},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert not (copy / '.venv').exists()
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_before_installation_it_knows_its_flags_and_installs_nothing(tmp_path):
+    status, stdout, stderr = doctor_before_installation(tmp_path, '--json', '--data_path=/no/data')
+    checks = {check['name']: check for check in json.loads(stdout)}
+    assert status == 1 and checks['TensorFlow']['state'] == doctor.FAULT and checks['disk']['found']
+    assert checks['data_path']['found'] == '--data_path=/no/data: no such directory'
+    status, stdout, stderr = doctor_before_installation(tmp_path / 'again', '--netwrok=alexnet')
+    assert (status, stdout) == (2, '') and stderr.splitlines()[-1].startswith('--netwrok: unknown flag')

@@ -8,7 +8,7 @@ from launchers import npu_options
 
 def test_the_page_on_npu_options_is_current():
     with open(os.path.join(ROOT, 'docs', 'npu-options.md'), encoding='utf-8') as page:
-        assert page.read() == npu_options.page(), 'run python3 -m launchers.npu_options > docs/npu-options.md'
+        assert page.read() == npu_options.page(), 'run python3 -m launchers npu_options > docs/npu-options.md'
 
 
 def test_the_page_has_a_row_for_each_option_with_its_rules():

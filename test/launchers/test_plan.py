@@ -1,4 +1,4 @@
-"""launchers/plan.py: what the launcher reads of a run before it touches anything."""
+"""The command plan: what the launcher reads of a run before it touches anything."""
 import os
 import re
 import subprocess
@@ -15,7 +15,7 @@ from launchers import plan
 def test_the_plan_names_the_run_and_its_ranks_from_any_directory_and_makes_nothing(tmp_path):
     environment = dict(os.environ, RANK_SIZE='8', RANK_ID='0', TF_CPP_MIN_LOG_LEVEL='3')
     planner = subprocess.run(
-        [sys.executable, os.path.join(ROOT, 'launchers', 'plan.py'), '--case=performance', '--rank_size=4',
+        [sys.executable, ROOT, 'plan', '--case=performance', '--rank_size=4',
          '--keep_history=3', '--output_path=results'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         universal_newlines=True, cwd=str(tmp_path), env=environment)
     assert (planner.returncode, planner.stderr) == (0, '') and os.listdir(str(tmp_path)) == []

@@ -1,4 +1,4 @@
-"""python3 -m launchers.runs on what runs have left."""
+"""python3 -m launchers runs on what runs have left."""
 import csv
 import io
 import re
@@ -40,7 +40,7 @@ def output(tmp_path):
 def listed(output, capfd):
     """listed(flag...) -> (exit status, lines of the output, of standard error)."""
     def act(*flags):
-        status = runs.main(['--output_path=%s' % output, *flags])
+        status = runs.main(['--output_path=%s' % output, *flags], {})
         out, error = capfd.readouterr()
         return status, out.splitlines(), error.splitlines()
     return act
@@ -63,7 +63,7 @@ def test_runs_are_filtered_and_sorted_by_any_column(listed):
     assert accuracies('--sort=-accuracy') == ['0.9', '0.75', '0.5']
 
 
-@pytest.mark.parametrize('flag', ['--sort=speed', '--filter=network', '--filter=speed=1', '--colour', '--csv=1',
+@pytest.mark.parametrize('flag', ['--sort=speed', '--filter=network', '--filter=speed=1', '--colour', '--csv=2',
                                   '--output_path=/nowhere'])
 def test_what_is_wrong_is_refused_in_one_line(listed, flag):
     status, out, error = listed(flag)
@@ -96,7 +96,7 @@ def test_a_record_of_another_version_hides_no_other_run(listed, output):
 
 def test_it_needs_no_tensorflow_and_no_directory_of_its_own(output, tmp_path):
     (tmp_path / 'tensorflow.py').write_text('raise ImportError("not here")')
-    done = subprocess.run([sys.executable, '-m', 'launchers.runs', '--output_path=.'], cwd=str(output),
-                          env={'PYTHONPATH': '%s:%s' % (tmp_path, ROOT)}, stdout=subprocess.PIPE,
+    done = subprocess.run([sys.executable, ROOT, 'runs', '--output_path=.'], cwd=str(output),
+                          env={'PYTHONPATH': str(tmp_path)}, stdout=subprocess.PIPE,
                           universal_newlines=True)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 4

@@ -104,7 +104,7 @@ def test_what_one_does_with_a_checkpoint_stays_off_the_chip(npu, tmp_path):
         assert export.main(flags + ['--format=' + form] + ['--samples=8'] * (form == 'pb'), {}) == 0
     graph, = samples.glob('*.pb')
     manifest, = samples.glob('*/manifest.json')
-    assert score.main(['--manifest=%s' % manifest, '--run_pb=%s' % graph]) == 0
+    assert score.main(['--manifest=%s' % manifest, '--run_pb=%s' % graph], {}) == 0
     assert not npu.sessions and not npu.engine_starts
 
 

@@ -131,7 +131,8 @@ def test_samples_run_and_scored_here_give_the_lines_of_evaluate(dtype, run_expor
     status, out, _ = run_export('--samples=all', '--input_dtype=' + dtype, '--output=%s/x.pb' % tmp_path)
     assert status == 0 and 'accuracy of %d test samples' % TEST in out
     assert len(os.listdir(str(tmp_path / 'x_samples' / 'input'))) == -(-TEST // tiny.BATCH)
-    status = score.main(['--manifest=%s' % (tmp_path / 'x_samples' / 'manifest.json'), '--run_pb=%s/x.pb' % tmp_path])
+    status = score.main(['--manifest=%s' % (tmp_path / 'x_samples' / 'manifest.json'),
+                         '--run_pb=%s/x.pb' % tmp_path], {})
     assert status == 0 and capfd.readouterr().out.splitlines()[1:] == expected.splitlines()
 
 

@@ -84,7 +84,7 @@ def test_every_image_of_a_batch_of_cifar_has_a_line(classify, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    ([], 'no files are named'), (['--nope=1', 'x'], '--nope=1: unknown flag'),
+    ([], 'no files are named'), (['--nope=1', 'x'], '--nope: unknown flag'),
     (['--network=swa', 'x'], '--network=swa: its inputs are no images'),
     (['--ckpt_path=/nowhere', 'x'], '--ckpt_path=/nowhere: no such checkpoint')])
 def test_bad_input_is_refused_in_one_line(arguments, words, classify):

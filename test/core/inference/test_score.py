@@ -135,7 +135,7 @@ def test_outputs_of_two_runs_in_one_directory_are_refused(place):
 def test_what_is_no_manifest_is_refused(content, tmp_path):
     path = tmp_path / 'manifest.json'
     path.write_text(content)
-    with pytest.raises(InputError, match='not what launchers.export writes'):
+    with pytest.raises(InputError, match='not what export writes'):
         metrics(path, tmp_path)
 
 

@@ -53,7 +53,7 @@ def test_the_case_log_the_report_and_the_table_of_runs_have_the_same_figures(ran
     run_dir = real_place / 'output' / '0'
     case_log, = run_dir.glob('SWA_*_perf.log')
     case = dict(line.split(' = ') for line in case_log.read_text().splitlines())
-    run = records.read(str(run_dir))[-1]         # what report.html and launchers.runs show
+    run = records.read(str(run_dir))[-1]         # what report.html and the table of runs show
     assert case['ActualFPS'] == '%.8g' % run.images_per_second()
     assert case['TrainingTime'] == '%.8g' % (1000 * float('%.8g' % run.last('seconds_per_step')))
     assert case['ActualLoss'] == '%.4f' % run.last('epoch/loss')

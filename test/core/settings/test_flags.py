@@ -40,14 +40,14 @@ def test_what_the_vendors_launchers_pass_for_nothing_counts_as_not_given(argumen
 
 
 @pytest.mark.parametrize('argv, words', [
-    (['--momentun=0.9'], '--momentun: unknown'),
+    (['--momentun=0.9'], '--momentun: unknown flag; did you mean --momentum? -h lists the flags'),
     (['--train_epochs=abc'], '--train_epochs=abc: must be a whole number from 1 to'),
     (['--batch_size=0'], '--batch_size=0: must be'),
     (['--learning_rate=nan'], '--learning_rate=nan: must be a number > 0'),
     (['--resume=maybe'], '--resume=maybe: must be True or False'),
     (['--seed=1', 'False'], "'False': not a flag"),
     (['--epochs=3', '--max_epoch=4'], '--max_epoch=4 --epochs=3: the same parameter with different values'),
-    (['--undefok=momentun', '--momentun=3'], '--undefok=momentun'),
+    (['--undefok=momentun', '--momentun=3'], '--undefok: unknown'),
     (['--modeldir', '--resume'], '--modeldir: has no value'),
     (['--resume', '--modeldir'], '--modeldir: has no value'),
     (['--'], '--: unknown'),
@@ -143,7 +143,7 @@ def test_every_rule_of_a_switch_names_switches():
 
 
 def test_the_help_names_every_spelling_and_every_default():
-    text = usage.usage(RECIPES, describe_options())
+    text = usage.usage('train', RECIPES, describe_options())
     for row in SWITCHES:
         for name in (row.name,) + row.aliases:
             assert '--' + name in text
@@ -159,7 +159,7 @@ def test_the_help_names_every_spelling_and_every_default():
 
 
 def test_the_help_has_headings_and_each_switch_stands_under_one():
-    lines = usage.usage(RECIPES, '').splitlines()
+    lines = usage.usage('train', RECIPES, '').splitlines()
     headings = [below for line, below in zip(lines, lines[1:]) if not line]
     assert headings[:4] == ['RUN', 'DATA', 'SCHEDULE', 'HYPER-PARAMETERS OF EVERY NETWORK']
     assert headings[-3:] == ['PRECISION AND NPU SWITCHES', 'RANKS', 'OPTIONS: --npu_option=KEY=VALUE']
@@ -169,7 +169,7 @@ def test_the_help_has_headings_and_each_switch_stands_under_one():
 
 
 def test_the_help_says_what_precision_mode_may_be_and_nothing_that_goes_without_saying():
-    text = usage.usage(RECIPES, '')
+    text = usage.usage('train', RECIPES, '')
     assert 'allow_mix_precision' in text.split('--precision_mode=VALUE')[1].split('default:')[0]
     assert 'UTF-8' not in text
 

@@ -9,7 +9,7 @@ from modelarts_job import CONTENTS, Server
 
 # A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
 TRAINER = '''#!/bin/sh
-case "$1" in */launchers/train.py) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
+case "$2" in train) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
 exec "%(python)s" "%(here)s/fake_python.py" "$@"
 '''
 

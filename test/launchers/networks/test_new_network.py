@@ -30,6 +30,7 @@ def test_a_network_is_two_files_of_at_most_25_lines_together_that_train_and_are_
         shutil.copytree(os.path.join(ROOT, name), str(tree / name))
     if os.path.isdir(os.path.join(ROOT, '.kernels')):      # compiled already
         (tree / '.kernels').symlink_to(os.path.join(ROOT, '.kernels'))
+    shutil.copy(os.path.join(ROOT, '__main__.py'), str(tree))
     for path, content in files.items():
         (tree / path).write_text(content)
 
@@ -45,5 +46,5 @@ def test_a_network_is_two_files_of_at_most_25_lines_together_that_train_and_are_
     assert 'Network = mynet\n' in case and 'CaseName = mynet_bs64_1p_perf\n' in case
     accuracy = float(case.split('TrainAccuracy = ')[1].split()[0])
     margins.above('new network: accuracy, chance is 0.1', accuracy, .2)
-    evaluated = run(sys.executable, '-m', 'launchers.evaluate', '--network=mynet', '--data_path=synthetic')
+    evaluated = run(sys.executable, str(tree), 'evaluate', '--network=mynet', '--data_path=synthetic')
     assert evaluated.stdout.splitlines()[-1] == 'Top-1: %.4f' % accuracy, evaluated.stderr

@@ -58,7 +58,7 @@ def test_a_code_is_told_with_its_meaning(code, words):
 def failed(place, *flags, **environment):
     """The lines on standard error of a run whose trainer prints SCREEN and ends with status 1."""
     script = place / 'python'
-    says = '[ "${1%/train.py}" = "$1" ] || { echo "$SAYS"; [ -z "$PLOG" ] || echo "$SAYS_PLOG" >"$PLOG"; }'
+    says = '[ "$2" != train ] || { echo "$SAYS"; [ -z "$PLOG" ] || echo "$SAYS_PLOG" >"$PLOG"; }'
     script.write_text(script.read_text().replace('exec', says + '\nexec'))
     status, _, stderr = launch(place, *flags, environment=dict(environment, FAKE_TRAINER='exit1', TMPDIR=str(place)))
     assert status == 1

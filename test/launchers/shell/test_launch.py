@@ -22,8 +22,7 @@ def trainer_of(place):
 
 
 def test_ctrl_c_while_the_trainer_loads_tensorflow_ends_it_at_once():
-    trainer = subprocess.Popen([sys.executable, os.path.join(ROOT, 'launchers', 'train.py'), '-h'],
-                               env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.DEVNULL,
+    trainer = subprocess.Popen([sys.executable, ROOT, 'train', '-h'], stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, universal_newlines=True)
     with open('/proc/%d/maps' % trainer.pid) as maps:
         until(lambda: maps.seek(0) == 0 and '_pywrap_tensorflow_internal' in maps.read())

@@ -82,7 +82,7 @@ def processes_of(place, ranks):
     for entry in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError):
             command, environ = ((pathlib.Path('/proc') / entry / name).read_text() for name in ('cmdline', 'environ'))
-            if 'launchers/train.py' in command and str(place) in command:
+            if '%s\0train\0' % ROOT in command and str(place) in command:
                 found[int(re.search('(?:^|\\0)RANK_ID=(\\d+)', environ).group(1))] = int(entry)
     return [found[rank] for rank in range(ranks)]
 

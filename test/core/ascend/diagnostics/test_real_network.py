@@ -107,7 +107,7 @@ def test_a_corrupted_operator_is_the_first_beyond_the_threshold_in_either_form(f
     first_step(change=corrupt, data_dump_flag=True, data_dump_step='0', dump_form='npu',
                data_dump_path=str(tmp_path / 'corrupted'))
     status = compare.main([numbered(tmp_path / 'corrupted', 'npu'), numbered(tmp_path / 'sound', 'cpu'),
-                           '--output=%s' % tmp_path])
+                           '--output=%s' % tmp_path], {})
     assert status == 1
     out = capsys.readouterr().out
     assert 'the first operator beyond the threshold of 0.01 is number ' in out
