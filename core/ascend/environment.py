@@ -22,8 +22,9 @@ VARIABLES = {
                                       'matrix products (1) or for none (0); unset: of convolutions alone; a 910 has '
                                       'none; --enable_hf32 sets it'),
     'ENABLE_FORCE_V2_CONTROL': Variable(kinds.choice('0', '1'), '1: conditions become those of control flow version 2, '
-                                        'which need less memory; not set here, because CANN does not promise it for '
-                                        'conditions that hold reference variables, as those of --loss_scale do'),
+                                        'which need less memory; not set here, because the pass of TensorFlow that the '
+                                        'adapter calls for it refuses reference variables ("AttrValue must not have '
+                                        'reference type"), and the conditions of --loss_scale hold some'),
     'JOB_ID': Variable(kinds.pattern('.{1,127}', 'a name of at most 127 characters'),
                        'name of the job among those that use HCCL; the launcher sets it where it is unset'),
 }
