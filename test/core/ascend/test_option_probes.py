@@ -326,7 +326,6 @@ def test_variables_with_good_values_are_taken(monkeypatch, name, value):
     ('910B', npu('enable_dump_debug=True dump_path=dumps dump_debug_mode=aicore_overflow'),
      'a 910B has no aicore_overflow'),
     ('910B', ['--aoe_mode=1'], 'a 910B has no aoe_mode=1'),
-    ('910B', ['--precision_mode_v2=mixed_hif8'], 'a 910B has no mixed_hif8'),
     ('910', ['--npu_sat_mode=1'], 'a 910 always saturates'), ('910', ['--enable_hf32=True'], 'a 910 has no HF32'),
     ('910', npu('aicore_num=24|48'), 'a 910 has no choice of cores'),
     ('910', npu('hccl_timeout=0'), 'must be from 1 to 17340 on a 910'),
@@ -334,11 +333,16 @@ def test_variables_with_good_values_are_taken(monkeypatch, name, value):
     ('910', npu('input_batch_cpy=True'), 'a 910 has no input_batch_cpy=True'),
     ('910', npu('variable_use_1g_huge_page=1'), 'a 910 has no variable_use_1g_huge_page=1')])
 def test_what_the_chip_lacks_is_refused_where_the_chip_is_known(like, given, words):
-    if 'hif8' in given[0]:
-        assert words in refused('--emulate_chip=' + like, *given) and options(*given)
-        return
     assert words in refused('--emulate_chip=' + like, *given)
     options(*given, '--emulate_chip=' + {'910': '910B', '910B': '910'}[like])
+
+
+@pytest.mark.parametrize('mode', ['cube_hif8', 'mixed_hif8'])
+def test_types_of_8_bits_are_taken_where_the_chip_is_not_known_and_refused_on_those_that_lack_them(mode):
+    given = '--precision_mode_v2=' + mode
+    for chip_name in ('910', '910B'):
+        assert 'a %s has no %s' % (chip_name, mode) in refused('--emulate_chip=' + chip_name, given)
+    assert options(given)
 
 
 @pytest.mark.parametrize('name, refuses', [('910A', True), ('910B3', False), ('310P3', False), (None, False)])
