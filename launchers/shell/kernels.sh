@@ -51,20 +51,14 @@ fill_kernels() {  # DIR SOURCES
 
 # The file cpu comes last: it says that the library is whole, and for which CPU.
 compile_kernels() {  # DIR SOURCES
-    local options compile_flags link_flags object source jobs=() job
+    local options compile_flags link_flags
     compile_flags=$(tensorflow_flags compile) && link_flags=$(tensorflow_flags link) || return
     install_onednn "$1/onednn" "$2/requirements.lock" || return
     mapfile -t options <<<"$compile_flags"
     options+=(-std=c++14 -O3 "-march=${KERNEL_ARCHITECTURE:-native}" -fno-math-errno -fno-trapping-math -fopenmp -fPIC -DNDEBUG -w
         "-I$1/onednn/include")
-    for source in "$2"/*.cc; do
-        object=$1/$(basename -- "$source" .cc).o
-        g++ "${options[@]}" -c "$source" -o "$object" &
-        jobs+=($!)
-    done
-    for job in "${jobs[@]}"; do
-        wait "$job" || return
-    done
+    # As many at a time as there are cores, because a compiler takes half a gigabyte.
+    printf '%s\0' "$2"/*.cc | (cd -- "$1" && xargs -0 -n 1 -P "$(nproc)" g++ "${options[@]}" -c) || return
     mapfile -t options <<<"$link_flags"
     # shellcheck disable=SC2016
     g++ -shared -fopenmp -o "$1/kernels.so" "$1"/*.o "${options[@]}" "-L$1/onednn/lib" -ldnnl \

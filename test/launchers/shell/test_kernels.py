@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from launching import ROOT
 
-TOOLS = ('awk', 'basename', 'bash', 'cat', 'cp', 'dirname', 'flock', 'grep', 'mkdir', 'mv', 'readlink', 'rm',
-         'sha256sum', 'tail', 'uname')
+TOOLS = ('awk', 'basename', 'bash', 'cat', 'cp', 'dirname', 'flock', 'grep', 'mkdir', 'mv', 'nproc', 'readlink', 'rm',
+         'sha256sum', 'tail', 'uname', 'xargs')
 PYTHON = '''#!/bin/bash
 if [[ $1 == -c ]]; then echo "-Iinclude"; echo "-Llib"; exit; fi
 [[ $* != *"config list" ]] || exit 0
