@@ -1,9 +1,24 @@
 """Fixtures of all tests. test/ is no package, so as not to hide the standard library's `test`; see setup.cfg."""
 import os
+import shutil
+import signal
 import sys
+import tempfile
 
 import pytest
 from launching import FAKES, HELPERS, place_with
+
+
+def pytest_configure(config):
+    """Lets tests send Ctrl-C, and gives each process of pytest-xdist a directory for temporary files.
+
+    Runs lock their devices in that directory, so two of them would wait for each other.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:      # of a job in the background; children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(config, 'workerinput'):
+        os.environ['TMPDIR'] = tempfile.mkdtemp(prefix='tests-')
+        config.add_cleanup(lambda: shutil.rmtree(os.environ['TMPDIR'], ignore_errors=True))
 
 
 @pytest.fixture

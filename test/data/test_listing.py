@@ -31,7 +31,8 @@ def archive(form):
     (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'a Git LFS pointer: git lfs pull'),
     (b'\n<!DOCTYPE HTML>\n<title>404', 'an HTML page'), (b'<html><body>', 'an HTML page'),
     (b'RIFF\0\0\0\0WEBPVP8 ', 'a WebP image: convert it'), (b'\0\0\0\x18ftypheic', 'a HEIC image'),
-    (b'II*\0\x08', 'a TIFF image'), (b'%PDF-1.4', 'a PDF file')])
+    (b'II*\0\x08', 'a TIFF image'), (b'%PDF-1.4', 'a PDF file')],
+    ids=lambda value: value if isinstance(value, str) else 'bytes')  # compressed, they hold the time
 def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, content, words):
     assert what_is(content[:HEAD]).startswith(words)
     (tmp_path / 'file').write_bytes(content)
