@@ -70,6 +70,8 @@ class Images(NamedTuple):
     normalize: Callable[[tf.Tensor, Dict[str, Any]], tf.Tensor]
     # constants(data set) -> {name: array}: what the training data fixed for normalize(); checkpoints keep it
     constants: Callable[[Any], Dict[str, Any]] = lambda data: {}
+    # how read() makes an image of the input's size of a picture of any size, for people who write an application
+    fit: str = ''
 
 
 class Predictions(NamedTuple):

@@ -47,6 +47,8 @@ OWN_SWITCHES = (
            'how many test inputs to write as .bin files for an inference device, in OUTPUT_samples; unset: none'),
     Switch(GROUP, 'overwrite', kinds.boolean(), False, 'replace what is there although no export has written it'),
     Switch(GROUP, 'probabilities', kinds.boolean(), False, 'the output is probabilities instead of logits'),
+    Switch(GROUP, 'aipp', kinds.boolean(), False,
+           'write the configuration by which AIPP of the card makes the inputs of uint8 images in NHWC'),
     Switch(GROUP, 'soc_version', kinds.text(), 'Ascend310', 'the chip in the atc line'),
 )
 USAGE = command.Usage(

@@ -1,4 +1,7 @@
-"""The classifier of files: python3 -m launchers predict --network=cspnet --ckpt_path=FILE_OR_DIR IMAGE_OR_DIR..."""
+"""The classifier of files: python3 -m launchers predict --network=cspnet --ckpt_path=FILE_OR_DIR IMAGE_OR_DIR...
+
+With --pb=FILE in place of --network and --ckpt_path an exported frozen graph classifies them.
+"""
 import json
 import os
 import sys
@@ -8,16 +11,21 @@ if __name__ == '__main__':
     os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'predict'] + sys.argv[1:])
 
 from core.errors import InputError
-from core.inference.predict import predict
+from core.inference.predict import exported, predict, predict_exported
 from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import SWITCHES, Switch
 from launchers import command
-from launchers.networks.registry import recipe_of
+from launchers.networks.registry import named, recipe_of
 
-OWN_SWITCHES = (Switch('predict', 'json', kinds.boolean(), False, 'print one JSON list'),)
+GROUP = 'predict'
+OWN_SWITCHES = (
+    Switch(GROUP, 'json', kinds.boolean(), False, 'print one JSON list'),
+    Switch(GROUP, 'pb', kinds.file_path(), None,
+           'a frozen graph that export has written, with its .json beside it, in place of a checkpoint'),
+)
 USAGE = command.Usage(
-    'python3 -m launchers predict --network=NAME --ckpt_path=FILE_OR_DIR [--json] IMAGE_OR_DIR...',
+    'python3 -m launchers predict --network=NAME --ckpt_path=FILE_OR_DIR|--pb=FILE.pb [--json] IMAGE_OR_DIR...',
     'Prints the three most probable classes of each image. The exit status is 2 when a file cannot be read.',
     OWN_SWITCHES, ('network', 'ckpt_path', 'output_path', 'task', 'trunk', 'data_path'))
 
@@ -25,26 +33,43 @@ USAGE = command.Usage(
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Prints the classes of images; returns the exit status: 2 when a file could not be read."""
     def act():
-        recipe = recipe_of(flags.network_in(argv), environ)[0]
-        given, paths = flags.parse_with_words(argv, OWN_SWITCHES + SWITCHES + tuple(recipe.switches))
-        as_json = given.pop('json', False)
-        if not paths:
-            raise InputError('no files are named; give images or directories after the flags')
-        recipe, given = recipe_of(given, environ)
-        config = config_lib.resolve(recipe, given, environ, needs_data=False)
+        own, arguments = flags.parse_known(argv, OWN_SWITCHES)
         refused = []
 
         def refuse(line):
             print(line, file=sys.stderr)
             refused.append(line)
-        predictions = predict(recipe, config, paths, refuse)
-        if as_json:
+        predictions = (_by_graph(own['pb'], arguments, refuse) if own.get('pb') else
+                       _by_checkpoint(arguments, environ, refuse))
+        if own.get('json'):
             print(json.dumps([_record(prediction) for prediction in predictions], indent=1, ensure_ascii=False))
         else:
             for prediction in predictions:
                 print('%s: %s' % (prediction.file, ', '.join('%s %.4f' % one for one in prediction.classes)))
         return 2 if refused else 0
     return command.status_of(act, argv, USAGE)
+
+
+def _by_checkpoint(arguments, environ, refuse):
+    recipe = recipe_of(flags.network_in(arguments), environ)[0]
+    given, paths = flags.parse_with_words(arguments, SWITCHES + tuple(recipe.switches))
+    recipe, given = recipe_of(given, environ)
+    return predict(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), _checked(paths), refuse)
+
+
+def _by_graph(path, arguments, refuse):
+    given, paths = flags.parse_with_words(arguments, SWITCHES)
+    for name in set(given) - {'network'}:
+        raise InputError('--%s: not together with --pb, whose graph has all that it needs' % name)
+    graph = exported(path)
+    recipe, _ = recipe_of({'network': given.get('network') or named('classes', graph.network)}, {})
+    return predict_exported(recipe, graph, _checked(paths), refuse)
+
+
+def _checked(paths):
+    if not paths:
+        raise InputError('no files are named; give images or directories after the flags')
+    return paths
 
 
 def _record(prediction):

@@ -16,7 +16,7 @@ from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import Switch
 from launchers import command
-from launchers.networks.registry import RECIPES, recipe_of
+from launchers.networks.registry import RECIPES, named, recipe_of
 
 GROUP = 'score'
 OWN_SWITCHES = (
@@ -43,7 +43,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         # A manifest names no file that is executed: only the command line does.
         brought = RECIPES[own['network']].switches if (own['network'] or '').endswith('.py') else ()
         manifest = samples.read(own['manifest'], brought)[0]
-        recipe, given = recipe_of(dict(manifest.settings, network=own['network'] or named(manifest.network)), {})
+        network = own['network'] or named('samples', manifest.network)
+        recipe, given = recipe_of(dict(manifest.settings, network=network), {})
         config = config_lib.resolve(recipe, given, {}, needs_data=False)._replace(
             class_names=tuple(manifest.class_names))
         if own['run_pb']:
@@ -52,12 +53,3 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         found = score.metrics(recipe, config, own['manifest'], outputs, own['output_dtype'])
         print('\n'.join(recipe.evaluation_lines(found)))
     return command.status_of(act, argv, USAGE)
-
-
-def named(network: str) -> str:
-    """The network of a manifest. Raises InputError for a recipe of the user's own, which the command line has to name.
-    """
-    if network.endswith('.py') or network not in RECIPES:
-        raise InputError('--network: the samples are of %s, no network of this package: give the file of its recipe, '
-                         '--network=PATH.py' % network)
-    return network

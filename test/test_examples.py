@@ -71,7 +71,7 @@ def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_nu
     lines = run(export.main, name, '--data_path=synthetic', '--samples=all', '--output=%s/x.pb' % tmp_path)
     assert any(line.startswith('%s of ' % headline) for line in lines)
     manifest = str(tmp_path / 'x_samples' / 'manifest.json')
-    assert score.main(['--manifest=' + manifest, '--run_pb=%s/x.pb' % tmp_path, '--network=' + EXAMPLES[name]]) == 0
+    assert score.main(['--manifest=' + manifest, '--run_pb=%s/x.pb' % tmp_path, '--network=' + EXAMPLES[name]], {}) == 0
     scored = capfd.readouterr().out.splitlines()[1:]
     numbers = [[float(line.split()[-1]) for line in part] for part in (scored, evaluated)]
     assert [line.split()[1] for line in scored] == [line.split()[1] for line in evaluated]

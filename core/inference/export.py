@@ -16,7 +16,7 @@ import tensorflow as tf
 from core import files
 from core.errors import InputError, RunEnd
 from core.session import cpu_session
-from core.inference import frozen, samples, trained
+from core.inference import frozen, preprocessing, samples, trained
 from core.inference.inputs import RandomInputs, TestSet, of_any_batch, of_pixels, shape_of
 from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
 from core.inference.score import Scorer
@@ -50,6 +50,7 @@ class Request(NamedTuple):
     soc_version: str = 'Ascend310'   # of the atc line
     overwrite: bool = False        # whether a file that no export has written may be replaced
     dynamic_batch_size: Sequence[int] = ()   # the sizes, ascending, of a batch that varies; (): the Config's alone
+    aipp: bool = False             # whether the card is to make the inputs of images by AIPP
 
 
 def export(recipe: Recipe, config: Config, request: Request) -> None:
@@ -89,9 +90,15 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         _check_batch(model.output, request)
         model.load(session, path, reader, config.network)
         description = _description(model, config, request)
+        image = _image(recipe, tests.form, trained.constants(recipe, reader, data) if recipe.images else {}, request)
+        if image:
+            description['image'] = image
         made = os.path.join(aside, os.path.basename(target))
         command = _atc(target, description, request)
         _WRITERS[request.format](made, session, model, reader, config, dict(description, atc=command))
+        if request.aipp:
+            with open(made + '.aipp', 'w') as file:
+                file.write(preprocessing.aipp(image))
         meta = os.path.join(aside, 'graph.meta') if request.format == H5 else None
         if meta:
             for placeholder in model.inputs.values():
@@ -115,7 +122,11 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         _replace(made, target, aside)
         if request.format == PB:
             _replace(made + '.json', os.path.splitext(target)[0] + '.json', aside)
+        if request.aipp:
+            _replace(made + '.aipp', _aipp_path(target), aside)
     say('exported: %s' % target)
+    if image:
+        say(preprocessing.sentence(image))
     if writer:
         say('samples: %s' % os.path.join(folder, samples.MANIFEST))
     if request.format == PB:
@@ -130,8 +141,25 @@ def _check(recipe: Recipe, request: Request, config: Config) -> None:
                          request.input_dtype)
     if request.dynamic_batch_size and request.format == H5:
         raise InputError('--dynamic_batch_size: needs --format=pb|saved_model; an HDF5 file holds weights alone')
+    if request.aipp and (request.format != PB or request.input_dtype in PIXELS or not recipe.images):
+        raise InputError('--aipp: needs --format=pb, --input_dtype=float32 and a network whose inputs are images')
     if request.input_dtype in PIXELS and not recipe.images:
         raise InputError('--input_dtype=%s: the inputs of this network are no images' % request.input_dtype)
+
+
+def _image(recipe: Recipe, form: Any, constants: Dict[str, np.ndarray], request: Request) -> Dict[str, Any]:
+    """The description of the images that the export takes; {} where its inputs are no images, or several views of one.
+    """
+    if not recipe.images or form.shape.ndims != 4:
+        return {}
+    shape, is_in_graph = form.shape.as_list()[1:], request.input_dtype in PIXELS
+    found = preprocessing.NO_SCALING if is_in_graph else preprocessing.scaling(
+        lambda images: recipe.images.normalize(images, constants), shape)
+    return preprocessing.described(shape, recipe.images.fit, found, is_in_graph)
+
+
+def _aipp_path(target: str) -> str:
+    return os.path.splitext(target)[0] + '.aipp.cfg'
 
 
 def _default_output(config: Config, request: Request) -> str:
@@ -157,7 +185,7 @@ def _check_own(form: str, target: str) -> None:
     """Raises InputError when what lies at `target` is not an earlier export."""
     if form == PB:
         beside = os.path.splitext(target)[0] + '.json'
-        paths, is_own = (target, beside), _is_described(beside, {'atc', 'input_name'}, target)
+        paths, is_own = (target, beside, _aipp_path(target)), _is_described(beside, {'atc', 'input_name'}, target)
     elif form == SAVED_MODEL:
         beside = os.path.join(target, *_DESCRIPTION)
         paths, is_own = (target,), _is_described(beside, {'atc', 'input_name'}, target)
@@ -241,6 +269,8 @@ def _atc(target: str, description: Dict[str, Any], request: Request) -> str:
     line = 'atc --model=%s --framework=3 --output=%s --soc_version=%s%s --input_shape="%s"' % (
         target, os.path.splitext(target)[0], request.soc_version, '' if is_of_images else ' --input_format=ND',
         ';'.join('%s:%s' % (name, ','.join(map(str, shape))) for name, _, shape in description['inputs']))
+    if request.aipp:
+        line += ' --insert_op_conf=%s' % _aipp_path(target)
     sizes = list(map(str, request.dynamic_batch_size))
     if sizes and is_of_images:
         line += ' --dynamic_batch_size="%s"' % ','.join(sizes)

@@ -1,4 +1,4 @@
-"""Prediction: the most probable classes of images in files."""
+"""Prediction: the most probable classes of images in files, by a checkpoint or by an exported graph."""
 import itertools
 import os
 from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
@@ -11,6 +11,9 @@ from core.errors import InputError
 from core.log import one_line
 from core.session import cpu_session
 from core.inference import trained
+from core.inference.preprocessing import Scaling
+from core.inference.runner import PB, Runner
+from core.inference.samples import PROBABILITIES
 from core.recipe import Recipe
 from core.settings.config import Config
 from core.training import forms
@@ -42,7 +45,6 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
     images = _images(recipe.images.read, paths, refuse)
     first = next(images, None)
     if first is None:
-        refuse('no image in %s' % ', '.join(paths))
         return
     with tf.Graph().as_default(), cpu_session() as session:
         form = forms.named(tf.TensorSpec(first[1].shape, first[1].dtype), recipe.input_name, None)
@@ -50,23 +52,97 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
                               probabilities=True)
         placeholder, = model.inputs.values()
         model.load(session, path, reader, config.network)
-        for batch in _batches(itertools.chain([first], images)):
-            probabilities = session.run(model.output, {placeholder: np.stack([image for _, image in batch])})
-            for (name, _), row in zip(batch, probabilities):
-                names = config.class_names or tuple(map(str, range(len(row))))
-                best = np.argsort(-row, kind='stable')[:TOP]
-                yield Prediction(name, [(names[number], float(row[number])) for number in best])
+        yield from _found(itertools.chain([first], images), config.class_names, -1,
+                          lambda batch: session.run(model.output, {placeholder: batch}))
+
+
+class Exported(NamedTuple):
+    """What predict_exported() needs of the description beside a frozen graph."""
+    path: str                      # of the graph
+    network: str
+    class_names: Tuple[str, ...]
+    size: int                      # of a batch; -1: any
+    scaling: Scaling               # of pixels, before they go into the graph
+    is_probabilities: bool         # whether the output has its softmax in it
+
+
+def exported(path: str) -> Exported:
+    """The frozen graph `path`, as the .json that export has written beside it describes it.
+
+    Raises InputError for a graph without such a description, and one of which no image is the input.
+    """
+    beside = os.path.splitext(path)[0] + '.json'
+    try:
+        found = files.json_object(beside)
+        names, image, shape = found['class_names'], found['image'], found['input_shape']
+        if not isinstance(found['network'], str) or not all(isinstance(name, str) for name in names):
+            raise ValueError('has no network or no class_names')
+        if not isinstance(shape[0], int) or shape[0] < 1 and shape[0] != -1:
+            raise ValueError('has no input_shape')
+        scaling = Scaling(*[[float(number) for number in image[field]] for field in Scaling._fields])
+        if [len(numbers) for numbers in scaling] != [3, 3] or not all(scaling.std):
+            raise ValueError('has no mean and std for three channels')
+    except KeyError as error:
+        raise InputError('--pb: %s lacks %s: export the graph of a network of images anew; where the normalisation is '
+                         'of the whole image, with --input_dtype=uint8' % (beside, error))
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError('--pb: %s: %s; it is the description that export writes beside a graph' % (beside, error))
+    return Exported(path, found['network'], tuple(names), shape[0], scaling, found.get('output') == PROBABILITIES)
+
+
+def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
+                     refuse: Callable[[str], None]) -> Iterator[Prediction]:
+    """As predict(), by a frozen graph alone: pixels are scaled as its description has it.
+
+    Raises InputError for a graph that cannot be loaded, or that takes something else than the description has.
+    """
+    mean, std = (np.array(numbers, np.float32) for numbers in graph.scaling)
+    with Runner(PB, graph.path) as model:
+        if len(model.inputs) != 1 or not recipe.images or PROBABILITIES not in recipe.model.head.predictions:
+            raise InputError('--pb=%s: is no classifier of images' % graph.path)
+        (name, placeholder), = model.inputs.items()
+        output = model.output
+        if not graph.is_probabilities:
+            with output.graph.as_default():
+                output = recipe.model.head.predictions[PROBABILITIES](output)
+
+        def run(batch):
+            inputs = ((batch - mean) / std).astype(placeholder.dtype.as_numpy_dtype)
+            try:
+                return model.session.run(output, {placeholder: inputs})
+            except (ValueError, tf.errors.OpError) as error:
+                raise InputError('--pb=%s: takes no images of %s: %s' % (
+                    graph.path, ' x '.join(map(str, batch.shape[1:])), str(error).splitlines()[0]))
+        yield from _found(_images(recipe.images.read, paths, refuse), graph.class_names, graph.size, run)
+
+
+def _found(images: Iterator[Any], names: Sequence[str], size: int,
+           run: Callable[[np.ndarray], np.ndarray]) -> Iterator[Prediction]:
+    """The Predictions of (name, image) pairs by run(images) -> probabilities, in full batches of `size`; -1: of any."""
+    for batch in _batches(images, _BATCH if size < 0 else size):
+        pixels = np.stack([image for _, image in batch])
+        missing = max(size - len(batch), 0)
+        probabilities = run(np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)]))
+        for (name, _), row in zip(batch, probabilities):
+            called = names or tuple(map(str, range(len(row))))
+            best = np.argsort(-row, kind='stable')[:TOP]
+            yield Prediction(name, [(called[number], float(row[number])) for number in best])
 
 
 def _images(read: Callable, paths: Sequence[str], refuse: Callable[[str], None]) -> Iterator[Tuple[str, Any]]:
+    count = 0
     for path in _files(paths):
         try:
             files.opened(path).close()     # which a FIFO or a directory is refused by
-            yield from read(path)
+            for image in read(path):
+                count += 1
+                yield image
         except InputError as error:
             refuse(str(error))
         except ValueError as error:
             refuse(one_line('%s: %s' % (path, error)))
+    if not count:
+        refuse('no image in %s' % ', '.join(paths))
 
 
 def _files(paths: Iterable[str]) -> Iterator[str]:
@@ -80,9 +156,9 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
             yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith('.'))
 
 
-def _batches(images: Iterator[Any]) -> Iterator[List[Any]]:
+def _batches(images: Iterator[Any], size: int) -> Iterator[List[Any]]:
     while True:
-        batch = list(itertools.islice(images, _BATCH))
+        batch = list(itertools.islice(images, size))
         if not batch:
             return
         yield batch

@@ -36,9 +36,9 @@ class Runner:
 
     def __init__(self, form: str, path: str, graph: Optional[str] = None) -> None:
         with tf.Graph().as_default():
-            self._session = cpu_session()
+            self.session = cpu_session()
             try:
-                inputs, self.output = _LOADERS[form](self._session, path, graph)
+                inputs, self.output = _LOADERS[form](self.session, path, graph)
                 self.inputs = {one.op.name: one for one in sorted(inputs, key=lambda one: one.op.name)}
             except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
                 if isinstance(error, InputError):
@@ -46,13 +46,13 @@ class Runner:
                 raise InputError('%s: cannot be loaded as %s: %s' % (path, form, str(error).splitlines()[0]))
 
     def __call__(self, batch: Dict[str, np.ndarray]) -> np.ndarray:
-        return self._session.run(self.output, {one: batch[name] for name, one in self.inputs.items()})
+        return self.session.run(self.output, {one: batch[name] for name, one in self.inputs.items()})
 
     def __enter__(self) -> 'Runner':
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._session.close()
+        self.session.close()
 
 
 def _load_pb(session, path, graph):

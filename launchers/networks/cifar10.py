@@ -26,7 +26,7 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
                       **defaults),
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=classification.classifier(net, penalty),
-        images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images)),
+        images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.FIT),
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
                     evaluation_lines=classification.top_1, hooks=skipped_hooks), **parts))

@@ -49,6 +49,9 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
     return task.synthesize(**of_synthetic)
 
 
+FIT = 'of a larger picture the largest square in its centre, scaled with antialiasing'
+
+
 def read(path: str) -> List[Tuple[str, np.ndarray]]:
     """[(name, uint8 [32, 32, 3])] of a picture, or of every image in a batch of CIFAR, called FILE[ROW].
 

@@ -88,6 +88,17 @@ def asked(argv: Sequence[str], environ: Mapping[str, str]) -> Tuple[Recipe, Dict
     return recipe, dict(flags.parse(argv, SWITCHES + tuple(recipe.switches)), **network)
 
 
+def named(what: str, network: str) -> str:
+    """The network that a file names, `what` being of it, which may be no path: a file names nothing that is executed.
+
+    Raises InputError for a recipe of the user's own, which the command line has to name.
+    """
+    if network.endswith('.py') or network not in RECIPES:
+        raise InputError('--network: the %s are of %s, no network of this package: give the file of its recipe, '
+                         '--network=PATH.py' % (what, network))
+    return network
+
+
 def recipe_of(given: Dict[str, Any], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
     """The Recipe that the parsed flags ask for, and the flags with the network's own name. Raises as network_of()."""
     name = network_of(given, environ)

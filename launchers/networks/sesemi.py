@@ -336,7 +336,7 @@ RECIPE = Recipe(
     train_input=train_input,
     test_input=test_input,
     model=Model(net, heads.softmax._replace(score=score), penalty),
-    images=Images(test_pixels, image_sets.read, normalize, constants),
+    images=Images(test_pixels, image_sets.read, normalize, constants, fit=image_sets.FIT),
     input_name='super_data',
     on_export=dict(test_copies=False),
     vendor_name='SESEMI_ID1270_for_TensorFlow',

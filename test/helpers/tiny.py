@@ -4,6 +4,7 @@ import types
 
 import tensorflow as tf
 
+from core.inference import runner
 from launchers import command, train
 from launchers.networks import cifar10
 from nets import layers
@@ -32,3 +33,10 @@ for name, net in (('tiny', tiny), ('other', other)):
 def run(*flags, network='tiny', act=train.act):
     """The exit status of the trainer, or of another command that is made of act(recipe, config)."""
     return command.run(act, ('--network=' + network, '--case=performance') + flags, {})
+
+
+class InProcess(runner.Runner):
+    """A core.inference.runner.FreshRunner that is not fresh, for tests of something else."""
+
+    def __init__(self, form, path, graph, shape):
+        super().__init__(form, path, graph)

@@ -33,17 +33,10 @@ def trained(tmp_path_factory):
     image_sets.TASKS['cifar10'] = kept
 
 
-class InProcess(runner.Runner):
-    """A FreshRunner that is not fresh, for tests of something else."""
-
-    def __init__(self, form, path, graph, shape):
-        super().__init__(form, path, graph)
-
-
 @pytest.fixture
 def run_export(trained, tmp_path, capfd, monkeypatch):
     """run_export(flag...) -> (status, standard output, last line of standard error); exports go to tmp_path."""
-    monkeypatch.setattr(exporting, 'FreshRunner', InProcess)
+    monkeypatch.setattr(exporting, 'FreshRunner', tiny.InProcess)
 
     def act(*flags):
         capfd.readouterr()
@@ -99,12 +92,12 @@ def test_a_graph_of_a_batch_that_varies_computes_the_same_in_each_size_and_score
         assert alone == pytest.approx(model({'input': batch}), abs=1e-4 * np.abs(alone).max())
     if form == 'pb':
         expected = evaluated(capfd, '--ckpt_path=%s/0/ckpt' % trained)
-        assert score.main(['--manifest=%s/manifest.json' % folder, '--run_pb=' + path]) == 0
+        assert score.main(['--manifest=%s/manifest.json' % folder, '--run_pb=' + path], {}) == 0
         assert capfd.readouterr().out.splitlines()[1:] == expected.splitlines()
 
 
 def test_an_export_that_differs_in_one_of_the_sizes_alone_is_not_kept(run_export, tmp_path, monkeypatch):
-    class OffInThrees(InProcess):
+    class OffInThrees(tiny.InProcess):
         def __call__(self, batch):
             return super().__call__(batch) + (len(batch['input']) == 3)
     monkeypatch.setattr(exporting, 'FreshRunner', OffInThrees)
@@ -163,7 +156,7 @@ def test_what_the_vendors_scripts_make_of_a_test_set_and_of_the_outputs_is_evalu
 def test_pixels_are_checked_on_pixels_where_no_data_is_given(dtype, trained, tmp_path, capfd, monkeypatch):
     seen = []
     compare = exporting._compare
-    monkeypatch.setattr(exporting, 'FreshRunner', InProcess)
+    monkeypatch.setattr(exporting, 'FreshRunner', tiny.InProcess)
     monkeypatch.setattr(exporting, '_compare', lambda *given: (seen.extend(given[2]), compare(*given)))
     assert export.main(['--network=tiny', '--ckpt_path=%s/0/ckpt' % trained, '--input_dtype=' + dtype,
                         '--output=%s/x.pb' % tmp_path], {}) == 0
