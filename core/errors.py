@@ -2,7 +2,10 @@
 
 launchers/command.py prints its line and returns the status.
 """
+import contextlib
+import re
 import signal
+from typing import Iterator
 
 from core.log import one_line
 
@@ -21,6 +24,18 @@ class InputError(RunEnd, ValueError):
     Its message names the flag or file, says what is wrong and what to do.
     """
     status = 2
+
+
+@contextlib.contextmanager
+def input_errors() -> Iterator[None]:
+    """A context in which the InputError of a Python function in a graph (tf.py_func) is raised as what it is."""
+    try:
+        yield
+    except Exception as error:         # TensorFlow makes one of its own of it, with the traceback as its message
+        found = re.search('InputError: (.*)', getattr(error, 'message', None) or '')
+        if not found:
+            raise
+        raise InputError(found[1]) from None
 
 
 class RankLost(RunEnd):

@@ -38,7 +38,7 @@ NOISE = 0.1  # sigma of the random multiples of the components
 
 
 def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
-    """The DataSet of the JPEG files in or under `path`; x holds their names, cat is 0, dog 1.
+    """The DataSet of the JPEG files in or under `path`; x of a sample is the bytes of one, cat is 0, dog 1.
 
     The test part is drawn by `seed`: 1,000 photographs, or 4 % of a smaller set, of both classes; the crops of a
     photograph stay together. In the training part a photograph that is one file, and not crops already, counts
@@ -108,7 +108,7 @@ def _by_photo(files: List[Tuple[str, bytes]], folder: bytes) -> List[List[bytes]
 
 def _split(photos: List[List[bytes]]) -> Split:
     labels = np.repeat(np.arange(len(photos), dtype=np.int32), list(map(len, photos)))
-    return Split(np.array([file for files in photos for file in files], object), labels)
+    return Split(np.array([file for files in photos for file in files], object), labels, tf.read_file)
 
 
 class _File(NamedTuple):
@@ -119,10 +119,10 @@ class _File(NamedTuple):
     side: tf.Tensor            # of the window that becomes the crop
 
 
-def load_training(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
-    """The file's image for training: (float32 [227, 227, 3], y); a crop drawn by `seed`."""
+def load_training(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
+    """The image of a file's bytes for training: (float32 [227, 227, 3], y); a crop drawn by `seed`."""
     row_seed, column_seed, flip_seed, colour_seed = split_seed(seed, 4)
-    file = _file(name)
+    file = _file(content)
     row, column = (tf.random.stateless_uniform([], part, 0, free + 1, tf.int32)
                    for part, free in zip((row_seed, column_seed), tf.unstack(file.size - file.side)))
     image = _decode(file, row, column, file.side)
@@ -131,10 +131,10 @@ def load_training(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     return centred(image + _colour_noise(colour_seed)), y
 
 
-def load_test(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
-    """The file's image for tests: (float32 [227, 227, 3], y); the crop in the centre."""
+def load_test(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
+    """The image of a file's bytes for tests: (float32 [227, 227, 3], y); the crop in the centre."""
     del seed
-    file = _file(name)
+    file = _file(content)
     row, column = tf.unstack((file.size - file.side) // 2)
     return centred(_decode(file, row, column, file.side)), y
 
@@ -146,13 +146,13 @@ def central_crop(image: tf.Tensor) -> tf.Tensor:
     return _scaled(image[row:row + side, column:column + side], CROP)
 
 
-def load_ten_crops(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
-    """The file's image for the paper's test: (float32 [10, 227, 227, 3], y).
+def load_ten_crops(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
+    """The image of a file's bytes for the paper's test: (float32 [10, 227, 227, 3], y).
 
     The corners and the centre of the central 256x256 part, then their mirror images.
     """
     del seed
-    file = _file(name)
+    file = _file(content)
     shortest = tf.reduce_min(file.size)
     scaled = tf.where(tf.equal(file.side, shortest), CROP, SHORTEST)
     row, column = tf.unstack((file.size - shortest) // 2)
@@ -164,13 +164,12 @@ def load_ten_crops(name: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     return centred(tf.concat([crops, crops[:, :, ::-1]], axis=0)), y
 
 
-def _file(name):
-    """The _File of a name.
+def _file(content):
+    """The _File of a file's bytes.
 
     A JPEG file that does not end as such a file does is decoded as a whole for it: the window alone may lie before
     the place where the image was cut off. So is a file of another format.
     """
-    content = tf.read_file(name)
     ends = tf.equal(tf.strings.substr(content, -len(jpeg.END), len(jpeg.END)), jpeg.END)
     orientation = jpeg.orientation(content)
     size = tf.cond(jpeg.is_jpeg(content) & ends,

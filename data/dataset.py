@@ -1,7 +1,7 @@
 """What a loader of this package returns, and the checks that loaders share."""
 import os
 import re
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,23 +14,28 @@ from data.loading import LoadOne, Skipped
 _ARCHIVE = re.compile(rb'\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zip|7z|rar|zst)(\.[0-9]+|\.part)?$', re.I)
 KEPT_BYTES = 256 * 2 ** 20     # decoded images of a whole data set that one rank keeps in memory at most
 
+Order = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]    # order(positions int64 in an epoch, its seed) -> rows
+
 
 class Split(NamedTuple):
     """Samples and their labels, row by row; each an array, or a tuple or dict of arrays (tf.nest) of as many rows."""
     x: Any         # [count, ...]: images, points, the names of files, {'ids': ..., 'mask': ...}
     y: Any         # [count, ...]: of a classifier int32 [count], classes from 0
+    # fetch(rows of the array x, of any shape) -> x of the samples: the bytes of files of those names; None: the same
+    fetch: Optional[Callable[[tf.Tensor], tf.Tensor]] = None
+    order: Optional[Order] = None  # of an epoch; None: any permutation
 
     @property
     def size(self) -> int:
         """The number of rows. Raises ValueError when the arrays have different numbers of them."""
-        counts = {len(array) for array in tf.nest.flatten(tuple(self))}
+        counts = {len(array) for array in tf.nest.flatten((self.x, self.y))}
         if len(counts) != 1:
             raise ValueError('the arrays of a Split have %s rows' % ' and '.join(map(str, sorted(counts))))
         return counts.pop()
 
     def subset(self, rows: Sequence[int]) -> 'Split':
         """The Split of these rows."""
-        return Split(*tf.nest.map_structure(lambda array: array[rows], tuple(self)))
+        return Split(*tf.nest.map_structure(lambda array: array[rows], (self.x, self.y)), self.fetch)
 
 
 class DataSet(NamedTuple):
@@ -132,4 +137,4 @@ def labelled_subset(split: Split, classes: int, labels: int, seed: int) -> Split
         raise InputError('--labels=%d: too many, a class has only %d of the %d images; use at most %d' % (
             labels, fewest, len(split.y), fewest * classes))
     chosen = np.concatenate(of_class)
-    return Split(split.x[chosen], split.y[chosen])
+    return split.subset(chosen)

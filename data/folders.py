@@ -7,6 +7,7 @@ import os
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
+import tensorflow as tf
 
 from core.errors import InputError
 from data import images
@@ -26,7 +27,8 @@ class _Part(NamedTuple):
 
 
 def folders(path: str, seed: int, suffixes: Sequence[str] = images.SUFFIXES) -> DataSet:
-    """The DataSet of the images in class folders; x holds the names of files, classes are in alphabetical order.
+    """The DataSet of the images in class folders; x of a sample is the bytes of a file, classes are in alphabetical
+    order.
 
     Without a folder of the training and one of the test part the latter is drawn by `seed`. No image is decoded.
     Raises InputError when there are fewer than two classes, a class has no images to train on, or what lies there is
@@ -61,11 +63,6 @@ def folders(path: str, seed: int, suffixes: Sequence[str] = images.SUFFIXES) -> 
     train, test = _split(train, names), _split(test, names)
     return DataSet(train, test, tuple(map(shown, names)), summary(train.size, test.size, len(names), notes),
                    skipped=Skipped(np.append(train.x, test.x)))
-
-
-def small_images(path: str, seed: int, size: int = 32) -> DataSet:
-    """folders(), the images of which become squares uint8 [size, size, 3] when a batch needs them."""
-    return folders(path, seed)._replace(load_one=images.load_square(size), shape=(size, size, 3))
 
 
 def _top(path: bytes) -> bytes:
@@ -134,4 +131,4 @@ def _held_out(classes: Dict[bytes, List[bytes]],
 def _split(classes: Dict[bytes, List[bytes]], names: Sequence[bytes]) -> Split:
     found = [classes.get(name, []) for name in names]
     labels = np.repeat(np.arange(len(names), dtype=np.int32), list(map(len, found)))
-    return Split(np.array([file for files in found for file in files], object), labels)
+    return Split(np.array([file for files in found for file in files], object), labels, tf.read_file)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.log import printable, say
+from core.log import say
 from data.listing import what_is_at
 from data.seeds import SAMPLE, seed_of
 
@@ -25,26 +25,33 @@ Sample = Tuple[Nest, Nest]             # (x, y)
 LoadOne = Callable[[Nest, Nest, tf.Tensor], Sample]  # load_one(x, y, seed) -> Sample
 
 
-class Skipped:
-    """The samples of a data set that could not be loaded; more than MOST_SKIPPED of them are too many."""
+def why_not_loaded(name: bytes) -> str:
+    """'NAME: cannot be decoded', or what else is wrong with a file of that name."""
+    kind = what_is_at(name)
+    return '%s: %s' % (os.fsdecode(name), 'is ' + kind if kind else 'cannot be decoded')
 
-    def __init__(self, files: Sequence[bytes]):
-        self.files = files  # names of all files of the data set
+
+class Skipped:
+    """The samples of a data set that could not be loaded; more than MOST_SKIPPED of them are too many.
+
+    files: x of all samples, the names of files where `why` is why_not_loaded(); why(x) -> what is wrong with one.
+    """
+
+    def __init__(self, files: Sequence[Any], why: Callable[[Any], str] = why_not_loaded):
+        self.files, self._why = files, why
         self.names = set()
 
-    def report(self, names: Iterable[bytes]) -> None:
-        """Warns of each of the `names` (an array of bytes) that is new."""
+    def report(self, names: Iterable[Any]) -> None:
+        """Warns of each of the `names` (an array of x) that is new."""
         for name in sorted(set(names) - self.names):
             self.names.add(name)
-            why = what_is_at(name)
-            say('%s: %s: skipped' % (os.fsdecode(name), 'is ' + why if why else 'cannot be decoded'))
+            say('%s: skipped' % self._why(name))
 
     def check(self) -> None:
         """Raises InputError when more than MOST_SKIPPED were skipped."""
         if len(self.names) > MOST_SKIPPED * len(self.files):
-            raise InputError(
-                '%s: one of %d files that cannot be decoded, more than %g %% of %d; mend or remove them' % (
-                    printable(os.fsdecode(min(self.names))), len(self.names), 100 * MOST_SKIPPED, len(self.files)))
+            raise InputError('%s; %d of %d images cannot be loaded, more than %g %%: mend or remove them' % (
+                self._why(min(self.names)), len(self.names), len(self.files), 100 * MOST_SKIPPED))
 
 
 def skipped_hooks(run: Any) -> List[tf.train.SessionRunHook]:
@@ -74,7 +81,7 @@ class CountSkipped(tf.train.SessionRunHook):
         self._skipped.check()
 
     def end(self, session):
-        say('%d of %d image files skipped' % (len(self._skipped.names), len(self._skipped.files)))
+        say('%d of %d images skipped' % (len(self._skipped.names), len(self._skipped.files)))
 
 
 class Kept:
@@ -113,17 +120,21 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
     a sample that cannot be loaded ends the run. kept: the shape of the uint8 that load_one makes of x, whatever its
     seed, to be kept in memory; load_one leaves y as it is then.
     """
-    arrays = tuple(split)
+    arrays = split.x, split.y
     fed = tf.nest.map_structure(lambda array: tf.placeholder(tf.as_dtype(array.dtype), array.shape), arrays)
     feed = dict(zip(tf.nest.flatten(fed), tf.nest.flatten(arrays)))
 
     def rows(index):
-        """(x, y) of the rows `index`."""
+        """(x, y) of the rows `index`, as the arrays have them."""
         return tf.nest.map_structure(lambda array: tf.gather(array, index), fed)
+
+    def fetched(x, y):
+        return split.fetch(x) if split.fetch else x, y
 
     if load_one is None:
         return places.map(as_written(lambda place, index: (
-            place, *rows(index[:, 0]), tf.fill([batch_size], True)))), feed
+            place, *fetched(*rows(index[:, 0])), tf.fill([batch_size], True))),
+            tf.data.experimental.AUTOTUNE if split.fetch else None), feed
 
     memory = Kept(split.size, kept) if kept else None
 
@@ -140,7 +151,7 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
         sample_seed = seed_of(seed, SAMPLE, place)
         tries = tf.data.Dataset.from_tensor_slices(
             (tf.range(index.shape[0]), *rows(index)))
-        loaded = tries.map(as_written(lambda attempt, x, y: (attempt, *load_one(x, y, sample_seed))))
+        loaded = tries.map(as_written(lambda attempt, x, y: (attempt, *load_one(*fetched(x, y), sample_seed))))
         if skipped:
             blank = _blank(loaded, attempt=index.shape[0])
             loaded = loaded.apply(tf.data.experimental.ignore_errors()).concatenate(blank)

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.session import cpu_session
-from data.dataset import Split
+from data.dataset import Order, Split
 from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, permuted, random_integers, seed_of
 
@@ -113,7 +113,7 @@ def training_stream(split: Split, batch_size: int, seed: int, transform: Optiona
     with tf.device('/cpu:0'):
         start = tf.placeholder(tf.int64, [], name='first_step')
         places = index_batches(split.size, batch_size, seed, start, rank, ranks,
-                               tries=TRIES if skipped else 1)
+                               tries=TRIES if skipped else 1, order=split.order)
         samples, feed = load(places, split, load_one, seed, batch_size, skipped, kept)
         dataset = _transform(samples, transform, seed, batch_size)
     return Stream(dataset, feed, (start,), batches, split.size, skipped)
@@ -146,13 +146,13 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
 
 
 def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor, rank: int = 0, ranks: int = 1,
-                  tries: int = 1) -> tf.data.Dataset:
+                  tries: int = 1, order: Optional[Order] = None) -> tf.data.Dataset:
     """An endless Dataset of (place, index) from batch `first_step` on.
 
     place, int64 [batch_size]: the position of each sample in the whole stream. index, int64 [batch_size, tries]: which
     of the `count` samples to take, and which others when that one cannot be loaded. Each epoch has a permutation of its
     own, cut into global batches of ranks * batch_size, of which a rank takes its slice. Up to MOST_SORTED samples the
-    permutation is sorted at the start of the epoch; of more samples each batch computes its own part.
+    permutation is sorted at the start of the epoch; of more samples, and with an `order`, each batch computes its part.
     """
     stride, batches = batch_size * ranks, steps_per_epoch(count, batch_size, ranks)
 
@@ -161,9 +161,11 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
         epoch, first = step // batches, step % batches * stride + rank * batch_size
         row = first + tf.range(batch_size, dtype=tf.int64)
         candidate = (row[:, None] + tf.range(tries, dtype=tf.int64)) % count
-        return epoch * batches * stride + row, permuted(candidate, count, seed_of(seed, ORDER, epoch))
+        of_epoch = seed_of(seed, ORDER, epoch)
+        return epoch * batches * stride + row, (
+            order(candidate, of_epoch) if order else permuted(candidate, count, of_epoch))
 
-    if count > MOST_SORTED:
+    if order or count > MOST_SORTED:
         return tf.data.Dataset.from_tensors(first_step).flat_map(as_written(
             lambda step: tf.data.Dataset.range(step, np.iinfo(np.int64).max))).map(batch)
 

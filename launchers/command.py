@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from core.ascend.options import describe_options
-from core.errors import InputError, RunEnd
+from core.errors import InputError, RunEnd, input_errors
 from core.log import one_line, say
 from core.settings import config as config_lib
 from core.settings import flags
@@ -62,7 +62,8 @@ def status_of(act: Callable[[], Any], argv: Sequence[str], about: Usage) -> int:
     system that fails; 141 when nobody reads standard output any more.
     """
     try:
-        status = print(help_text(argv, about)) if flags.asks_for_help(argv) else act()
+        with input_errors():
+            status = print(help_text(argv, about)) if flags.asks_for_help(argv) else act()
         sys.stdout.flush()
         return status or 0
     except BrokenPipeError:            # the reader has seen enough, as `| head` has

@@ -28,6 +28,7 @@ from core.inference import samples, score
 from core.pages import records
 from core.settings import config
 from core.training import h5, weights
+from data import records as tfrecord_files
 from launchers import plan
 from launchers.networks.registry import RECIPES
 from launchers.ranks import rank_table
@@ -272,6 +273,19 @@ def output_damaged(directory, how):
     scored(path, directory)
 
 
+def tfrecords(directory, how):
+    """Damage to the second of two TFRecord files of three records of 20 bytes each, which are 36 bytes long."""
+    paths = [file_of(directory, 3 * tfrecord_files.record(bytes(20)), 'train-0000%d-of-00002' % number)
+             for number in (0, 1)]
+    damaged(paths[1], how)
+    reader = tfrecord_files.Reader(tfrecord_files.index(paths, directory))
+    reader.read(reader.index.addresses)
+
+
+def tfrecord_file(directory, content):
+    tfrecord_files.index([file_of(directory, written(content))], directory)
+
+
 EVENTS = {
     'start': dict(event='start', time=1, network='toy', case='full', ranks=1, batch_size=8, precision='float32',
                   resumed=False, settings=[['seed', '1', '1']], environment=[], results=[]),
@@ -349,7 +363,7 @@ READERS = {
     'profiling options': profiling_options, 'graph': graph, 'mapping': mapping, 'npy header': npy_header,
     'npy file': npy_file, 'npy damaged': npy_damaged, 'dump': dump_of_npu, 'manifest': manifest_changes,
     'manifest file': manifest_file, 'labels': labels, 'output text': output_text, 'output damaged': output_damaged,
-    'record': record, 'hdf5': hdf5, 'class names': class_names,
+    'record': record, 'tfrecords': tfrecords, 'tfrecord file': tfrecord_file, 'hdf5': hdf5, 'class names': class_names,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTup
 import tensorflow as tf
 
 from core.device import Device, KeptGraphs, Options
-from core.errors import InputError, NothingLeft
+from core.errors import InputError, NothingLeft, input_errors
 from core.log import say
 from core.progress import progress
 from core.ranks.communicator import Communicator
@@ -195,7 +195,7 @@ def train(recipe: Recipe, config: Config, device: Device, reported: Reported = n
     """
     progress.begin(config.ranks_directory, config.rank, config.stall_seconds, device.is_exclusive)
     options = preflight.check(config, device)
-    with reported(recipe, config, device, options) as report:
+    with reported(recipe, config, device, options) as report, input_errors():
         _train(recipe, config, device, options, report)
 
 

@@ -28,9 +28,9 @@ def load(config):
 
 
 def load_one(x, y, seed):
-    """An image [SIZE, SIZE, 3] of the name of a file."""
+    """An image [SIZE, SIZE, 3] of the bytes of a file."""
     del seed
-    image = images.square(images.decode(tf.read_file(x)), SIZE) if x.dtype == tf.string else x
+    image = images.square(images.decode(x), SIZE) if x.dtype == tf.string else x
     return tf.ensure_shape(image, [SIZE, SIZE, 3]), y
 
 

@@ -17,22 +17,22 @@ import tensorflow as tf
 
 from nets.blocks import heads, optimizers, schedules
 from core.errors import InputError
-from core.session import cpu_session
 from core.log import say
 from core.recipe import Images, Panel, Picture, Recipe, Scores, View
 from core.pages import pictures
 from core.reporting.neutral_log import say_end
 from core.reporting.report import Log, Report, Window
 from core.settings.config import Config
-from data import cats_dogs, folders, images, pipeline, synthetic
+from data import cats_dogs, images, pipeline, synthetic
 from data.cutmix import cutmix
 from data.dataset import DataSet
 from data.loading import skipped_hooks
-from launchers.networks import shown
+from launchers.networks import image_sets, shown
 from nets import layers
 from nets.alexnet import alexnet, first_kernels
 
-CATS_DOGS, FOLDER = 'cats_dogs', 'folder'   # values of --task
+CATS_DOGS = 'cats_dogs'
+TASKS = (CATS_DOGS, *image_sets.OF_FILES)
 CROPS = 10                    # of an image with --ten_crop
 CROPS_AN_EPOCH = 10           # of a photograph in training; the vendor's crops are ten of each, too
 PROGRESS_STEPS = 20
@@ -45,15 +45,13 @@ def load(config: Config) -> DataSet:
     """The names and classes of the files of --data_path; synthetic ones are written to a directory that goes with the
     process.
 
-    Raises InputError for a --task other than these two.
+    Raises InputError for a --task of other images.
     """
     path = config.data_path
-    if config.task == FOLDER:
-        if config.synthetic:
-            raise InputError('--task=%s: needs --data_path, a directory of class folders' % FOLDER)
-        return folders.folders(path, config.seed)
+    if config.task in image_sets.OF_FILES:
+        return image_sets.of_files(path, config)
     if config.task != CATS_DOGS:
-        raise InputError('--task=%s: this network reads %s or %s' % (config.task, CATS_DOGS, FOLDER))
+        raise InputError('--task=%s: this network reads %s' % (config.task, ', '.join(TASKS)))
     if config.synthetic:
         path = tempfile.mkdtemp(prefix='cats_dogs-')
         atexit.register(shutil.rmtree, path, ignore_errors=True)
@@ -79,8 +77,8 @@ def test_input(files: DataSet, config: Config) -> pipeline.Input:
 
 def test_pixels(files: DataSet, config: Config) -> pipeline.Input:
     """The crop in the centre, its values from 0 to 255."""
-    def load_one(name, y, seed):
-        image, y = cats_dogs.load_test(name, y, seed)
+    def load_one(content, y, seed):
+        image, y = cats_dogs.load_test(content, y, seed)
         return image + cats_dogs.MEAN, y
     return _test_input(files, config, load_one, 1)
 
@@ -214,18 +212,13 @@ def kernels_over_epochs(view: View) -> Optional[Panel]:
 def misclassified(view: View) -> Optional[Panel]:
     """The test images that are wrong with the largest probability, as the files have them."""
     return view.predictions and pictures.mistakes(
-        view.predictions, shown.class_names(view), lambda rows: photographs(view.data.test.x[rows]), MISTAKES, True)
+        view.predictions, shown.class_names(view), lambda rows: photographs(view.data, rows), MISTAKES, True)
 
 
-def photographs(names: Sequence[bytes]) -> list:
-    """The files as square uint8 images of SIDE pixels."""
-    with tf.Graph().as_default(), cpu_session() as session:
-        name = tf.placeholder(tf.string, [])
-        image = images.decode(tf.read_file(name))
-        side = tf.reduce_min(tf.shape(image)[:2])
-        square = tf.image.resize_area(tf.image.resize_with_crop_or_pad(image, side, side)[None], [SIDE, SIDE])[0]
-        run = session.make_callable(tf.cast(square, tf.uint8), [name])
-        return [run(each) for each in names]
+def photographs(files: DataSet, rows: Sequence[int]) -> Sequence[np.ndarray]:
+    """The images of these rows of the test set as squares uint8 of SIDE pixels; black where one cannot be read."""
+    return pipeline.samples(files.test.subset(rows), load_one=images.load_square(SIDE),
+                            skipped=files.skipped)[0] if len(rows) else []
 
 
 def learning_rate(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
@@ -253,4 +246,4 @@ RECIPE = Recipe(
     evaluation_lines=lambda means: ['test accuracy ' + _percent(means)],
     split_strategy=(60, 19, 21),
     vendor_name='AlexNet_ID0259_for_TensorFlow',
-    tasks=(CATS_DOGS, FOLDER))
+    tasks=TASKS)

@@ -21,6 +21,7 @@ from core.session import cpu_session
 from core.log import say
 from core.recipe import Images, Model, Panel, Picture, Recipe, Scores, View
 from core.pages import pictures
+from core.settings import paths
 from core.settings.config import Config
 from core.reporting.report import Report
 from data import cifar, pipeline, whitening
@@ -57,7 +58,7 @@ class Task(NamedTuple):
 TASKS = {'cifar10': Task(10, zca=True, flips=True),
          'cifar100': Task(100, zca=True, flips=True),
          'svhn': Task(10, zca=False, flips=False),
-         image_sets.FOLDER: Task(0, zca=True, flips=True)}
+         **dict.fromkeys(image_sets.OF_FILES, Task(0, zca=True, flips=True))}
 
 
 class Data(NamedTuple):
@@ -83,7 +84,7 @@ def load(config: Config) -> Data:
         images, is_good = pipeline.samples(data.train.subset(np.sort(few)), **loading)
         data.skipped.check()
         images = images[is_good]
-    fitted = whitening.cached_whitening(images, os.path.join(config.output_path, 'cache'))
+    fitted = whitening.cached_whitening(images, os.path.join(config.output_path, paths.CACHE))
     return Data(data.train, data.test, functools.partial(whitening.whiten, whitening=fitted), data.class_names, fitted,
                 data.summary, loading)
 
@@ -179,7 +180,7 @@ def _at_least(count, split):
     if len(split.y) >= count:
         return split
     repeated = np.tile(np.arange(len(split.y)), -(-count // len(split.y)))
-    return Split(split.x[repeated], split.y[repeated])
+    return split.subset(repeated)
 
 
 def net(inputs: Any, is_training: bool, config: Config, dropout: Callable) -> Dict[str, tf.Tensor]:
@@ -327,7 +328,7 @@ RECIPE = Recipe(
     defaults=dict(trunk='convnet', task='cifar10', labels=2000, unlabeled='labeled', train_epochs=300, batch_size=16,
                   learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
                   test_copies=True, display_step=50, val_epoch=300),
-    variants=(({'task': image_sets.FOLDER}, dict(labels='all')),
+    variants=(*(({'task': task}, dict(labels='all')) for task in image_sets.OF_FILES),
               ({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
               ({'unlabeled': 'all', 'task': 'svhn'}, dict(train_epochs=30))),
     cases=dict(full={}, performance=dict(train_epochs=3)),

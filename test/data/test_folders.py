@@ -6,7 +6,7 @@ import pytest
 from pictures import encoded, write_class_folders
 
 from core.errors import InputError
-from data import folders, pipeline
+from data import folders, images, pipeline
 from data.dataset import KEPT_BYTES, DataSet
 
 
@@ -16,6 +16,10 @@ def names(split):
 
 def read(path, seed=1):
     return folders.folders(str(path), seed)
+
+
+def small_images(path):
+    return images.small(folders.folders(str(path), 1), 32)
 
 
 def refusal(path):
@@ -79,7 +83,7 @@ def test_suffixes_count_in_any_case_and_names_need_not_be_utf8(tmp_path):
     os.rename(str(tmp_path / 'a' / '01.jpg'), str(tmp_path / 'a' / '01.JPG'))
     os.rename(os.fsencode(str(tmp_path / 'a' / '02.jpg')), os.fsencode(str(tmp_path / 'a')) + b'/\xe9.Jpeg')
     os.rename(os.fsencode(str(tmp_path / 'b')), os.fsencode(str(tmp_path)) + b'/caf\xe9')
-    data = folders.small_images(str(tmp_path), 1)
+    data = small_images(tmp_path)
     assert data.class_names == ('a', r'caf\xe9') and data.train.size + data.test.size == 8
     images, is_good = pipeline.samples(data.train, **data.loading)
     assert is_good.all() and images.shape == (6, 32, 32, 3)
@@ -98,7 +102,7 @@ def test_a_class_with_one_image_trains_on_it(tmp_path):
 def test_images_of_any_size_become_small_squares_when_a_batch_needs_them(tmp_path, capfd, kept):
     write_class_folders(tmp_path, {'a': 30, 'b': 30})
     (tmp_path / 'b' / 'broken.jpg').write_bytes(b'no')
-    data = folders.small_images(str(tmp_path), seed=1)
+    data = small_images(tmp_path)
     assert data.loading['kept'] == (32, 32, 3)
     loading = dict(data.loading, kept=data.shape if kept else ())
     for split in (data.train, data.test):
@@ -122,7 +126,7 @@ def test_decoded_images_are_kept_where_all_of_them_fit_the_budget():
 def test_kept_images_are_not_decoded_again(tmp_path):
     import tensorflow as tf
     write_class_folders(tmp_path, {'a': 6, 'b': 6})
-    data = folders.small_images(str(tmp_path), seed=1)
+    data = small_images(tmp_path)
     loaded = []
 
     def load_one(name, y, seed):
@@ -144,12 +148,12 @@ def test_broken_files_are_left_out_until_they_are_a_tenth(tmp_path):
     write_class_folders(tmp_path, {'a': 10, 'b': 10})
     for number in range(3):
         (tmp_path / 'b' / ('broken%d.png' % number)).write_bytes(b'no')
-        data = folders.small_images(str(tmp_path), seed=1)
+        data = small_images(tmp_path)
         for split in (data.train, data.test):
             pipeline.samples(split, **data.loading)
         if number < 2:
             data.skipped.check()
-    with pytest.raises(InputError, match='broken0.png: one of 3 files that cannot be decoded, more than 10 % of 23'):
+    with pytest.raises(InputError, match='broken0.png: cannot be decoded; 3 of 23 images cannot be loaded, more'):
         data.skipped.check()
 
 

@@ -63,6 +63,6 @@ def test_the_central_crop_of_a_decoded_picture_is_the_one_of_alexnets_tests(tmp_
     with open(path, 'wb') as file:
         file.write(encoded(np.random.RandomState(2).randint(0, 256, [300, 400, 3]).astype(np.uint8), 'jpg'))
     with tf.Graph().as_default(), tf.Session() as session:
-        expected = session.run(cats_dogs.load_test(tf.constant(path), 0, None)[0])
+        expected = session.run(cats_dogs.load_test(tf.read_file(path), 0, None)[0])
         found = session.run(cats_dogs.centred(images.Reader(cats_dogs.central_crop)(path)))
     assert found == pytest.approx(expected, abs=1e-3)

@@ -54,9 +54,9 @@ def test_a_photograph_is_seen_upright_by_every_reader(number, tmp_path):
         file.write(photograph(number))
     assert np.abs(images.Reader(lambda x: x)(name).astype(int) - SEEN).mean() < 3
     with tf.Graph().as_default(), tf.Session() as session:
-        square, _ = images.load_square(32)(tf.constant(name), 0, None)
-        crop, _ = cats_dogs.load_test(tf.constant(name), 0, None)
-        ten, _ = cats_dogs.load_ten_crops(tf.constant(name), 0, None)
+        square, _ = images.load_square(32)(tf.read_file(name), 0, None)
+        crop, _ = cats_dogs.load_test(tf.read_file(name), 0, None)
+        ten, _ = cats_dogs.load_ten_crops(tf.read_file(name), 0, None)
         square, crop, ten = session.run((square, crop + cats_dogs.MEAN, ten + cats_dogs.MEAN))
     for image in (square, crop, ten[4]):
         corners = image[[3, 3, -4], [3, -4, 3]]
@@ -74,7 +74,7 @@ def test_a_random_crop_for_training_is_a_part_of_the_upright_photograph(number, 
         with open(name, 'wb') as file:
             file.write(content[:2] + exif(of) + content[2:])
         with tf.Graph().as_default(), tf.Session() as session:
-            crops.append([session.run(cats_dogs.load_training(tf.constant(name), 0, tf.constant([seed, 7]))[0])
+            crops.append([session.run(cats_dogs.load_training(tf.read_file(name), 0, tf.constant([seed, 7]))[0])
                           for seed in range(3)])
     for upright, turned in zip(*crops):
         assert np.abs(upright - turned).mean() < 4
@@ -104,7 +104,8 @@ def test_half_a_jpeg_is_named_by_the_reader_and_left_out_by_every_network(tmp_pa
         with open(name, 'wb') as file:
             file.write(content)
         with tf.Graph().as_default(), tf.Session() as session:
-            loaded = [images.load_square(32)(tf.constant(name), 0, None)[0], cats_dogs.load_test(name, 0, None)[0]]
+            content = tf.read_file(name)
+            loaded = [images.load_square(32)(content, 0, None)[0], cats_dogs.load_test(content, 0, None)[0]]
             for image in loaded:
                 if is_whole:
                     session.run(image)
@@ -122,5 +123,5 @@ def test_an_image_of_another_format_is_read_by_alexnet_whatever_its_name(form, t
     with open(name, 'wb') as file:
         file.write(encoded(SEEN, form))
     with tf.Graph().as_default(), tf.Session() as session:
-        crop = session.run(cats_dogs.load_test(tf.constant(name), 0, None)[0]) + cats_dogs.MEAN
+        crop = session.run(cats_dogs.load_test(tf.read_file(name), 0, None)[0]) + cats_dogs.MEAN
     np.testing.assert_allclose(crop, images.Reader(cats_dogs.central_crop)(name), atol=1e-3)
