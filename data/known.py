@@ -1,7 +1,7 @@
 """Which data set lies under a directory, told from names, sizes and headers of files alone."""
 from typing import List
 
-from data import cats_dogs, cifar, folders, svhn
+from data import cats_dogs, cifar, examples, folders, svhn
 
 # value of --task -> (what its files are, whether they are in or under a directory)
 _KNOWN = {
@@ -9,15 +9,17 @@ _KNOWN = {
     'cifar100': ('CIFAR-100 (train, test)', cifar.has_cifar100),
     'svhn': ('SVHN (train_32x32.mat, test_32x32.mat)', svhn.has_svhn),
     'cats_dogs': ('photographs of cats and dogs (cat.N.jpg, dog.N.jpg)', cats_dogs.has_photos),
+    'tfrecord': ('images in TFRecord shards (train-00000-of-00010, validation-00000-of-00002)', examples.has_shards),
 }
 
-# value of --task -> inspect(path, seed)
+# value of --task -> inspect(path, seed, cache)
 _INSPECT = {
-    'cifar10': lambda path, seed: cifar.check_cifar10(path),
-    'cifar100': lambda path, seed: cifar.check_cifar100(path),
-    'svhn': lambda path, seed: svhn.inspect(path),
-    'cats_dogs': lambda path, seed: cats_dogs.cats_dogs(path, seed).summary,
-    'folder': lambda path, seed: folders.folders(path, seed).summary,
+    'cifar10': lambda path, seed, cache: cifar.check_cifar10(path),
+    'cifar100': lambda path, seed, cache: cifar.check_cifar100(path),
+    'svhn': lambda path, seed, cache: svhn.inspect(path),
+    'cats_dogs': lambda path, seed, cache: cats_dogs.cats_dogs(path, seed).summary,
+    'folder': lambda path, seed, cache: folders.folders(path, seed).summary,
+    'tfrecord': lambda path, seed, cache: examples.images_in_shards(path, cache).summary,
 }
 
 
@@ -26,12 +28,13 @@ def found(path: str) -> List[str]:
     return [name for name, (_, is_there) in _KNOWN.items() if is_there(path)]
 
 
-def inspect(task: str, path: str, seed: int) -> str:
+def inspect(task: str, path: str, seed: int, cache: str) -> str:
     """DataSet.summary of a data set, '' where only reading it would tell; no image is decoded.
 
-    Raises InputError for a file that is missing, truncated or something else.
+    cache: a directory for what only costs time to find again. Raises InputError for a file that is missing, truncated
+    or something else.
     """
-    return _INSPECT[task](path, seed) or '' if task in _INSPECT else ''
+    return _INSPECT[task](path, seed, cache) or '' if task in _INSPECT else ''
 
 
 def title(task: str) -> str:

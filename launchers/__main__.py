@@ -15,6 +15,7 @@ COMMANDS = {                       # the modules of this package that have a mai
     'export': 'make a frozen graph, a SavedModel or an HDF5 file of a checkpoint',
     'score': 'score what an inference device computed of exported samples',
     'runs': 'list and compare runs',
+    'shards': 'write class folders as TFRecord shards',
     'compare': 'compare two dumps operator by operator',
     'precision': 'list the type of each operator in a precision mode on a chip, and why',
     'doctor': 'list what this machine has and what is wrong with it',

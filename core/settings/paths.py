@@ -4,6 +4,7 @@ import os
 
 from core.errors import InputError
 
+CACHE = 'cache'                # of --output_path: what only costs time to make anew
 GRAPH_CACHE = 'graph_cache'    # of --output_path: graphs compiled for an NPU, beside the results that a run moves away
 
 

@@ -100,7 +100,8 @@ SWITCHES = (
            'directory of the data set, or the word synthetic; a performance run without it uses '
            'built-in synthetic data', ('data_dir', 'dataset', 'CIFAR_PATH'), agree=False, path=INPUT),
     Switch(DATA, 'task', kinds.text(), RECIPE,
-           'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone',
+           'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone; '
+           'tfrecord: shards, train-00000-of-00010 and validation-00000-of-00002',
            ('data',), kept=True),
     Switch(DATA, 'labels', kinds.either(_positive, kinds.choice('all')), RECIPE,
            'images that are used with their label, as many of each class, or all there are'),

@@ -6,12 +6,14 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from core.errors import InputError
+from core.settings import paths
 from core.settings.config import Config
 from data import cifar, svhn, synthetic
 from data.dataset import DataSet, summary
 
 SIZE = 32
-FOLDER = 'folder'
+FOLDER, TFRECORD = 'folder', 'tfrecord'
+OF_FILES = {FOLDER: 'class folders', TFRECORD: 'TFRecord shards'}      # images of any size, and of no synthetic set
 
 
 class ImageSet(NamedTuple):
@@ -24,12 +26,24 @@ TASKS: Dict[str, ImageSet] = {
     'cifar10': ImageSet(lambda path, config: cifar.cifar10(path), synthetic.cifar10),
     'cifar100': ImageSet(lambda path, config: cifar.cifar100(path), synthetic.cifar100),
     'svhn': ImageSet(lambda path, config: svhn.svhn(path), synthetic.cifar10),
-    FOLDER: ImageSet(lambda path, config: _folders(path, config), None)}
+    **{task: ImageSet(lambda path, config: _small(path, config), None) for task in OF_FILES}}
 
 
-def _folders(path, config):
-    from data import folders           # with the decoders of images, which no other run loads
-    return folders.small_images(path, config.seed, SIZE)
+def of_files(path: str, config: Config) -> DataSet:
+    """The DataSet of a --task of OF_FILES, no image of which is decoded yet. Raises InputError naming the file at fault.
+    """
+    if config.synthetic:
+        raise InputError('--task=%s: needs --data_path, a directory of %s' % (config.task, OF_FILES[config.task]))
+    if config.task == TFRECORD:
+        from data import examples
+        return examples.images_in_shards(path, os.path.join(config.output_path, paths.CACHE))
+    from data import folders
+    return folders.folders(path, config.seed)
+
+
+def _small(path, config):
+    from data import images            # the decoders of images, which no other run loads
+    return images.small(of_files(path, config), SIZE)
 
 
 def load(config: Config, **of_synthetic: int) -> DataSet:
@@ -45,7 +59,7 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
         return data if data.summary else data._replace(
             summary=summary(data.train.size, data.test.size, data.classes))
     if not task.synthesize:
-        raise InputError('--task=%s: needs --data_path, a directory of class folders' % config.task)
+        return of_files(config.data_path, config)
     return task.synthesize(**of_synthetic)
 
 

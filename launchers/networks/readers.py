@@ -1,8 +1,10 @@
 """Which network reads which data set: the data of another network is recognised before anything is touched."""
+import os
 from typing import List
 
 from core.errors import InputError
 from core.recipe import Recipe
+from core.settings import paths
 from core.settings.config import Config
 from data import known
 from data.dataset import packed
@@ -32,7 +34,7 @@ def inspect(recipe: Recipe, config: Config) -> str:
     """What will be read of --data_path, in one line; '' where only reading it tells. Raises InputError for bad data."""
     if config.synthetic or not recipe.tasks:
         return ''
-    return known.inspect(config.task, config.data_path, config.seed)
+    return known.inspect(config.task, config.data_path, config.seed, os.path.join(config.output_path, paths.CACHE))
 
 
 def others(recipe: Recipe, config: Config) -> List[str]:

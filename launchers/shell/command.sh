@@ -7,7 +7,7 @@ run_command() {  # CALLING_PYTHON [COMMAND [FLAG...]]
     local given=${PYTHON:-} name=${2:-}
     CALLING_PYTHON=$1
     case $name in
-    train | evaluate | predict | export | score | compare | precision | plan | *modelarts*) find_python ;;
+    train | evaluate | predict | export | score | compare | precision | plan | shards | *modelarts*) find_python ;;
     *) installed_python || PYTHON=$1 ;;  # needs no TensorFlow and sets nothing up
     esac
     export PYTHON

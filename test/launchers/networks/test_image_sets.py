@@ -1,0 +1,94 @@
+"""Images of any size in files, --task=folder and --task=tfrecord, through every network and command that takes them."""
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+from pictures import write_class_folders
+
+from core import recipe as recipes
+from core.inference import export as exporting
+from core.inference import runner
+from core.settings import config as config_lib
+from data import whitening
+from launchers import evaluate, export, plan, predict, score, shards
+from launchers.networks.registry import RECIPES
+
+COUNTS = {'red': 8, 'green': 8, 'blue': 8}
+
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory):
+    """A directory with the same pictures as class folders, in folder/, and as shards, in tfrecord/."""
+    directory = tmp_path_factory.mktemp('sets')
+    for part in ('train', 'test'):
+        write_class_folders(directory / 'folder' / part, COUNTS)
+    assert shards.main(['--data_path=%s/folder' % directory, '--output=%s/tfrecord' % directory, '--shards=2'], {}) == 0
+    return str(directory)
+
+
+def loaded(network, sets, tmp_path, **given):
+    """(recipe, data, config) of a run on the shards."""
+    recipe = RECIPES[network]
+    given = dict(dict(network=network, case='performance', task='tfrecord', data_path=sets + '/tfrecord', batch_size=3,
+                      output_path=str(tmp_path)), **given)
+    return (recipe, *recipes.load(recipe, config_lib.resolve(recipe, given, {})))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('network, shape', [('cspnet', (3, 32, 32, 3)), ('cutmix', (3, 32, 32, 3)),
+                                            ('sesemi', (18, 32, 32, 3)), ('alexnet', (3, 227, 227, 3))])
+def test_every_network_that_reads_class_folders_reads_shards(sets, tmp_path, monkeypatch, network, shape):
+    nothing = whitening.Whitening(np.zeros(3072, np.float32), np.eye(3072, dtype=np.float32))
+    monkeypatch.setattr(whitening, 'fit_whitening', lambda images: nothing)    # which takes seconds
+    recipe, data, config = loaded(network, sets, tmp_path)
+    assert config.class_names == ('blue', 'green', 'red') and data.summary.startswith('read 24 training and 24 test')
+    with tf.Graph().as_default(), tf.Session() as session:
+        train, test = recipe.train_input(data, config), recipe.test_input(data, config)
+        pixels = recipe.images.test_pixels(data, config)
+        for source in (train, test, pixels):
+            source.initialize(session)
+        batch, tested, shown = session.run((train.batch, test.batch, pixels.batch))
+    assert tf.nest.flatten(batch)[0].shape == shape and np.isfinite(tf.nest.flatten(batch)[0]).all()
+    assert tested[1].tolist() == shown[1].tolist() and (tested[2] == 1).all()
+    assert shown[0].mean((1, 2)).argmax(-1).tolist() == tested[1].tolist()     # the channel that is the class's own
+
+
+@pytest.mark.slow
+def test_what_is_trained_on_shards_is_evaluated_exported_and_shown_like_what_is_trained_on_folders(
+        sets, tmp_path, capfd, monkeypatch):
+    flags = ['--output_path=%s' % tmp_path, '--task=tfrecord', '--data_path=%s/tfrecord' % sets]
+    assert tiny.run(*flags, '--train_epochs=1') == 0
+    assert tiny.run(*flags, '--train_epochs=2', '--resume') == 0
+    log = capfd.readouterr().out
+    assert 'read 24 training and 24 test images of 3 classes' in log and '0 of 48 images skipped' in log
+    report = (tmp_path / '0' / 'report.html').read_text()
+    assert '<svg' in report and 'green' in report
+    told = []
+    for task in ('tfrecord', 'folder'):
+        assert tiny.run('--output_path=%s' % tmp_path, '--task=' + task, '--data_path=%s/%s' % (sets, task),
+                        act=evaluate.act) == 0
+        told.append(capfd.readouterr().out.splitlines()[-1])
+    assert told[0] == told[1] and told[0].startswith('Top-1: ')
+    monkeypatch.setattr(exporting, 'FreshRunner', lambda form, path, graph, shape: runner.Runner(form, path, graph))
+    arguments = ['--network=tiny', *flags, '--samples=all', '--output=%s/x.pb' % tmp_path]
+    assert export.main(arguments, {}) == 0
+    capfd.readouterr()
+    assert score.main(['--manifest=%s/x_samples/manifest.json' % tmp_path, '--run_pb=%s/x.pb' % tmp_path], {}) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == told[0]
+    file = os.path.join(sets, 'folder', 'test', 'red', '00.jpg')
+    assert predict.main(['--network=tiny', *flags[:2], file], {}) == 0
+    assert capfd.readouterr().out.startswith(file + ': ')
+
+
+def test_shards_that_are_damaged_or_none_are_refused_before_anything_is_touched(sets, tmp_path, capsys):
+    flags = ['--network=cspnet', '--case=performance', '--output_path=%s/out' % tmp_path, '--task=tfrecord']
+    assert plan.main([*flags, '--data_path=%s/folder' % sets], {}) == 2
+    assert 'reads images in TFRecord shards' in capsys.readouterr().err
+    path = tmp_path / 'train-00000-of-00001'
+    path.write_bytes(open(sets + '/tfrecord/train-00000-of-00002', 'rb').read()[:-10])
+    (tmp_path / 'test.tfrecord').write_bytes(open(sets + '/tfrecord/train-00001-of-00002', 'rb').read())
+    assert plan.main([*flags, '--data_path=%s' % tmp_path], {}) == 2
+    assert '%s: record 11 is cut off' % path in capsys.readouterr().err
+    assert sorted(os.listdir(str(tmp_path))) == ['test.tfrecord', 'train-00000-of-00001']
