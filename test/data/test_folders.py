@@ -129,11 +129,11 @@ def test_kept_images_are_not_decoded_again(tmp_path):
     data = small_images(tmp_path)
     loaded = []
 
-    def load_one(name, y, seed):
+    def fetch(name):
         noted = tf.py_func(lambda name: loaded.append(name) or name, [name], tf.string)
-        return data.load_one(tf.reshape(noted, []), y, seed)
+        return tf.read_file(tf.reshape(noted, []))
     with tf.Graph().as_default(), tf.Session() as session:
-        batches = pipeline.train_input(data.train, 5, 1, **dict(data.loading, load_one=load_one))
+        batches = pipeline.train_input(data.train._replace(fetch=fetch), 5, 1, **data.loading)
         batches.initialize(session)
         got = [session.run(batches.batch) for _ in range(100)]    # more than are prepared beforehand
         assert len(set(loaded)) == data.train.size
