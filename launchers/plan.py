@@ -32,7 +32,8 @@ VARIABLES = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_F
 def act(recipe: Recipe, config: Config) -> None:
     """Prints the plan or the ConfigProto."""
     device = detect(config.device)
-    ours = placement.plan(config, device.has_hccl, chip.family() if device.has_hccl else None)
+    only = os.environ.get('ONLY_RANK')     # from launchers/modelarts/server.py
+    ours = placement.plan(config, device.has_hccl, chip.family() if device.has_hccl else None, only and int(only))
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     if config.print_config:
         print(preflight.describe_session(first, device))

@@ -8,6 +8,7 @@ from core.errors import InputError
 from core.settings import flags, kinds
 from core.settings.table import MOST_DEVICES, OUTPUT, SWITCHES, Switch, switch
 from launchers.modelarts.redaction import say
+from launchers.networks import registry
 
 OWN_SWITCHES = (
     switch('case'),
@@ -95,8 +96,10 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
     arguments, lines = flags.without_foreign(arguments)
     for line in lines:
         say(line)
-    arguments = _without_unknown(arguments)
-    job = Job(own, flags.parse(arguments), tuple(arguments))
+    recipe, _ = registry.recipe_of(flags.network_in(arguments), environ)
+    switches = (*SWITCHES, *recipe.switches)
+    arguments = _without_unknown(arguments, switches)
+    job = Job(own, flags.parse(arguments, switches), tuple(arguments))
     if 'output_path' in job.given:
         raise InputError('--output_path: is CACHE_DIR/result here; leave it out')
     if own['data_url'] and 'data_path' in job.given:
@@ -104,13 +107,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
     return job._replace(outside=tuple(_outside(job, environ)))
 
 
-def _without_unknown(arguments: Sequence[str]) -> List[str]:
-    """The arguments but those that the platform adds and nobody knows, which are told.
+def _without_unknown(arguments: Sequence[str], switches: Sequence[Switch]) -> List[str]:
+    """The arguments but those that the platform adds and that are no `switches`, which are told.
 
     Raises InputError for what looks like a misspelt flag of ours.
     """
-    _, unknown = flags.parse_known(arguments, SWITCHES)
-    spellings = [name for row in SWITCHES + OWN_SWITCHES for name in (row.name,) + row.aliases]
+    _, unknown = flags.parse_known(arguments, switches)
+    spellings = [name for row in (*switches, *OWN_SWITCHES) for name in (row.name,) + row.aliases]
     kept, names = [], []
     for argument in arguments:
         if not unknown or argument != unknown[0]:

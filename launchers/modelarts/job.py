@@ -2,26 +2,27 @@
 
     --data_url  -> CACHE_DIR/dataset -> launcher -> CACHE_DIR/result -> --train_url, every few minutes and at the end
 
-The platform starts the boot file once per card: launchers/modelarts/server.py has these processes work together.
+The platform starts the boot file once per card. Each of these processes trains the rank of its card; the lowest of a
+server copies for all of them (launchers/modelarts/server.py).
 """
-import json
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from core.errors import InputError
+from core.errors import InputError, RunEnd
 from core.settings import flags, kinds
-from core.settings.table import ROOT, SYNTHETIC, switch
+from core.settings.table import MOST_DEVICES, ROOT, SYNTHETIC, switch
 from core.training import checkpoints
 from launchers import usage
-from launchers.modelarts import rank_runner, redaction, server
+from launchers.modelarts import redaction
 from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, Job, below, parse
 from launchers.modelarts.redaction import say
+from launchers.modelarts.server import Server
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
 from launchers.ranks import rank_table
@@ -32,29 +33,21 @@ _SCRIPTS = {'performance': 'performance_%s', 'full': 'full_%s', 'static_eval': '
 
 
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The status of the job: the launcher's, or 2 for bad input, 130 after Ctrl-C before it, 1 for anything else.
-
-    All boot processes of a server return the same status.
-    """
+    """The status of the job: the launcher's, or 2 for bad input, 130 after Ctrl-C before it, 1 for anything else."""
     if flags.asks_for_help(argv):
         print('usage: python3 launchers/boot_modelarts.py --train_url=URL [--flag=value ...]',
               *usage.describe(OWN_SWITCHES, {}), 'and every flag of the trainer: bash test/train_full_1p.sh -h',
               sep='\n')
         return 0
-    return _guarded(lambda: _run_or_follow(parse(argv, environ), environ))
-
-
-def _guarded(act: Callable[[], int]) -> int:
-    """The status that act() returns, or that of its error, which is printed here because Python would not redact it."""
     try:
-        return act()
-    except InputError as error:
-        return _fail(error, 2)
+        return _run(parse(argv, environ), environ)
+    except RunEnd as error:
+        return _fail(error, error.status)
     except StorageError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except Exception:
+    except Exception:                  # printed here, because Python would not redact it
         redaction.complain(traceback.format_exc())
         return 1
 
@@ -64,85 +57,91 @@ def _fail(line: Any, status: int) -> int:
     return status
 
 
-def _run_or_follow(job: Job, environ: Mapping[str, str]) -> int:
-    """The status of the job, which this process runs alone, as the leader of its server, or for one rank only."""
-    rank = _rank(job, environ)
-    if rank is None:
-        return _run(job, environ)
-    _make(job.boot, job)
-    leader, status = server.lead_or_follow(job.boot, rank, _child_environ(job, environ))
-    if leader is None:
-        return status
-    seconds = job.given.get('connect_timeout', switch('connect_timeout').default)
-
-    def gather(plan):
-        leader.gather(rank, [int(word) for word in plan['ranks'].split()], plan['devices'].split(),
-                      environ.get('ASCEND_DEVICE_ID'), seconds)
-    runner = {'RANK_RUNNER': os.path.abspath(rank_runner.__file__), rank_runner.DIRECTORY: os.path.abspath(job.boot)}
-    status = _guarded(lambda: _run(_beside_rank(job, environ, rank, seconds), environ, gather, runner))
-    leader.end(status)
-    return status
-
-
-def _rank(job, environ) -> Optional[int]:
+def _rank(job: Job, environ: Mapping[str, str]) -> Optional[int]:
     """The rank of this process where the platform starts the boot file once per card, else None."""
     if not environ.get('RANK_ID') or environ.get('RANK_SIZE', '1') == '1':
         return None
     if {'rank_size', 'rank_table'} & set(job.given):
         return None  # the user has this process start all ranks
+    return _whole(environ, 'RANK_ID', kinds.whole(0))
+
+
+def _whole(environ, name, kind):
     try:
-        return kinds.whole(0).parse(environ['RANK_ID'])
+        return kind.parse(environ[name])
     except ValueError as error:
-        raise InputError('RANK_ID=%s (environment): %s' % (environ['RANK_ID'], error))
+        raise InputError('%s=%s (environment): %s' % (name, environ[name], error))
 
 
-def _beside_rank(job: Job, environ: Mapping[str, str], rank: int, seconds: int) -> Job:
-    """The job with the --server_id of the server that has the rank, once the platform has completed the rank table."""
+def _own_server(job: Job, environ: Mapping[str, str], rank: int) -> rank_table.Server:
+    """The server that has the rank, once the platform has completed the rank table. Raises InputError."""
     path = environ.get('RANK_TABLE_FILE')
-    if not path or 'server_id' in job.given:
-        return job
-    deadline, told = time.monotonic() + seconds, False
-    while not _is_completed(path) and time.monotonic() < deadline:
-        if not told:
-            say('waiting until the platform has completed %s' % path)
-        told = True
-        time.sleep(.5)
-    for place in rank_table.load(path):
-        if rank in [device.rank_id for device in place.devices]:
-            return job._replace(arguments=job.arguments + ('--server_id=' + place.server_id,))
-    raise InputError('RANK_ID=%d (environment): %s has no such rank' % (rank, path))
+    if path:
+        rank_table.await_ready(path, _patience(job), may_be_missing=True)
+        servers = rank_table.load(path)
+    else:
+        servers = rank_table.of_this_server(range(_whole(environ, 'RANK_SIZE', kinds.whole(1, MOST_DEVICES)))),
+    for server in servers:
+        devices = {number: str(device_id) for device_id, number in server.devices}
+        if rank in devices:
+            if environ.get('ASCEND_DEVICE_ID', devices[rank]) not in ('', devices[rank]):
+                raise InputError('ASCEND_DEVICE_ID=%s (environment): rank %d is on device %s in the rank table' % (
+                    environ['ASCEND_DEVICE_ID'], rank, devices[rank]))
+            return server
+    raise InputError('RANK_ID=%d (environment): no such rank in %s' % (
+        rank, path or 'RANK_SIZE=' + environ['RANK_SIZE']))
 
 
-def _is_completed(path: str) -> bool:
-    try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file).get('status') == 'completed'
-    except (OSError, ValueError, AttributeError):  # not written, or not to its end
-        return False
+def _patience(job):
+    return job.given.get('connect_timeout', switch('connect_timeout').default)
 
 
-def _run(job: Job, environ: Mapping[str, str], gather: Callable[[Dict[str, str]], None] = lambda plan: None,
-         runner: Mapping[str, str] = {}) -> int:
-    """The status of the launcher or of what has kept it from being started.
+def _run(job: Job, environ: Mapping[str, str]) -> int:
+    """The status of the launcher or of what has kept it from being started."""
+    job, rank, ranks = _among_ranks(job, environ)
+    command = _command(job, environ)
+    _make(job.boot, job)
+    server = Server(os.path.abspath(job.boot), rank, ranks)
+    child_environ = dict(_child_environ(job, environ), **server.variables)
+    planned = _planned(job, command, child_environ)
+    if planned.returncode:
+        return _fail(planned.stderr.rstrip('\n'), planned.returncode)
+    plan = dict(line.split('=', 1) for line in planned.stdout.splitlines() if '=' in line)
+    server.gather(_patience(job))
+    if server.copies:
+        return _copy_and_launch(_on_this_server(job, ranks), plan, server, command, child_environ)
+    say('rank %d: the boot process of rank %d copies the data and the results' % (rank, ranks[0]))
+    server.await_data()
+    return _launch(command, child_environ, server)
 
-    gather(plan): waits for the other boot processes of this server; runner: variables for the launcher that has the
-    boot processes run the trainers.
-    """
-    command, child_environ = _command(job, environ), dict(_child_environ(job, environ), **runner)
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
+
+def _among_ranks(job: Job, environ: Mapping[str, str]) -> Tuple[Job, int, List[int]]:
+    """(the job with its --server_id, the rank of this process, the ranks of its server)."""
+    rank = _rank(job, environ)
+    if rank is None:
+        return job, 0, [0]
+    server = _own_server(job, environ, rank)
+    if environ.get('RANK_TABLE_FILE') and 'server_id' not in job.given:
+        job = job._replace(arguments=job.arguments + ('--server_id=' + server.server_id,))
+    return job, rank, [device.rank_id for device in server.devices]
+
+
+def _planned(job: Job, command: List[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess:
+    """What the planner says of the launcher's flags, before anything is copied."""
     arguments = command[2:]
     if job.own['data_url']:
         _make(job.data, job)
         # The data is not there yet. The launcher plans again when it is, and then looks at it.
         arguments = [one for one in arguments if one != _data_path(job)] + ['--data_path=' + SYNTHETIC]
-    planner = [child_environ['PYTHON'], ROOT, 'plan', '--case=' + job.own['case']]
-    planned = subprocess.run(planner + arguments, env=dict(child_environ, RANK_SIZE='1', RANK_ID='0'),
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    if planned.returncode:
-        return _fail(planned.stderr.rstrip('\n'), planned.returncode)
-    plan = dict(line.split('=', 1) for line in planned.stdout.splitlines() if '=' in line)
-    gather(plan)
-    job = _on_this_server(job, plan)
+    planner = [environ['PYTHON'], ROOT, 'plan', '--case=' + job.own['case']]
+    return subprocess.run(planner + arguments, env=dict(environ, RANK_SIZE='1', RANK_ID='0'),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+
+def _copy_and_launch(job: Job, plan: Mapping[str, str], server: Server, command: List[str],
+                     environ: Mapping[str, str]) -> int:
+    """The status of the launcher in the process that copies for its server, or 1 where the results are not copied."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
     storage = Storage(files(), job.own['copy_retries'], job.own['copy_wait'])
     results = Results(storage, job.folders, os.path.join(job.own['cache_dir'], 'outgoing'))
     storage.make_dirs(job.own['train_url'])
@@ -150,7 +149,10 @@ def _run(job: Job, environ: Mapping[str, str], gather: Callable[[Dict[str, str]]
     if job.own['data_url']:
         say('copying %s to %s' % (job.own['data_url'], job.data))
         storage.fetch(job.own['data_url'], job.data)
-    status = _launch(command, child_environ, results, job.own['copy_interval'])
+    server.share_data()
+    with _published_often(results, job.own['copy_interval']):
+        status = _launch(command, environ, server)
+        server.await_ends()
     try:
         results.publish()
     except _NOT_COPIED as error:
@@ -166,15 +168,14 @@ def _make(directory: str, job: Job) -> None:
         raise InputError('--cache_dir=%s: %s cannot be made: %s' % (job.own['cache_dir'], directory, error.strerror))
 
 
-def _on_this_server(job: Job, plan: Mapping[str, str]) -> Job:
+def _on_this_server(job: Job, ranks: Sequence[int]) -> Job:
     """The job with the --train_url of this server: a place below it on all servers but that of rank 0.
 
     Servers have devices of the same numbers, so that their results would overwrite each other.
     """
-    ranks = plan.get('ranks', '0').split()
-    if '0' in ranks:
+    if 0 in ranks:
         return job
-    place = below(job.own['train_url'], 'from-rank-' + ranks[0])
+    place = below(job.own['train_url'], 'from-rank-%d' % ranks[0])
     return job._replace(own=dict(job.own, train_url=place))
 
 
@@ -244,9 +245,9 @@ def _hand_over(result: str, device: str) -> None:
                 os.replace(os.path.join(folder, file), os.path.join(target, file))
 
 
-def _launch(command: List[str], environ: Mapping[str, str], results: Results, interval: float) -> int:
-    """The status of the launcher, to which signals are passed on; publishes results while it runs."""
-    ended, launcher, received = threading.Event(), None, []
+def _launch(command: List[str], environ: Mapping[str, str], server: Server) -> int:
+    """The status of the launcher, to which signals are passed on. A failure is told to the other ranks of `server`."""
+    launcher, received = None, []
 
     def forward(number, frame):
         received.append(number)
@@ -259,16 +260,30 @@ def _launch(command: List[str], environ: Mapping[str, str], results: Results, in
     launcher = subprocess.Popen(command, env=environ, start_new_session=True)
     for number in received:
         launcher.send_signal(number)
-    # A thread: signals are handled between two calls of this one, and copying is one long call.
-    publisher = threading.Thread(target=_publish_often, args=(results, interval, ended))
-    publisher.start()
     status = launcher.wait()
-    ended.set()
-    publisher.join()
-    return status if status >= 0 else 128 - status
+    status = status if status >= 0 else 128 - status
+    if status:
+        server.give_up(status)
+    return status
 
 
-def _publish_often(results: Results, interval: float, ended: threading.Event) -> None:
+@contextlib.contextmanager
+def _published_often(results: Results, interval: float) -> Iterator[None]:
+    """Publishes the results every `interval` seconds inside the context.
+
+    In a thread: signals are handled between two calls of the main thread, and copying is one long call.
+    """
+    ended = threading.Event()
+    publisher = threading.Thread(target=_publish_until, args=(ended, results, interval))
+    publisher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        publisher.join()
+
+
+def _publish_until(ended: threading.Event, results: Results, interval: float) -> None:
     while not ended.wait(interval):
         try:
             results.publish()

@@ -1,198 +1,121 @@
-"""The boot processes of one server, which the platform starts once per card.
+"""The boot processes of one server, which the platform starts once per card: each trains the rank of its card.
 
-The first that takes the lock in CACHE_DIR/boot leads: it copies the data, runs the launcher and copies the results.
-The launcher starts each rank through launchers/modelarts/rank_runner.py, so that the trainer of a rank is a child of
-that rank's own boot process. The other boot processes wait for their trainers' commands, and end with the status of
-the leader.
+The lowest rank of the server copies the data and the results. All that they know of each other are locks in
+CACHE_DIR/boot, which the kernel takes back however a process ends:
+
+    rank-R   the boot process of rank R lives
+    data     the data is not there yet
 """
-import array
-import ctypes
+import contextlib
 import fcntl
-import json
 import os
-import signal
-import socket
-import subprocess
-import threading
+import shutil
 import time
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import BinaryIO, Dict, List, Sequence
 
-from core.errors import InputError
-from launchers.modelarts.rank_runner import STREAMS, connect, listen
-from launchers.modelarts.redaction import say
+from core import files
+from core.errors import InputError, RankLost
 
-_LOCK, _LEADER = 'leader.lock', 'leader.sock'
+# What the launcher of a rank gets from its boot process; launchers/shell/ranks.sh reads them.
+VARIABLES = ('ONLY_RANK', 'RANKS_DIRECTORY', 'BOOT_LOCK')
+_DATA = 'data'
 _POLL_SECONDS = .1
-_SIGNAL_WHEN_PARENT_ENDS = 1   # prctl's PR_SET_PDEATHSIG
-_LIBC = ctypes.CDLL(None)
-# The launcher decides these; all other variables of a trainer are those of its boot process.
-_OF_LAUNCHER = ('RANK_ID', 'RANK_SIZE', 'ASCEND_DEVICE_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES', 'JOB_ID')
+_PATIENCE = 1.                 # seconds in which a process that only looks at a lock lets it go
 
 
-class Trainers:
-    """Runs the commands that rank_runner.py sends for one rank, in the background."""
+class Server:
+    """The boot processes of this server as that of `rank` sees them; it is the only one of this rank from now on.
 
-    def __init__(self, directory: str, rank: int, environ: Mapping[str, str]):
-        self._environ = environ
-        self._running: List[subprocess.Popen] = []
-        self._listener = listen(directory, 'rank-%d' % rank)
-        threading.Thread(target=self._accept, daemon=True).start()
+    directory: of the locks; ranks: of the server, the lowest first. Raises InputError when there is another one.
+    """
 
-    def signal(self, number: int) -> bool:
-        """Sends a signal to the running command; returns whether there is one."""
-        running = list(self._running)
-        for process in running:
-            process.send_signal(number)
-        return bool(running)
+    def __init__(self, directory: str, rank: int, ranks: Sequence[int]):
+        self._directory, self._rank, self._ranks = directory, rank, ranks
+        self._meeting = os.path.join(directory, 'meeting')
+        self.copies = rank == ranks[0]
+        self._data = self._hold(_DATA) if self.copies else None
+        self._lock = self._hold(_name(rank))
 
-    def _accept(self):
-        while True:
-            connection, _ = self._listener.accept()
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    @property
+    def variables(self) -> Dict[str, str]:
+        """The environment variables for the launcher."""
+        lock = {'BOOT_LOCK': os.path.join(self._directory, _name(self._rank))}
+        if len(self._ranks) == 1:
+            return lock
+        return dict(lock, ONLY_RANK=str(self._rank), RANKS_DIRECTORY=self._meeting)
 
-    def _serve(self, connection):
-        _, ancillary, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(4 * len(STREAMS)))
-        streams = array.array('i')
-        streams.frombytes(ancillary[0][2])
-        lines = connection.makefile()
-        request = json.loads(lines.readline())
-        try:
-            # The thread lives as long as the command, so the command is killed when this process is.
-            process = subprocess.Popen(
-                request['command'], env=self._environment(request['environment']), start_new_session=True,
-                preexec_fn=lambda: _LIBC.prctl(_SIGNAL_WHEN_PARENT_ENDS, signal.SIGKILL),
-                **dict(zip(('stdin', 'stdout', 'stderr'), streams)))
-        finally:
-            for stream in streams:
-                os.close(stream)
-        self._running.append(process)
-        threading.Thread(target=_obey, args=(lines, process), daemon=True).start()
-        status = process.wait()
-        self._running.remove(process)
-        try:
-            connection.sendall(b'%d\n' % (status if status >= 0 else 128 - status))
-        except OSError:  # the launcher has killed rank_runner.py
-            pass
-        connection.close()
-
-    def _environment(self, of_launcher):
-        decided = {name: of_launcher[name] for name in _OF_LAUNCHER if name in of_launcher}
-        return dict(of_launcher, **dict(self._environ, **decided), LAUNCHER_PID=str(os.getpid()))
-
-
-def _obey(lines, process):
-    """Passes the signals on that rank_runner.py has received; kills the command when rank_runner.py is gone."""
-    for line in lines:
-        process.send_signal(int(line))
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-class Leader:
-    """The boot process of a server that leads the others."""
-
-    def __init__(self, directory: str, lock: int):
-        self._lock = lock          # held until this process ends
-        self._listener = listen(directory, _LEADER)
-        self._others: Dict[int, socket.socket] = {}
-
-    def gather(self, rank: int, ranks: Sequence[int], devices: Sequence[int], device: Optional[str],
-               seconds: int) -> None:
-        """Waits for the boot processes of the other ranks of this server; this one's is `rank` with `device`.
-
-        devices: of each of `ranks`, as the rank table has it. Raises InputError for a rank that does not come within
-        so many seconds, that has ended, that another server has, or that is on another device.
-        """
-        _check_place(rank, device, ranks, devices)
+    def gather(self, seconds: float) -> None:
+        """Waits for the boot processes that this one needs. Raises InputError for those that do not come in time."""
         deadline = time.monotonic() + seconds
-        while True:
-            missing = set(ranks) - {rank} - set(self._others)
-            if not missing:
-                break
-            self._listener.settimeout(max(deadline - time.monotonic(), .01))
-            try:
-                connection, _ = self._listener.accept()
-            except socket.timeout:
+        needed = self._ranks if self.copies else self._ranks[:1]
+        while self._missing(needed):
+            if time.monotonic() > deadline:
                 raise InputError(
                     'RANK_ID: the platform has not started the boot file for rank %s of this server within %d seconds; '
                     'where it runs the boot file once per server, unset RANK_ID' % (
-                        ', '.join(map(str, sorted(missing))), seconds))
-            connection.settimeout(None)
-            other, its_device = json.loads(connection.makefile().readline())
-            if other in self._others or other == rank:
-                raise InputError('RANK_ID=%d (environment): two boot processes of this server have it' % other)
-            _check_place(other, its_device, ranks, devices)
-            self._others[other] = connection
-        for other, connection in self._others.items():
-            connection.setblocking(False)
-            try:
-                if not connection.recv(1):
-                    raise InputError('the boot process of rank %d has ended; see its log' % other)
-            except BlockingIOError:
-                connection.setblocking(True)
-
-    def end(self, status: int) -> None:
-        """Ends the other boot processes with this status, those that gather() has not heard, too."""
-        connections = list(self._others.values())
-        self._listener.setblocking(False)
-        while True:
-            try:
-                connections.append(self._listener.accept()[0])
-            except BlockingIOError:
-                break
-        for connection in connections:
-            try:
-                connection.sendall(b'%d\n' % status)
-            except OSError:  # it has ended already
-                pass
-
-
-def _check_place(rank, device, ranks, devices):
-    places = dict(zip(ranks, map(str, devices)))
-    if rank not in places:
-        raise InputError('RANK_ID=%d (environment): this server has the ranks %s' % (
-            rank, ' '.join(map(str, ranks))))
-    if device and device != places[rank]:
-        raise InputError('ASCEND_DEVICE_ID=%s (environment): rank %d is on device %s in the rank table' % (
-            device, rank, places[rank]))
-
-
-def lead_or_follow(directory: str, rank: int,
-                   environ: Mapping[str, str]) -> Tuple[Optional[Leader], Optional[int]]:
-    """(Leader, None) for the first boot process of a server, (None, status of its end) for the others.
-
-    environ: of the trainer that this process runs. Returns for the others when the leader has ended.
-    """
-    os.makedirs(directory, exist_ok=True)
-    trainers = Trainers(directory, rank, environ)
-    lock = os.open(os.path.join(directory, _LOCK), os.O_RDWR | os.O_CREAT, 0o644)
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return Leader(directory, lock), None
-        except BlockingIOError:
-            pass
-        try:
-            connection = connect(directory, _LEADER)
-        except OSError:  # the leader does not listen yet, or has ended
+                        ', '.join(map(str, self._missing(needed))), seconds))
             time.sleep(_POLL_SECONDS)
-            continue
-        os.close(lock)
-        return None, _follow(connection, rank, environ.get('ASCEND_DEVICE_ID'), trainers)
+
+    def share_data(self) -> None:
+        """Makes the lowest rank's data that of all. Raises RankLost when one of them has ended meanwhile."""
+        for rank in self._missing(self._ranks):
+            raise RankLost('the boot process of rank %d has ended; see its log' % rank)
+        shutil.rmtree(self._meeting, ignore_errors=True)   # of an earlier job
+        os.mkdir(self._meeting, 0o700)
+        self._data.close()
+
+    def await_data(self) -> None:
+        """Returns when the lowest rank has shared the data. Raises RankLost when it has ended before."""
+        with self._open(_DATA) as data:
+            fcntl.flock(data, fcntl.LOCK_SH)
+        for rank in self._missing(self._ranks[:1]):
+            raise RankLost('the boot process of rank %d, which copies the data, has ended; see its log' % rank)
+
+    def await_ends(self) -> None:
+        """Returns when all other boot processes of this server have ended, and so written all of their results."""
+        for rank in self._ranks:
+            if rank != self._rank:
+                with self._open(_name(rank)) as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(self._meeting, ignore_errors=True)
+
+    def give_up(self, status: int) -> None:
+        """Ends the other ranks, which would wait for one of which the launcher ended with this status at its start."""
+        with contextlib.suppress(OSError), open(os.path.join(self._meeting, 'end-0'), 'x') as file:
+            file.write('%d rank %d ended with status %d\n' % (status, self._rank, status))
+
+    def _missing(self, ranks) -> List[int]:
+        return [rank for rank in ranks if rank != self._rank and not self._is_held(_name(rank))]
+
+    def _is_held(self, name):
+        with self._open(name) as file:
+            return not _lock(file, fcntl.LOCK_SH)
+
+    def _hold(self, name) -> BinaryIO:
+        file = self._open(name)
+        deadline = time.monotonic() + _PATIENCE
+        while not _lock(file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise InputError('RANK_ID=%d: another boot process of this rank works in %s; give each job a '
+                                 '--cache_dir of its own' % (self._rank, os.path.dirname(self._directory)))
+            time.sleep(_POLL_SECONDS)
+        return file
+
+    def _open(self, name) -> BinaryIO:
+        path = os.path.join(self._directory, name)
+        try:
+            return files.opened(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 'r+b')
+        except ValueError as error:
+            raise InputError('--cache_dir: %s: %s; remove it' % (path, error))
 
 
-def _follow(connection, rank, device, trainers):
-    def forward(number, frame):
-        if not trainers.signal(number):
-            os._exit(128 + number)
+def _name(rank):
+    return 'rank-%d' % rank
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
-    connection.sendall(json.dumps([rank, device]).encode() + b'\n')
-    say('rank %d: another boot process of this server copies the data and the results' % rank)
-    status = connection.makefile().readline()
-    if status:
-        return int(status)
-    trainers.signal(signal.SIGKILL)
-    say('rank %d: the boot process that copies the data and the results is gone' % rank)
-    return 1
+
+def _lock(file, how) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False

@@ -29,9 +29,10 @@ class Job(NamedTuple):
                 for key, value in self._asdict().items()}
 
 
-def plan(config: Config, on_npu: bool, family: Optional[str] = None) -> Job:
+def plan(config: Config, on_npu: bool, family: Optional[str] = None, only: Optional[int] = None) -> Job:
     """The Job that `config` asks for; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
 
+    only: the rank of this server for which the Job is, None for all; launchers beside this one start the others.
     Raises InputError when the flags or the rank table make no job.
     """
     servers = _servers(config)
@@ -43,19 +44,21 @@ def plan(config: Config, on_npu: bool, family: Optional[str] = None) -> Job:
     if family == '910':
         rank_table.check_910(config.rank_table or '--rank_size=%d' % size, servers)
     several, uses_network = size > 1, len(servers) > 1 and not on_npu
-    _check_network(config, servers, here, uses_network)
+    mine = [index for index, device in enumerate(here.devices) if only in (None, device.rank_id)]
+    cores = _shares(sorted(os.sched_getaffinity(0)), len(here.devices))
+    _check_network(config, servers, mine, uses_network)
     job = Job(
         rank_size=size,
-        ranks=tuple(device.rank_id for device in here.devices),
-        devices=tuple(device.device_id for device in here.devices),
-        cores=_shares(sorted(os.sched_getaffinity(0)), len(here.devices)) if several else (),
+        ranks=tuple(here.devices[index].rank_id for index in mine),
+        devices=tuple(here.devices[index].device_id for index in mine),
+        cores=tuple(cores[index] for index in mine) if several else (),
         rank_addresses=','.join(_addresses(servers, config.base_port)) if uses_network else '',
-        open_ports=_open_ports(config, len(here.devices)) if uses_network else '',
+        open_ports=_open_ports(config, mine) if uses_network else '',
         rank_table_file=os.path.abspath(config.rank_table) if config.rank_table else '',
         rank_table='')
     if config.rank_table or not several:
         return job
-    addresses, source = device_addresses(job.devices)
+    addresses, source = device_addresses([device.device_id for device in here.devices])
     return job._replace(rank_table=rank_table.text(here, addresses), rank_table_source=source)
 
 
@@ -104,8 +107,8 @@ def _shares(cores: Sequence[int], ranks: int) -> Tuple[str, ...]:
                  for i in range(ranks))
 
 
-def _check_network(config, servers, here, uses_network):
-    """Raises InputError unless the flags about ports are those of the run, and the ports are free."""
+def _check_network(config, servers, mine, uses_network):
+    """Raises InputError unless the flags about ports are those of the run, and the ports of `mine` are free."""
     for name in ('base_port', 'trusted_network'):
         if getattr(config, name) and not uses_network:
             raise InputError('--%s: only ranks of several servers off an NPU open ports; leave it out' % name)
@@ -118,7 +121,7 @@ def _check_network(config, servers, here, uses_network):
         raise InputError('--trusted_network: the ranks open ports without a password, and a connection can read and '
                          'write all files of this user; where only the servers can connect, give their addresses: '
                          '--trusted_network=%s' % ','.join(names))
-    check_ports(config.base_port, len(here.devices))
+    check_ports(config.base_port + mine[0], len(mine))
 
 
 def check_ports(base_port: int, count: int) -> None:
@@ -135,7 +138,7 @@ def _addresses(servers: Sequence[Server], base_port: int) -> List[str]:
     return [addresses[rank] for rank in sorted(addresses)]
 
 
-def _open_ports(config, count):
+def _open_ports(config, mine):
     return ('Ports %d to %d of this machine are open to everybody who reaches one of its addresses, without a '
             'password; a connection can read and write all files of this user. --trusted_network=%s states that nobody '
-            'else can connect' % (config.base_port, config.base_port + count - 1, config.trusted_network))
+            'else can connect' % (config.base_port + mine[0], config.base_port + mine[-1], config.trusted_network))

@@ -6,6 +6,7 @@ answers a wrong table by waiting for ranks that never come.
 """
 import collections
 import json
+import os
 import re
 import sys
 import time
@@ -56,14 +57,16 @@ def load(path: str) -> Tuple[Server, ...]:
         raise InputError('%s: not a rank table: %s' % (path, error))
 
 
-def await_ready(path: str, seconds: float) -> None:
+def await_ready(path: str, seconds: float, may_be_missing: bool = False) -> None:
     """Returns when a rank table that the platform has still to fill is neither empty nor initializing.
+
+    may_be_missing: whether the platform may have to make the file, too.
 
     Raises InputError when that takes more than so many seconds. A table that is wrong is left to load().
     """
     deadline, told = time.monotonic() + seconds, False
     while True:
-        state = _unready(path)
+        state = 'missing' if may_be_missing and not os.path.lexists(path) else _unready(path)
         if not state:
             return
         if not told:

@@ -71,7 +71,7 @@ print_results() {  # what the figures are, and where the rest is
     local directories directory
     [[ -z ${FIGURES[accuracy]} ]] || printf 'The accuracy is %s\n' "${FIGURES[accuracy_is]}"
     printf 'Report: %s\n' "${PLAN[run_dir]}/report.html"
-    printf 'Checkpoints: %s\n' "${PLAN[ckpt_dir]}"
+    [[ ! -d ${PLAN[ckpt_dir]} ]] || printf 'Checkpoints: %s\n' "${PLAN[ckpt_dir]}"  # rank 0 alone has them
     IFS='|' read -ra directories <<<"${PLAN[directories]}"
     for directory in "${directories[@]}"; do
         printf 'Dumps, profiles or tuning: %s\n' "$directory"

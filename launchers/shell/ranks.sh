@@ -12,6 +12,11 @@
 #   WATCH          process id of launchers/stalls.py, empty without it
 #   STALLED        not empty when a rank did not get on
 #   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
+# On ModelArts each rank has a launcher of its own, started by the boot process of its card with the variables of
+# launchers/modelarts/server.py. The launchers share RANKS_DIRECTORY, in which the file end-N ends all their trainers
+# that were started again N times: it has a signal's name, or an exit status and how a rank failed with it.
+#   END            process id of await_end; empty without it
+#   ELSEWHERE      how a rank of another launcher failed; empty while none has
 # shellcheck disable=SC2154
 
 STOP_SECONDS=${STOP_SECONDS:-5}  # the other ranks have so long to end after one rank failed
@@ -61,11 +66,15 @@ begin_logs() {
 run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAILED tells whether one failed
     local screen='' bytes
     declare -ga PIDS=()
-    FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER='' STALLED='' WATCH=''
+    FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER='' STALLED='' WATCH='' END='' ELSEWHERE=''
     bytes=$(wc -c <"${LOGS[0]}")
     make_meeting
     start_ranks "$@"
     watch_ranks
+    if [[ -n ${BOOT_LOCK:-} ]]; then
+        await_end &
+        END=$!
+    fi
     if [[ -n ${MODELARTS_MODEL_PATH:-} ]]; then
         # ModelArts keeps what a job prints as the log of the job. The trainer writes to its file as always,
         # because a pipe could break and would hide the trainer's status; tail copies the file to the screen.
@@ -73,7 +82,8 @@ run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAIL
         screen=$!
     fi
     await_ranks 2>/dev/null  # bash would print a line for every killed process
-    stop_watch 2>/dev/null
+    stop_helper "$WATCH" 2>/dev/null
+    stop_helper "$END" 2>/dev/null
     [[ -z $MEETING ]] || rm -rf -- "$MEETING"
     [[ -z $screen ]] || wait "$screen" || true
 }
@@ -136,10 +146,8 @@ start_ranks() {  # FLAG...
 }
 
 start_rank() {  # INDEX FLAG...
-    local i=$1 bind=() runner=()
+    local i=$1 bind=()
     shift
-    # On ModelArts each rank is run by a process of the platform: launchers/modelarts/rank_runner.py asks it to.
-    [[ -z ${RANK_RUNNER:-} ]] || runner=("$PYTHON" "$RANK_RUNNER")
     [[ -z ${CORES[i]:-} ]] || bind=(taskset -c "${CORES[i]}")
     unset LIVE_FD
     if ((i == 0)) && [[ -t 1 ]]; then
@@ -147,8 +155,8 @@ start_rank() {  # INDEX FLAG...
         export LIVE_FD=3
     fi
     set -m  # gives the trainer a process group of its own, so that Ctrl-C reaches it once, through pass_on
-    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${runner[@]}" "${bind[@]}" \
-        "$PYTHON" "$REPO_ROOT" train "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
+    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${bind[@]}" "$PYTHON" "$REPO_ROOT" train \
+        "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
     PIDS[i]=$!
     set +m
     # A signal that came while this trainer was being started has not reached it.
@@ -167,10 +175,10 @@ watch_ranks() {  # unless --stall_seconds=0
     set +m
 }
 
-stop_watch() {
-    [[ -n $WATCH ]] || return 0
-    kill "$WATCH" || true
-    wait "$WATCH" || true
+stop_helper() {  # PID, empty without one
+    [[ -n $1 ]] || return 0
+    kill "$1" || true
+    wait "$1" || true
 }
 
 collect_watch() {  # it has ended
@@ -178,14 +186,58 @@ collect_watch() {  # it has ended
     wait "$WATCH" || ended=$?
     WATCH=''
     if ((ended >= STATUS_STALLED && ended < 128)) && [[ -z $FAILED ]]; then
-        STALLED=yes FAILED=$((ended - STATUS_STALLED)) FAILED_STATUS=1
+        STALLED=yes
+        fail $((ended - STATUS_STALLED)) 1
         signal_ranks KILL  # no signal handler of a rank that waits would ever run
     fi
 }
 
 pass_on() {  # SIGNAL
     SIGNAL=$1
+    end_all "$1" || true
     signal_ranks "$1"
+}
+
+end_all() {  # LINE: ends the trainers of the launchers beside this one; status 1 when another launcher has done so
+    [[ -n ${ONLY_RANK:-} ]] || return 0
+    (
+        set -o noclobber
+        printf '%s\n' "$1" >"$RANKS_DIRECTORY/end-$RESTARTS"
+    ) 2>/dev/null
+}
+
+# Returns when another launcher has ended all trainers, and when the boot process is gone, which would have copied the
+# results: its lock is free then.
+await_end() {
+    until [[ -s $RANKS_DIRECTORY/end-$RESTARTS ]] || flock -n "$BOOT_LOCK" true; do
+        sleep 0.2
+    done
+}
+
+collect_end() {  # await_end has returned
+    END=''
+    [[ -z $FAILED && -z $SIGNAL ]] || return 0
+    if [[ ! -s $RANKS_DIRECTORY/end-$RESTARTS ]]; then
+        pass_on TERM
+        return
+    fi
+    adopt_end
+    if [[ -n $SIGNAL ]]; then
+        signal_ranks "$SIGNAL"
+    else
+        FAILED=0
+        stop_others
+    fi
+}
+
+adopt_end() {  # takes over what another launcher has written
+    local how='' why=''
+    read -r how why <"$RANKS_DIRECTORY/end-$RESTARTS" || true
+    case $how in
+    [A-Z]*) SIGNAL=$how ;;
+    [0-9]*) FAILED_STATUS=$how ELSEWHERE=$why ;;
+    esac
+    judge_status "$FAILED_STATUS"
 }
 
 signal_ranks() {  # SIGNAL: to the trainers that still run; KILL goes to the processes that they started, too
@@ -201,6 +253,7 @@ await_ranks() {
     while ((${#PIDS[@]})); do
         wait -n || true  # returns when a child has ended and when a signal was passed on
         [[ -z $WATCH ]] || kill -0 "$WATCH" || collect_watch
+        [[ -z $END ]] || kill -0 "$END" || collect_end
         for i in "${!PIDS[@]}"; do
             kill -0 "${PIDS[i]}" || collect "$i"
         done
@@ -220,12 +273,20 @@ collect() {  # INDEX of a rank whose trainer has ended
         # shellcheck disable=SC2034  # launch.sh reads NOTHING_LEFT
         NOTHING_LEFT=yes
     elif ((ended != 0)); then
-        ((ended != STATUS_BAD_INPUT && ended != STATUS_BAD_LOSS)) || NO_RESTART=yes
+        judge_status "$ended"
         [[ -z $FAILED ]] || return 0
-        FAILED=$1
-        FAILED_STATUS=$ended
+        fail "$1" "$ended"
         stop_others
     fi
+}
+
+judge_status() {  # STATUS of a trainer
+    (($1 != STATUS_BAD_INPUT && $1 != STATUS_BAD_LOSS)) || NO_RESTART=yes
+}
+
+fail() {  # INDEX STATUS: the first failure counts, in whichever launcher it is
+    FAILED=$1 FAILED_STATUS=$2
+    end_all "$2 $(describe_failure)" || adopt_end
 }
 
 stop_others() {  # a rank that waits for a dead rank cannot react to TERM, so the timer ends in KILL
@@ -241,6 +302,10 @@ stop_others() {  # a rank that waits for a dead rank cannot react to TERM, so th
 report_failure() {
     local log=${LOGS[FAILED]} end='the lines above end its log,' status=$FAILED_STATUS
     ((status != STATUS_BAD_LOSS)) || status=1
+    if [[ -n $ELSEWHERE ]]; then
+        printf '%s; its log is in %s\n' "$ELSEWHERE" "$OUTPUT_ROOT" >&2
+        exit "$status"
+    fi
     if ((status == STATUS_BAD_INPUT)) && [[ -s $log ]]; then
         tail -n 1 -- "$log" >&2  # it names what is wrong and what to do; what stands before it would only hide it
         exit "$status"
@@ -255,9 +320,13 @@ report_failure() {
 
 describe_failure() {
     local who=training how="status $FAILED_STATUS"
+    if [[ -n $ELSEWHERE ]]; then
+        printf '%s\n' "$ELSEWHERE"
+        return
+    fi
     ((FAILED_STATUS != STATUS_BAD_LOSS)) || how='status 1'
     [[ -z $STALLED ]] || how+=' (it did not get on)'
     ((FAILED_STATUS != 137)) || how+=' (killed, as when memory runs out)'
-    ((${#RANKS[@]} == 1)) || who="rank ${RANKS[FAILED]} of $RANK_SIZE"
+    ((RANK_SIZE == 1)) || who="rank ${RANKS[FAILED]} of $RANK_SIZE"
     printf '%s ended with %s\n' "$who" "$how"
 }

@@ -62,7 +62,8 @@ def plan_ranks(flags):
     return placement.plan(SimpleNamespace(
         ranks=asked, device_id=int(os.environ.get('ASCEND_DEVICE_ID', 0)), base_port=number('base_port'),
         rank_table=flags.get('rank_table'), server_id=flags.get('server_id'),
-        trusted_network=flags.get('trusted_network'), connect_timeout=1), on_npu=False)
+        trusted_network=flags.get('trusted_network'), connect_timeout=1), on_npu=False,
+        only=int(os.environ['ONLY_RANK']) if 'ONLY_RANK' in os.environ else None)
 
 
 def fault_of(rank, flags):
@@ -166,8 +167,6 @@ def main(arguments):
     if program == '-c':
         print('TensorFlow 1.15.0')
         return 0
-    if program.endswith('/rank_runner.py'):
-        os.execv(sys.executable, [sys.executable, program] + arguments)
     command, *arguments = arguments
     if command in ('boot_modelarts', 'locks', 'stalls'):
         os.execv(sys.executable, [sys.executable, program, command] + arguments)

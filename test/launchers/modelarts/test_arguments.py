@@ -35,3 +35,22 @@ def test_flags_of_the_vendors_launchers_that_mean_nothing_here_are_told_and_igno
 def test_results_are_not_copied_into_themselves(name):
     with pytest.raises(InputError, match='--train_url=/c/result: inside --%s=/c, ' % name):
         arguments.parse(['--train_url=/c/result', '--%s=/c' % name], {})
+
+
+RECIPE = """
+from core.settings import kinds
+from core.settings.table import Switch
+from launchers.networks import swa
+RECIPE = swa.RECIPE._replace(switches=(Switch('swa', 'sharpness', kinds.number(), 1., 'how sharp'),))
+"""
+
+
+def test_switches_that_a_recipe_brings_are_passed_on(tmp_path):
+    (tmp_path / 'mine.py').write_text(RECIPE)
+    network = '--network=%s' % (tmp_path / 'mine.py')
+    job = arguments.parse(['--train_url=out', network, '--sharpness=2.5', '--obs_id=7'], {})
+    assert job.arguments == (network, '--sharpness=2.5') and job.given['sharpness'] == 2.5
+    with pytest.raises(InputError, match='--sharpnes: unknown flag; is it --sharpness'):
+        arguments.parse(['--train_url=out', network, '--sharpnes=2.5'], {})
+    with pytest.raises(InputError, match='--network=nothing: must be one of'):
+        arguments.parse(['--train_url=out', '--network=nothing'], {})

@@ -157,8 +157,8 @@ def test_every_case_and_size_has_its_launcher():
 def test_servers_without_rank_0_leave_their_results_in_places_of_their_own():
     from launchers.modelarts import arguments, job as modelarts
     job = arguments.parse(['--train_url=s3://b/out/'])
-    assert modelarts._on_this_server(job, {'ranks': '0 1'}) == job
-    assert modelarts._on_this_server(job, {'ranks': '8 9'}).folders == {'/cache/result': 's3://b/out/from-rank-8'}
+    assert modelarts._on_this_server(job, [0, 1]) == job
+    assert modelarts._on_this_server(job, [8, 9]).folders == {'/cache/result': 's3://b/out/from-rank-8'}
 
 
 @pytest.mark.parametrize('flags, words', [

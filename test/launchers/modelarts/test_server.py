@@ -4,114 +4,228 @@ import os
 import re
 import signal
 import sys
+import threading
 
 import pytest
-from launching import free_ports, is_running, until
+from launching import ROOT, free_ports, is_running, until
 from modelarts_job import CONTENTS, boot, contents, ended
 
-pytestmark = pytest.mark.slow
+from core.errors import InputError, RankLost
+from launchers.modelarts import arguments, job as modelarts, server as server_module
+from launchers.modelarts.server import Server
 
 
-def boots(place, ranks, *flags, first=0, size=None, **environment):
+def boots(place, ranks, *flags, **environment):
     """The boot processes of so many cards of a server."""
-    return [boot(place, *flags, RANK_ID=str(first + n), RANK_SIZE=str(size or ranks), ASCEND_DEVICE_ID=str(n),
-                 **environment) for n in range(ranks)]
+    return [boot(place, *flags, RANK_ID=str(n), RANK_SIZE=str(ranks), ASCEND_DEVICE_ID=str(n), **environment)
+            for n in range(ranks)]
 
 
 def log_of(place, rank):
     return place / 'cache' / 'result' / str(rank) / ('train_%d.log' % rank)
 
 
-def pid_of_trainer(place, rank):
+def trainer(place, rank):
+    """Waits until the FAKE_TRAINER=stop rank is ready; returns its process id."""
     log = log_of(place, rank)
     return int(until(lambda: log.exists() and re.search(r'^ready (\d+)$', log.read_text(), re.M)).group(1))
 
 
-def test_each_card_trains_its_rank_and_one_copies_the_data_and_the_results_also_on_s3(place, server):
+@pytest.mark.slow
+def test_each_card_trains_its_rank_and_the_lowest_copies_the_data_and_the_results_also_on_s3(place, server):
     server.copy(place / 'data', 's3://bucket/cards')
-    jobs = boots(place, 4, '--data_url=s3://bucket/cards', '--train_url=s3://bucket/of cards', **server.environment)
+    jobs = boots(place, 3, '--data_url=s3://bucket/cards', '--train_url=s3://bucket/of cards', **server.environment)
     outcomes = [ended(job) for job in jobs]
-    assert [(status, stderr) for status, _, stderr in outcomes] == [(0, '')] * 4, outcomes
-    stdout = ''.join(stdout for _, stdout, _ in outcomes)
-    assert stdout.count('copying s3://bucket/cards to') == stdout.count('results are in') == 1
-    assert stdout.count('another boot process of this server copies the data and the results') == 3
+    assert [(status, stderr) for status, _, stderr in outcomes] == [(0, '')] * 3, outcomes
+    for line in 'copying s3://bucket/cards to', 'results are in':
+        assert [stdout.count(line) for _, stdout, _ in outcomes] == [1, 0, 0]
+    for rank in 1, 2:
+        assert 'rank %d: the boot process of rank 0 copies the data and the results' % rank in outcomes[rank][1]
     assert contents(place / 'cache' / 'dataset') == CONTENTS
-    for rank, job in enumerate(jobs):
+    meetings = set()
+    for rank in range(3):
         lines = log_of(place, rank).read_text().splitlines()
-        # StopWithoutLauncher watches the boot process.
-        assert {'LAUNCHER_PID=%d' % job.pid, 'ASCEND_DEVICE_ID=%d' % rank, 'RANK_ID=%d' % rank} <= set(lines)
+        assert {'ASCEND_DEVICE_ID=%d' % rank, 'RANK_ID=%d' % rank, 'RANK_SIZE=3'} <= set(lines)
+        meetings.update(line for line in lines if line.startswith('RANKS_DIRECTORY='))
         assert not any(server.facts['secret'] in line for line in lines)
+    assert len(meetings) == 1 and not (place / 'cache' / 'boot' / 'meeting').exists()
     server.copy('s3://bucket/of cards', place / 'there')
     assert set(contents(place / 'there')) == {name for name in contents(place / 'cache' / 'result')
                                               if '.lock' not in name}
-    assert 'RankSize = 4' in (place / 'there' / '0' / 'CSPNet_ID0840_for_TensorFlow_bs64_4p_perf.log').read_text()
+    for rank in range(3):
+        case_log = place / 'there' / str(rank) / 'CSPNet_ID0840_for_TensorFlow_bs64_3p_perf.log'
+        assert 'RankSize = 3' in case_log.read_text() and 'ActualFPS = 3750' in case_log.read_text()
 
 
-def test_a_rank_that_fails_ends_all_boot_processes_with_its_status(place):
-    assert [ended(job)[0] for job in boots(place, 2, FAKE_TRAINER='stop,1:die')] == [137, 137]
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_all_with_its_status_and_each_names_it(place):
+    outcomes = [ended(job) for job in boots(place, 2, FAKE_TRAINER='stop,1:die')]
+    assert [status for status, _, _ in outcomes] == [137, 137]
+    failure = 'rank 1 of 2 ended with status 137 (killed, as when memory runs out)'
+    assert outcomes[0][2] == '%s; its log is in %s\n' % (failure, place / 'cache' / 'result')
+    assert outcomes[1][2].splitlines()[-2:] == [
+        'the last words', '%s; the lines above end its log, %s' % (failure, log_of(place, 1))]
+    assert 'checkpoint saved after signal 15' in log_of(place, 0).read_text()
+    assert 'the last words' in (place / 'out' / '1' / 'train_1.log').read_text()
 
 
-def test_ranks_are_started_again_by_their_own_boot_processes(place):
-    jobs = boots(place, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:die once', RESTART_SECONDS='0')
-    assert [ended(job)[0] for job in jobs] == [0, 0]
-    assert log_of(place, 1).read_text().count('LAUNCHER_PID=%d' % jobs[1].pid) == 2
+@pytest.mark.slow
+def test_all_ranks_are_started_again_together(place):
+    outcomes = [ended(job) for job in boots(place, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:die once',
+                                            RESTART_SECONDS='0')]
+    assert [(status, stderr) for status, _, stderr in outcomes] == [(0, '')] * 2
+    for rank, (_, stdout, _) in enumerate(outcomes):
+        assert 'restart 1 of 1: rank 1 of 2 ended with status 137' in stdout
+        assert log_of(place, rank).read_text().count('RANK_ID=%d\n' % rank) == 2
 
 
-@pytest.mark.parametrize('killed', [0, 1])
-def test_when_a_boot_process_is_killed_all_end_and_no_trainer_is_left(place, killed):
-    jobs = boots(place, 2, FAKE_TRAINER='hang', STOP_SECONDS='1')
-    trainers = [pid_of_hanging(place, rank) for rank in range(2)]
-    jobs[killed].kill()
-    assert ended(jobs[1 - killed])[0] not in (0, None)
-    jobs[killed].communicate()
+@pytest.mark.slow
+@pytest.mark.parametrize('disturbed, number, statuses', [
+    (0, signal.SIGKILL, [-9, 143]), (1, signal.SIGKILL, [143, -9]), (1, signal.SIGTERM, [143, 143])])
+def test_when_a_boot_process_is_killed_or_stopped_all_ranks_save_and_end(place, disturbed, number, statuses):
+    jobs = boots(place, 2, '--max_restarts=3', FAKE_TRAINER='stop')
+    trainers = [trainer(place, rank) for rank in range(2)]
+    jobs[disturbed].send_signal(number)
+    assert [ended(job)[0] for job in jobs] == statuses
     until(lambda: not any(map(is_running, trainers)))
-
-
-def pid_of_hanging(place, rank):
-    log = log_of(place, rank)
-    return int(until(lambda: log.exists() and re.search(r'^ready (\d+) \d+$', log.read_text(), re.M)).group(1))
-
-
-def test_a_signal_to_any_boot_process_reaches_its_trainer_and_ends_all(place):
-    jobs = boots(place, 2, FAKE_TRAINER='stop')
     for rank in range(2):
-        pid_of_trainer(place, rank)
-    jobs[1].send_signal(signal.SIGTERM)
-    assert [ended(job)[0] for job in jobs] == [143, 143]
-    assert 'checkpoint saved after signal 15' in log_of(place, 1).read_text()
+        assert 'checkpoint saved after signal 15' in log_of(place, rank).read_text()
 
 
+@pytest.mark.slow
+def test_a_launcher_that_cannot_start_ends_the_other_ranks(place):
+    (place / 'cache' / 'result').mkdir(parents=True)
+    (place / 'cache' / 'result' / '1').write_text('no directory')
+    outcomes = [ended(job) for job in boots(place, 2, FAKE_TRAINER='stop')]
+    assert outcomes[1][0] != 0
+    assert outcomes[0][0] == outcomes[1][0] and 'rank 1 ended with status' in outcomes[0][2]
+
+
+@pytest.mark.slow
 def test_several_servers_do_the_same_each_with_results_in_its_place(place, tmp_path):
     table = {'status': 'initializing', 'group_count': '1', 'group_list': [{
         'group_name': 'job', 'device_count': '1', 'instance_count': '2', 'instance_list': [
             {'pod_name': 'pod-%d' % n, 'server_id': '127.0.0.%d' % (n + 1),
              'devices': [{'device_id': '0', 'device_ip': '192.168.100.10%d' % n}]} for n in range(2)]}]}
     path = tmp_path / 'jobstart_hccl.json'
-    path.write_text(json.dumps(table))
     flags = ['--base_port=%d' % free_ports(2), '--data_url=%s' % (place / 'data'),
              '--trusted_network=127.0.0.1,127.0.0.2']
     jobs = [boot(place, *flags, '--cache_dir=%s' % (place / ('cache%d' % n)), RANK_ID=str(n), RANK_SIZE='2',
                  ASCEND_DEVICE_ID='0', RANK_TABLE_FILE=str(path)) for n in range(2)]
-    assert 'waiting until the platform has completed' in jobs[0].stdout.readline()
+    assert 'the rank table is missing: waiting up to' in jobs[0].stderr.readline()
     path.write_text(json.dumps(dict(table, status='completed')))
-    assert [ended(job)[::2] for job in jobs] == [(0, '')] * 2
+    assert [ended(job)[0] for job in jobs] == [0, 0]
     for n, results in enumerate([place / 'out', place / 'out' / 'from-rank-1']):
         assert 'RANK_ID=%d' % n in (results / '0' / 'train_0.log').read_text().splitlines()
         assert contents(place / ('cache%d' % n) / 'dataset') == CONTENTS
 
 
 @pytest.mark.parametrize('environment, words', [
-    (dict(RANK_ID='0'), 'RANK_ID: the platform has not started the boot file for rank 1 of this server within 1 sec'),
-    (dict(RANK_ID='5'), 'RANK_ID=5 (environment): this server has the ranks 0 1'),
+    (dict(RANK_ID='5'), 'RANK_ID=5 (environment): no such rank in RANK_SIZE=2'),
     (dict(RANK_ID='x'), 'RANK_ID=x (environment): must be a whole number'),
+    (dict(RANK_ID='1', RANK_SIZE='99999999999'), 'RANK_SIZE=99999999999 (environment): must be'),
     (dict(RANK_ID='1', ASCEND_DEVICE_ID='3'),
      'ASCEND_DEVICE_ID=3 (environment): rank 1 is on device 1 in the rank table'),
 ])
-def test_a_rank_that_does_not_come_or_fit_is_refused(place, environment, words):
-    status, _, stderr = ended(boot(place, '--connect_timeout=1', RANK_SIZE='2', **environment))
-    assert status == 2 and stderr.startswith(words) and stderr.count('\n') == 1
+def test_a_rank_that_does_not_fit_is_refused(capfd, environment, words):
+    assert modelarts.run(['--train_url=out', '--network=cspnet'], dict({'RANK_SIZE': '2'}, **environment)) == 2
+    error = capfd.readouterr().err
+    assert error.startswith(words) and error.count('\n') == 1
 
 
+@pytest.fixture
+def locks(tmp_path):
+    directory = tmp_path / 'boot'
+    directory.mkdir()
+    return str(directory)
+
+
+def test_a_rank_that_does_not_come_is_refused_by_name(locks):
+    lowest = Server(locks, 8, [8, 9, 10])
+    assert lowest.copies
+    other = Server(locks, 10, [8, 9, 10])
+    assert not other.copies
+    with pytest.raises(InputError, match='has not started the boot file for rank 9 of this server within 0 sec'):
+        lowest.gather(0)
+    other.gather(0)                    # it needs the lowest alone
+
+
+def test_two_boot_processes_of_one_rank_are_refused_and_one_that_has_ended_is_not_in_the_way(locks):
+    first = Server(locks, 1, [0, 1])
+    with pytest.raises(InputError, match='RANK_ID=1: another boot process of this rank works in '):
+        Server(locks, 1, [0, 1])
+    first._lock.close()                # as when it is killed
+    Server(locks, 1, [0, 1])
+
+
+def waiting(act):
+    """A thread in which act() runs, and the list of what it raised."""
+    raised = []
+
+    def run():
+        try:
+            act()
+        except RankLost as error:
+            raised.append(str(error))
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, raised
+
+
+def test_the_others_wait_for_the_data_and_what_an_earlier_job_left_counts_for_nothing(locks):
+    os.makedirs(os.path.join(locks, 'meeting'))
+    with open(os.path.join(locks, 'meeting', 'end-0'), 'w') as file:
+        file.write('TERM\n')
+    lowest, other = Server(locks, 0, [0, 1]), Server(locks, 1, [0, 1])
+    lowest.gather(9)
+    thread, raised = waiting(other.await_data)
+    thread.join(.1)
+    assert thread.is_alive()
+    lowest.share_data()
+    thread.join(9)
+    assert not thread.is_alive() and not raised
+    meeting = other.variables['RANKS_DIRECTORY']
+    assert os.listdir(meeting) == [] and os.stat(meeting).st_mode & 0o777 == 0o700
+    other.give_up(7)
+    lowest.give_up(8)
+    with open(os.path.join(meeting, 'end-0')) as file:
+        assert file.read() == '7 rank 1 ended with status 7\n'      # the first counts
+    thread, _ = waiting(lowest.await_ends)
+    thread.join(.1)
+    assert thread.is_alive()
+    other._lock.close()
+    thread.join(9)
+    assert not thread.is_alive() and not os.path.exists(meeting)
+
+
+def test_a_boot_process_that_ends_before_the_data_is_there_is_named_to_those_that_wait(locks):
+    lowest, other = Server(locks, 0, [0, 1]), Server(locks, 1, [0, 1])
+    thread, raised = waiting(other.await_data)
+    lowest._lock.close()
+    lowest._data.close()
+    thread.join(9)
+    assert raised == ['the boot process of rank 0, which copies the data, has ended; see its log']
+    other._lock.close()
+    with pytest.raises(RankLost, match='the boot process of rank 1 has ended; see its log'):
+        Server(locks, 0, [0, 1]).share_data()
+
+
+@pytest.mark.parametrize('plant', [os.mkfifo, lambda path: os.symlink('elsewhere', path)])
+def test_what_another_user_put_in_a_locks_place_is_refused_and_not_waited_for(locks, plant):
+    plant(os.path.join(locks, 'rank-1'))
+    with pytest.raises(InputError, match='--cache_dir: .*rank-1: .*; remove it'):
+        Server(locks, 1, [0, 1])
+    assert not os.path.exists(os.path.join(locks, 'elsewhere'))
+
+
+def test_bash_reads_every_variable_that_a_launcher_gets_from_its_boot_process(locks):
+    assert set(Server(locks, 1, [0, 1]).variables) == set(server_module.VARIABLES)
+    with open(os.path.join(ROOT, 'launchers', 'shell', 'ranks.sh')) as file:
+        text = file.read()
+    assert all('$' + name in text or '${' + name in text for name in server_module.VARIABLES)
+
+
+@pytest.mark.slow
 def test_arguments_that_the_platform_adds_are_told_and_ignored(place):
     status, stdout, stderr = ended(boot(place, '--num_gpus=1', '--obs_thing', 'some value',
                                         FAKE_CALLS=str(place / 'calls')))
@@ -119,12 +233,12 @@ def test_arguments_that_the_platform_adds_are_told_and_ignored(place):
     assert not any('num_gpus' in word or 'some' in word for word in json.loads((place / 'calls').read_text()))
 
 
+@pytest.mark.slow
 def test_tuning_and_ge_graphs_go_out_with_the_results(place):
     for name in ('tuned', 'bank', 'ge'):
         (place / name).mkdir()
         (place / name / 'file').write_text(name)
     environment = dict(TUNE_BANK_PATH=str(place / 'bank'), DUMP_GE_GRAPH='2', DUMP_GRAPH_PATH=str(place / 'ge'))
-    from launchers.modelarts import arguments, job as modelarts
     job = arguments.parse(['--train_url=out', '--npu_option=work_path=%s' % (place / 'tuned')], environment)
     assert {name: job.folders[str(place / name)] for name in ('tuned', 'bank', 'ge')} == {
         'tuned': 'out/tuning', 'bank': 'out/tuning_bank', 'ge': 'out/ge_graph'}

@@ -104,18 +104,23 @@ def test_a_table_with_super_pods_may_have_16_devices_a_server(write):
 
 
 @pytest.mark.parametrize('content, state', [
-    ('', 'empty'), ('\n', 'empty'), ('{"status": "initializing"}', 'initializing'),
+    (None, 'missing'), ('', 'empty'), ('\n', 'empty'), ('{"status": "initializing"}', 'initializing'),
     ('{"status":"initializing","server_list":[],"server_count":"0","version":"1.0"}', 'initializing')])
 def test_a_table_that_the_platform_has_still_to_fill_is_waited_for(tmp_path, monkeypatch, capfd, content, state):
     path = tmp_path / 'table.json'
-    path.write_text(content)
+
+    def write():
+        if content is not None:
+            path.write_text(content)
+    write()
     monkeypatch.setattr(rank_table.time, 'sleep', lambda seconds: path.write_text('{"status": "completed"}'))
-    rank_table.await_ready(str(path), 60)
+    rank_table.await_ready(str(path), 60, content is None)
     error = capfd.readouterr().err
     assert error.count('\n') == 1 and 'the rank table is %s: waiting up to 60 seconds' % state in error
-    path.write_text(content)
+    path.unlink()
+    write()
     with pytest.raises(InputError, match='is still %s after 0 seconds; .*--connect_timeout' % state):
-        rank_table.await_ready(str(path), 0)
+        rank_table.await_ready(str(path), 0, content is None)
 
 
 @pytest.mark.parametrize('content', ['{"status": "completed"}', '{"status": "failed"}', '[]', 'no JSON', None])
