@@ -126,6 +126,11 @@ class Job:
             time.sleep(.2)
         return [parent.returncode for parent in self.parents]
 
+    def has_trained(self):
+        """Whether it found a step to do; it has ended."""
+        with open(self.output + '.log') as log:
+            return 'has already done' not in log.read().splitlines()[-1]
+
     def unfinished(self):
         """The checkpoints that are there in part."""
         return glob.glob(os.path.join(glob.escape(self.results), '*', 'ckpt', '*tempstate*'))
@@ -246,7 +251,9 @@ def soak_round(network, ranks, output, by_boot, facts, kills, draw):
                 break
             job = None
     compare(job, last, expected)
-    left = glob.glob(os.path.join(os.path.dirname(output), 'training-ranks-*')) + job.unfinished()
+    left = job.unfinished()
+    if job.has_trained():              # else the next one that does removes the meeting directory of a killed one
+        left += glob.glob(os.path.join(os.path.dirname(output), 'training-ranks-*'))
     if left:
         raise Fault('left behind: %s' % left)
     return job, table
