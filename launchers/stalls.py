@@ -137,25 +137,35 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status; 0 when all trainers have ended."""
     seconds, *words = arguments
     trainers = [Trainer(rank, int(pid), log) for rank, pid, log in (word.split(':', 2) for word in words)]
-    stalls, launcher = Stalls(trainers, environ['RANKS_DIRECTORY'], float(seconds)), os.getppid()
+    stalls, launcher = Stalls(trainers, environ['RANKS_DIRECTORY'], float(seconds)), int(environ['LAUNCHER_PID'])
     before = time.monotonic()
     while True:
         time.sleep(_POLL_SECONDS)
+        if launcher and os.getppid() != launcher:
+            launcher = 0
+            _leave_screen()
         now = time.monotonic()
         for line in stalls.look(min(now - before, 2 * _POLL_SECONDS)):
             _tell(line, trainers)
         before = now
         if stalls.all_ended:
-            if os.getppid() != launcher:
+            if not launcher:
                 _remove_meeting(environ['RANKS_DIRECTORY'], trainers)
             return 0
         if stalls.stalled < 0:
             continue
-        if os.getppid() == launcher:
+        if launcher:
             return FIRST_STATUS + stalls.stalled
         for trainer in trainers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(trainer.pid, signal.SIGKILL)
+
+
+def _leave_screen():
+    """Lets who reads what the launcher printed come to its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(null, number)
 
 
 def _remove_meeting(directory, trainers):

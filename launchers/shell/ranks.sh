@@ -9,9 +9,9 @@
 #   RESTARTS       how often the ranks were started again
 #   NOTHING_LEFT   not empty when a trainer found, with --resume, that no step was left; the launcher reads it
 #   MEETING        the trainers' RANKS_DIRECTORY, if this launcher has made it
-#   WATCH          process id of launchers/stalls.py, empty without it
+#   WATCH          process id of launchers/stalls.py; empty without it
 #   STALLED        not empty when a rank did not get on
-#   TIMER          process id of the sleep after which the remaining trainers are killed; empty without one
+#   TIMER          process id of what ends before the remaining trainers are killed; empty without one
 # On ModelArts each rank has a launcher of its own, started by the boot process of its card with the variables of
 # launchers/modelarts/server.py. The launchers share RANKS_DIRECTORY, in which the file end-N ends all their trainers
 # that were started again N times: it has a signal's name, or an exit status and how a rank failed with it.
@@ -119,8 +119,7 @@ $(restart_seconds) seconds from the newest whole checkpoint"
 }
 
 pause_before_restart() {
-    sleep "$(restart_seconds)" &
-    TIMER=$!
+    start_timer "$(restart_seconds)"
     while [[ -z $SIGNAL ]] && kill -0 "$TIMER" 2>/dev/null; do
         wait "$TIMER" || true  # returns early when a signal came
     done
@@ -170,7 +169,7 @@ watch_ranks() {  # unless --stall_seconds=0
         trainers+=("${RANKS[i]}:${PIDS[i]}:${LOGS[i]}")
     done
     set -m  # in a process group of its own, so that Ctrl-C does not end it before the trainers
-    "$PYTHON" "$REPO_ROOT" stalls "${PLAN[stall_seconds]}" "${trainers[@]}" </dev/null &
+    LAUNCHER_PID=$$ "$PYTHON" "$REPO_ROOT" stalls "${PLAN[stall_seconds]}" "${trainers[@]}" </dev/null &
     WATCH=$!
     set +m
 }
@@ -295,8 +294,22 @@ stop_others() {  # a rank that waits for a dead rank cannot react to TERM, so th
         seconds=$STOP_SECONDS
         signal_ranks TERM
     fi
-    sleep "$seconds" &
+    start_timer "$seconds"
+}
+
+start_timer() {  # SECONDS: sets TIMER
+    sleep_of_launcher "$1" &
     TIMER=$!
+}
+
+# Where the launcher is killed meanwhile, it ends as well, and has kept no lock and no screen open.
+sleep_of_launcher() {  # SECONDS
+    local descriptor
+    for descriptor in "/proc/$BASHPID/fd/"*; do
+        descriptor=${descriptor##*/}
+        ((descriptor <= 2)) || exec {descriptor}>&-
+    done
+    [[ $1 != *[1-9]* ]] || exec timeout "$1" tail -f --pid=$$ /dev/null &>/dev/null  # for 0 it would never end
 }
 
 report_failure() {

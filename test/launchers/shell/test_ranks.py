@@ -269,6 +269,27 @@ def test_a_signal_to_the_launcher_ends_the_restarts(place):
     assert process.returncode == 137 and 'restart 2' not in stdout
 
 
+def test_a_launcher_killed_in_the_pause_before_a_restart_leaves_no_process_no_screen_and_no_lock(place):
+    process = start(place, '--rank_size=1', '--max_restarts=3',
+                    **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='600', TMPDIR=str(place))))
+    until(lambda: 'restart 1' in log_of(place, 0).read_text() if log_of(place, 0).exists() else False)
+    process.kill()
+    process.communicate(timeout=30)                    # until nobody has the other end of the pipes
+
+    def left():
+        return [pid for pid in filter(str.isdigit, os.listdir('/proc')) if has_in_environment(pid, str(place))]
+    until(lambda: not left())
+    assert launch(place, '--rank_size=1', **PERFORMANCE)[0] == 0
+
+
+def has_in_environment(pid, text):
+    try:
+        with open('/proc/%s/environ' % pid, 'rb') as environ:
+            return b'TMPDIR=%s\0' % os.fsencode(text) in environ.read()
+    except OSError:
+        return False
+
+
 def test_pauses_before_restarts_grow(place):
     _, stdout, _ = launch(place, '--rank_size=1', '--max_restarts=3',
                           **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='0.01')))

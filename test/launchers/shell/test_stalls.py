@@ -74,6 +74,18 @@ def test_a_stopped_process_is_named_whatever_it_does(trainers, tmp_path):
     assert 'rank 1 (process %d) is behind, starts: its process is stopped' % found[1].pid in line
 
 
+def test_the_watch_leaves_the_screen_of_a_launcher_that_was_killed(trainers, tmp_path):
+    found, _ = trainers
+    watch = subprocess.Popen([sys.executable, ROOT, 'stalls', '600'] + ['%s:%d:%s' % trainer for trainer in found],
+                             stdout=subprocess.PIPE, env=dict(os.environ, RANKS_DIRECTORY=str(tmp_path),
+                                                              LAUNCHER_PID='1'))
+    try:
+        assert watch.stdout.read() == b'' and watch.poll() is None
+    finally:
+        watch.kill()
+        watch.wait()
+
+
 def processes_of(place, ranks):
     """[process id] of the trainers by rank, once they train."""
     log = place / 'output' / '0' / 'train_0.log'
