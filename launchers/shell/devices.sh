@@ -7,7 +7,8 @@ check_device() {
 }
 
 # The trainers inherit the open lock files. So a device stays locked while its trainer runs, even when the
-# launcher was killed. A device of the machine has its lock where all users find it.
+# launcher was killed. The lock of an NPU cannot lie in a directory of the user's own, because the jobs of two users on
+# one NPU have to meet at it.
 lock_devices() {
     local device machine=${TMPDIR:-/tmp} lock=0 paths=()
     mkdir -p -- "$OUTPUT_ROOT"

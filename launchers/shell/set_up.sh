@@ -11,6 +11,7 @@ is_set_up() {  # DIR KEY
 set_up() {  # DIR KEY COMMAND [ARGUMENT...]
     local dir=$1 key=$2 status=0
     is_set_up "$dir" "$key" && return
+    check_lock "$dir.lock"
     printf 'setting up %s: once, a minute or two\n' "$dir" >&2
     (
         flock 9
@@ -23,9 +24,15 @@ set_up() {  # DIR KEY COMMAND [ARGUMENT...]
         "$3" "$dir.new" "${@:4}" 4>&2 >"$dir.log" 2>&1 || exit "$RETURNED"
         printf '%s\n' "$key" >"$dir.new/.complete"
         name_finally "$dir.new" "$dir"
-    ) 9>"$dir.lock" || status=$?
+    ) 9<>"$dir.lock" || status=$?
     ((status == 0 || status == RETURNED)) || exit "$status"
     return "$status"
+}
+
+# Bash cannot refuse a link in the call that opens a file. Whoever could put one there in between could change this file,
+# too. `<>` does not wait at a FIFO.
+check_lock() {  # PATH
+    [[ ! -L $1 && (! -e $1 || -f $1) ]] || die 1 "$1: is no plain file, so it cannot be locked; remove it"
 }
 
 must_set_up() {  # the same; exits when COMMAND fails

@@ -292,6 +292,21 @@ def test_a_set_up_that_was_killed_between_its_last_steps_has_lost_nothing(machin
         'setting up %s/.venv: once, a minute or two\n' % machine.repo)) and machine.set_ups() == 1
 
 
+@pytest.mark.parametrize('kind', ['link', 'link to nothing', 'fifo'])
+def test_a_set_up_does_not_lock_what_another_has_put_in_the_place_of_the_lock(machine, kind):
+    machine.add_python(machine.bin / 'python3.7')
+    lock, victim = machine.repo / '.venv.lock', machine.home / 'victim'
+    if kind == 'link':
+        victim.write_text('precious')
+    if kind == 'fifo':
+        os.mkfifo(str(lock))
+    else:
+        lock.symlink_to(victim)
+    assert machine.find_python() == (1, '', '%s: is no plain file, so it cannot be locked; remove it\n' % lock)
+    assert machine.set_ups() == 0 and victim.exists() == (kind == 'link')
+    assert kind != 'link' or victim.read_text() == 'precious'
+
+
 def test_no_setting_of_the_user_reaches_our_python_and_pip_but_the_index(machine):
     machine.add_python(machine.bin / 'python3.7')
     hostile = dict(PYTHONHOME='/usr', PYTHONOPTIMIZE='2', PYTHONWARNINGS='error', PYTHONPATH='/mine', PYTHONINSPECT='1',
