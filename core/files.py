@@ -29,10 +29,15 @@ def contents(path: str, most: int = 0) -> bytes:
     """All bytes of a plain file; most: how many it may have, 0: as many as fit into half of the memory."""
     with opened(path) as file:
         length = os.fstat(file.fileno()).st_size
-        limit = most or os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+        limit = most or half_of_memory()
         if length > limit:
             raise ValueError('has %d bytes, more than the %d that are read' % (length, limit))
         return file.read(limit)
+
+
+def half_of_memory() -> int:
+    """Bytes that may be read at once."""
+    return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
 
 
 def text(path: str) -> str:

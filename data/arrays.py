@@ -8,7 +8,9 @@ from typing import Sequence
 
 import numpy as np
 
+from core import files
 from core.errors import InputError
+from core.log import one_line
 from data.dataset import DataSet, Split, find
 
 
@@ -21,16 +23,26 @@ def arrays(path: str, class_names: Sequence[str] = ()) -> DataSet:
 
 def _split(path):
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError('%s: cannot be read: %s; write it by numpy.savez(file, x=..., y=...)' % (path, error))
+        with files.opened(path) as content:
+            found = _unpacked(content)
+    except Exception as error:  # damage can end in any exception of zipfile and NumPy
+        raise InputError('%s: cannot be read: %s; write it by numpy.savez(file, x=..., y=...)' % (
+            path, one_line(str(error)) or type(error).__name__))
     split = Split(*(_part(path, found, name) for name in ('x', 'y')))
     try:
         len(split)
     except ValueError as error:
         raise InputError('%s: %s' % (path, error))
     return split
+
+
+def _unpacked(content):
+    """{name: array} of an .npz file, unless they need more than half of the memory."""
+    size = sum(member.file_size for member in zipfile.ZipFile(content).infolist())
+    if size > files.half_of_memory():
+        raise ValueError('it unpacks to %d bytes, more than half of the memory' % size)
+    with np.load(content, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _part(path, found, name):

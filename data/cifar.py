@@ -24,7 +24,8 @@ def cifar10(path: str) -> DataSet:
     """
     folder, names = find(path, *CIFAR10), CIFAR10[1]
     *train, test = [_split(os.path.join(folder, name), 'labels', 10) for name in names]
-    return DataSet(Split(*map(np.concatenate, zip(*train))), test, NAMES)
+    together = Split(*(np.concatenate(arrays) for arrays in zip(*[(part.x, part.y) for part in train])))
+    return DataSet(together, test, NAMES)
 
 
 def cifar100(path: str) -> DataSet:

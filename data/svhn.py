@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
 
 import numpy as np
 
+from core import files
 from core.errors import InputError
 from data.dataset import DataSet, Split, check_labels, find, folder_of, numbered, summary
 from data.listing import HEAD as FIRST, what_is
@@ -96,10 +97,9 @@ def _damage_told(path, read):
 def _matrices(path: str) -> Iterator[Tuple[str, _Matrix]]:
     """(name, _Matrix) of each matrix of real numbers in a MATLAB 5 file; InputError if it is none."""
     try:
-        with open(path, 'rb') as file:
-            content = memoryview(file.read())
-    except OSError as error:
-        raise InputError('%s: %s' % (path, error.strerror))
+        content = memoryview(files.contents(path))
+    except ValueError as error:
+        raise InputError('%s: %s' % (path, error))
     start = bytes(content[:HEADER])
     if start.startswith(b'MATLAB 7.3') or b'\x89HDF\r\n\x1a\n' in (start[:8], bytes(content[512:520])):
         raise InputError('%s: is a MATLAB 7.3 file; save it with -v7 or -v6' % path)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from core import files
+
 SCALE, IDENTITY = 55, 0.1
 FLAT = 1e-10                   # norm of an image below which it has one colour only
 BLOCK = 2000  # images worked on at a time: the float64 copies stay small
@@ -71,7 +73,7 @@ def cached_whitening(images: np.ndarray, folder: str) -> Whitening:
 def _load(path, features):
     """The Whitening in a file; None if it is not there or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with files.opened(path) as file, np.load(file, allow_pickle=False) as arrays:
             whitening = Whitening(arrays['mean'], arrays['matrix'])
     except Exception:  # damage can end in any exception of zipfile and NumPy
         return None

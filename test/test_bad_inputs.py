@@ -14,6 +14,7 @@ import re
 import shlex
 import struct
 
+import cifar_pickles
 import h5py
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from core.inference import samples, score
 from core.pages import records
 from core.settings import config
 from core.training import h5, weights
+from data import arrays, known, pickles, svhn
 from data import records as tfrecord_files
 from launchers import plan
 from launchers.networks.registry import RECIPES
@@ -78,7 +80,8 @@ def changed(good, changes):
 
 
 def damaged(path, how):
-    """Damages a file: cut N | flip N (byte N of it) | text | empty | remove | directory | fifo | link."""
+    """Damages a file: cut N | flip N (byte N of it) | text | empty | sparse | remove | directory | fifo | link | device.
+    """
     how, _, number = how.partition(' ')
     content = b'' if how == 'create' else open(path, 'rb').read()
     os.remove(path)
@@ -93,12 +96,14 @@ def damaged(path, how):
         return os.mkdir(path)
     elif how == 'fifo':
         return os.mkfifo(path)
-    elif how == 'link':
-        return os.symlink(path, path)
+    elif how in ('link', 'device'):
+        return os.symlink(path if how == 'link' else '/dev/zero', path)
     elif how == 'remove':
         return None
     with open(path, 'wb') as file:
         file.write(content)
+    if how == 'sparse':
+        os.truncate(path, 2 ** 42)
 
 
 def file_of(directory, content, name='file'):
@@ -307,6 +312,25 @@ def record(directory, changes):
         raise InputError('%s: left out: %s' % (directory, error))
 
 
+def pickled(directory, content):
+    pickles.load(file_of(directory, written(content)))
+
+
+def data_set(directory, what):
+    """SET FILE and its damage, which the plan of a run has to see; the plan reads no arrays."""
+    task, name, how = what.split(' ', 2)
+    for file, rows in {**cifar_pickles.ROWS, 'train': 2, 'test': 2}.items():
+        file_of(directory, cifar_pickles.python3(cifar_pickles.record(rows)), file)
+    for file in svhn.FILES:
+        file_of(directory, b'MATLAB', file)
+    for file in ('train.npz', 'test.npz'):
+        np.savez(os.path.join(directory, file), x=np.zeros([3, 100], np.float32), y=np.zeros([3], np.int32))
+    damaged(os.path.join(directory, name), how)
+    if task == 'arrays':
+        arrays.arrays(directory)
+    known.inspect(task, directory, 1, directory)
+
+
 def hdf5(directory, what):
     """Damage; or what a file of a kind of its own holds."""
     path = os.path.join(directory, 'w.h5')
@@ -363,7 +387,8 @@ READERS = {
     'profiling options': profiling_options, 'graph': graph, 'mapping': mapping, 'npy header': npy_header,
     'npy file': npy_file, 'npy damaged': npy_damaged, 'dump': dump_of_npu, 'manifest': manifest_changes,
     'manifest file': manifest_file, 'labels': labels, 'output text': output_text, 'output damaged': output_damaged,
-    'record': record, 'tfrecords': tfrecords, 'tfrecord file': tfrecord_file, 'hdf5': hdf5, 'class names': class_names,
+    'pickle': pickled, 'data set': data_set, 'record': record,
+    'tfrecords': tfrecords, 'tfrecord file': tfrecord_file, 'hdf5': hdf5, 'class names': class_names,
 }
 
 
@@ -378,15 +403,16 @@ def is_one_line(text):
 
 
 @pytest.mark.parametrize('reader, text, words', OF_READERS, ids=lambda value: value[:40])
-def test_bad_input_is_refused_in_one_line(reader, text, words, tmp_path, capsys, whole_checkpoint):
+def test_bad_input_is_refused_in_one_line(reader, text, words, tmp_path, capsys, whole_checkpoint, monkeypatch):
     directory = str(tmp_path)
+    monkeypatch.chdir(directory)
     with pytest.raises(InputError) as refusal:
         if reader == 'checkpoint':
             checkpoint(directory, text, whole_checkpoint)
         elif READERS[reader](directory, text) == 2:        # a command has printed it
             raise InputError(capsys.readouterr().err.rstrip('\n'))
     assert is_one_line(str(refusal.value)) and words in str(refusal.value)
-    assert not os.path.exists(os.path.join(directory, 'output'))
+    assert not os.path.exists('output') and not os.path.exists('made')
 
 
 @pytest.fixture(scope='session')
@@ -424,9 +450,9 @@ def test_a_command_refuses_bad_input_in_one_line(command, text, words, previous_
     """Arguments as a shell takes them; the command runs in the directory of previous_run."""
     monkeypatch.chdir(previous_run)
     before = content_of(previous_run)
-    script = os.path.join(ROOT, 'launchers', command.split()[1] + '.py')
+    program = [os.path.join(ROOT, '__main__.py'), command.split()[1]]
     environ = dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3')
-    process = Forked([script] + shlex.split(typed(text)), tmp_path / 'out', tmp_path / 'error', environ)
+    process = Forked(program + shlex.split(typed(text)), tmp_path / 'out', tmp_path / 'error', environ)
     try:
         status = process.wait(60)
     finally:

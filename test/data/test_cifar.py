@@ -55,7 +55,7 @@ def test_cifar100_takes_the_fine_labels(tmp_path):
 
 def test_a_missing_batch_is_named(tmp_path):
     path = write(tmp_path, data_batch_3=None)
-    assert 'data_batch_3: No such file' in refusal(cifar.cifar10, path)
+    assert 'data_batch_3: cannot be opened: No such file' in refusal(cifar.cifar10, path)
 
 
 def test_a_directory_without_pickles_and_a_missing_one_are_told_apart(tmp_path):

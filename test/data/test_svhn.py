@@ -1,4 +1,5 @@
 """SVHN's MATLAB files, written here byte by byte after the format's description."""
+import resource
 import struct
 import zlib
 
@@ -116,6 +117,36 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, compressed, missing):
 ])
 def test_wrong_contents_are_refused_with_the_fault(tmp_path, content, fault):
     assert fault in refusal(write(tmp_path, content))
+
+
+def nested(count, content):
+    for _ in range(count):
+        packed = zlib.compress(content)
+        content = struct.pack('<II', 15, len(packed)) + packed
+    return content
+
+
+def compressed_zeros(size, head=b''):
+    """A compressed element of `size` zeros, a multiple of a million, behind `head`."""
+    packer = zlib.compressobj(1)
+    million = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH), packer.compress(bytes(10 ** 6)) + packer.flush(
+        zlib.Z_FULL_FLUSH)
+    packed = million[0] + size // 10 ** 6 * million[1] + packer.flush()    # each million is compressed alike
+    return struct.pack('<II', 15, len(packed)) + packed
+
+
+@pytest.mark.parametrize('content', [
+    element(14, element(6, struct.pack('<II', 9, 0)) + element(7, struct.pack('<4f', 32, 32, 3, 2))
+            + small_element(1, b'X') + element(2, digits(2)[0].tobytes(order='F'))),
+    nested(3000, matrix('X', digits(2)[0])), nested(3000, b''), compressed_zeros(600 * 10 ** 6),
+    compressed_zeros(600 * 10 ** 6, struct.pack('<II', 14, 600 * 10 ** 6))],
+    ids=['dimensions that are no whole numbers', 'nested images', 'nested nothing', 'zeros', 'a matrix of zeros'])
+@pytest.mark.parametrize('read', [svhn.svhn, svhn.inspect])
+def test_a_hostile_file_is_refused_before_it_is_unpacked(tmp_path, content, read):
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match='train_32x32.mat: truncated or damaged MATLAB file'):
+        read(write(tmp_path, header() + content))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size < 100 * 1024      # kilobytes
 
 
 def test_a_missing_file_is_named(tmp_path):
