@@ -67,20 +67,38 @@ class MeanGradients(tf.train.Optimizer):
         pairs = [(g, v) for g, v in self._optimizer.compute_gradients(*args, **kwargs) if g is not None]
         # Packed from the last layer to the first, because the backward pass has the last layer's gradients first.
         pairs.reverse()
-        gradients = [_dense(gradient, variable) for gradient, variable in pairs]
+        gradients = [self._own(gradient, variable) for gradient, variable in pairs]
         for gradient in gradients:
-            tf.add_to_collection(OWN_GRADIENTS, gradient)
-        means = self._communicator.mean(gradients)
+            tf.add_to_collection(OWN_GRADIENTS, getattr(gradient, 'values', gradient))
+        means = self._communicator.mean([self._beside_others(g.values) if isinstance(g, tf.IndexedSlices) else g
+                                         for g in gradients])
+        means = [self._of_all_ranks(mean, g) if isinstance(g, tf.IndexedSlices) else mean
+                 for mean, g in zip(means, gradients)]
         return [(mean, variable) for mean, (_, variable) in zip(means, pairs)][::-1]
+
+    def _own(self, gradient, variable):
+        """The gradient with a static shape: sparse where the rows of all ranks are fewer than the variable has."""
+        rows = gradient.indices.shape.num_elements() if isinstance(gradient, tf.IndexedSlices) else None
+        if rows is None or rows * self._communicator.ranks >= variable.shape[0].value:
+            gradient = tf.convert_to_tensor(gradient)
+            gradient.set_shape(variable.shape)
+        else:
+            gradient.values.set_shape([rows] + variable.shape.as_list()[1:])
+        return gradient
+
+    def _beside_others(self, rows):
+        """[ranks, ...]: the rows of this rank, and zeros where other ranks have theirs."""
+        ranks, rank = self._communicator.ranks, self._communicator.rank
+        return tf.pad(rows[None], [[rank, ranks - 1 - rank]] + [[0, 0]] * rows.shape.ndims)
+
+    def _of_all_ranks(self, mean, gradient):
+        """The IndexedSlices of all ranks' rows. mean: [ranks, rows of a rank, ...] of their values."""
+        indices, = self._communicator.sum([self._beside_others(gradient.indices)])
+        return tf.IndexedSlices(tf.reshape(mean, [-1] + mean.shape.as_list()[2:]), tf.reshape(indices, [-1]),
+                                gradient.dense_shape)
 
     def apply_gradients(self, *args, **kwargs):
         return self._optimizer.apply_gradients(*args, **kwargs)
-
-
-def _dense(gradient, variable):
-    tensor = tf.convert_to_tensor(gradient)
-    tensor.set_shape(variable.shape)
-    return tensor
 
 
 def end_process(line: str) -> None:

@@ -16,6 +16,7 @@ from core.ranks import buckets  # noqa: E402
 from core.ranks.connect import connect  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 4, 3, 2
+WORDS = 40                     # rows of an embedding, more than the batches of all ranks have
 
 
 def batch(ranks):
@@ -49,6 +50,10 @@ def exchange(communicator):
     scaled = CPU.optimizer(communicator.optimizer(sgd), SimpleNamespace(loss_scale=True), {})
     factor = np.inf if communicator.rank == 1 else 1.
     overflow = scaled.minimize(tf.reduce_sum(weights) * factor, var_list=[weights])
+    table = tf.get_variable('table', [WORDS, FEATURES], initializer=tf.ones_initializer())
+    words = tf.nn.embedding_lookup(table, tf.constant(y)) * tf.constant(x)
+    (sparse, _), = communicator.optimizer(sgd).compute_gradients(tf.reduce_mean(tf.reduce_sum(words, 1)), [table])
+    assert isinstance(sparse, tf.IndexedSlices) and sparse.indices.shape == [communicator.ranks * ROWS]
     rank = tf.constant(float(communicator.rank))
     exchanges = dict(sums=tf.stack(communicator.sum([rank, 2 * rank])),
                      means=tf.stack(communicator.mean([rank, 2 * rank])))
@@ -57,6 +62,7 @@ def exchange(communicator):
     with communicator.together(), tf.Session(communicator.target, config=session_config(communicator)) as session:
         session.run(tf.global_variables_initializer())
         results = dict(session.run(exchanges), average=session.run(average)[0])
+        results['table_gradient'] = session.run(tf.convert_to_tensor(sparse))
         results.update(zip(('weights', 'bias', 'counter'), session.run(broadcast)))
         results.update(zip(('weights_gradient', 'bias_gradient'), session.run([g for g, _ in gradients])))
         session.run(overflow)

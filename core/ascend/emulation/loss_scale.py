@@ -18,7 +18,7 @@ def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -
     if scale is False:
         return optimizer
     with keep_dtype():             # float16 has no scale above 2^15
-        policy = tf.train.experimental.DynamicLossScale() if scale is True else _FixedLossScale(scale)
+        policy = _DynamicLossScale() if scale is True else _FixedLossScale(scale)
     tf.add_to_collection(LOSS_SCALE, policy())
     return _Scaled(optimizer, policy)
 
@@ -27,7 +27,18 @@ class _FixedLossScale(tf.train.experimental.FixedLossScale):
     """A scale that stays. A step with a gradient that is not finite is skipped, as on an NPU."""
 
     def update(self, grads):
-        return tf.no_op(), tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])
+        return tf.no_op(), tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in _values(grads)])
+
+
+class _DynamicLossScale(tf.train.experimental.DynamicLossScale):
+    """TensorFlow's, which would make a sparse gradient dense to look for infinite values."""
+
+    def update(self, grads):
+        return super().update(_values(grads))
+
+
+def _values(gradients):
+    return [getattr(gradient, 'values', gradient) for gradient in gradients if gradient is not None]
 
 
 class _Scaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):

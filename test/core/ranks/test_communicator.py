@@ -123,7 +123,10 @@ def test_ranks_exchange_what_numpy_computes(start, tmp_path, size, others):
         gradients = tf.gradients(exchange.loss(*firsts[0][:2], *exchange.batch(size)), firsts[0][:2])
         session.run(tf.global_variables_initializer())
         firsts, gradients = session.run((firsts, gradients))
+    x, y = exchange.batch(size)
     for result in results:
+        rows = np.eye(exchange.WORDS)[y].T @ x / len(y)     # which stayed sparse
+        np.testing.assert_allclose(result['table_gradient'], rows, atol=1e-6)
         assert result['sums'].tolist() == [sum(range(size)), 2 * sum(range(size))]
         assert result['means'].tolist() == [np.mean(range(size)), 2 * np.mean(range(size))]
         np.testing.assert_allclose(result['average'], np.mean([first[2] for first in firsts], 0), atol=1e-6)
