@@ -10,6 +10,8 @@ from core.settings.table import Switch
 
 # The graph collection to which batch norm in training adds pairs (moving average, the statistic of this batch).
 BATCH_STATISTICS = 'batch_statistics'
+# The graph collection of the first output of the net in training.
+FIRST_OUTPUT = 'first_output'
 
 
 class Total(NamedTuple):

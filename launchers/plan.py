@@ -14,7 +14,7 @@ from core.ascend import chip, environment, switches
 from core.inference import trained
 from core.recipe import Recipe
 from core.settings.config import Config, idle_lines
-from core.training import checkpoints, preflight, swa
+from core.training import average, checkpoints, preflight
 from launchers import command
 from launchers.devices import detect
 from launchers.networks import readers
@@ -41,7 +41,8 @@ def act(recipe: Recipe, config: Config) -> None:
             print(line, file=sys.stderr)
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.
-    finished = checkpoints.finished(first, swa.resumable) if config.resume and len(ours.ranks) == ours.rank_size else ''
+    sees_all = config.resume and len(ours.ranks) == ours.rank_size
+    finished = checkpoints.finished(first, average.resumable) if sees_all else ''
     lines = preflight.lines(first, device, ours.devices)
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):

@@ -24,7 +24,12 @@ def act(recipe: Recipe, config: Config) -> None:
     if config.print_config:
         print(preflight.describe_session(config, device))
     else:
-        loop.train(recipe, config, device, recorded)
+        loop.train(recipe, config, device, _initial, recorded)
+
+
+def _initial(config, variables):
+    from core.pretrained import initial    # here, because most runs start from nothing
+    return initial.values(config, variables)
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

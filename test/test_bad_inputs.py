@@ -28,7 +28,8 @@ from core.errors import InputError
 from core.inference import samples, score
 from core.pages import records
 from core.settings import config
-from core.training import h5, weights
+from core.pretrained import found, h5
+from core.training import weights
 from data import arrays, known, pickles, svhn
 from data import records as tfrecord_files
 from launchers import plan
@@ -349,7 +350,7 @@ def hdf5(directory, what):
             file.create_dataset('a', data=np.arange(100, dtype=np.float32))
     if what.split()[0] in ('cut', 'flip', 'text', 'empty', 'directory', 'fifo', 'link', 'remove'):
         damaged(path, what)
-    weights.find(path)
+    found.find(path)
 
 
 def class_names(directory, numbers):
@@ -374,7 +375,7 @@ def checkpoint(directory, how, whole):
     for name, content in whole.items():
         file_of(directory, content, name)
     damaged(next(os.path.join(directory, name) for name in whole if '.' + which in name), how)
-    weights.find(os.path.join(directory, 'model.ckpt-1'))
+    found.find(os.path.join(directory, 'model.ckpt-1'))
 
 
 READERS = {

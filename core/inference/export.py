@@ -21,10 +21,11 @@ from core.inference.inputs import RandomInputs, TestSet, of_any_batch, of_pixels
 from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
 from core.inference.score import Scorer
 from core.log import say
+from core.pretrained import h5
 from core.recipe import Recipe
 from core.settings.config import Config
 from core.settings.table import DATA, HYPER_PARAMETERS, switch
-from core.training import forms, h5, weights
+from core.training import forms, weights
 
 TOLERANCE = 1e-4               # of the largest output
 FLOAT32 = 'float32'

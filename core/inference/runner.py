@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.pretrained import h5
 from core.session import cpu_session
 from core.settings.table import ROOT
-from core.training import h5
 
 PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'
 FORMATS = (PB, SAVED_MODEL, H5)

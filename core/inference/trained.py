@@ -7,6 +7,7 @@ import tensorflow as tf
 from core.errors import InputError
 from core.inference.samples import LOGITS, OUTPUT, PROBABILITIES
 from core.log import say
+from core.pretrained import found, initial
 from core.recipe import Images, Recipe, first_output, load
 from core.settings.config import Config
 from core.training import checkpoints, evaluation, forms, identity, weights
@@ -18,7 +19,7 @@ def find(config: Config) -> Tuple[str, Any, Config]:
     The Config is for this process alone, with the seed that drew the run's test set and the run's classes.
     Raises InputError when there is no such checkpoint, or it is damaged.
     """
-    path, reader = weights.find(config.ckpt_path or config.ckpt_dir)
+    path, reader = found.find(config.ckpt_path or config.ckpt_dir)
     return path, reader, config._replace(rank=0, ranks=1, seed=identity.fact(reader, 'seed', config.seed),
                                          class_names=weights.class_names(reader))
 
@@ -28,17 +29,13 @@ def check_start(recipe: Recipe, config: Config) -> None:
 
     A checkpoint that says it is of this network is believed. For another one the data is read and the network is built.
     """
-    path, reader = weights.find(config.ckpt_path)
-    if identity.fact(reader, 'network') == identity.checksum(config.network):
+    _, reader = found.find(config.ckpt_path)
+    if not config.init_map and identity.fact(reader, 'network') == identity.checksum(config.network):
         return
     data, config = load(recipe, config)
     with tf.Graph().as_default():
         form = forms.of(recipe.test_input(data, config).batch[0])
-        variables = build(recipe, config, forms.named(form, recipe.input_name, None)).variables
-    if config.finetune:
-        shapes = reader.get_variable_to_shape_map()
-        variables = [v for v in variables if shapes.get(v.op.name) == v.shape.as_list()] or variables[:1]
-    checkpoints.check_fits(path, reader, variables, config.network)
+        initial.check(config, build(recipe, config, forms.named(form, recipe.input_name, None)).variables)
 
 
 def load_data(recipe: Recipe, config: Config) -> Tuple[Any, Config]:

@@ -1,7 +1,11 @@
-"""HDF5 files of weights: a data set for each variable, by its path, and what is known of the run as attributes."""
+"""HDF5 files of weights: a data set for each variable, by its path, and what is known of the run as attributes.
+
+Keras writes them in groups, one for each layer, whose attribute weight_names has the paths of the variables.
+"""
 import functools
 import operator
 import os
+import re
 from typing import Any, Dict, List, Mapping
 
 import numpy as np
@@ -10,6 +14,7 @@ from core import files
 from core.errors import InputError
 
 SUFFIX = '.h5'
+_OF_KERAS = 'weight_names'      # attribute of a group
 _NUMBERS = 'biuf'              # kinds of NumPy types that a weight may have
 _BEST_COMPRESSION = 1032       # of HDF5's deflate: so many bytes of data from one of the file
 
@@ -17,6 +22,7 @@ _BEST_COMPRESSION = 1032       # of HDF5's deflate: so many bytes of data from o
 class H5Reader:
     """What a file holds, through the functions of TensorFlow's checkpoint reader. All of it is read at once.
 
+    A variable of Keras has its path in weight_names, without the `:0` at its end.
     Raises InputError when the file is not there, damaged, or holds something else than arrays of numbers.
     """
 
@@ -24,6 +30,7 @@ class H5Reader:
         h5py = _h5py(path)
         self._tensors, self.attributes = {}, {}
         left = 0                   # bytes that the data sets may still have
+        names = {}                 # path of a data set of Keras: that of its variable
 
         def read(name, item):
             nonlocal left
@@ -36,7 +43,9 @@ class H5Reader:
                 if size > left:
                     raise ValueError('%s declares %d bytes, more than the file can hold' % (name, size))
                 left -= size
-                self._tensors[name] = item[()]
+                self._tensors[names.pop(name, name)] = item[()]
+            else:
+                names.update(_of_keras(name, item.attrs.get(_OF_KERAS, ())))
         try:
             with files.opened(path) as content:
                 left = os.fstat(content.fileno()).st_size * _BEST_COMPRESSION
@@ -57,6 +66,12 @@ class H5Reader:
     def get_tensor(self, name: str) -> np.ndarray:
         """The value of a variable."""
         return self._tensors[name]
+
+
+def _of_keras(group, weight_names):
+    """{path of the data set: path of the variable} of a group of Keras."""
+    texts = [name.decode() if isinstance(name, bytes) else str(name) for name in weight_names]
+    return {'%s/%s' % (group, text): re.sub(':0$', '', text) for text in texts}
 
 
 def write(path: str, tensors: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:

@@ -137,6 +137,24 @@ def pattern(expression: str, allowed: str) -> Kind:
     return _kind(allowed, lambda given: given if re.fullmatch(expression, given) else None)
 
 
+def regular_expression() -> Kind:
+    """A regular expression of Python, as text."""
+    def convert(given):
+        try:
+            return given if given and not is_hidden(given) and re.compile(given) else None
+        except (re.error, RecursionError, OverflowError):
+            return None
+    return _kind('a regular expression of Python', convert)
+
+
+def ascending() -> Kind:
+    """Steps joined by commas, each after the one before, as a tuple."""
+    def convert(given):
+        numbers = tuple(map(int, given.split(','))) if re.fullmatch('[0-9]{1,9}(,[0-9]{1,9}){0,99}', given) else (0,)
+        return numbers if all(before < after for before, after in zip((0, *numbers), numbers)) else None
+    return _kind('at most 100 whole numbers from 1, joined by commas, each larger than the one before', convert)
+
+
 def names() -> Kind:
     """Names separated by single blanks."""
     return pattern(r'\S+( \S+)*', 'names separated by single blanks')

@@ -73,8 +73,11 @@ SWITCHES = (
            'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',),
            agree=False, path=OUTPUT),
     Switch(RUN, 'ckpt_path', kinds.path(), None,
-           'checkpoint (a file, or the newest of a directory) or .h5 file whose weights are the starting point; '
-           'for evaluate the one to evaluate', ('CKPT_PATH',), agree=False),
+           'checkpoint (a file, or the newest of a directory), .h5 or .npz file whose weights are the starting point; '
+           'for evaluate the one to evaluate', ('CKPT_PATH', 'init_from', 'init_checkpoint'), agree=False),
+    Switch(RUN, 'init_map', kinds.file_path(), None,
+           'file of lines PATTERN NAME: what --ckpt_path calls PATTERN, a regular expression, is NAME here; what '
+           'fits is taken', rules=(needs('ckpt_path'),), agree=False, path=INPUT),
     Switch(RUN, 'finetune', kinds.boolean(), False,
            'take from --ckpt_path what fits, and the last layer only if its classes are those of the data',
            rules=(needs('ckpt_path'),)),
@@ -144,14 +147,27 @@ SWITCHES = (
            'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),
 
     # Blocks that every network has (nets/blocks/chosen.py).
-    Switch(SCHEDULE, 'optimizer', kinds.choice('momentum', 'nesterov', 'adam'), None,
-           'unset: the network\'s own'),
-    Switch(SCHEDULE, 'learning_rate_decay', kinds.choice('constant', 'cosine', 'linear', 'stepwise'), None,
-           'how the learning rate falls to the end of the run: by half a cosine, linearly, or to a tenth after each '
-           'third; unset: the network\'s own'),
+    Switch(SCHEDULE, 'optimizer', kinds.choice('momentum', 'nesterov', 'adam', 'adamw', 'lamb', 'lars', 'ftrl'), None,
+           'unset: the network\'s own; adamw, lamb and lars decay the weights by --weight_decay, without a penalty'),
+    Switch(SCHEDULE, 'learning_rate_decay', kinds.choice('constant', 'cosine', 'linear', 'polynomial', 'stepwise'),
+           None, 'how the learning rate falls to the end of the run: by half a cosine, linearly, by --lr_decay_power, '
+           'or to a tenth after each of --learning_rate_steps; unset: the network\'s own'),
+    Switch(SCHEDULE, 'learning_rate_steps', kinds.ascending(), (),
+           'N,N,...: the steps after which the learning rate falls to a tenth; unset: each third of the run',
+           rules=(needs('learning_rate_decay=stepwise'),)),
     Switch(SCHEDULE, 'warmup', _count, 0, 'steps in which the learning rate rises linearly to its value'),
     Switch(SCHEDULE, 'label_smoothing', kinds.number(least=0, below=1), 0.,
            'part of a label that is spread over all classes in training'),
+    Switch(SCHEDULE, 'clip_norm', kinds.number(above=0), None,
+           'the most that the norm of all gradients together may be; larger ones are scaled down; unset: any'),
+    Switch(SCHEDULE, 'accumulate_steps', _positive, 1,
+           'steps whose mean gradients make one update, as of a batch of so many times --batch_size'),
+    Switch(SCHEDULE, 'ema_decay', kinds.number(above=0, below=1), None,
+           'decay of an exponential moving average of the weights, saved in ckpt/ema and evaluated at the end; unset: '
+           'none'),
+    Switch(SCHEDULE, 'freeze', kinds.regular_expression(), None,
+           'the variables that stay as they are: a regular expression of names, or backbone: all but the last layer; '
+           'unset: none'),
 
     # Stochastic weight averaging (core/training/swa.py), for any network.
     Switch(SCHEDULE, 'swa_start_epoch', kinds.either(_positive, kinds.number(above=0, below=1)), None,

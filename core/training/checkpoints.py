@@ -12,7 +12,6 @@ import glob
 import math
 import operator
 import os
-import re
 from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -30,9 +29,9 @@ from core.training import identity
 
 _KEPT = 5
 _HOURS = 1e4                   # between two checkpoints that would be kept for ever
-_PREFIX = 'model.ckpt'
+PREFIX = 'model.ckpt'
 _LOCK = '.lock'                # in the directory of the checkpoints
-_BROKEN = (tf.errors.OpError, ValueError)   # a ValueError is no InputError here
+BROKEN = (tf.errors.OpError, ValueError)   # a ValueError is no InputError here
 
 
 def paths(directory: str) -> List[str]:
@@ -42,7 +41,7 @@ def paths(directory: str) -> List[str]:
     """
     if os.path.isdir(directory) and not os.access(directory, os.R_OK | os.X_OK):
         raise InputError('%s: a directory that this user may not read; ask its owner for access' % directory)
-    found = glob.glob(os.path.join(glob.escape(directory), _PREFIX + '-*.index'))
+    found = glob.glob(os.path.join(glob.escape(directory), PREFIX + '-*.index'))
     return sorted((path[:-len('.index')] for path in found), key=_step, reverse=True)
 
 
@@ -57,10 +56,10 @@ def _step(path: str) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def _read_whole(path: str) -> Any:
+def read_whole(path: str) -> Any:
     """A tf.train.NewCheckpointReader of `path`, every tensor of which has been read and its checksum verified.
 
-    Raises InputError for a file that this user may not read, and one of _BROKEN for a checkpoint that is damaged.
+    Raises InputError for a file that this user may not read, and one of BROKEN for a checkpoint that is damaged.
     """
     data = glob.glob(glob.escape(path) + '.data-?????-of-?????')
     for file in [path + '.index'] + data:
@@ -86,32 +85,10 @@ def newest_whole(directory: str, below: float = math.inf) -> Tuple[Optional[str]
     """
     for path in (path for path in paths(directory) if _step(path) < below):
         try:
-            return path, _read_whole(path)
-        except _BROKEN as error:
+            return path, read_whole(path)
+        except BROKEN as error:
             say('Checkpoint %s is damaged and passed over: %s' % (path, one_line(str(error))))
     return None, None
-
-
-def find(path: str) -> Tuple[str, Any]:
-    """(path, reader) of the checkpoint that --ckpt_path names: itself, one of its files, or its directory.
-
-    Of a directory the newest whole checkpoint counts. Raises InputError when there is no checkpoint, or the one that
-    is named is damaged.
-    """
-    check_no_pattern('--ckpt_path', path)
-    if os.path.isdir(path):
-        prefix, reader = newest_whole(path)
-        if not prefix:
-            raise InputError('--ckpt_path=%s: no whole checkpoint (%s-STEP.index) in this directory' % (path, _PREFIX))
-    else:
-        prefix = re.sub(r'\.(index|meta|data-\d+-of-\d+)$', '', path)
-        if not os.path.exists(prefix + '.index'):
-            raise InputError('--ckpt_path=%s: no such checkpoint; give DIR/%s-STEP or the directory' % (path, _PREFIX))
-        try:
-            reader = _read_whole(prefix)
-        except _BROKEN as error:
-            raise InputError('--ckpt_path=%s: damaged: %s' % (path, error))
-    return prefix, reader
 
 
 def check_no_pattern(flag: str, path: str) -> None:
@@ -146,7 +123,7 @@ def claimed(directory: str, resume: bool) -> Iterator[None]:
                              'directory' % directory)
         if not resume:
             check_unused(directory)
-        for part in glob.glob(os.path.join(glob.escape(directory), _PREFIX + '-*tempstate*')):
+        for part in glob.glob(os.path.join(glob.escape(directory), PREFIX + '-*tempstate*')):
             os.remove(part)            # of a run that was killed while it wrote
         yield
 
@@ -257,7 +234,7 @@ class Checkpoints:
         self._state.barrier(session)
 
     def _write(self, number, fed):
-        target = os.path.join(self._directory, _PREFIX)
+        target = os.path.join(self._directory, PREFIX)
         try:
             os.makedirs(self._directory, exist_ok=True)
             with self._graph.as_default(), cpu_session(fed) as session:

@@ -1,7 +1,7 @@
 """Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
 import contextlib
 import os
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -18,7 +18,7 @@ from core.reporting.run_report import RunReport
 from core.reporting.report import Log, Reporter, SkippedSteps, Summaries
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
-from core.training import (checkpoints, evaluation, finetune, forms, hooks, identity, preflight, statistics, step, swa,
+from core.training import (average, checkpoints, evaluation, forms, hooks, identity, preflight, statistics, step, swa,
                            weights)
 from core.training.clock import Clock
 
@@ -43,6 +43,7 @@ class Run(NamedTuple):
 
 
 Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Optional[RunReport]]]
+Initial = Callable[[Config, Sequence[tf.Variable]], Dict[tf.Variable, Any]]
 
 
 @contextlib.contextmanager
@@ -62,9 +63,9 @@ class _Start(tf.train.Scaffold):
     # Else the session would initialise variables and look whether they are: that would be four more graphs.
     init_op = ready_op = local_init_op = ready_for_local_init_op = None
 
-    def __init__(self, run: Run, saving: '_Save', kept: KeptGraphs):
+    def __init__(self, run: Run, saving: '_Save', kept: KeptGraphs, initial: Initial):
         super().__init__(init_fn=lambda scaffold, session: self._start(session))
-        self._run, self._saving, self._kept = run, saving, kept
+        self._run, self._saving, self._kept, self._initial = run, saving, kept, initial
 
     def finalize(self) -> tf.train.Scaffold:
         self._saving.build()
@@ -109,17 +110,10 @@ class _Start(tf.train.Scaffold):
 
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
         """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
-        config, step_ = self._run.config, self._run.step
-        values = self._saving.saver.resume(config, self._run.facts, self._run.notes, swa.resumable(
+        config = self._run.config
+        values = self._saving.saver.resume(config, self._run.facts, self._run.notes, average.resumable(
             config, self._run.clock.steps)) if config.resume else {}
-        if values or not config.ckpt_path:
-            return values
-        path, reader = weights.find(config.ckpt_path)
-        if config.finetune:
-            return finetune.values(path, reader, step_, config)
-        checkpoints.check_fits(path, reader, step_.model_variables, config.network)
-        say('weights from checkpoint: %s' % path)
-        return weights.values(reader, step_.model_variables)
+        return values or (self._initial(config, self._run.step.model_variables) if config.ckpt_path else {})
 
 
 def _initialized(variable):
@@ -146,11 +140,11 @@ class _BeginReport(tf.train.SessionRunHook):
 class _Save(tf.train.SessionRunHook):
     """Saves a checkpoint every --save_interval epochs and --save_steps steps, and after the last step.
 
-    average: None without averaging. The average is made after the last checkpoint, and after the last evaluation.
+    averaging: None without an average. The average is made after the last checkpoint, and after the last evaluation.
     """
 
-    def __init__(self, run: Run, average: Optional[swa.Averaging], reporter: Reporter):
-        self._run, self._clock, self._average, self._reporter = run, run.clock, average, reporter
+    def __init__(self, run: Run, averaging: Optional[average.Average], reporter: Reporter):
+        self._run, self._clock, self._average, self._reporter = run, run.clock, averaging, reporter
         self._values, self._read_at = None, None
         self._intervals = [run.config.save_interval * run.clock.steps_per_epoch] + [
             steps for steps in [run.config.save_steps] if steps]
@@ -169,11 +163,11 @@ class _Save(tf.train.SessionRunHook):
 
     def save_due(self, session: tf.Session) -> None:
         """Saves a checkpoint of this step if one is due that is not saved yet."""
-        clock, average = self._clock, self._average
+        clock, averaging = self._clock, self._average
         if self._read_at == clock.step:
             return
         is_due = clock.at_end or any(map(clock.passed, self._intervals))
-        if is_due or average and average.has_to_read:
+        if is_due or averaging and averaging.has_to_read:
             self._values, self._read_at = self._read(session), clock.step
         if is_due:
             self.saver.save(session, clock.step, self._values)
@@ -187,19 +181,20 @@ class _Save(tf.train.SessionRunHook):
         return self._average.read(session, self._state) if self._average else self._state.read(session)
 
 
-def train(recipe: Recipe, config: Config, device: Device, reported: Reported = not_reported) -> None:
+def train(recipe: Recipe, config: Config, device: Device, initial: Initial, reported: Reported = not_reported) -> None:
     """Trains `recipe` on `device` as `config` says.
 
+    initial(config, model variables) -> {variable: value} of what --ckpt_path has for a run that resumes none.
     reported(recipe, config, device, options) -> a context around the run with the RunReport of it, or None.
     Raises each RunEnd of core/errors.py.
     """
     progress.begin(config.ranks_directory, config.rank, config.stall_seconds, device.is_exclusive)
     options = preflight.check(config, device)
     with reported(recipe, config, device, options) as report, input_errors():
-        _train(recipe, config, device, options, report)
+        _train(recipe, config, device, options, initial, report)
 
 
-def _train(recipe, config, device, options, report):
+def _train(recipe, config, device, options, initial, report):
     data, config = load(recipe, config)
     if getattr(data, 'summary', ''):   # what was read, and what was left out
         say(data.summary)
@@ -219,7 +214,8 @@ def _train(recipe, config, device, options, report):
         _prepare(config, options, device)
         kept = device.kept_graphs(config, options, session_config)
         with communicator.together(), _claimed(config), kept:
-            start, run_hooks = _hooks(recipe, run, data, report, loop_hooks + device.hooks(run), kept)
+            saving, run_hooks = _hooks(recipe, run, data, report, loop_hooks + device.hooks(run))
+            start = _Start(run, saving, kept, initial)
             _loop(train_op, run, session_config, start, run_hooks)
 
 
@@ -271,9 +267,8 @@ def _prepare(config, options, device):
 
 
 def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
-           device_hooks: List[tf.train.SessionRunHook],
-           kept: KeptGraphs) -> Tuple[_Start, List[tf.train.SessionRunHook]]:
-    """The start of the run, and every hook in the order in which the hooks are called at each point of a step."""
+           device_hooks: List[tf.train.SessionRunHook]) -> Tuple[_Save, List[tf.train.SessionRunHook]]:
+    """What saves, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
     renewal = statistics.Renewal(run)
 
@@ -283,16 +278,17 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         return run.evaluate(session)
     reporter = _reporter(run, evaluate, report)
     method_hooks = recipe.hooks(run)
-    average = None if config.swa_start_epoch is None else swa.Averaging(run, renewal)
-    saving = _Save(run, average, reporter)
-    return _Start(run, saving, kept), [
+    averaging = (swa.Averaging if config.swa_start_epoch is not None else average.Exponential if config.ema_decay else
+                 lambda *run: None)(run, renewal)
+    saving = _Save(run, averaging, reporter)
+    return saving, [
         clock,                                                # counts the step, for all hooks below
         *([_BeginReport(report, data, run)] if report else []),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause
         hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved
         reporter,                                             # evaluates, after a checkpoint that is due, and prints
         *method_hooks,
-        *([average] if average else []),
+        *([averaging] if averaging else []),
         saving,                                               # after all variables have the values of this step
         *hooks.live_line(clock, training.loss, config.batch_size * config.ranks),
         *hooks.stop_without_launcher(),                       # before the next one, which gets its signal

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from core.device import LOSS_SCALE, Device, Options, keep_dtype
 from core.ranks.communicator import Communicator
-from core.recipe import Recipe, first_output
+from core.recipe import FIRST_OUTPUT, Recipe, first_output
 from core.settings.config import Config
-from core.training import finetune, scoring
+from core.training import scoring
 
 
 class Step(NamedTuple):
@@ -23,7 +23,6 @@ class Step(NamedTuple):
     learning_rate: tf.Tensor           # scalar
     loss_scale: Optional[tf.Tensor]    # scalar; None without --loss_scale
     model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
-    classifier: List[tf.Variable]      # those of the model_variables that belong to the layer of the first output
     stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
     stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
@@ -39,6 +38,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     global_step = tf.train.get_or_create_global_step()
     inputs, labels = batch
     outputs, scores = scoring.computed(recipe.model, inputs, labels, True, config, device.dropout(config, global_step))
+    tf.add_to_collection(FIRST_OUTPUT, first_output(outputs))
     model_variables = [v for v in tf.global_variables() if v is not global_step]
     statistics = [v for v in model_variables
                   if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
@@ -70,8 +70,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)
     loss_scale = next(iter(tf.get_collection(LOSS_SCALE)), None)
     return Step(train_op, global_step, applied_steps, metrics['loss'], metrics, epoch_metrics, learning_rate,
-                loss_scale, model_variables, finetune.classifier(first_output(outputs), model_variables), stop_request,
-                stop_requests)
+                loss_scale, model_variables, stop_request, stop_requests)
 
 
 def _drawn_by_name(getter: Callable, name: str, initializer: Any = None, **others: Any) -> tf.Variable:

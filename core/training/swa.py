@@ -11,24 +11,24 @@ Log lines and the learning rate before the start epoch are those of the vendor's
 - --resume goes on from the last iterate, not from the average.
 """
 import math
-import os
 from typing import Any, Dict
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.log import say
 from core.recipe import Recipe
-from core.reporting.report import Reporter
 from core.settings.config import Config
-from core.training import checkpoints, identity, statistics, weights
+from core.training import average, checkpoints, statistics
 
 
 def check(config: Config) -> None:
     """Raises InputError when the numbers of the averaging contradict each other; needs no data."""
     if config.swa_start_epoch is None:
         return
+    if config.ema_decay:
+        raise InputError('--ema_decay=%g: not together with stochastic weight averaging, for a run makes one average' %
+                         config.ema_decay)
     low, high = config.swa_lr, config.swa_lr2
     if config.swa_schedule == 'cyclic':
         if config.swa_freq == 1:
@@ -47,18 +47,6 @@ def start_epoch(config: Config, epochs: int) -> int:
     if first > epochs:
         raise InputError('--swa_start_epoch=%d: beyond the last epoch, %d' % (first, epochs))
     return first - 1
-
-
-def resumable(config: Config, steps: int) -> float:
-    """Only checkpoints of steps below this one can be resumed in a run of `steps`: not the last one, after which the
-    average is made, where the average is missing."""
-    is_missing = config.swa_start_epoch is not None and checkpoints.newest_step(directory(config)) < steps
-    return steps if is_missing else math.inf
-
-
-def directory(config: Config) -> str:
-    """The directory of the average's checkpoint."""
-    return os.path.join(config.ckpt_dir, 'swa')
 
 
 def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int) -> Recipe:
@@ -92,40 +80,33 @@ def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
     return (1 - position) * config.swa_lr2 + position * config.swa_lr
 
 
-class Averaging(tf.train.SessionRunHook):
-    """Keeps the running mean of the weights in variables; saves, evaluates and reports it after the last step.
-
-    run: training.loop.Run. Makes variables that the checkpoints have to hold. `changes` are made where the
-    checkpoints' State is read, because each further set of fetches would be a graph to compile for an NPU.
-    """
+class Averaging(average.Average):
+    """Keeps the running mean of the weights in variables, which the checkpoints have to hold."""
+    words, method = 'stochastic weight average', 'stochastic weight averaging'
 
     def __init__(self, run: Any, renewal: statistics.Renewal):
-        self._run, self._renewal = run, renewal
+        super().__init__(run, renewal)
         self._start = start_epoch(run.config, run.clock.epochs)
         self._on = []                  # switches of the next reading
         self._entered = None           # the step after which the weights last entered the mean
-        self._restart, self._enter, self._install = (tf.placeholder(tf.bool, []) for _ in range(3))
-        self._trained = tf.trainable_variables()
+        self._restart, self._enter = (tf.placeholder(tf.bool, []) for _ in range(2))
+        trained = tf.trainable_variables()
         with tf.variable_scope('swa'):
-            self._means = [tf.get_variable(w.op.name, w.shape, w.dtype.base_dtype, tf.zeros_initializer(),
-                                           trainable=False) for w in self._trained]
+            means = [tf.get_variable(w.op.name, w.shape, w.dtype.base_dtype, tf.zeros_initializer(), trainable=False)
+                     for w in trained]
             self._count = tf.get_variable('count', [], tf.int64, tf.zeros_initializer(), trainable=False)
-        self.changes = self._changes()
+        self.changes = self._changes(trained, means)
 
-    def _changes(self):
+    def _changes(self, trained, means):
         """The count starts anew; the weights enter their means; the means take the place of the weights."""
         before = tf.where(self._restart, tf.zeros_like(self._count), self._count)
         count = tf.where(self._enter, before + 1, before)
         divisor = tf.cast(tf.maximum(count, 1), tf.float32)
         after = {self._count: count}
-        for w, mean in zip(self._trained, self._means):
+        for w, mean in zip(trained, means):
             after[mean] = tf.where(self._enter, mean + (w - mean) / divisor, mean)
             after[w] = tf.where(self._install, after[mean], w)
-        # Everything is computed before the first update, and read from the updates, because TensorFlow 1.15 may read a
-        # reference variable before or after an update that the reading op has a control dependency on.
-        with tf.control_dependencies(list(after.values())):
-            values = {v: tf.identity(v.assign(value)) for v, value in after.items()}
-        return checkpoints.Changes(values, (self._restart, self._enter, self._install), (self._count,))
+        return average.changed(after, (self._restart, self._enter, self._install), (self._count,))
 
     @property
     def has_to_read(self) -> bool:
@@ -136,7 +117,6 @@ class Averaging(tf.train.SessionRunHook):
                 and self._entered != clock.step)
 
     def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
-        """state.read() with the changes that are due."""
         on, self._on = self._on, []
         if self.has_to_read:
             on.append(self._enter)
@@ -150,30 +130,5 @@ class Averaging(tf.train.SessionRunHook):
             self._on.append(self._restart)
             self._say('starting stochastic weight averaging', self._start)
 
-    def finish(self, session: tf.Session, state: checkpoints.State, values: Dict[tf.Variable, np.ndarray],
-               reporter: Reporter) -> None:
-        """Puts the average into the place of the weights, saves, evaluates and reports it.
-
-        values: those that read() gave after the last step.
-        """
-        run, count = self._run, values[self._count]
-        if count:
-            state.read(session, [self._install])
-        self._say('final model weights set to stochastic weight average', run.clock.epoch)
-        if self._renewal.is_needed:
-            self._say('reinitializing batch normalization layers', run.clock.epoch)
-            self._say('running forward pass to adjust batch normalization', run.clock.epoch)
-            self._renewal.over(session, 0, run.train_input.batches)
-        saved = checkpoints.Checkpoints(
-            directory(run.config), run.config.network, state,
-            run.step.model_variables + list(identity.facts().values()) + weights.notes())
-        saved.save(session, run.clock.step, state.read(session))
-        last, average = reporter.report.evaluation, run.evaluate(session)
-        name = run.headline
-        say('stochastic weight averaging: %s %.4f for the last iterate, %.4f for the average of %d; '
-            'loss %.4f and %.4f' % (name, last[name], average[name], max(count, 1), last['loss'], average['loss']))
-        reporter.average(average)
-
-    def _say(self, words, epoch):
-        if self._run.config.verbose:
-            say('Epoch %05d: %s' % (epoch + 1, words))
+    def _members(self, values):
+        return values[self._count]

@@ -14,22 +14,12 @@ import tensorflow as tf
 
 from core import files
 from core.errors import InputError
-from core.training import checkpoints, forms, h5, identity
+from core.training import forms, identity
 
 _NOTES = 'notes/'
 _CLASS_NAMES = _NOTES + 'class_names'
 _INPUTS = _NOTES + 'inputs'
 _CONSTANTS = _NOTES + 'constants/'
-
-
-def find(path: str) -> Tuple[str, Any]:
-    """(path, reader) of what --ckpt_path names: an HDF5 file, or what checkpoints.find() takes.
-
-    Raises InputError when there is none, or it is damaged.
-    """
-    if path.endswith(h5.SUFFIX):
-        return path, h5.H5Reader(path)
-    return checkpoints.find(path)
 
 
 def restore(session: tf.Session, reader: Any, variables: Sequence[tf.Variable]) -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from core.log import say
 from core.settings.config import Config
 
+POWER = 2.                     # of polynomial(), where a network has none: that of LARS
 PLATEAU_EPOCHS = 10            # between two looks at the headline metric
 PLATEAU_RISE = 0.02            # of the metric: enough to go on at the same rate
 PLATEAU_FACTOR = 0.1
@@ -38,10 +39,10 @@ def linear(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
 
 
 def stepwise(config: Config, step: tf.Tensor, steps: int) -> tf.Tensor:
-    """--learning_rate, a tenth of it after a third of the steps and a hundredth after two thirds."""
-    rate = config.learning_rate
-    return tf.train.piecewise_constant(
-        tf.cast(step, tf.float32), [steps / 3, 2 * steps / 3], [rate, rate / 10, rate / 100])
+    """--learning_rate, a tenth of it after each of --learning_rate_steps; unset: after each third of the run."""
+    falls = [number - 1. for number in config.learning_rate_steps] or [steps / 3, 2 * steps / 3]
+    rates = [config.learning_rate / 10 ** number for number in range(len(falls) + 1)]
+    return tf.train.piecewise_constant(tf.cast(step, tf.float32), falls, rates)
 
 
 def warmed_up(rate: Callable) -> Callable:

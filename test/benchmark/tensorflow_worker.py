@@ -25,6 +25,7 @@ import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
+from core.pretrained import initial  # noqa: E402
 from core.training import loop, scoring  # noqa: E402
 from turns import Turns  # noqa: E402
 
@@ -53,7 +54,8 @@ class TakeTurns(tf.train.SessionRunHook):
 
 def ours(turns, recipe, config, device=CPU):
     """Trains as launchers/train.py does."""
-    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config, device)
+    loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config, device,
+               initial.values)
 
 
 def own(turns, recipe, config):

@@ -6,7 +6,8 @@ import tensorflow as tf
 import tiny
 from pictures import write_class_folders
 
-from core.training import finetune
+from core.pretrained import initial
+from core.recipe import FIRST_OUTPUT
 from nets import layers
 
 pytestmark = pytest.mark.slow
@@ -90,5 +91,6 @@ def test_the_classifier_is_the_layer_of_the_logits_and_nothing_below_it():
             x = layers.dense(tf.zeros([2, 4]), 5, name='below')
             logits = tf.cast(layers.dense(tf.nn.relu(x), 3, name='last'), tf.float32)
             layers.dense(x, 6, name='beside')
-        found = finetune.classifier(logits, tf.global_variables())
+        tf.add_to_collection(FIRST_OUTPUT, logits)
+        found = initial.classifier(tf.global_variables())
         assert [v.op.name for v in found] == ['net/last/kernel', 'net/last/bias']
