@@ -14,7 +14,7 @@ from core.ascend import chip, environment, switches
 from core.inference import trained
 from core.recipe import Recipe
 from core.settings.config import Config, idle_lines
-from core.training import average, checkpoints, preflight
+from core.training import checkpoints, preflight, swa
 from launchers import command
 from launchers.devices import detect
 from launchers.networks import readers
@@ -42,7 +42,7 @@ def act(recipe: Recipe, config: Config) -> None:
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.
     sees_all = config.resume and len(ours.ranks) == ours.rank_size
-    finished = checkpoints.finished(first, average.resumable) if sees_all else ''
+    finished = checkpoints.finished(first, swa.resumable) if sees_all else ''
     lines = preflight.lines(first, device, ours.devices)
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):

@@ -4,7 +4,6 @@ An average is saved as a checkpoint in a directory of its own under ckpt/, with 
 the training data, and evaluated. The one here is exponential: --ema_decay (Polyak and Juditsky 1992). The graph of a
 step keeps it, nets/blocks/updates.py. core/training/swa.py has another.
 """
-import math
 import os
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
@@ -13,21 +12,9 @@ import tensorflow as tf
 
 from core.log import say
 from core.reporting.report import Reporter
-from core.settings.config import Config
 from core.training import checkpoints, identity, statistics, weights
 
-
-def directory(config: Config) -> str:
-    """The directory of the average's checkpoint; '' for a run that makes no average."""
-    name = 'swa' if config.swa_start_epoch is not None else 'ema' if config.ema_decay else ''
-    return name and os.path.join(config.ckpt_dir, name)
-
-
-def resumable(config: Config, steps: int) -> float:
-    """Only checkpoints of steps below this one can be resumed in a run of `steps`: not the last one, after which the
-    average is made, where the average is missing."""
-    own = directory(config)
-    return steps if own and checkpoints.newest_step(own) < steps else math.inf
+EMA = 'ema'
 
 
 class Average(tf.train.SessionRunHook):
@@ -37,6 +24,7 @@ class Average(tf.train.SessionRunHook):
     would be a graph to compile for an NPU; `install` is the switch that puts the average into the place of the weights.
     """
     words = method = ''                # what the average, and the method, is called
+    folder = EMA                       # of the average's checkpoint, in that of the others
     has_to_read = False                # whether the average needs the state of this step
     changes = checkpoints.Changes()
 
@@ -62,7 +50,7 @@ class Average(tf.train.SessionRunHook):
             self._say('running forward pass to adjust batch normalization')
             self._renewal.over(session, 0, run.train_input.batches)
         saved = checkpoints.Checkpoints(
-            directory(run.config), run.config.network, state,
+            os.path.join(run.config.ckpt_dir, self.folder), run.config.network, state,
             run.step.model_variables + list(identity.facts().values()) + weights.notes())
         saved.save(session, run.clock.step, state.read(session))
         last, average = reporter.report.evaluation, run.evaluate(session)

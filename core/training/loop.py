@@ -111,7 +111,7 @@ class _Start(tf.train.Scaffold):
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
         """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
         config = self._run.config
-        values = self._saving.saver.resume(config, self._run.facts, self._run.notes, average.resumable(
+        values = self._saving.saver.resume(config, self._run.facts, self._run.notes, swa.resumable(
             config, self._run.clock.steps)) if config.resume else {}
         return values or (self._initial(config, self._run.step.model_variables) if config.ckpt_path else {})
 

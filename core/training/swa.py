@@ -11,6 +11,7 @@ Log lines and the learning rate before the start epoch are those of the vendor's
 - --resume goes on from the last iterate, not from the average.
 """
 import math
+import os
 from typing import Any, Dict
 
 import numpy as np
@@ -20,6 +21,8 @@ from core.errors import InputError
 from core.recipe import Recipe
 from core.settings.config import Config
 from core.training import average, checkpoints, statistics
+
+SWA = 'swa'
 
 
 def check(config: Config) -> None:
@@ -47,6 +50,19 @@ def start_epoch(config: Config, epochs: int) -> int:
     if first > epochs:
         raise InputError('--swa_start_epoch=%d: beyond the last epoch, %d' % (first, epochs))
     return first - 1
+
+
+def directory(config: Config) -> str:
+    """The directory of the checkpoint of the run's average; '' for a run that makes none."""
+    folder = SWA if config.swa_start_epoch is not None else average.EMA if config.ema_decay else ''
+    return folder and os.path.join(config.ckpt_dir, folder)
+
+
+def resumable(config: Config, steps: int) -> float:
+    """Only checkpoints of steps below this one can be resumed in a run of `steps`: not the last one, after which the
+    average is made, where the average is missing."""
+    own = directory(config)
+    return steps if own and checkpoints.newest_step(own) < steps else math.inf
 
 
 def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int) -> Recipe:
@@ -82,7 +98,7 @@ def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
 
 class Averaging(average.Average):
     """Keeps the running mean of the weights in variables, which the checkpoints have to hold."""
-    words, method = 'stochastic weight average', 'stochastic weight averaging'
+    words, method, folder = 'stochastic weight average', 'stochastic weight averaging', SWA
 
     def __init__(self, run: Any, renewal: statistics.Renewal):
         super().__init__(run, renewal)

@@ -44,6 +44,8 @@ def small(monkeypatch):
 @pytest.mark.parametrize('ranks, case, flags', [
     (1, 'performance', ['toy', '--train_epochs=2', '--swa_start_epoch=1', '--loss_scale=True']),
     (8, 'full', ['toy', '--train_epochs=2', '--swa_start_epoch=1', '--loss_scale=True']),
+    (8, 'full', ['toy', '--train_steps=3', '--ema_decay=.9', '--accumulate_steps=2', '--clip_norm=1',
+                 '--optimizer=lamb', '--loss_scale=True']),
     (8, 'full', ['cspnet', '--train_steps=1']), (8, 'full', ['cutmix', '--train_steps=1']),
     (8, 'full', ['sesemi', '--train_steps=1', '--task=svhn']),
     (8, 'full', ['alexnet', '--train_steps=1', '--batch_size=8']), (8, 'full', ['swa', '--train_epochs=8'])])
