@@ -7,9 +7,11 @@ import tensorflow as tf
 import toy
 
 from core.errors import InputError
+from core.pretrained import initial
 from core.ranks.communicator import Communicator
+from core.recipe import FIRST_OUTPUT
 from core.settings.config import resolve
-from core.training import checkpoints, finetune, identity, swa, weights
+from core.training import checkpoints, identity, swa, weights
 from nets import layers
 
 
@@ -24,7 +26,7 @@ class Small:
         self.step = tf.train.get_or_create_global_step()
         self.slots = [tf.get_variable(v.op.name + '/Momentum', v.shape, trainable=False)
                       for v in tf.trainable_variables()[:3]]
-        self.classifier = finetune.classifier(self.logits, tf.global_variables())
+        tf.add_to_collection(FIRST_OUTPUT, self.logits)
 
     def fill(self, session, seed):
         """Random values for all variables; returns {name: value}."""
@@ -61,8 +63,8 @@ def checkpoint(directory, class_names, scope='net', classes=2):
 def of_another(classes, class_names, path, scope='net'):
     """{name: value} that fine-tuning a network of these classes takes from the checkpoint."""
     with tf.Graph().as_default():
-        settled = config('x')._replace(class_names=class_names)
-        found = finetune.values(path, tf.train.NewCheckpointReader(path), Small(classes, scope), settled)
+        settled = config('x', ckpt_path=path, finetune=True)._replace(class_names=class_names)
+        found = initial.values(settled, Small(classes, scope).model_variables)
         return {v.op.name: value for v, value in found.items()}
 
 

@@ -32,6 +32,10 @@ def test_the_learning_rate_falls_as_asked_and_rises_at_first():
     np.testing.assert_allclose(rates(learning_rate_decay='cosine'), (1 + np.cos(np.pi * done)) / 2, atol=1e-6)
     np.testing.assert_allclose(rates(learning_rate_decay='linear'), 1 - done, atol=1e-6)
     np.testing.assert_allclose(rates(learning_rate_decay='stepwise'), [1] * 11 + [.1] * 10 + [.01] * 9, rtol=1e-6)
+    np.testing.assert_allclose(rates(learning_rate_decay='stepwise', learning_rate_steps=(5, 20)),
+                               [1] * 5 + [.1] * 15 + [.01] * 10, rtol=1e-6)
+    np.testing.assert_allclose(rates(learning_rate_decay='polynomial', lr_decay_power=.5), (1 - done) ** .5, atol=1e-6)
+    np.testing.assert_allclose(rates(learning_rate_decay='polynomial'), (1 - done) ** 2, atol=1e-6)
     np.testing.assert_allclose(rates(warmup=4), [.25, .5, .75] + [1] * 27, rtol=1e-6)
     np.testing.assert_allclose(rates(learning_rate_decay='linear', warmup=4)[:4],
                                [.25, .5 * 29 / 30, .75 * 28 / 30, 27 / 30], rtol=1e-6)
