@@ -9,11 +9,12 @@ import struct
 import sys
 import tempfile
 import threading
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import tensorflow as tf
 
 START, END = b'\xff\xd8', b'\xff\xd9'   # markers at the start and the end of a file
+PROGRESSIVE = (0xc2, 0xc6, 0xca, 0xce)  # second bytes of the markers of frames that come in several scans
 EXIF, SCAN = 0xe1, 0xda        # second bytes of the markers of an EXIF segment and of the image's data
 ORIENTATION, SHORT = 0x112, 3  # a tag of EXIF, and the type of its value
 HEAD = 2 ** 16 + 64            # bytes at the start of a file that have its EXIF segment, where there is one
@@ -27,19 +28,32 @@ _TRANSPOSED = (0, 0, 0, 0, 0, 1, 1, 1, 1)
 _WARNING = re.compile(rb'^(?:Corrupt JPEG data: (?!.* extraneous bytes before marker)|Premature end of JPEG file)(.*)$',
                       re.M)
 _STANDARD_ERROR = threading.Lock()
+_WHOLE: Dict[int, bool] = {}     # hash of a file's bytes -> whether its image is whole
 
 
 def orientation_in(head: bytes) -> int:
     """The orientation, 1 to 8, that the first HEAD bytes of a JPEG file tell; 1, upright, where they tell none."""
-    place = 2
-    while head[place:place + 1] == b'\xff' and place + 4 <= len(head):
-        marker, size = head[place + 1], int.from_bytes(head[place + 2:place + 4], 'big')
-        if marker == EXIF and head[place + 4:place + 10] == b'Exif\0\0':
-            return _orientation_in_tiff(head[place + 10:place + 2 + size])
-        if marker == SCAN:
-            break
-        place += 1 if marker == 0xff else 2 + size   # a marker may have any number of bytes 0xff before it
+    for marker, segment in _segments(head):
+        if marker == EXIF and segment[:6] == b'Exif\0\0':
+            return _orientation_in_tiff(segment[6:])
     return 1
+
+
+def is_progressive(content: bytes) -> bool:
+    """Whether the image in a JPEG file comes in several scans, from coarse to fine."""
+    return any(marker in PROGRESSIVE for marker, _ in _segments(content))
+
+
+def _segments(content: bytes) -> Iterator[Tuple[int, bytes]]:
+    """(second byte of the marker, what follows its size) of the segments before the data of the image."""
+    place = 2
+    while content[place:place + 1] == b'\xff' and place + 4 <= len(content) and content[place + 1] != SCAN:
+        marker, size = content[place + 1], int.from_bytes(content[place + 2:place + 4], 'big')
+        if marker == 0xff:             # a marker may have any number of bytes 0xff before it
+            place += 1
+            continue
+        yield marker, content[place + 4:place + 2 + size]
+        place += 2 + size
 
 
 def _orientation_in_tiff(tiff):
@@ -100,13 +114,22 @@ def _is_set(table, orientation):
 def checked(image: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
     """The stored image, or a window of it, of a JPEG file's bytes; an error where the data ends before the window does.
 
-    A corner that is as grey as missing blocks has libjpeg asked what it says of the file, which takes longer.
+    What libjpeg finds corrupt is looked for, which takes longer, where a corner is as grey as missing blocks, and in a
+    progressive file, where a scan that is missing leaves an image that is only coarser.
     """
     is_grey = tf.reduce_all(tf.equal(image[-CORNER:, -CORNER:], GREY))
-    is_whole = tf.cond(is_grey, lambda: tf.py_func(lambda content: damage(content) is None, [content], tf.bool),
-                       lambda: True)
+    is_suspect = is_grey | tf.py_func(is_progressive, [content], tf.bool)
+    is_whole = tf.cond(is_suspect, lambda: tf.py_func(_is_whole, [content], tf.bool), lambda: True)
     with tf.control_dependencies([tf.debugging.Assert(is_whole, ['the data of the JPEG image ends too early'])]):
         return tf.identity(image)
+
+
+def _is_whole(content):
+    """Whether damage() finds nothing; remembered, because a training reads each file in every epoch."""
+    key = hash(content)
+    if key not in _WHOLE:
+        _WHOLE[key] = damage(content) is None
+    return _WHOLE[key]
 
 
 def damage(content: bytes) -> Optional[str]:
