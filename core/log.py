@@ -1,6 +1,7 @@
 """The one way that a line gets into a run's log, and how foreign text is shown in a line: no password, no escape."""
 import os
 import re
+import sys
 
 # Control characters, marks that turn the direction of text, and bytes that are not UTF-8 (surrogates).
 _HIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
@@ -12,7 +13,9 @@ _LEFT_OUT = '...'
 
 def say(line: str) -> None:
     """Prints one line of the log at once; on a terminal it takes the place of the live line."""
-    print(('\x1b[2K' if os.isatty(1) else '') + printable(without_passwords(line)), flush=True)
+    # In one write, because print() ends its line by another one, and a line of another thread may come between them.
+    sys.stdout.write(('\x1b[2K' if os.isatty(1) else '') + printable(without_passwords(line)) + '\n')
+    sys.stdout.flush()
 
 
 def printable(text: str) -> str:

@@ -60,6 +60,14 @@ class DataSet(NamedTuple):
         return dict(load_one=self.load_one, skipped=self.skipped, kept=self.shape if size <= KEPT_BYTES else ())
 
 
+def whole(data: DataSet) -> DataSet:
+    """`data` with all its rows in the test part: a file that the training part has several times is there once."""
+    test = Split(*tf.nest.map_structure(lambda *parts: np.concatenate(parts), tuple(data.train), tuple(data.test)))
+    if not tf.nest.is_nested(test.x) and test.x.dtype == object:
+        test = test.subset(np.unique(test.x, return_index=True)[1])
+    return data._replace(test=test)
+
+
 def numbered(count: int) -> Tuple[str, ...]:
     """The names of classes that have none."""
     return tuple(map(str, range(count)))

@@ -28,11 +28,14 @@ COMMANDS = {                       # the modules of this package that have a mai
     'stalls': 'for the launchers: notice that a run does not get on',
 }
 
+HELP = ('-h', '--help')
+WITHOUT_FLAGS = ('locks', 'stalls')
+
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Runs the command that is the first of the arguments; returns its exit status, 2 for one that there is not."""
     name, arguments = argv[0] if argv else '-h', argv[1:]
-    if name in ('-h', '--help'):
+    if name in HELP:
         print('usage: python3 -m launchers COMMAND [--flag=value ...]\n')
         for one, meaning in COMMANDS.items():
             print('%-21s %s' % (one, meaning))
@@ -41,7 +44,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if name not in COMMANDS:
         print('%r: no command; it must be one of %s' % (name, ', '.join(COMMANDS)), file=sys.stderr)
         return 2
-    return importlib.import_module('launchers.' + name).main(arguments, environ)
+    module = importlib.import_module('launchers.' + name)
+    if name in WITHOUT_FLAGS and (not arguments or arguments[0] in HELP):
+        print(module.__doc__)
+        return 0 if arguments else 2
+    return module.main(arguments, environ)
 
 
 if __name__ == '__main__':

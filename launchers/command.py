@@ -12,11 +12,14 @@ from core.ascend.options import describe_options
 from core.errors import InputError, RunEnd, input_errors
 from core.log import one_line, say
 from core.settings import config as config_lib
-from core.settings import flags
+from core.settings import flags, kinds
 from core.settings.table import RECIPE, SWITCHES, Switch, switch
 from launchers import usage
 
 ALL = tuple(row.name for row in SWITCHES)
+
+BY_NUMBER = Switch('inference', 'classes_by_number', kinds.boolean(), False,
+                   'take the classes of the checkpoint by their numbers where the data has other names for them')
 
 
 class Usage(NamedTuple):
@@ -34,13 +37,14 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
         planning: bool = False) -> int:
     """act(recipe, config) for the command line `argv`; returns the exit status, as status_of() does.
 
-    planning: see config.resolve().
+    about.own: flags that act() takes as arguments of the same names. planning: see config.resolve().
     """
     def from_flags():
         from launchers.networks.parameters import parameters_read
         from launchers.networks.registry import asked
         from nets.blocks import chosen
         arguments, lines = flags.without_foreign(argv)
+        own, arguments = flags.parse_known(arguments, about.own)
         recipe, given = asked(arguments, environ)
         recipe = chosen.recipe(recipe, given)
         if given.get('label_smoothing') and 'label_smoothing' not in parameters_read([recipe.model.head.score]):
@@ -51,7 +55,7 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
         if not planning:               # whose lines the launcher reads
             for line in lines:
                 say(line)
-        return act(recipe, config_lib.resolve(recipe, given, environ, planning))
+        return act(recipe, config_lib.resolve(recipe, given, environ, planning), **own)
     return status_of(from_flags, argv, about)
 
 

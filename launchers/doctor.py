@@ -26,7 +26,10 @@ from launchers.ranks import placement, rank_table
 
 OK, WARNING, FAULT = 'ok', 'warning', 'fault'
 GIGA = 1e9
-MEMORY = (1.2 * GIGA, 2.5 * GIGA)      # bytes of a rank of the smallest and of the largest image network
+# Peak bytes of a rank on CPU cores at the batch size of its recipe, measured, with the data set; a network that is not
+# here is taken for the largest.
+MEMORY = {'cspnet': 1.6 * GIGA, 'cutmix': .8 * GIGA, 'sesemi': 2.7 * GIGA, 'swa': .5 * GIGA, 'alexnet': 2.9 * GIGA}
+SPARE = 1.25                           # times what the ranks take, below which other programs may end them
 DISK = (1 * GIGA, 10 * GIGA)           # bytes: too few for any run's checkpoints, enough for those of any
 SECONDS = 120                          # of a program that is asked
 OWN_SWITCHES = (Switch('doctor', 'json', kinds.boolean(), False, 'print a JSON list'),)
@@ -103,7 +106,8 @@ def examine(given: Dict[str, Any], argv: Sequence[str], python: Optional[str],
     yield from _processor()
     if probe and not glob.glob('/dev/davinci[0-9]*'):
         yield _kernels(probe)
-    yield _memory()
+    yield _memory(given.get('network') or environ.get('NETWORK') or switch('network').default,
+                  given.get('rank_size') or 1)
     yield _gpu(probe)
     yield from _ascend(python, environ)
     yield _refused('ASCEND_DEVICE_ID', lambda: environ.get('ASCEND_DEVICE_ID') or 'not set: 0', config.placement,
@@ -186,7 +190,7 @@ def _kernels(probe):
                  'install g++; the next run then compiles them into .kernels, and .kernels.log says what is in the way')
 
 
-def _memory():
+def _memory(network, ranks):
     with open('/proc/meminfo') as file:
         kilobytes = dict(re.findall(r'^(\w+):\s+(\d+) kB', file.read(), re.M))
     available, limits = int(kilobytes['MemAvailable']) * 1024, []
@@ -195,9 +199,12 @@ def _memory():
             with open(path) as file:
                 limits += [int(limit) for limit in [file.read().strip()] if limit.isdigit()]
     usable = min([available] + limits)
-    return _enough('memory', usable, MEMORY, '%.1f GB available of %.1f GB' % (
-        usable / GIGA, int(kilobytes['MemTotal']) * 1024 / GIGA),
-        'a rank of cspnet takes 1.6 GB, of alexnet 4.3 GB: end other programs, or give --batch_size a smaller value')
+    taken = ranks * MEMORY.get(network, max(MEMORY.values()))
+    words = '%.1f GB available of %.1f GB; %d rank%s of %s on a CPU take%s %.1f GB' % (
+        usable / GIGA, int(kilobytes['MemTotal']) * 1024 / GIGA, ranks, 's' * (ranks > 1), network, 's' * (ranks == 1),
+        taken / GIGA)
+    return _enough('memory', usable, (taken, SPARE * taken), words,
+                   'end other programs, or give --batch_size or --rank_size a smaller value')
 
 
 def _enough(name, value, limits, words, advice):

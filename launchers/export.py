@@ -50,6 +50,7 @@ OWN_SWITCHES = (
     Switch(GROUP, 'aipp', kinds.boolean(), False,
            'write the configuration by which AIPP of the card makes the inputs of uint8 images in NHWC'),
     Switch(GROUP, 'soc_version', kinds.text(), 'Ascend310', 'the chip in the atc line'),
+    command.BY_NUMBER,
 )
 USAGE = command.Usage(
     'python3 -m launchers export --network=NAME --ckpt_path=FILE_OR_DIR --data_path=DIR [--format=pb] [--batch_size=N] '

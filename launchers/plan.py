@@ -68,7 +68,5 @@ def headline(recipe: Recipe, config: Config) -> str:
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status of the plan for these arguments."""
-    about = command.TRAINING
-    if 'LAUNCHER' in environ:
-        about = about._replace(typed='bash ' + environ['LAUNCHER'])
-    return command.run(act, argv, environ, about, planning=True)
+    typed = 'bash ' + environ['LAUNCHER'] if 'LAUNCHER' in environ else 'python3 -m launchers plan'
+    return command.run(act, argv, environ, command.TRAINING._replace(typed=typed), planning=True)

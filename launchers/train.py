@@ -34,4 +34,4 @@ def _initial(config, variables):
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """The exit status of the training."""
-    return command.run(act, argv, environ)
+    return command.run(act, argv, environ, command.TRAINING._replace(typed='python3 -m launchers train'))

@@ -65,7 +65,7 @@ def metric_of(name, outputs, labels):
 def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_numpy_does(name, run, tmp_path, capfd):
     headline = registry.RECIPES[EXAMPLES[name]].model.head.headline
     log = run(train.act, name, '--case=performance', *RUN.get(name, ['--train_epochs=1']))
-    evaluated = run(evaluate.act, name, '--data_path=synthetic')
+    evaluated = run(evaluate.act, name, '--data_path=synthetic')[1:]
     value = float(re.search('^test %s (.*)' % headline, '\n'.join(evaluated), re.M).group(1))
     assert '%s %.6f' % (headline, value) in [line for line in log if line.startswith('test after')][-1]
     lines = run(export.main, name, '--data_path=synthetic', '--samples=all', '--output=%s/x.pb' % tmp_path)

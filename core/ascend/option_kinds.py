@@ -76,6 +76,7 @@ def own_directory() -> kinds.Kind:
 
 def _output(path):
     """The directory of the profiles, which the profiler makes where it is missing."""
+    path = os.path.expanduser(path)
     existing = os.path.abspath(path)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)

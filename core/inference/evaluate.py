@@ -12,18 +12,20 @@ from core.settings.config import Config
 from core.training import checkpoints, evaluation, weights
 
 
-def evaluate(recipe: Recipe, config: Config, device: Device) -> Dict[str, float]:
+def evaluate(recipe: Recipe, config: Config, device: Device, by_number: bool = False) -> Dict[str, float]:
     """The metrics of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
 
     This process evaluates alone, whatever RANK_SIZE says, on the test set that the seed of the checkpoint's run draws.
-    Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network.
+    by_number: whether classes under other names are taken by their numbers.
+    Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network, or its
+    classes are not those of the data.
     """
     if config.graph_cache:
         raise InputError('--graph_cache=True: the graphs of trainings alone are kept; leave it out')
     options = device.options(config)
     device.check(config._replace(ranks=1), options)
     path, reader, config = trained.find(config)
-    data, config = trained.load_data(recipe, config)
+    data, config = trained.load_data(recipe, config, by_number)
     device.prepare(config, options)
     with tf.Graph().as_default():
         with device.graph(config, options):

@@ -52,6 +52,7 @@ class Request(NamedTuple):
     overwrite: bool = False        # whether a file that no export has written may be replaced
     dynamic_batch_size: Sequence[int] = ()   # the sizes, ascending, of a batch that varies; (): the Config's alone
     aipp: bool = False             # whether the card is to make the inputs of images by AIPP
+    classes_by_number: bool = False   # whether classes under other names than the data's are taken by their numbers
 
 
 def export(recipe: Recipe, config: Config, request: Request) -> None:
@@ -76,7 +77,7 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
     path, reader, config = trained.find(config)
     data, pixels = None, PIXELS.get(request.input_dtype)
     if config.data_path:
-        data, config = trained.load_data(recipe, config)
+        data, config = trained.load_data(recipe, config, request.classes_by_number)
         tests = TestSet(recipe, data, config, pixels)
     else:
         form, config = trained.input_form(recipe, config, reader)

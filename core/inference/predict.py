@@ -40,7 +40,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
     path, reader, config = trained.find(config)
     data = None
     if config.data_path:
-        data, config = trained.load_data(recipe, config)
+        data, config = trained.load_data(recipe, config, by_number=True)   # the names are the checkpoint's
     constants = trained.constants(recipe, reader, data)
     images = _images(recipe.images.read, paths, refuse)
     first = next(images, None)

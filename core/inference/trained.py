@@ -38,15 +38,24 @@ def check_start(recipe: Recipe, config: Config) -> None:
         initial.check(config, build(recipe, config, forms.named(form, recipe.input_name, None)).variables)
 
 
-def load_data(recipe: Recipe, config: Config) -> Tuple[Any, Config]:
-    """(data set, Config) of --data_path for the Config of find(). Raises InputError for another number of classes."""
+def load_data(recipe: Recipe, config: Config, by_number: bool = False) -> Tuple[Any, Config]:
+    """(data set, Config) of --data_path for the Config of find().
+
+    Raises InputError for another number of classes than the checkpoint's, and for other names unless by_number.
+    """
     known = config.class_names
     data, config = load(recipe, config)
     if known and len(known) != config.classes:
         raise InputError('--data_path: has %d classes, the checkpoint %d (%s)' % (
             config.classes, len(known), ', '.join(known[:10]) + ', ...' * (len(known) > 10)))
     if known not in ((), config.class_names):
-        say('the classes of the checkpoint have other names than those of the data: they are taken by their numbers')
+        number = [one == other for one, other in zip(known, config.class_names)].index(False)
+        line = 'class %d is %s in the checkpoint and %s in the data' % (
+            number, known[number], config.class_names[number])
+        if not by_number:
+            raise InputError(
+                '--data_path: %s; name them alike, or --classes_by_number takes all by their numbers' % line)
+        say(line + ': the classes are taken by their numbers')
     return data, config._replace(class_names=known or config.class_names)
 
 

@@ -106,5 +106,6 @@ def end_process(line: str) -> None:
 
     No exception and no signal handler of Python's reaches a thread that waits there.
     """
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(line + '\n')
+    sys.stderr.flush()
     os._exit(RankLost.status)

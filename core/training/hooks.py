@@ -107,9 +107,17 @@ class LiveLine(tf.train.SessionRunHook):
     def _draw(self, loss):
         clock = self._clock
         left = int((clock.steps - clock.step) * clock.seconds_per_step)
-        line = 'epoch %d/%d  step %d/%d  %.1f images/s  loss %.4f  %d:%02d:%02d left' % (
-            clock.epoch + 1, clock.epochs, clock.step, clock.steps,
-            self._batch_size / clock.seconds_per_step, loss, left // 3600, left // 60 % 60, left % 60)
+        self._show('%.1f images/s  loss %.4f  %d:%02d:%02d left' % (
+            self._batch_size / clock.seconds_per_step, loss, left // 3600, left // 60 % 60, left % 60))
+
+    def evaluates(self) -> None:
+        """An evaluation begins, in which no step ends."""
+        self._drawn = 0.
+        self._show('evaluates')
+
+    def _show(self, words):
+        clock = self._clock
+        line = 'epoch %d/%d  step %d/%d  %s' % (clock.epoch + 1, clock.epochs, clock.step, clock.steps, words)
         self._write('\x1b[2K%s\r' % line[:self._columns() - 1])
 
     def _write(self, text):
@@ -135,7 +143,7 @@ def stop_without_launcher() -> List[tf.train.SessionRunHook]:
     return [StopWithoutLauncher(int(os.environ['LAUNCHER_PID']))] if 'LAUNCHER_PID' in os.environ else []
 
 
-def live_line(clock: Clock, loss: tf.Tensor, batch_size: int) -> List[tf.train.SessionRunHook]:
+def live_line(clock: Clock, loss: tf.Tensor, batch_size: int) -> List[LiveLine]:
     """[LiveLine] on the launcher's $LIVE_FD, else on standard output if that is a terminal, else []."""
     if 'LIVE_FD' in os.environ:
         stream = os.fdopen(int(os.environ['LIVE_FD']), 'w', closefd=False)

@@ -271,8 +271,11 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
     """What saves, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
     renewal = statistics.Renewal(run)
+    live = hooks.live_line(clock, training.loss, config.batch_size * config.ranks)
 
     def evaluate(session):
+        for line in live:
+            line.evaluates()
         renewal(session)
         saving.save_due(session)       # whatever becomes of the evaluation, the steps before it are kept
         return run.evaluate(session)
@@ -290,7 +293,7 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         *method_hooks,
         *([averaging] if averaging else []),
         saving,                                               # after all variables have the values of this step
-        *hooks.live_line(clock, training.loss, config.batch_size * config.ranks),
+        *live,
         *hooks.stop_without_launcher(),                       # before the next one, which gets its signal
         hooks.StopOnSignal(clock, training, saving.save)]     # last: it ends the run
 

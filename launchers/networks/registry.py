@@ -54,7 +54,7 @@ RECIPES = _Recipes()
 
 def _of_file(path: str) -> Recipe:
     """The Recipe in a file, beside which it may import others. Raises InputError for a file without a sound one."""
-    path = os.path.abspath(path)
+    path = os.path.abspath(os.path.expanduser(path))
     name = 'recipe_' + _own_name(path)
     if name not in sys.modules or sys.modules[name].__file__ != path:
         if not os.path.isfile(path):

@@ -9,7 +9,7 @@ import sys
 import pytest
 from launching import ROOT
 
-from launchers import command, plan
+from launchers import command, plan, runs
 from launchers.__main__ import COMMANDS, main
 
 WITH_TENSORFLOW = ('evaluate', 'predict', 'export')
@@ -81,6 +81,8 @@ def test_without_a_command_all_are_listed_and_an_unknown_one_is_refused(capsys):
     assert all('\n%s ' % name in listed for name in COMMANDS)
     assert main(['trian'], {}) == 2
     assert capsys.readouterr().err.startswith("'trian': no command; it must be one of train, evaluate, ")
+    assert main(['locks'], {}) == main(['stalls'], {}) == 2 and main(['stalls', '-h'], {}) == 0
+    assert 'python3 -m launchers stalls SECONDS RANK' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('name', WITH_TENSORFLOW)
@@ -123,3 +125,17 @@ def test_what_other_launchers_are_given_is_told_and_ignored(capsys):
 def test_tuning_that_cann_no_longer_has_is_answered_with_what_it_has(capsys):
     assert command.run(lambda recipe, config: None, ['--autotune=True'], {}) == 2
     assert capsys.readouterr().err.startswith('--autotune=True: CANN has no such tuning any more; --aoe_mode=2')
+
+
+def test_a_tilde_in_a_path_flag_of_any_command_is_the_home_directory(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert runs.main(['--output_path=~/', '--html=~/page.html'], {}) == 0
+    assert (tmp_path / 'page.html').exists()
+    (tmp_path / 'mine.py').write_text('RECIPE = 1')
+    assert plan.main(['--network=~/mine.py'], {}) == 2
+    assert '%s/mine.py: defines no RECIPE' % tmp_path in capsys.readouterr().err
+    modules = [importlib.import_module('launchers.' + name) for name in COMMANDS]
+    named = ('output', 'outputs', 'graph', 'manifest', 'run_pb', 'html', 'output_path')
+    paths = [row for module in modules for row in getattr(module, 'OWN_SWITCHES', ()) if row.name in named]
+    (tmp_path / 'x').write_text('')
+    assert len(paths) == 8 and {row.kind.parse('~/x') for row in paths} == {str(tmp_path / 'x')}

@@ -92,6 +92,14 @@ def test_what_a_run_would_refuse_is_a_fault_in_the_same_words(machine, tmp_path)
     assert checks['rank table'].found == str(refusal.value)
 
 
+def test_the_memory_is_held_against_what_the_ranks_of_the_network_take(machine):
+    one, eight = examine({'network': 'swa'})['memory'], examine({'network': 'alexnet', 'rank_size': 100})['memory']
+    assert one.state == doctor.OK and one.found.endswith('; 1 rank of swa on a CPU takes 0.5 GB')
+    assert eight.state == doctor.FAULT and eight.found.endswith('; 100 ranks of alexnet on a CPU take 290.0 GB')
+    unknown = examine({'network': 'mine.py', 'rank_size': 2})['memory']
+    assert unknown.found.endswith('2 ranks of mine.py on a CPU take 5.8 GB')
+
+
 def test_little_memory_warns_and_too_little_is_a_fault():
     states = [doctor._enough('memory', value, (2, 4), 'words', 'advice').state for value in (1, 3, 5)]
     assert states == [doctor.FAULT, doctor.WARNING, doctor.OK]

@@ -21,6 +21,7 @@ from core.operators import row
 
 MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
+SUMMARY = 'summary_%d.txt'      # of the device with that number; the launcher shows it at the end of the run
 _MODEL_ID = 1
 _APPLY = 'Apply'               # operators of optimizers begin with this word
 
@@ -35,7 +36,7 @@ class OverflowSearch(tf.train.SessionRunHook):
     def __init__(self, run: Any, path: str, done: Emulation, device_id: int, is_old_form: bool):
         self._run, self._path, self._done = run, path, done
         self._device_id, self._is_old_form = device_id, is_old_form
-        self._found = 0
+        self._found = self._steps = self._overflowed = 0
         self._unsound: Set[tf.Operation] = set()     # variables that are out of range when a step begins
 
     def begin(self) -> None:
@@ -90,9 +91,18 @@ class OverflowSearch(tf.train.SessionRunHook):
         stored = self._unsound_now(session)
         leaving = {op for op, is_within in zip(self._ops, run_values.results) if not is_within}
         leaving |= {self._updates[op] for op in stored - self._unsound if op in self._updates}
+        self._steps += 1
         if leaving:
+            self._overflowed += 1
             self._tell(session, leaving)
         self._unsound = stored
+
+    def end(self, session: tf.Session) -> None:
+        line = 'Overflow in %d of %d steps' % (self._overflowed, self._steps) if self._overflowed else (
+            'No overflow in %d steps' % self._steps)
+        say(line)
+        with open(os.path.join(self._path, SUMMARY % self._device_id), 'w') as file:
+            file.write(line + '\n')
 
     def _tell(self, session: tf.Session, leaving: Set[tf.Operation]) -> None:
         known = set(self._ops) | set(self._variables)

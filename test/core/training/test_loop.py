@@ -199,6 +199,18 @@ def test_a_trainer_whose_launcher_was_killed_saves_and_ends_with_a_line(train, m
 
 
 @pytest.mark.slow
+def test_the_live_line_has_the_step_and_the_time_left_and_says_when_it_evaluates(train, monkeypatch, tmp_path):
+    with open(str(tmp_path / 'screen'), 'w+', newline='') as screen:
+        monkeypatch.setenv('LIVE_FD', str(screen.fileno()))
+        assert train('--train_steps=12')[0] == 0
+        screen.seek(0)
+        lines = screen.read().replace('\x1b[2K', '').split('\r')
+    assert re.fullmatch(r'epoch 2/2  step 12/12  \S+ images/s  loss \S+  0:00:00 left', lines[-2])
+    assert [line for line in lines if line.endswith('evaluates')] == [
+        'epoch 1/2  step 10/12  evaluates', 'epoch 2/2  step 12/12  evaluates']
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_when_the_terminal_of_its_live_line_is_closed(train, monkeypatch):
     controller, terminal = pty.openpty()
     os.close(controller)
@@ -472,8 +484,30 @@ def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
     assert toy.run('--data_path=synthetic', '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), act=evaluate.act) == 0
     lines = capfd.readouterr().out.splitlines()
     accuracy = float(re.findall('test accuracy (.*) loss', out)[-1])
-    assert lines == ['---- Final accuracy ----', 'Top-1: %.4f' % accuracy]
+    assert lines == ['tested on 21 of all 101 examples, the test part; --all_images tests all',
+                     '---- Final accuracy ----', 'Top-1: %.4f' % accuracy]
     assert accuracy * toy.TEST == pytest.approx(round(accuracy * toy.TEST), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_evaluate_tests_all_images_on_request_and_takes_classes_under_other_names_by_their_numbers_on_request_alone(
+        train, tmp_path, capfd, monkeypatch):
+    def evaluated(*flags):
+        status = evaluate.main(['--network=toy', '--case=performance', '--data_path=synthetic',
+                                '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), *flags], {})
+        return status, capfd.readouterr()
+    train('--train_epochs=1')
+    status, said = evaluated('--all_images')
+    assert status == 0 and said.out.splitlines()[0] == 'tested on 101 of all 101 examples'
+    right = float(said.out.split('Top-1: ')[1]) * 101
+    assert right == pytest.approx(round(right), abs=.01)
+    monkeypatch.setattr(toy, 'RECIPE', toy.RECIPE._replace(class_names=lambda data: ('zero', 'uno')))
+    status, said = evaluated()
+    assert status == 2 and said.err.splitlines()[-1] == (
+        '--data_path: class 1 is one in the checkpoint and uno in the data; name them alike, or --classes_by_number '
+        'takes all by their numbers')
+    status, said = evaluated('--classes_by_number')
+    assert status == 0 and said.out.startswith('class 1 is one in the checkpoint and uno in the data: the classes are')
 
 
 @pytest.mark.slow

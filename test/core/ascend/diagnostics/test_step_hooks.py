@@ -175,11 +175,19 @@ def search(run, path, limits=None):
     return overflow_search.OverflowSearch(run, str(path), done, 0, is_old_form=True)
 
 
+def test_a_search_that_finds_nothing_says_so_in_the_log_and_for_the_launcher(training, train, tmp_path, capfd):
+    run = training()
+    train(run, search(run, tmp_path))
+    assert capfd.readouterr().out.splitlines()[-1] == 'No overflow in 4 steps'
+    assert (tmp_path / 'summary_0.txt').read_text() == 'No overflow in 4 steps\n'
+
+
 def test_a_planted_overflow_is_named_with_its_line_and_dumped_with_its_operands(training, train, tmp_path, capfd):
     run = training(3e38)
     losses, _ = train(run, search(run, tmp_path))
     out, _ = capfd.readouterr()
     assert 'Overflow at step 0: net/scaled (Mul), made at ' in out and 'conftest.py:' in out
+    assert out.splitlines()[-1] == 'Overflow in 4 of 4 steps'
     folder = dumped(tmp_path, '0', 'ge_default_1', '1', '*')[0]
     opdebug, = [name for name in os.listdir(folder) if name.startswith('Opdebug.Node_OpDebug.')]
     overflow = overflow_files.read(os.path.join(folder, opdebug))
@@ -222,12 +230,6 @@ def test_a_scalar_that_is_nan_has_left_its_range(training, train, tmp_path, capf
         run.step.loss.op._update_input(0, tf.constant(np.full([2, 3], np.nan, np.float32)))
     train(run, search(run, tmp_path, {run.step.loss: 65504.}))
     assert 'Overflow at step 0: net/loss (Mean)' in capfd.readouterr().out
-
-
-def test_without_an_overflow_nothing_is_said_or_written(training, train, tmp_path, capfd):
-    run = training()
-    train(run, search(run, tmp_path))
-    assert capfd.readouterr().out == '' and not os.listdir(str(tmp_path))
 
 
 def test_the_search_leaves_the_training_as_it_is(training, train, tmp_path):
