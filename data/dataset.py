@@ -62,9 +62,11 @@ class DataSet(NamedTuple):
 
 def whole(data: DataSet) -> DataSet:
     """`data` with all its rows in the test part: a file that the training part has several times is there once."""
-    test = Split(*tf.nest.map_structure(lambda *parts: np.concatenate(parts), tuple(data.train), tuple(data.test)))
-    if not tf.nest.is_nested(test.x) and test.x.dtype == object:
-        test = test.subset(np.unique(test.x, return_index=True)[1])
+    train, test = data.train, data.test
+    x, y = tf.nest.map_structure(lambda *parts: np.concatenate(parts), (train.x, train.y), (test.x, test.y))
+    test = test._replace(x=x, y=y)
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        test = test.subset(np.unique(x, return_index=True)[1])
     return data._replace(test=test)
 
 

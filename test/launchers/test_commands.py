@@ -138,4 +138,4 @@ def test_a_tilde_in_a_path_flag_of_any_command_is_the_home_directory(tmp_path, m
     named = ('output', 'outputs', 'graph', 'manifest', 'run_pb', 'html', 'output_path')
     paths = [row for module in modules for row in getattr(module, 'OWN_SWITCHES', ()) if row.name in named]
     (tmp_path / 'x').write_text('')
-    assert len(paths) == 8 and {row.kind.parse('~/x') for row in paths} == {str(tmp_path / 'x')}
+    assert len(paths) >= 8 and {row.kind.parse('~/x') for row in paths} == {str(tmp_path / 'x')}
