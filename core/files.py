@@ -32,7 +32,7 @@ def contents(path: str, most: int = 0) -> bytes:
         limit = most or half_of_memory()
         if length > limit:
             raise ValueError('has %d bytes, more than the %d that are read' % (length, limit))
-        return file.read(limit)
+        return file.read(length)
 
 
 def half_of_memory() -> int:

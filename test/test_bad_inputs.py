@@ -10,10 +10,12 @@ import codecs
 import copy
 import json
 import os
+import pathlib
 import re
 import shlex
 import struct
 
+import bundle
 import cifar_pickles
 import h5py
 import numpy as np
@@ -378,6 +380,15 @@ def checkpoint(directory, how, whole):
     found.find(os.path.join(directory, 'model.ckpt-1'))
 
 
+def checkpoint_index(directory, declared):
+    """The shape of a variable as a Python literal, then fields of its entry, FIELD=NUMBER; all checksums are right."""
+    shape, *fields = declared.split(' ; ')
+    prefix = os.path.join(directory, 'model.ckpt-1')
+    bundle.write(prefix, ast.literal_eval(shape), **{
+        name: int(value) for name, value in (field.split('=') for field in fields)})
+    found.find(prefix)
+
+
 READERS = {
     'flags': flags, 'environment': environment, 'rank table': rank_table_changes, 'rank table file': rank_table_file,
     'group table': group_table_changes, 'mixlist': option_file(option_files.mixlist),
@@ -388,7 +399,7 @@ READERS = {
     'profiling options': profiling_options, 'graph': graph, 'mapping': mapping, 'npy header': npy_header,
     'npy file': npy_file, 'npy damaged': npy_damaged, 'dump': dump_of_npu, 'manifest': manifest_changes,
     'manifest file': manifest_file, 'labels': labels, 'output text': output_text, 'output damaged': output_damaged,
-    'pickle': pickled, 'data set': data_set, 'record': record,
+    'pickle': pickled, 'checkpoint index': checkpoint_index, 'data set': data_set, 'record': record,
     'tfrecords': tfrecords, 'tfrecord file': tfrecord_file, 'hdf5': hdf5, 'class names': class_names,
 }
 
@@ -428,6 +439,8 @@ def previous_run(tmp_path_factory):
         os.mkdir(os.path.join(directory, name))
         np.save(os.path.join(directory, name, 'op.0.1.npy'), np.ones([2, 2], np.float32))
     exported(directory)
+    cifar_pickles.write(pathlib.Path(directory, 'cut'))
+    damaged(os.path.join(directory, 'cut', 'data_batch_2'), 'cut -7')
     os.mkdir(os.path.join(directory, 'empty'))
     os.mkfifo(os.path.join(directory, 'fifo'))
     return directory
@@ -473,6 +486,12 @@ def test_a_launcher_refuses_bad_input_in_one_line_and_leaves_the_previous_run(co
                               environment=dict(word.split('=', 1) for word in words_of_shell if word[0] != '-'),
                               cwd=previous_run)
     check_refusal(status, error, words, before, previous_run)
+
+
+def test_a_checkpoint_written_byte_by_byte_is_read_if_it_is_whole(tmp_path):
+    bundle.write(str(tmp_path / 'model.ckpt-1'), [2, 3])
+    _, reader = found.find(str(tmp_path))
+    assert reader.get_tensor('v').tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_the_table_is_as_long_as_it_has_to_be():

@@ -12,6 +12,7 @@ import glob
 import math
 import operator
 import os
+import resource
 from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -31,7 +32,7 @@ _KEPT = 5
 _HOURS = 1e4                   # between two checkpoints that would be kept for ever
 PREFIX = 'model.ckpt'
 _LOCK = '.lock'                # in the directory of the checkpoints
-BROKEN = (tf.errors.OpError, ValueError)   # a ValueError is no InputError here
+BROKEN = (tf.errors.OpError, TypeError, ValueError)   # of an unknown type of numbers; a ValueError is no InputError
 
 
 def paths(directory: str) -> List[str]:
@@ -66,16 +67,32 @@ def read_whole(path: str) -> Any:
         if os.path.isfile(file) and not os.access(file, os.R_OK):
             raise InputError('%s: cannot be read by this user; ask its owner for access' % file)
         files.opened(file).close()     # TensorFlow would wait for the other end of a FIFO
+    if not _can_be_read(path):
+        raise ValueError('declares a variable of a shape or a type that no variable has')
     reader = tf.train.NewCheckpointReader(path)
     shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    declared = sum(functools.reduce(operator.mul, shape, types[name].size) for name, shape in shapes.items()
-                   if types[name] != tf.string)
+    declared = sum(functools.reduce(operator.mul, shape, 1 if types[name] == tf.string else types[name].size)
+                   for name, shape in shapes.items())
     there = sum(map(os.path.getsize, data))
     if declared > there:
         raise ValueError('declares %d bytes of variables and has %d' % (declared, there))
     for name in shapes:
         reader.get_tensor(name)
     return reader
+
+
+def _can_be_read(path):
+    """Whether TensorFlow gets through the index. At a shape or type of no tensor it ends the process, here a child."""
+    child = os.fork()
+    if not child:
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            types = tf.train.NewCheckpointReader(path).get_variable_to_dtype_map().values()
+            os._exit(any(kind._is_ref_dtype for kind in types))
+        finally:
+            os._exit(0)                # whatever it raises, this process meets, too
+    return os.waitpid(child, 0)[1] == 0
 
 
 def newest_whole(directory: str, below: float = math.inf) -> Tuple[Optional[str], Any]:
