@@ -4,18 +4,20 @@ The test part may also be called val, valid or validation, in any case of letter
 """
 import collections
 import os
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from data import images
+from data.catalogue import Catalogue
 from data.dataset import DataSet, Split, check_directory, packed, summary
-from data.listing import counted, left_out, listing, parts_of, shown
+from data.listing import Listing, counted, left_out, listing, parts_of, shown
 from data.loading import Skipped
 
 HELD_OUT_PART = 0.2            # of each class, at least one image
+Look = Callable[[bytes, Sequence[str]], Listing]       # data.listing.listing(), or that of a Catalogue
 _LEVELS = 3                    # folders one in the other in which the data may lie
 
 
@@ -26,26 +28,29 @@ class _Part(NamedTuple):
     inner: int                         # folders in the class folders
 
 
-def folders(path: str, seed: int, suffixes: Sequence[str] = images.SUFFIXES) -> DataSet:
+def folders(path: str, seed: int, cache: Optional[str] = None) -> DataSet:
     """The DataSet of the images in class folders; x of a sample is the bytes of a file, classes are in alphabetical
     order.
 
     Without a folder of the training and one of the test part the latter is drawn by `seed`. No image is decoded.
+    cache: a directory that keeps what was found, so that the ranks of a run do not list all files again; None: none.
     Raises InputError when there are fewer than two classes, a class has no images to train on, or what lies there is
     no image.
     """
     check_directory(path)
-    top = _top(os.fsencode(path))
-    inside = listing(top, suffixes)
+    catalogue = Catalogue(path, cache) if cache else None
+    look = catalogue.listing if catalogue else listing
+    top = _top(os.fsencode(path), look)
+    inside = look(top, images.SUFFIXES)
     trains, tests = parts_of(inside.folders)
     others = collections.Counter(inside.others)
     if inside.files:
         others['images outside the class folders'] += len(inside.files)
     if trains or tests:
-        parts, unused = _given_parts(path, top, trains, tests, suffixes), tests[1:]
+        parts, unused = _given_parts(path, top, trains, tests, look), tests[1:]
         train, test = (part.files for part in parts)
     else:
-        parts, unused = [_part(path, top, suffixes)], []
+        parts, unused = [_part(path, top, look)], []
         train, test = _held_out(parts[0].files, seed)
     for part in parts:
         others.update(part.others)
@@ -53,8 +58,11 @@ def folders(path: str, seed: int, suffixes: Sequence[str] = images.SUFFIXES) -> 
     untested = [name for name in names if not test.get(name)]
     if len(untested) == len(names):
         raise InputError('--data_path=%s: every class has one image, so that none is left for tests' % path)
-    for name in names:
-        images.check_kind(train[name])
+    if not (catalogue and catalogue.is_as_it_was):
+        for name in names:
+            images.check_kind(train[name])
+    if catalogue:
+        catalogue.keep()
     notes = [left_out(others), '%s in class folders not read' % counted(inner, 'folder') if inner else '']
     notes += ['%s/ not used' % shown(name) for name in unused]
     if untested:
@@ -65,24 +73,24 @@ def folders(path: str, seed: int, suffixes: Sequence[str] = images.SUFFIXES) -> 
                    skipped=Skipped(np.append(train.x, test.x)))
 
 
-def _top(path: bytes) -> bytes:
+def _top(path: bytes, look: Look) -> bytes:
     """The directory itself, or the one that is all it holds."""
     for _ in range(_LEVELS):
-        inside = listing(path, images.SUFFIXES)
+        inside = look(path, images.SUFFIXES)
         below = os.path.join(path, inside.folders[0]) if len(inside.folders) == 1 and not inside.files else path
-        if below == path or sum(parts_of(inside.folders), []) or not listing(below, ()).folders:
+        if below == path or sum(parts_of(inside.folders), []) or not look(below, ()).folders:
             break
         path = below
     return path
 
 
-def _given_parts(path, top, trains, tests, suffixes):
+def _given_parts(path, top, trains, tests, look):
     """[training _Part, test _Part] of the folders of that name in `top`; of several for tests the first counts."""
     if not trains or not tests:
         raise InputError('--data_path=%s: has %s/ but no folder for the %s part: class folders lie in train/ and in '
                          'test/, val/ or validation/, or in the directory itself' % (
                              path, shown((trains or tests)[0]), 'test' if trains else 'training'))
-    train, test = parts = [_part(path, os.path.join(top, names[0]), suffixes) for names in (trains, tests)]
+    train, test = parts = [_part(path, os.path.join(top, names[0]), look) for names in (trains, tests)]
     unknown = sorted(set(test.files) - set(train.files))
     if unknown:
         raise InputError('--data_path=%s: %s/ has the class %s, which %s/ has not' % (
@@ -90,18 +98,19 @@ def _given_parts(path, top, trains, tests, suffixes):
     return parts
 
 
-def _part(path: str, top: bytes, suffixes: Sequence[str]) -> _Part:
+def _part(path: str, top: bytes, look: Look) -> _Part:
     """The class folders in the directory `top`; those that are empty are none."""
     files, others, inner, deeper = {}, collections.Counter(), 0, None
-    for name in listing(top, suffixes).folders:
+    suffixes = images.SUFFIXES
+    for name in look(top, suffixes).folders:
         folder = os.path.join(top, name)
-        inside = listing(folder, suffixes)
+        inside = look(folder, suffixes)
         if inside.files:
             files[name] = [os.path.join(folder, file) for file in inside.files]
             inner += len(inside.folders)
         else:
             deeper = deeper or next((os.path.join(name, below) for below in inside.folders
-                                     if listing(os.path.join(folder, below), suffixes).files), None)
+                                     if look(os.path.join(folder, below), suffixes).files), None)
             if sum(inside.others.values()):
                 raise InputError('--data_path=%s: the class %s has no images (%s); %s' % (
                     path, shown(name), ' '.join(suffixes), left_out(inside.others)))

@@ -18,7 +18,7 @@ _INSPECT = {
     'cifar100': lambda path, seed, cache: cifar.check_cifar100(path),
     'svhn': lambda path, seed, cache: svhn.inspect(path),
     'cats_dogs': lambda path, seed, cache: cats_dogs.cats_dogs(path, seed).summary,
-    'folder': lambda path, seed, cache: folders.folders(path, seed).summary,
+    'folder': lambda path, seed, cache: folders.folders(path, seed, cache).summary,
     'tfrecord': lambda path, seed, cache: examples.images_in_shards(path, cache).summary,
 }
 

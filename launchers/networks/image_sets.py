@@ -34,11 +34,12 @@ def of_files(path: str, config: Config) -> DataSet:
     """
     if config.synthetic:
         raise InputError('--task=%s: needs --data_path, a directory of %s' % (config.task, OF_FILES[config.task]))
+    cache = os.path.join(config.output_path, paths.CACHE)
     if config.task == TFRECORD:
         from data import examples
-        return examples.images_in_shards(path, os.path.join(config.output_path, paths.CACHE))
+        return examples.images_in_shards(path, cache)
     from data import folders
-    return folders.folders(path, config.seed)
+    return folders.folders(path, config.seed, cache)
 
 
 def _small(path, config):

@@ -6,7 +6,7 @@ import pytest
 from pictures import encoded, write_class_folders
 
 from core.errors import InputError
-from data import folders, images, pipeline
+from data import catalogue, folders, images, pipeline
 from data.dataset import KEPT_BYTES, DataSet
 
 
@@ -192,3 +192,63 @@ def test_images_one_level_deeper_are_named(tmp_path):
         write_class_folders(tmp_path / kind, {'a': 2, 'b': 2})
     message = refusal(tmp_path)
     assert 'the images lie one level deeper, as in animals/a/' in message and message.endswith('%s/animals' % tmp_path)
+
+
+def looked_up(monkeypatch):
+    """The names of the directories that are listed from now on."""
+    found, original = [], catalogue.listing
+
+    def listing(path, suffixes):
+        found.append(os.path.basename(path).decode())
+        return original(path, suffixes)
+    monkeypatch.setattr(catalogue, 'listing', listing)
+    return found
+
+
+def settled(directory):
+    """Makes the directories as old as those of a data set are."""
+    for folder, _, _ in os.walk(str(directory)):
+        os.utime(folder, (1e9, 1e9))
+
+
+def same_names(one, other):
+    return one.summary == other.summary and all(a.x.tolist() == b.x.tolist() and a.y.tolist() == b.y.tolist()
+                                                for a, b in zip(one[:2], other[:2]))
+
+
+def test_what_one_look_has_found_is_not_listed_again_by_the_ranks(tmp_path, monkeypatch):
+    write_class_folders(tmp_path / 'data', {'a': 6, 'b': 6, b'\xff'.decode(errors='surrogateescape'): 6})
+    settled(tmp_path / 'data')
+    first, plain = folders.folders(str(tmp_path / 'data'), 1, str(tmp_path / 'cache')), read(tmp_path / 'data')
+    looked = looked_up(monkeypatch)
+    monkeypatch.setattr(images, 'check_kind', None)
+    again = folders.folders(str(tmp_path / 'data'), 1, str(tmp_path / 'cache'))
+    assert same_names(first, again) and same_names(first, plain) and looked == []
+
+
+def test_a_directory_that_has_changed_is_listed_again_and_one_that_may_still_change_is(tmp_path, monkeypatch):
+    write_class_folders(tmp_path / 'data', {'a': 6, 'b': 6})
+    cache = str(tmp_path / 'cache')
+    folders.folders(str(tmp_path / 'data'), 1, cache)          # just written
+    looked = looked_up(monkeypatch)
+    folders.folders(str(tmp_path / 'data'), 1, cache)
+    assert {'a', 'b'} <= set(looked)
+    settled(tmp_path / 'data')
+    folders.folders(str(tmp_path / 'data'), 1, cache)
+    os.rename(str(tmp_path / 'data' / 'a' / '00.jpg'), str(tmp_path / 'data' / 'a' / 'new.jpg'))
+    looked.clear()
+    changed = folders.folders(str(tmp_path / 'data'), 1, cache)
+    assert looked == ['a'] and same_names(changed, read(tmp_path / 'data'))
+
+
+@pytest.mark.parametrize('damage', [lambda text: text[:-1], lambda text: b'', lambda text: text.replace(b'00', b'01'),
+                                    lambda text: b'{}'])
+def test_a_damaged_catalogue_is_made_anew(tmp_path, damage):
+    write_class_folders(tmp_path / 'data', {'a': 6, 'b': 6})
+    settled(tmp_path / 'data')
+    first = folders.folders(str(tmp_path / 'data'), 1, str(tmp_path / 'cache'))
+    file, = (tmp_path / 'cache').glob('*')
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert same_names(folders.folders(str(tmp_path / 'data'), 1, str(tmp_path / 'cache')), first)
+    assert file.read_bytes() == whole
