@@ -8,6 +8,7 @@ shards have the sizes and times that they had. Compressed files are refused: in 
 import collections
 import contextlib
 import ctypes
+import glob
 import os
 import struct
 import sys
@@ -129,6 +130,14 @@ def header(size: int) -> bytes:
 def record(content: bytes) -> bytes:
     """The bytes of a file that make one record of `content`."""
     return b''.join([header(len(content)), content, struct.pack('<I', masked_crc(content))])
+
+
+def matching(directory: str, pattern: str) -> List[str]:
+    """The files in a directory with names like `pattern`, such as train-*, in order. Raises InputError without one."""
+    found = sorted(glob.glob(os.path.join(glob.escape(directory), pattern)))
+    if not found:
+        raise InputError('--data_path=%s: no file there is called %s' % (directory, pattern))
+    return found
 
 
 def records(names: Sequence[str], cache: str, buffer: int = BUFFER) -> Split:

@@ -1,13 +1,16 @@
 """TFRecord shards: TensorFlow's own records, in an order that is a function of (seed, step), read where they lie."""
 import os
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from launching import ROOT
 
 from core.errors import InputError, input_errors
 from data import pipeline, records
 from data.seeds import permuted_in_blocks
+from launchers import command, evaluate, train
 
 COUNTS = (30, 0, 50, 20)       # records of each shard; 12 batches of 8 an epoch
 SHARD = np.repeat(np.arange(len(COUNTS)), COUNTS)
@@ -207,3 +210,30 @@ def test_a_damaged_record_ends_the_run_in_a_line_that_names_shard_and_record(sha
     with pytest.raises(InputError) as caught:
         batches(split, 12, **parse)
     assert str(caught.value) == '%s: record 7 is damaged: its checksum is another; fetch the file again' % shards[2]
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_page_about_data_trains_on_records_and_is_evaluated_as_numpy_does(tmp_path, capfd):
+    with open(os.path.join(ROOT, 'docs', 'data.md'), encoding='utf-8') as page:
+        code, = re.findall(r'```python\n# clicks.py\n(.*?)```', page.read(), re.S)
+    (tmp_path / 'clicks.py').write_text(code)
+    numbers = np.random.RandomState(0).normal(size=[500, 4]).astype(np.float32)
+    clicked = (numbers @ [1, -2, 0, 1] > 0).astype(int)
+    for name, rows in (('train-0', range(200)), ('train-1', range(200, 400)), ('test-0', range(400, 500))):
+        with tf.io.TFRecordWriter(str(tmp_path / name)) as writer:
+            for row in rows:
+                writer.write(tf.train.Example(features=tf.train.Features(feature={
+                    'numbers': tf.train.Feature(float_list=tf.train.FloatList(value=numbers[row])),
+                    'clicked': tf.train.Feature(int64_list=tf.train.Int64List(value=[clicked[row]]))
+                })).SerializeToString())
+    flags = ['--network=%s/clicks.py' % tmp_path, '--output_path=%s' % tmp_path, '--case=performance']
+    assert command.run(train.act, flags + ['--data_path=%s' % tmp_path], {}) == 0
+    capfd.readouterr()
+    assert command.run(evaluate.act, flags + ['--data_path=%s' % tmp_path], {}) == 0
+    value = float(re.search('test accuracy (.*)', capfd.readouterr().out).group(1))
+    reader = tf.train.load_checkpoint(str(tmp_path / '0' / 'ckpt'))
+    logits = numbers[400:] @ reader.get_tensor('clicks/dense/kernel')[:, 0] + reader.get_tensor('clicks/dense/bias')
+    assert value == pytest.approx(np.mean((logits > 0) == clicked[400:]), abs=1e-6) and value > .8
+    os.remove(str(tmp_path / 'test-0'))
+    assert command.run(evaluate.act, flags + ['--data_path=%s' % tmp_path], {}) == 2
+    assert '--data_path=%s: no file there is called test-*' % tmp_path in capfd.readouterr().err
