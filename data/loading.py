@@ -81,7 +81,7 @@ class CountSkipped(tf.train.SessionRunHook):
         self._skipped.check()
 
     def end(self, session):
-        say('%d of %d images skipped' % (len(self._skipped.names), len(self._skipped.files)))
+        say('%d of %d image files skipped' % (len(self._skipped.names), len(self._skipped.files)))
 
 
 class Kept:

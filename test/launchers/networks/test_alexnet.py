@@ -209,7 +209,7 @@ def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, 
     margins.above('alexnet: training accuracy', float(re.findall('^train accuracy (.*)', out, re.M)[-1]), 60)
     assert len(re.findall(r'^epoch [0-6] step: [0-2] step_time \d+\.\d{6} FPS \d+\.\d{5}$', out, re.M)) == 21
     assert len(re.findall(r'^progress : 100\.000000%  loss :\d+\.\d{6}$', out, re.M)) == 7
-    assert len(re.findall(r'^test accuracy [\d.]+$', out, re.M)) == 7 and '0 of 26 images skipped' in out
+    assert len(re.findall(r'^test accuracy [\d.]+$', out, re.M)) == 7 and '0 of 26 image files skipped' in out
     pictures = sorted(os.listdir(str(tmp_path / 'out' / '0' / 'first_kernels')))
     assert pictures == ['epoch_%04d.png' % epoch for epoch in range(7)]
     for flag in '--ten_crop=False', '--ten_crop=True':
@@ -265,7 +265,7 @@ def test_skipped_files_are_counted_over_the_ranks(capfd):
         hook.begin()
         hook.after_run(SimpleNamespace(session=session), None)
         hook.end(session)
-        assert skipped.names == {*files[[3, 7]]} and '2 of 300 images skipped' in capfd.readouterr().out
+        assert skipped.names == {*files[[3, 7]]} and '2 of 300 image files skipped' in capfd.readouterr().out
         skipped.names.update(files[:31])
         with pytest.raises(InputError, match='one of 31 files'):
             hook.after_run(SimpleNamespace(session=session), None)

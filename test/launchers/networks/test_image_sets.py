@@ -62,7 +62,7 @@ def test_what_is_trained_on_shards_is_evaluated_exported_and_shown_like_what_is_
     assert tiny.run(*flags, '--train_epochs=1') == 0
     assert tiny.run(*flags, '--train_epochs=2', '--resume') == 0
     log = capfd.readouterr().out
-    assert 'read 24 training and 24 test images of 3 classes' in log and '0 of 48 images skipped' in log
+    assert 'read 24 training and 24 test images of 3 classes' in log and '0 of 48 image files skipped' in log
     report = (tmp_path / '0' / 'report.html').read_text()
     assert '<svg' in report and 'green' in report
     told = []
