@@ -12,8 +12,8 @@ CHINESE = ['README.zh.md'] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.zh.md')))
 PAIRS = [(name.replace('.zh.md', '.md'), name) for name in CHINESE]
 PAGES = [name for pair in PAIRS for name in pair]
-SHOWN_AS_NEW = ('nets/mynet.py', 'data/npz.py', 'test/output') + tuple(     # the reader makes these
-    'launchers/networks/' + name for name in ('mynet.py', 'fromnpz.py', 'warm.py'))
+SHOWN_AS_NEW = ('data/npz.py', 'test/output') + tuple(                # the reader makes these
+    'launchers/networks/' + name for name in ('fromnpz.py', 'warm.py'))
 
 OF_DOCKER = {'--rm', '--ipc'}
 OF_MSAME = {'--dymBatch', '--dymDims'}
