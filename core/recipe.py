@@ -39,6 +39,7 @@ class Head(NamedTuple):
     # name -> function of the first output; 'probabilities' of [batch, classes] are what predictions and pictures need
     predictions: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
     smaller_is_better: bool = False    # of the headline
+    of_outputs: bool = True            # whether score() looks at nothing else, so that a device's outputs can be scored
 
 
 def no_penalty(config: Config) -> tf.Tensor:

@@ -325,8 +325,9 @@ def _samples_writer(aside: str, request: Request) -> Optional[samples.Writer]:
 
 def _can_score(recipe: Recipe, model: trained.InferenceGraph) -> bool:
     """Whether the loss can be computed of the output: of probabilities only where they are a softmax."""
-    return model.output_name != samples.PROBABILITIES or recipe.model.head.predictions[
-        samples.PROBABILITIES] is tf.nn.softmax
+    head = recipe.model.head
+    return head.of_outputs and (model.output_name != samples.PROBABILITIES
+                                or head.predictions[samples.PROBABILITIES] is tf.nn.softmax)
 
 
 def _settings(recipe: Recipe, config: Config) -> Dict[str, Any]:

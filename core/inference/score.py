@@ -31,6 +31,9 @@ class Scorer:
 
     def __init__(self, recipe: Recipe, config: Config, shape: Sequence[int], output: str, output_key: str, labels: Any):
         self._size, head = shape[0], recipe.model.head
+        if not head.of_outputs:
+            raise InputError('--network=%s: its metrics need the inputs beside the outputs; evaluate has both' %
+                             config.network)
         with tf.Graph().as_default():
             self._output = outputs = tf.placeholder(tf.float32, shape)
             nest = forms.placeholders(forms.named(labels, 'labels', self._size))

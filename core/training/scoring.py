@@ -28,6 +28,8 @@ def scored(head: Head, outputs: Any, labels: Any, config: Config) -> Scores:
     """The Scores of outputs and labels, whose forms are checked. Raises InputError."""
     try:
         scores = head.score(outputs, labels, config)
+    except InputError:
+        raise
     except (ValueError, TypeError) as error:    # as TensorFlow raises them for shapes and types
         line = traceback.extract_tb(error.__traceback__)[1:2] or traceback.extract_tb(error.__traceback__)
         raise InputError('--network=%s: its head cannot score outputs %s with labels %s: %s (%s:%d)' % (

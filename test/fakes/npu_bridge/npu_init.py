@@ -14,3 +14,11 @@ from npu_bridge.hccl import hccl_ops  # noqa: F401
 
 atexit.register(npu_close)
 machine.start()
+
+
+def __getattr__(name):
+    """NPUEstimatorSpec alone, for which tf.estimator has to be imported."""
+    if name != 'NPUEstimatorSpec':
+        raise AttributeError(name)
+    from npu_bridge.estimator.npu.npu_estimator import NPUEstimatorSpec
+    return NPUEstimatorSpec
