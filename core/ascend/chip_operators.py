@@ -2,7 +2,7 @@
 
 Spellings of data types are the profiler's (msprof's number_mapping.cpp) and GE's (ge_ir.proto).
 """
-from typing import Iterable, Mapping, Optional, Set
+from typing import AbstractSet, Iterable, Mapping, Optional, Set
 
 import tensorflow as tf
 
@@ -78,15 +78,20 @@ def _alike(one: tf.Tensor, other: tf.Tensor) -> bool:
 class Forms:
     """How the chip holds the tensors of a graph.
 
-    narrow: {tensor: type} of what the emulation makes narrow.
+    narrow: {tensor: type} of what the emulation makes narrow; wide: the operators whose narrow operands the chip first
+    casts to float32.
     """
 
-    def __init__(self, graph: tf.Graph, narrow: Mapping[tf.Tensor, str]):
-        self._kernels, self._narrow = kernels(graph.get_operations()), narrow
+    def __init__(self, graph: tf.Graph, narrow: Mapping[tf.Tensor, str], wide: AbstractSet[tf.Operation] = frozenset()):
+        self._kernels, self._narrow, self._wide = kernels(graph.get_operations()), narrow, wide
 
     def data_type(self, tensor: tf.Tensor) -> str:
         """float32, float16, bfloat16, int64, ...; what an update leaves has the type of its variable."""
         return self._narrow.get(tensor) or self._narrow.get(updated(tensor.op)) or tensor.dtype.base_dtype.name
+
+    def operand_type(self, op: tf.Operation, tensor: tf.Tensor) -> str:
+        """The same of an operand as the operator gets it."""
+        return 'float32' if op in self._wide and tensor.dtype == tf.float32 else self.data_type(tensor)
 
     def layout(self, tensor: tf.Tensor, ndims: int) -> str:
         """ND, or the layout of a tensor of four dimensions: HWCN of a kernel, NHWC or NCHW of images."""

@@ -6,7 +6,7 @@ precision_tool. The text is what DUMP_GE_GRAPH=2 writes on an NPU (a ge.proto.Mo
 """
 import json
 import os
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -24,8 +24,9 @@ def write(directory: str, model_name: str, ops: Sequence[tf.Operation], forms: F
 
     model_name: of the directory that the dumps of this graph lie in; ops: in an order of computation.
     """
+    targets = _targets(ops)
     model = {'name': model_name, 'graph': [{'name': model_name, 'op': [
-        _operator(number, op, forms) for number, op in enumerate(ops)]}]}
+        dict(_operator(number, op, forms), **targets[op]) for number, op in enumerate(ops)]}]}
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, NAME)
     _write(path + '.txt', '\n'.join(_text(model)) + '\n')
@@ -47,14 +48,39 @@ def _operator(number: int, op: tf.Operation, forms: Forms) -> Dict[str, Any]:
         'input': ['%s:%d' % (tensor.op.name, tensor.value_index) for tensor in sources] + [
             '%s:-1' % other.name for other in op.control_inputs if step_graph.ROUNDING not in other.name],
         'attr': [{'key': '_datadump_original_op_names', 'value': {'list': {'s': [op.name]}}}],
-        'input_desc': [_described(tensor, forms) for tensor in op.inputs],
-        'output_desc': [dict(_described(tensor, forms), attr=_origin(op, index, forms.layout(tensor, _ndims(tensor))))
+        'input_desc': [_described(tensor, forms, forms.operand_type(op, tensor)) for tensor in op.inputs],
+        'output_desc': [dict(_described(tensor, forms, forms.data_type(tensor)),
+                             attr=_origin(op, index, forms.layout(tensor, _ndims(tensor))))
                         for index, tensor in enumerate(op.outputs)]}
 
 
-def _described(tensor: tf.Tensor, forms: Forms) -> Dict[str, Any]:
+def _targets(ops: Sequence[tf.Operation]) -> Dict[tf.Operation, Dict[str, Any]]:
+    """{operator: dst_name and dst_index}: who gets its outputs, as GE's ModelBuilder writes them.
+
+    First the operators that wait for it, with the index -1, then a text for each output that somebody gets: the names
+    of the operators, joined by colons, and the number of the operand that it is of the last of them.
+    """
+    waiting: Dict[tf.Operation, List[str]] = {op: [] for op in ops}
+    getting: Dict[tf.Operation, Dict[int, List[Tuple[str, int]]]] = {op: {} for op in ops}
+    for op in ops:
+        for index, tensor in enumerate(map(step_graph.before_rounding, op.inputs)):
+            if tensor.op in getting:
+                getting[tensor.op].setdefault(tensor.value_index, []).append((op.name, index))
+        for other in op.control_inputs:
+            if other in waiting:
+                waiting[other].append(op.name)
+    found = {}
+    for op in ops:
+        users = [users for _, users in sorted(getting[op].items())]
+        joined = [[name for name, _ in named] for named in users]
+        found[op] = {'dst_name': [':'.join(names) for names in [waiting[op], *joined] if names],
+                     'dst_index': [-1] * bool(waiting[op]) + [named[-1][1] for named in users]}
+    return found
+
+
+def _described(tensor: tf.Tensor, forms: Forms, data_type: str) -> Dict[str, Any]:
     shape = [-1 if size is None else size for size in tensor.shape.as_list()] if tensor.shape.ndims else []
-    return {'dtype': ge_type(forms.data_type(tensor)), 'layout': forms.layout(tensor, _ndims(tensor)),
+    return {'dtype': ge_type(data_type), 'layout': forms.layout(tensor, _ndims(tensor)),
             'shape': {'dim': shape}}
 
 

@@ -52,7 +52,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._sound = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
         self._order = {op: number for number, op in enumerate(step_ops)}
         self._replay = step_graph.Replay(self._run.train_input)
-        self._forms = Forms(self._run.step.loss.graph, self._done.types)
+        self._forms = Forms(self._run.step.loss.graph, self._done.types, self._done.wide)
         self._available = available
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:

@@ -69,7 +69,7 @@ class Dump(tf.train.SessionRunHook):
             needed.update(op for operator in self._ops for op in map(source, operator.inputs))
         self._step_values = step_graph.StepValues([op for op in available if op in needed], self._done.narrow)
         self._ops = [op for op in self._ops if op in self._step_values]
-        self._forms = Forms(self._targets[0].graph, self._done.types)
+        self._forms = Forms(self._targets[0].graph, self._done.types, self._done.wide)
         due_steps = self._request.due_steps(self._steps)
         check_disk(self._request, self._ops, due_steps)
         if due_steps:
@@ -161,14 +161,14 @@ def source(operand: tf.Tensor) -> tf.Operation:
 def operator_dump(op: tf.Operation, values: Dict[str, List[np.ndarray]], mode: str, task_id: int,
                   timestamp: int, forms: Forms) -> OperatorDump:
     """The OperatorDump of one operator; mode: input, output or all."""
-    def tensor(of, array, name='', index=0):
-        array, data_type = np.asarray(array), forms.data_type(of)
+    def tensor(of, data_type, array, name='', index=0):
+        array = np.asarray(array)
         layout = forms.layout(of, array.ndim)
         return Tensor(dump_files.in_type(array, data_type), layout, array.shape, layout, name, index, data_type)
 
-    inputs = [tensor(operand, values[source(operand).name][operand.value_index])
+    inputs = [tensor(operand, forms.operand_type(op, operand), values[source(operand).name][operand.value_index])
               for operand in op.inputs if _has_value(operand, values)] if mode != 'output' else []
-    outputs = [tensor(of, array, op.name, index) for index, (of, array) in enumerate(
+    outputs = [tensor(of, forms.data_type(of), array, op.name, index) for index, (of, array) in enumerate(
         zip(op.outputs, values[op.name]))] if mode != 'input' else []
     return OperatorDump(chip_type(op.type), op.name, inputs, outputs, task_id, 0, timestamp)
 

@@ -5,7 +5,7 @@ would run in float16 gets rounded operands, is computed in float32 and has its r
 (a convolution, a matrix product) this is what the chip does, which accumulates in float32, and for an elementwise one
 it is the correctly rounded result. The operators of the backward pass are treated like those of the forward pass.
 """
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
@@ -18,6 +18,7 @@ from core.ascend.emulation import overflow_flag
 from core.ascend.emulation.precision_rules import FORCE, HF32, MIXED, PLAIN, REDUCE, Rules
 
 LARGEST = {'float16': 65504., 'bfloat16': 3.3895313892515355e38, HF32: 3.4011621342146535e38}
+CUSTOMIZED = 'customize_dtypes'        # the reason of a Choice
 _BITS_LOST = {'bfloat16': 16, HF32: 13}   # of the fraction of a float32
 
 
@@ -37,6 +38,11 @@ class Emulation(NamedTuple):
     choices: Dict[tf.Operation, Choice]     # of every operator that has a type to choose
     functions: List[tf.Operation]  # operators that run functions, inside which nothing is emulated
     hf32: int                      # number of cube operators with float32 operands that are rounded to HF32
+
+    @property
+    def wide(self) -> Set[tf.Operation]:
+        """The operators that keep float32 operands: a narrow tensor is cast for them."""
+        return {op for op, choice in self.choices.items() if not choice.takes and choice.reason != CUSTOMIZED}
 
     @property
     def cube(self) -> int:
@@ -147,7 +153,7 @@ class _Rewriting:
             choice = choice._replace(reason=choice.reason + ', HF32')
         if choice.gives or (custom and custom.outputs):
             self._narrow_outputs(op, row, custom.outputs if custom else ())
-        self.choices[op] = choice._replace(reason='customize_dtypes') if custom else choice
+        self.choices[op] = choice._replace(reason=CUSTOMIZED) if custom else choice
 
     def _choice(self, op: tf.Operation, row: operators.Operator) -> Choice:
         action, on_cube = self._rules.action, is_cube(op.type)
