@@ -8,6 +8,7 @@ from typing import Dict, NamedTuple, Optional
 
 from core import operators
 from core.ascend import option_files
+from core.ascend.operator_information import Information
 from core.operators import BLACK, GRAY, WHITE
 
 PLAIN, CUBE_ONLY, REDUCE, MIXED, FORCE = 'plain', 'cube_only', 'reduce', 'mixed', 'force'
@@ -36,6 +37,7 @@ class Rules(NamedTuple):
     saturates: bool                # values beyond the range become the largest finite one, not inf
     customized: Dict[str, 'Dtypes']     # operator's name, or OpType::TYPE -> its types
     hf32: str                      # cube operators with float32 operands that are rounded to HF32
+    cann: Optional[Information] = None     # what the CANN on this machine says, which counts before the table
 
     @property
     def changes_nothing(self) -> bool:
@@ -46,12 +48,24 @@ class Rules(NamedTuple):
         """white, black or gray, for a TensorFlow operator type."""
         row = operators.row(op_type)
         own = GRAY if self.chip == '910B' and row.has('gray_910B') else row.colour
+        if self.cann:
+            own = self.cann.colours.get(row.chip, own)
         return self.colours.get(row.chip, own)
 
     def has_only_narrow(self, op_type: str) -> bool:
         """Whether the chip has narrow kernels only for a vector operator, and takes them in every mode but a plain one.
         """
-        return self.chip == '910' and operators.row(op_type).has('narrow_910')
+        row = operators.row(op_type)
+        kernels = self.cann.kernels.get(row.chip) if self.cann else None
+        return row.unit != operators.CUBE and self.lacks_float32(op_type) and (not kernels or self.narrow in kernels)
+
+    def lacks_float32(self, op_type: str) -> bool:
+        """Whether the chip has no float32 kernel for an operator type: in a mode that keeps float32 it stops the run.
+        """
+        row = operators.row(op_type)
+        if self.cann and row.chip in self.cann.kernels:
+            return 'float32' not in self.cann.kernels[row.chip]
+        return self.chip == '910' and (row.has('narrow_910') or row.has('narrow_cube_910'))
 
     def takes_hf32(self, op_type: str) -> bool:
         """Whether an operator type has its float32 operands rounded to HF32."""
@@ -64,12 +78,6 @@ class Rules(NamedTuple):
         return self.customized.get(name, self.customized.get('OpType::' + operators.row(op_type).chip))
 
 
-def lacks_float32(op_type: str, chip: str) -> bool:
-    """Whether a chip has no float32 kernel for an operator type: in a mode that keeps float32 it stops the run."""
-    row = operators.row(op_type)
-    return chip == '910' and (row.has('narrow_910') or row.has('narrow_cube_910'))
-
-
 class Dtypes(NamedTuple):
     """A line of a customize_dtypes file: the types of an operator's inputs and outputs, in order."""
     inputs: tuple
@@ -77,23 +85,27 @@ class Dtypes(NamedTuple):
 
 
 def rules(mode: str, chip: str, saturates: bool, mixlist_file: Optional[str] = None,
-          customize_dtypes: Optional[str] = None, enable_hf32: Optional[bool] = None) -> Rules:
+          customize_dtypes: Optional[str] = None, enable_hf32: Optional[bool] = None,
+          cann: Optional[Information] = None) -> Rules:
     """The Rules of a mode on a chip; the two files have been checked when the flags were read.
 
+    cann: the operators of the CANN on this machine, which count before core/operators/table.tsv.
     enable_hf32: HF32 for all cube operators (True) or none; None: for convolutions, as CANN does. A 910 has none.
     """
     action, narrow = MODES[mode]
-    colours = _colours(mixlist_file) if mixlist_file and action == MIXED else {}
+    colours = _colours(mixlist_file, cann) if mixlist_file and action == MIXED else {}
     custom = _customized(customize_dtypes) if customize_dtypes and action != PLAIN else {}
     return Rules(action, narrow, chip, colours, saturates, custom, NO_HF32 if chip == '910' else {
-        None: CONVOLUTIONS, True: ALL_CUBE, False: NO_HF32}[enable_hf32])
+        None: CONVOLUTIONS, True: ALL_CUBE, False: NO_HF32}[enable_hf32], cann)
 
 
-def _colours(path: str) -> Dict[str, str]:
+def _colours(path: str, cann: Optional[Information]) -> Dict[str, str]:
     """{operator type: colour} of what a modify_mixlist file changes; a removed operator becomes gray."""
     changes = option_files.mixlist(path)
     of_list = {'white-list': WHITE, 'black-list': BLACK, 'gray-list': GRAY}
     built_in = {(row.chip, row.colour) for row in operators.table().values()}
+    if cann:
+        built_in = set(cann.colours.items())
     named = [(which, change, operators.chip_name(name)) for which, lists in changes.items()
              for change, names in lists.items() for name in names]
     removed = {name: GRAY for which, change, name in named

@@ -13,7 +13,7 @@ from core.device import Hooks, Options
 from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
 from core.ascend.emulation import emulation, precision_rules, unmatched
 from core.log import say
-from core.ascend import environment, switches
+from core.ascend import environment, operator_information, switches
 from core.settings.config import Config
 from core.settings.table import OWN_PRECISION
 
@@ -36,19 +36,20 @@ def saturates(config: Config, chip: str) -> bool:
 
 def is_rehearsed(config: Config, options: Options) -> bool:
     """Whether the graph has to be the NPU's own, operator by operator: a switch looks at the operators."""
-    rules = _rules(config, options)
+    rules = rules_of(config, options)
     return bool((rules and not rules.changes_nothing) or options.get('enable_dump')
                 or options.get('enable_dump_debug') or options.get('profiling_mode') or config.repeat_step is not None)
 
 
-def _rules(config: Config, options: Options) -> Optional[precision_rules.Rules]:
+def rules_of(config: Config, options: Options) -> Optional[precision_rules.Rules]:
     """What the emulation does to the graph; None without emulation, or in a mode that is not emulated."""
     chip = chip_of(config, options)
     mode = _mode(options, chip)
     if not config.emulate_precision or mode not in precision_rules.MODES:
         return None
     return precision_rules.rules(mode, chip, saturates(config, chip), options.get('modify_mixlist'),
-                                 options.get('customize_dtypes'), environment.enables_hf32(config, os.environ))
+                                 options.get('customize_dtypes'), environment.enables_hf32(config, os.environ),
+                                 operator_information.read(os.environ, chip))
 
 
 @contextlib.contextmanager
@@ -59,7 +60,7 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
         return
     graph, chip = tf.get_default_graph(), chip_of(config, options)
     mode = _mode(options, chip)
-    rules = _rules(config, options)
+    rules = rules_of(config, options)
     if rules is None:
         say('precision_mode_v2=%s is not emulated off an NPU: this run computes in float32' % mode)
         return
@@ -70,7 +71,7 @@ def emulated(config: Config, options: Options) -> Iterator[None]:
     for line in unmatched.lines(graph, options):
         say(line)
     if rules.action == precision_rules.PLAIN:
-        _warn_of_missing_kernels(graph, chip, mode)
+        _warn_of_missing_kernels(graph, rules, mode)
 
 
 def of_graph() -> emulation.Emulation:
@@ -84,7 +85,7 @@ def _mode(options, chip):
 
 def precision(config: Config, options: Options) -> str:
     """The precision that a run computes in, in words."""
-    chip, rules = chip_of(config, options), _rules(config, options)
+    chip, rules = chip_of(config, options), rules_of(config, options)
     if rules is None:
         return 'float32'
     return 'emulated %s of a %s%s' % (_mode(options, chip), chip, ' with HF32' * bool(
@@ -106,13 +107,13 @@ def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
                'the largest value' if done.rules.saturates else 'inf')) + ('; ' + hf32 if done.hf32 else '')
 
 
-def _warn_of_missing_kernels(graph: tf.Graph, chip: str, mode: str) -> None:
+def _warn_of_missing_kernels(graph: tf.Graph, rules: precision_rules.Rules, mode: str) -> None:
     """Says which operators of the graph stop the NPU in a mode that keeps their type."""
     types = [op.type for op in graph.get_operations() if op.outputs and op.outputs[0].dtype == tf.float32
-             and precision_rules.lacks_float32(op.type, chip)]
+             and rules.lacks_float32(op.type)]
     if types:
         say('Expect a %s to stop in %s: of this run it has only float16 kernels for %d operators (%s); its own mode is '
-            '%s' % (chip, mode, len(types), ', '.join(sorted(set(types))), OWN_PRECISION[chip]))
+            '%s' % (rules.chip, mode, len(types), ', '.join(sorted(set(types))), OWN_PRECISION[rules.chip]))
 
 
 def hooks(run: Any) -> Hooks:
