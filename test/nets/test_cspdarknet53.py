@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.ascend.diagnostics import fusions
 from nets import cspdarknet53 as cspdarknet
 from nets.cspdarknet53 import Stage, cspdarknet53
 
@@ -104,3 +105,11 @@ def test_learns_colours_and_tests_a_single_image_as_in_a_batch(monkeypatch):
             alone = sess.run(test_logits, {test_images: batch[:1]})
             margins.above('cspdarknet53: right of 32 that it was trained on', sum(together.argmax(1) == labels), 20)
             np.testing.assert_allclose(alone, together[:1], rtol=1e-3, atol=1e-3)
+
+
+def test_every_mish_of_the_inference_graph_is_one_that_cann_fuses():
+    with tf.Graph().as_default() as graph:
+        cspdarknet53(tf.placeholder(tf.float32, [8, 32, 32, 3]), False)
+        mish, = [one for one in fusions.find(graph.get_operations()) if one.name == 'SoftplusTanhMulPass']
+        activations = sum(op.type == 'Softplus' for op in graph.get_operations())
+    assert (len(mish.hits), mish.misses) == (activations, []) and activations == 72

@@ -5,6 +5,7 @@ GPU measured; what such a device cannot know is N/A.
 """
 import csv
 import glob
+import io
 import json
 import os
 import random
@@ -12,9 +13,11 @@ import string
 import time
 from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
-from core.ascend.chip_operators import COMMUNICATION
-
 from core import files
+from core.ascend.chip_operators import COMMUNICATION
+from core.errors import InputError
+from core.operators import chip_name
+from core.settings import kinds
 
 OUTPUT = 'mindstudio_profiler_output'
 UNKNOWN = 'N/A'
@@ -123,6 +126,25 @@ def _summary(export, largest):
         if known:
             lines.append('Profile: mean %s of %d steps: %.3f' % (column, len(known), sum(known) / len(known)))
     return lines
+
+
+def seconds_by_type(path: str) -> Dict[str, float]:
+    """{operator type: seconds a step} of an op_summary_*.csv, of the mean of the runs of each operator.
+
+    ReduceMean and ReduceMeanD are one type. Raises InputError for a file of another form.
+    """
+    runs: Dict[Tuple[str, str], List[float]] = {}
+    try:
+        for row in csv.DictReader(io.StringIO(files.text(path), newline='')):
+            key = chip_name(row['OP Type'].strip()), row['Op Name'].strip()
+            runs.setdefault(key, []).append(kinds.number(least=0).parse(row['Task Duration(us)'].strip()) * 1e-6)
+    except (ValueError, KeyError, AttributeError, csv.Error) as error:
+        raise InputError('%s: is no op_summary_*.csv of a profile: %s' % (
+            path, error if type(error) is ValueError else 'lacks its columns'))
+    seconds: Dict[str, float] = {}
+    for (op_type, _), durations in runs.items():
+        seconds[op_type] = seconds.get(op_type, 0.) + sum(durations) / len(durations)
+    return seconds
 
 
 def _rows_of(directory: str, name: str) -> List[Dict[str, str]]:
