@@ -106,10 +106,13 @@ def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
 
 def _optimizer(optimizer: tf.train.Optimizer, config: Config, options: Options) -> tf.train.Optimizer:
     del options
-    if config.loss_scale is False:
-        return optimizer
-    from core.ascend.emulation.loss_scale import scaled_optimizer
-    return scaled_optimizer(optimizer, config.loss_scale)
+    if config.loss_scale is not False:
+        from core.ascend.emulation.loss_scale import scaled_optimizer
+        optimizer = scaled_optimizer(optimizer, config.loss_scale)
+    if config.emulate_precision:
+        from core.ascend.emulation.gradients import Watched
+        optimizer = Watched(optimizer)
+    return optimizer
 
 
 def _communicator(config: Config, options: Options, split: Sequence[int]) -> Optional[Communicator]:

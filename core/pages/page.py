@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterable, List, Tuple
 
 from core import files
 from core.errors import InputError
-from core.pages import records
+from core.pages import chip_section, records
 from core.pages.records import Run
 from core.reporting import record
 from core.reporting.panels import save
@@ -59,6 +59,7 @@ def render(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
     heading = '<h1>%s</h1><span class="pill %s">%s</span>' % (escape(title), run.state, STATES[run.state].html())
     body = [_under(run), _why(run), _section(Words('Figures', '结果'), _figures(run), 'figures'),
             _section(Words('Curves', '曲线'), curves(run) + _extra_curves(run, panels), 'grid'),
+            _section(chip_section.TITLE, chip_section.html(run), 'grid'),
             _section(Words('Pictures', '图像'), ''.join(_panel(name, panels[name]) for name in panels), 'grid'),
             _section(Words('Configuration', '配置'), _configuration(start['settings'])),
             _section(Words('Environment', '环境'), _table(start['environment'])),

@@ -19,6 +19,7 @@ from core.errors import InputError
 
 _DIRECTORY = 'report'          # in the results: the record and the pictures
 FILE = 'run.jsonl'
+CHIP = 'chip.json'             # beside it: what a rehearsed run knows of the chip before its first step
 DONE, STOPPED, FAILED = 'done', 'stopped', 'failed'
 _MANY = 1000                   # points of one kind, after which only every second one is kept, then every fourth, ...
 _TRIES = 10                    # to get the lock

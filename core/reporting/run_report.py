@@ -102,6 +102,11 @@ class RunReport(Listener):
         self._record.point(kind, step, {'%s/%s' % (kind, name): value for name, value in metrics.items()},
                            keep=kind == 'average' or step == self._report.steps)
 
+    @_never_ends_the_run
+    def values(self, step: int, values: Dict[str, float]) -> None:
+        """Values that a Device has measured at a step."""
+        self._record.point('device', step, values)
+
     def _draw(self, predictions):
         """Makes the recipe's pictures that are due."""
         directory = self._config.run_dir

@@ -40,6 +40,7 @@ class Run(NamedTuple):
     release_memory: Callable[[], None]   # of the Device
     headline: str                  # the metric by which the run is judged
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
+    record: Callable[[int, Dict[str, float]], None]  # record(step, values), in which a Device keeps what it measured
 
 
 Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Optional[RunReport]]]
@@ -207,7 +208,7 @@ def _train(recipe, config, device, options, initial, report):
         flags = identity.checksums(config).values()
         identity.check_flags(config, flags, communicator.rendezvous(flags))
         with device.graph(config, options):
-            run = _build(recipe, config, device, options, data, *inputs, communicator)
+            run = _build(recipe, config, device, options, data, *inputs, communicator, report)
         train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)
         session_config = device.session_config(options, config)
         communicator.configure(session_config)
@@ -219,7 +220,7 @@ def _train(recipe, config, device, options, initial, report):
             _loop(train_op, run, session_config, start, run_hooks)
 
 
-def _build(recipe, config, device, options, data, train_input, test_input, communicator):
+def _build(recipe, config, device, options, data, train_input, test_input, communicator, report):
     """The Run with its training and its test graph."""
     steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
@@ -244,7 +245,8 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     headline = recipe.model.head.headline
     listener = recipe.log() if recipe.log else NeutralLog(headline)
     return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
-               listener, communicator, facts, device.release_memory, headline, notes)
+               listener, communicator, facts, device.release_memory, headline, notes,
+               report.values if report else lambda step, values: None)
 
 
 def _claimed(config):

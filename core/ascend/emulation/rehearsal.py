@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.device import Hooks, Options
 from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
-from core.ascend.emulation import emulation, precision_rules, unmatched
+from core.ascend.emulation import emulation, on_chip, precision_rules, underflow, unmatched
 from core.log import say
 from core.ascend import environment, operator_information, switches
 from core.settings.config import Config
@@ -120,7 +120,9 @@ def hooks(run: Any) -> Hooks:
     """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
     config, options = run.config, run.options
     done = of_graph()
-    made: List[tf.train.SessionRunHook] = []
+    made: List[tf.train.SessionRunHook] = [underflow.Underflow(run, done)] if done.limits else []
+    if done.choices and config.rank == 0:
+        made.append(on_chip.OnChip(run, precision(config, options), done))
     if options.get('enable_dump_debug'):
         made.append(overflow_search.OverflowSearch(
             run, os.path.abspath(options['dump_path']), done, config.device_id,

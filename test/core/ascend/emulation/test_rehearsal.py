@@ -12,6 +12,7 @@ import toy
 
 from core.ascend.diagnostics import dump_files, overflow_files
 from launchers.devices import CPU, GPU
+from core.pages import records
 from core.ranks.communicator import Communicator
 from core.settings import config
 from core.training import step
@@ -81,6 +82,23 @@ def test_float16_gradients_that_underflow_are_saved_by_the_loss_scale(train, tmp
     assert first == last  # no weight has moved
     first, last = tested('b', '--loss_scale=8192')
     assert last < first
+
+
+def test_what_a_gradient_loses_is_told_and_stands_in_the_record_and_the_report_with_a_scale_that_helps(train, tmp_path):
+    status, log = train('--network=underflow', '--weight_decay=0', '--precision_mode=allow_mix_precision')
+    lost, scale = re.search(r'^Step 1: (\d+) % of the gradient of plain/dense/\S+ became 0 in float16.*: '
+                            r'try --loss_scale=(\d+)$', log, re.M).groups()
+    assert status == 0 and int(lost) > 5
+    run, = records.read(glob.glob(str(tmp_path / 'out' / '*' / 'report'))[0][:-len('/report')])
+    assert run.points['recommended_loss_scale'][0] == (1, float(scale))
+    assert max(value for name in run.points if name.startswith('gradient_lost/')
+               for _, value in run.points[name]) == pytest.approx(int(lost), abs=.6)
+    with open(glob.glob(str(tmp_path / 'out' / '*' / 'report.html'))[0], encoding='utf-8') as page:
+        html = page.read()
+    assert 'On the chip' in html and '在芯片上' in html and 'Roofline of a 910' in html
+    _, log = train('--network=underflow', '--weight_decay=0', '--precision_mode=allow_mix_precision',
+                   '--loss_scale=' + scale, '--output_path=%s' % (tmp_path / 'b'))
+    assert 'became 0' not in log
 
 
 def test_a_chip_that_saturates_skips_the_steps_that_one_with_inf_skips(train, tmp_path):
