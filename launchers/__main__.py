@@ -18,6 +18,7 @@ COMMANDS = {                       # the modules of this package that have a mai
     'shards': 'write class folders as TFRecord shards',
     'compare': 'compare two dumps operator by operator',
     'precision': 'list the type of each operator in a precision mode on a chip, and why',
+    'roofline': 'list what each type of operator needs on a chip at best, and which fusions a network misses',
     'doctor': 'list what this machine has and what is wrong with it',
     'npu_options': 'print the page of all NpuOptimizer options',
     'boot_modelarts': 'run a job on ModelArts',
