@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from core.ascend import chip, environment, fusion_passes, option_kinds, versions
+from core.ascend import chip, environment, option_kinds, versions
 from core.ascend import options as option_lib
 from core.ascend.option_table import REHEARSED
 from core.ascend.options import RAW, fault, parse_option, parse_raw
@@ -88,10 +88,12 @@ def profile_folder(options: Dict[str, Any]) -> Optional[str]:
 
 def notices(options: Dict[str, Any]) -> List[str]:
     """What the log says of the options that only the adapter knows, and of those that have no effect."""
-    fusions = options.get('fusion_switch_file')
-    return [*(fusion_passes.lines(fusions, os.environ) if fusions else []),
-            *('--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
-              if item[0].startswith(RAW)), *option_lib.without_effect(options)]
+    lines = ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
+             if item[0].startswith(RAW)] + option_lib.without_effect(options)
+    if options.get('fusion_switch_file'):
+        from core.ascend import fusion_passes      # which few runs need
+        lines += fusion_passes.lines(options['fusion_switch_file'], os.environ)
+    return lines
 
 
 def software() -> Dict[str, str]:
