@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Sequence, Tu
 import numpy as np
 import tensorflow as tf
 
+from core.ascend.chip_operators import is_cube
 from core.ascend.emulation.emulation import Emulation
 from core.ascend.emulation.precision_rules import MIXED, Dtypes, Rules
 from core.operators import BLACK, row
@@ -90,8 +91,11 @@ class Keeping:
 
     @property
     def types(self) -> List[str]:
-        """The types of the operators that are narrow, as the chip calls them, in graph order."""
-        return list(dict.fromkeys(row(op.type).chip for op in self._ops))
+        """The types of the operators that are narrow, as the chip calls them, in graph order.
+
+        Those of the cube come last: where others are enough, the search keeps the cube in the narrow type.
+        """
+        return list(dict.fromkeys(row(op.type).chip for op in sorted(self._ops, key=lambda op: is_cube(op.type))))
 
     def scopes(self, types: Sequence[str]) -> List[str]:
         """The scopes in which operators of these types are, in graph order."""

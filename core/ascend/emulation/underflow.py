@@ -202,9 +202,9 @@ def lines(found: Found, step: int, scale: float, narrow: str) -> List[str]:
         worst = max(shares, key=shares.get, default=None)
         if worst is None or shares[worst] < (MATTERS if shares is found.lost else ENOUGH):
             continue
-        others = sum(share >= MATTERS for share in shares.values()) - 1
-        said.append('Step %d: %.2g %% of the gradient of %s %s %s%s: %s' % (
-            step, 100 * shares[worst], worst, fate, narrow,
+        others, percent = sum(share >= MATTERS for share in shares.values()) - 1, 100 * shares[worst]
+        said.append('Step %d: %s %% of the gradient of %s %s %s%s: %s' % (
+            step, ('%.0f' if percent >= 1 else '%.2g') % percent, worst, fate, narrow,
             ' (and of %d more variables 5 %% or more)' % others if others > 0 else '', _advice(
                 found.scale or 1., scale, shares is found.lost)))
     return said
@@ -215,4 +215,4 @@ def _advice(recommended_: float, scale: float, has_to_grow: bool) -> str:
         return 'try --loss_scale=%d' % recommended_
     if not has_to_grow and recommended_ < scale:
         return 'try --loss_scale=%s' % ('False' if recommended_ == 1 else '%d' % recommended_)
-    return 'no loss scale helps; python3 -m launchers.precision --search finds what has to stay in float32'
+    return 'no loss scale helps; python3 -m launchers precision --search finds what has to stay in float32'

@@ -74,7 +74,7 @@ def keeping():
 
 
 def test_a_layer_is_its_operators_and_their_gradients(keeping):
-    assert keeping.types == ['MatMulV2', 'Square', 'Mul'] and keeping.scopes(['Square', 'MatMulV2']) == ['layer']
+    assert keeping.types == ['Square', 'Mul', 'MatMulV2'] and keeping.scopes(['Square', 'MatMulV2']) == ['layer']
     assert [op.name for op in keeping.operators(['MatMulV2'], ['layer'])] == [
         'layer/MatMul', 'gradients/layer/MatMul_grad/MatMul_1']
 
