@@ -57,7 +57,8 @@ def first_step(tmp_path, monkeypatch):
         monkeypatch.setattr(resnet, 'conv2d', lambda *arguments, **named: (
             fault(conv2d, *arguments) if next(calls) == 4 and fault else conv2d(*arguments, **named)))
         data = synthetic.cifar10(8, 8)
-        settled = config.resolve(cutmix.RECIPE, dict(given, case='performance', batch_size=4, seed=1), {})._replace(
+        settled = config.resolve(cutmix.RECIPE, dict(
+            given, case='performance', batch_size=4, seed=1, output_path=str(tmp_path / 'results')), {})._replace(
             class_names=data.class_names)
         options = switches.switch_options(settled)
         with tf.Graph().as_default():
@@ -68,7 +69,7 @@ def first_step(tmp_path, monkeypatch):
             if change:
                 change()
             run = SimpleNamespace(config=settled, options=options, clock=Clock(1, 2), step=training,
-                                  train_input=train_input)
+                                  train_input=train_input, record=lambda step, values: None)
             with tf.train.SingularMonitoredSession([run.clock, *rehearsal.hooks(run)]) as session:
                 train_input.initialize(session.raw_session())
                 session.run(training.train_op)
