@@ -116,16 +116,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('files', nargs='+')
     parser.add_argument('--tests', action='append', default=[])
-    parser.add_argument('--count', type=int, default=20, help='changes, drawn from all that are possible')
+    parser.add_argument('--count', type=int, default=20, help='changes of a file, drawn from all that are possible')
     parser.add_argument('--seed', type=int, default=0)
     asked = parser.parse_args()
     os.environ.update(PYTHONDONTWRITEBYTECODE='1', TF_CPP_MIN_LOG_LEVEL='3')
     importlib.import_module('tensorflow')
-    found = []
+    chosen, draw = [], random.Random(asked.seed)
     for path in asked.files:
         with open(os.path.join(ROOT, path), encoding='utf-8') as file:
-            found += [(path,) + one for one in mutants(file.read())]
-    chosen = random.Random(asked.seed).sample(found, min(asked.count, len(found)))
+            found = [(path,) + one for one in mutants(file.read())]
+        chosen += draw.sample(found, min(asked.count, len(found)))
     survivors = []
     with tempfile.TemporaryDirectory() as directory:
         copied(directory)

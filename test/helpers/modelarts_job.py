@@ -1,4 +1,5 @@
-"""Starts launchers/boot_modelarts.py, and talks to an S3 server, for tests."""
+"""Starts the boot file, and talks to an S3 server, for tests."""
+import itertools
 import json
 import os
 import re
@@ -6,8 +7,8 @@ import subprocess
 import sys
 
 from launching import ROOT
+from prefork import Forked
 
-BOOT = os.path.join(ROOT, 'launchers', 'boot_modelarts.py')
 CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
 SECRETS = dict(AWS_ACCESS_KEY_ID='AKIA0123456789ABCDEF', AWS_SECRET_ACCESS_KEY='aSecret/That+NobodySees',
                S3_SECRET_ACCESS_KEY='another-secret', SOME_TOKEN='a-token-of-something')
@@ -26,14 +27,22 @@ def boot(place, *flags, **environment):
         if not any(flag.startswith('--' + name) for flag in flags):
             words.append('--%s=%s' % (name, place / default))
     environment = dict(dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0'), **environment)
-    return subprocess.Popen([sys.executable, BOOT] + words + list(flags), env=environment, cwd=str(place),
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    return Boot(place, [os.path.join(ROOT, '__main__.py'), 'boot_modelarts', *words, *flags], environment)
 
 
-def ended(process):
-    """-> (status, standard output, standard error)"""
-    stdout, stderr = process.communicate(timeout=120)
-    return process.returncode, stdout, stderr
+class Boot(Forked):
+    """A boot process; stdout and stderr: the files that it prints to."""
+    _numbers = itertools.count()
+
+    def __init__(self, place, arguments, environment):
+        number = next(self._numbers)
+        self.stdout, self.stderr = place / ('boot-%d.out' % number), place / ('boot-%d.err' % number)
+        super().__init__(arguments, self.stdout, self.stderr, environment, place)
+
+
+def ended(job):
+    """-> (status, standard output, standard error) of a boot process"""
+    return job.wait(120), job.stdout.read_text(), job.stderr.read_text()
 
 
 def has_line(path, pattern):

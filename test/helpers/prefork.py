@@ -16,15 +16,15 @@ import tempfile
 class Forked:
     """A running script: poll(), wait(), send_signal() and kill() are Popen's."""
 
-    def __init__(self, arguments, stdout, stderr, env=None):
+    def __init__(self, arguments, stdout, stderr, env=None, cwd=None):
         """arguments: the script and its arguments; stdout, stderr: paths of files, which are made anew."""
         for path in (stdout, stderr):
             open(str(path), 'w').close()
         with tempfile.TemporaryDirectory() as directory:
             fifo = os.path.join(directory, 'fifo')
             os.mkfifo(fifo)
-            request = dict(arguments=arguments, env=dict(os.environ if env is None else env), cwd=os.getcwd(),
-                           stdout=str(stdout), stderr=str(stderr), fifo=fifo)
+            request = dict(arguments=arguments, env=dict(os.environ if env is None else env),
+                           cwd=str(cwd or os.getcwd()), stdout=str(stdout), stderr=str(stderr), fifo=fifo)
             _server().write(json.dumps(request) + '\n')
             _server().flush()
             self._lines = open(fifo)
@@ -94,6 +94,7 @@ def _become(arguments, env, cwd, stdout, stderr, fifo):
     os.environ.update(env)
     for number, path in ((0, os.devnull), (1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), number)
+    sys.path[:0] = filter(None, env.get('PYTHONPATH', '').split(os.pathsep))
     sys.argv[:] = arguments
     return arguments[0]
 

@@ -162,13 +162,6 @@ def test_flags_that_make_no_sense_are_refused_by_name(tmp_path, capfd, flags, wo
     assert words in error and not os.listdir(str(tmp_path))
 
 
-def test_the_recipe_is_the_vendors():
-    config = resolve(RECIPES['swa'], {}, {})
-    assert (config.train_epochs, config.batch_size, config.learning_rate, config.swa_schedule, config.swa_lr,
-            config.swa_lr2, config.swa_freq, config.verbose) == (100, 16384, .1, 'cyclic', 1e-3, 3e-3, 3, 1)
-    assert swa.start_epoch(config, 100) + 1 == 75
-
-
 @pytest.mark.slow
 @pytest.mark.margin
 def test_the_blobs_are_learned_and_averaged(tmp_path, capfd):

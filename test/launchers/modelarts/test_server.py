@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from launching import ROOT, free_ports, is_running, until
-from modelarts_job import CONTENTS, boot, contents, ended
+from modelarts_job import CONTENTS, boot, contents, ended, has_line
 
 from core.errors import InputError, RankLost
 from launchers.modelarts import arguments, job as modelarts, server as server_module
@@ -112,7 +112,7 @@ def test_several_servers_do_the_same_each_with_results_in_its_place(place, tmp_p
              '--trusted_network=127.0.0.1,127.0.0.2']
     jobs = [boot(place, *flags, '--cache_dir=%s' % (place / ('cache%d' % n)), RANK_ID=str(n), RANK_SIZE='2',
                  ASCEND_DEVICE_ID='0', RANK_TABLE_FILE=str(path)) for n in range(2)]
-    assert 'the rank table is missing: waiting up to' in jobs[0].stderr.readline()
+    until(has_line(jobs[0].stderr, 'the rank table is missing: waiting up to'))
     path.write_text(json.dumps(dict(table, status='completed')))
     assert [ended(job)[0] for job in jobs] == [0, 0]
     for n, results in enumerate([place / 'out', place / 'out' / 'from-rank-1']):

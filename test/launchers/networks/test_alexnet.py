@@ -165,12 +165,6 @@ def test_the_lines_are_the_vendors(log):
         'end: seconds_per_step 0.123060 images_per_second 812.6117']
 
 
-def test_the_recipe_is_the_published_one():
-    config = resolve(RECIPES['alexnet'], {'data_path': 'x'}, {})
-    assert (config.train_epochs, config.batch_size, config.learning_rate, config.momentum, config.weight_decay,
-            config.keep_prob) == (35, 100, 1e-3, .9, 5e-4, .5)
-
-
 @pytest.fixture
 def run(tmp_path, capfd, monkeypatch):
     """run(entry, flag...) -> (status, standard output, error); results in tmp_path/out/0.

@@ -4,9 +4,7 @@ import re
 import pytest
 
 from core.reporting.report import Report
-from core.settings.config import resolve
 from launchers.networks import cspnet
-from launchers.networks import registry as recipes
 
 REPORT = Report(step=1000, steps=3910, epoch=1, steps_per_epoch=782, batch_size=64,
                 metrics={'loss': 1.2345678, 'accuracy': .5}, epoch_metrics={'loss': 2., 'accuracy': .4},
@@ -40,10 +38,3 @@ def test_the_lines_are_the_vendors(log):
     # The vendor's greps want one line of each, whatever the case of its letters.
     assert len(re.findall('StepTime', log)) == len(re.findall('FPS', log)) == 1
     assert log.splitlines()[-2][11:] == '0.051200' and log.splitlines()[-1][6:] == '1250.0000'
-
-
-def test_the_recipe_is_the_published_one():
-    config = resolve(recipes.RECIPES['cspnet'], {'data_path': 'x'}, {})
-    assert (config.train_epochs, config.batch_size, config.learning_rate, config.momentum,
-            config.weight_decay) == (50, 64, 1e-3, .9, 5e-4)
-    assert resolve(recipes.RECIPES['cspnet'], {'case': 'performance'}, {}).train_epochs == 5
