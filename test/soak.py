@@ -41,7 +41,7 @@ from core.training import checkpoints  # noqa: E402
 # Runs of some checkpoints, as short as they can be; the batch is that of all ranks, the data are IMAGES.
 RUNS = {'cutmix': (8, ['--train_steps=40', '--save_steps=2', '--val_epoch=100']),
         'swa': (16384, ['--train_epochs=40', '--save_interval=2']),
-        'cspnet': (8, ['--train_steps=20', '--save_steps=2', '--val_epoch=100'])}
+        'cspnet': (8, ['--train_steps=12', '--save_steps=2', '--val_epoch=100'])}
 COMMON = ['--keep_history=0', '--max_restarts=1000']
 IMAGES = 8                     # of each of the five files of CIFAR-10 for training, and of the one for tests
 KILLS = 24                     # at most in a round

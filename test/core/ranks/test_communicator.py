@@ -190,6 +190,19 @@ def test_a_killed_rank_ends_the_job_which_resumes_on_all_ranks(start, tmp_path, 
 
 
 @pytest.mark.slow
+def test_variables_that_a_hook_makes_in_begin_are_alike_on_all_ranks_and_are_resumed(start, tmp_path):
+    def told(*flags):
+        ranks = start(2, '--output_path=%s' % tmp_path, *flags, script='toy_hooked.py')
+        assert ranks.statuses() == [0, 0], ranks.last_error(0)
+        first, second = (re.search('^counted (.*)$', ranks.log(rank), re.M).group(1) for rank in range(2))
+        assert first == second
+        return first
+    first = told('--train_steps=10')
+    assert re.fullmatch('10, drawn .*, local 3', first)
+    assert told('--train_steps=20', '--resume') == first.replace('10,', '20,', 1)
+
+
+@pytest.mark.slow
 def test_ranks_that_resume_a_finished_run_all_find_nothing_left(start, tmp_path):
     flags = '--output_path=%s' % tmp_path, '--train_steps=3'
     assert start(2, *flags).statuses() == [0, 0]
