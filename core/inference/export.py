@@ -187,7 +187,8 @@ def _check_own(form: str, target: str) -> None:
     """Raises InputError when what lies at `target` is not an earlier export."""
     if form == PB:
         beside = os.path.splitext(target)[0] + '.json'
-        paths, is_own = (target, beside, _aipp_path(target)), _is_described(beside, {'atc', 'input_name'}, target)
+        paths = target, beside, _aipp_path(target)
+        is_own = os.path.lexists(beside) and _is_described(beside, {'atc', 'input_name'}, target)
     elif form == SAVED_MODEL:
         beside = os.path.join(target, *_DESCRIPTION)
         paths, is_own = (target,), _is_described(beside, {'atc', 'input_name'}, target)

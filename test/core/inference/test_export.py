@@ -240,6 +240,13 @@ def test_nothing_that_no_export_has_written_is_overwritten_unless_asked_for(run_
         assert not mine.read_bytes().startswith(b'{"mine')
 
 
+def test_a_configuration_of_aipp_that_no_export_has_written_stays(run_export, tmp_path):
+    mine = tmp_path / 'm.aipp.cfg'
+    mine.write_text('mine')
+    status, _, error = run_export('--output=%s' % (tmp_path / 'm.pb'))
+    assert status == 2 and '%s is there, and no export has written it' % mine in error and mine.read_text() == 'mine'
+
+
 @pytest.mark.parametrize('flags, words', [
     (['--format=onnx'], '--format=onnx: must be one of pb, saved_model, h5'),
     (['--format=h5', '--input_dtype=uint8'], 'needs --format=pb|saved_model'),
