@@ -42,3 +42,48 @@ def test_kernels_of_one_shape_start_from_different_weights():
         return layers.dense(x, 2)
     weights = initial_weights(seed=1, net=net)
     assert (weights['first/kernel'] != weights['second/kernel']).all()
+
+
+class Doubling(Communicator):
+    """Two ranks, of which the mean of anything is twice what this one has."""
+    ranks = 2
+
+    def mean(self, tensors):
+        return [2 * tensor for tensor in tensors]
+
+
+def steps(communicator, count):
+    """(losses, means of the epoch so far, {variable: value}) of `count` steps, two of which are an epoch."""
+    settled = config.resolve(toy.RECIPE, {'case': 'performance', 'seed': 1}, {})._replace(class_names=('a', 'b'))
+    random = np.random.RandomState(0)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        batch = tf.placeholder(tf.float32, [8, 32]), tf.placeholder(tf.int32, [8])
+        built = step.build(toy.RECIPE, settled, CPU, communicator, batch, steps=count, steps_per_epoch=2, options={})
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        losses, means = [], []
+        for _ in range(count):
+            fed = {batch[0]: random.normal(size=[8, 32]), batch[1]: random.randint(0, 2, [8])}
+            loss, mean, applied, _ = session.run(
+                [built.loss, built.epoch_metrics['loss'], built.applied_steps, built.train_op], fed)
+            losses.append(loss)
+            means.append(mean)
+        assert applied == session.run(built.global_step) == count
+        return losses, means, {v.op.name: session.run(v) for v in built.model_variables}
+
+
+def test_the_means_of_an_epoch_start_anew_with_its_first_step():
+    losses, means, _ = steps(Communicator(), 5)
+    assert len(set(losses)) == 5
+    assert means == [np.float32(mean) for mean in (
+        losses[0], (losses[0] + losses[1]) / 2, losses[2], (losses[2] + losses[3]) / 2, losses[4])]
+
+
+def test_of_several_ranks_losses_and_statistics_are_the_means_and_weights_are_as_the_optimizer_leaves_them():
+    (loss,), _, alone = steps(Communicator(), 1)
+    (twice,), _, together = steps(Doubling(), 1)
+    assert twice == 2 * loss
+    averaged = [name for name in alone if (together[name] == 2 * alone[name]).all() and together[name].any()]
+    assert sorted(averaged) == ['toy/batch_norm/moving_mean', 'toy/batch_norm/moving_variance']
+    for name in set(alone) - set(averaged):
+        np.testing.assert_array_equal(together[name], alone[name])
