@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+import two_ranks
 from launching import ROOT, launch
 
 from core.training.clock import Clock
@@ -88,6 +89,19 @@ def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_cas
     case = (output / '0' / 'deepfm_bs16_2p_perf.log').read_text()
     assert 'Network = deepfm\n' in case and 'RankSize = 2\n' in case
     assert float(case.split('TrainAccuracy = ')[1].split()[0]) == pytest.approx(float(auc), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['regression', 'textcnn', 'unet'])
+def test_the_metrics_of_two_ranks_are_those_of_one_process(name, tmp_path, capfd):
+    """Which are those of NumPy: test_examples.py."""
+    log = two_ranks.train(tmp_path, '--network=' + path_of(name), '--train_steps=1', '--batch_size=4')
+    line = [line for line in log.splitlines() if line.startswith('test after')][-1]
+    assert run(name, tmp_path, act=evaluate.act) == 0
+    found = re.findall(r'^test (\w+) ([\d.]+)$', capfd.readouterr().out, re.M)
+    assert HEADLINES[name] in dict(found)
+    for metric, value in found:
+        assert float(re.search(r' %s ([\d.]+)' % metric, line).group(1)) == pytest.approx(float(value), abs=2e-6)
 
 
 @pytest.mark.parametrize('name', [*HEADLINES, 'resnet50'])
