@@ -67,14 +67,15 @@ class Images(NamedTuple):
     """How pictures reach a network that is trained: those of the test set and those of any file."""
     # test_pixels(data set, config) -> data.pipeline.Input of test_input's images before normalize(), 0 to 255
     test_pixels: Callable[[Any, Config], Any]
-    # read(path) -> [(name, image [height, width, 3], 0 to 255)]; raises InputError for a file without images
-    read: Callable[[str], List[Tuple[str, Any]]]
+    # read(path, (height, width)) -> [(name, image [height, width, 3], 0 to 255)]; None: the size that the network has
+    # by itself; raises InputError for a file without images
+    read: Callable[[str, Optional[Tuple[int, int]]], List[Tuple[str, Any]]]
     # normalize(images [batch, height, width, 3], constants) -> what the model takes, float32
     normalize: Callable[[tf.Tensor, Dict[str, Any]], tf.Tensor]
     # constants(data set) -> {name: array}: what the training data fixed for normalize(); checkpoints keep it
     constants: Callable[[Any], Dict[str, Any]] = lambda data: {}
-    # how read() makes an image of the input's size of a picture of any size, for people who write an application
-    fit: str = ''
+    # fit(height, width) -> how read() makes an image of a picture of any size, for people who write an application
+    fit: Callable[[int, int], str] = lambda height, width: ''
 
 
 class Predictions(NamedTuple):

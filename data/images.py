@@ -1,7 +1,7 @@
 """Pictures in files of any size: PNG, JPEG, BMP and GIF, of which an animated one shows its first image."""
 import os
 import stat
-from typing import Callable, Sequence, Union
+from typing import Callable, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -53,24 +53,37 @@ def _bmp(content):
         tf.equal(bits, 8), of_palette, lambda: tf.image.decode_bmp(content, 3)))
 
 
+def centre(image: tf.Tensor, size: Tuple[int, int], part: float = 1.) -> tf.Tensor:
+    """The centre of uint8 [height, width, 3], scaled to uint8 [*size, 3].
+
+    It is a rectangle of the proportions of `size` with `part` of the sides of the largest one.
+    """
+    seen = tf.shape(image)[:2]
+    scale = part * tf.reduce_min(tf.cast(seen, tf.float64) / size)
+    height, width = tf.unstack(tf.maximum(tf.cast(tf.round(scale * size), tf.int32), 1))
+    top, left = tf.unstack((seen - tf.stack([height, width])) // 2)
+    scaled = tf.compat.v2.image.resize(image[top:top + height, left:left + width], size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
+
+
 def square(image: tf.Tensor, size: int) -> tf.Tensor:
     """The largest square in the centre of uint8 [height, width, 3], scaled to uint8 [size, size, 3]."""
-    height, width = tf.unstack(tf.shape(image)[:2])
-    side = tf.minimum(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = image[top:top + side, left:left + side]
-    scaled = tf.compat.v2.image.resize(cut, [size, size], antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
+    return centre(image, (size, size))
 
 
 def load_square(size: int) -> LoadOne:
     """The load_one that makes square(size) of a file's bytes."""
-    return lambda content, y, seed: (square(decode(content), size), y)
+    return load_centre((size, size), 1.)
 
 
-def small(data: DataSet, size: int) -> DataSet:
-    """A DataSet of files of images, which become squares uint8 [size, size, 3] when a batch needs them."""
-    return data._replace(load_one=load_square(size), shape=(size, size, 3))
+def load_centre(size: Tuple[int, int], part: float) -> LoadOne:
+    """The load_one that makes centre(size, part) of a file's bytes."""
+    return lambda content, y, seed: (centre(decode(content), size, part), y)
+
+
+def of_size(data: DataSet, size: Tuple[int, int], part: float) -> DataSet:
+    """A DataSet of files of images, of which centre(size, part) is made when a batch needs them."""
+    return data._replace(load_one=load_centre(size, part), shape=(*size, 3))
 
 
 def check_kind(names: Sequence[bytes]) -> None:

@@ -23,8 +23,8 @@ OWN_SWITCHES = (
 USAGE = command.Usage(
     'python3 -m launchers evaluate --network=NAME --data_path=DIR [--ckpt_path=FILE_OR_DIR] [--flag=value ...]',
     'Tests a checkpoint and prints the lines of the network.', OWN_SWITCHES,
-    ('network', 'data_path', 'ckpt_path', 'output_path', 'modeldir', 'batch_size', 'task', 'trunk', 'eval_static',
-     'ten_crop', 'test_copies', 'seed', 'device', 'device_id'))
+    ('network', 'data_path', 'ckpt_path', 'output_path', 'modeldir', 'batch_size', 'task', 'image_size',
+     'trunk', 'eval_static', 'ten_crop', 'test_copies', 'seed', 'device', 'device_id'))
 
 
 def act(recipe: Recipe, config: Config, all_images: bool = False, classes_by_number: bool = False) -> None:

@@ -56,7 +56,8 @@ USAGE = command.Usage(
     'python3 -m launchers export --network=NAME --ckpt_path=FILE_OR_DIR --data_path=DIR [--format=pb] [--batch_size=N] '
     '[--samples=all] [--flag=value ...]',
     'Makes a file for another machine out of a checkpoint and compares what both compute.', OWN_SWITCHES,
-    ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'task', 'trunk', 'test_copies', 'ten_crop'))
+    ('network', 'ckpt_path', 'data_path', 'output_path', 'batch_size', 'task', 'image_size', 'trunk',
+     'test_copies', 'ten_crop'))
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

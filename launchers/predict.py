@@ -27,7 +27,7 @@ OWN_SWITCHES = (
 USAGE = command.Usage(
     'python3 -m launchers predict --network=NAME --ckpt_path=FILE_OR_DIR|--pb=FILE.pb [--json] IMAGE_OR_DIR...',
     'Prints the three most probable classes of each image. The exit status is 2 when a file cannot be read.',
-    OWN_SWITCHES, ('network', 'ckpt_path', 'output_path', 'task', 'trunk', 'data_path'))
+    OWN_SWITCHES, ('network', 'ckpt_path', 'output_path', 'task', 'image_size', 'trunk', 'data_path'))
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

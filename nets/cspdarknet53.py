@@ -1,11 +1,12 @@
-"""CSPDarknet53 for 32x32 images (Wang et al., CSPNet, CVPR Workshops 2020, arXiv 1911.11929).
+"""CSPDarknet53 (Wang et al., CSPNet, CVPR Workshops 2020, arXiv 1911.11929).
 
 Darknet-53 made cross-stage partial: in each stage two 1x1 convolutions make two halves of the maps; one half goes
 through the residual blocks, then both are concatenated and fused. As in the authors' Darknet configuration the halves
 of the first stage keep the full width, a 1x1 convolution ends the blocks of each stage (the partial transition of the
 paper), and every convolution is followed by batch norm and activation. Differences:
-- Paper: 224x224 images and leaky ReLU; here, as the vendor's, 32x32 and Mish. The five down-samplings end at 1x1, so
-  the head averages over one position.
+- Paper: 224x224 images and leaky ReLU; here Mish, as the vendor's, and 32x32 where --image_size is not another. The
+  stem and the strides are those of the authors' configuration for ImageNet (csdarknet53.cfg) at every size: a 3x3
+  convolution of stride 1, then five down-samplings, which end at 7x7 for 224 and at 1x1 for 32.
 - Paper: does not say how the kernels start, and trains at 0.1; here, as the vendor's, they are drawn from a truncated
   normal distribution of standard deviation 0.01, to which the vendor's learning rate of 1e-3 belongs: behind each
   kernel w comes batch norm, so that a step turns w by learning_rate / |w|^2, and He's initialisation makes |w|^2 17
@@ -40,7 +41,7 @@ INITIAL = tf.truncated_normal_initializer(stddev=0.01)
 
 
 def cspdarknet53(images: tf.Tensor, is_training: bool, classes: int = 10) -> tf.Tensor:
-    """Logits [n, classes] of normalised images [n, 32, 32, 3]."""
+    """Logits [n, classes] of normalised images [n, height, width, 3]."""
     def conv(x, width, size, strides=1, name=None):
         with tf.variable_scope(name, 'conv'):
             x = conv2d(x, width, size, strides, kernel_initializer=INITIAL)

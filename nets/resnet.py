@@ -15,7 +15,7 @@ BLOCKS = 3                     # of two convolutions, in each stage
 
 
 def resnet20(images: tf.Tensor, is_training: bool, classes: int = 10) -> tf.Tensor:
-    """Logits [n, classes] of normalised images [n, 32, 32, 3]."""
+    """Logits [n, classes] of normalised images [n, height, width, 3]."""
     def conv(x, channels, strides=1, activation=None):
         return batch_norm(conv2d(x, channels, 3, strides), is_training, activation=activation)
 

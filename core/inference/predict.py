@@ -1,7 +1,7 @@
 """Prediction: the most probable classes of images in files, by a checkpoint or by an exported graph."""
 import itertools
 import os
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,7 @@ from core.settings.config import Config
 from core.training import forms
 
 TOP = 3
+_MOST_SIDE = 2 ** 14           # pixels
 _BATCH = 32                    # images computed at a time
 
 
@@ -42,7 +43,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
     if config.data_path:
         data, config = trained.load_data(recipe, config, by_number=True)   # the names are the checkpoint's
     constants = trained.constants(recipe, reader, data)
-    images = _images(recipe.images.read, paths, refuse)
+    images = _images(recipe.images.read, trained.image_size(reader), paths, refuse)
     first = next(images, None)
     if first is None:
         return
@@ -62,6 +63,7 @@ class Exported(NamedTuple):
     network: str
     class_names: Tuple[str, ...]
     size: int                      # of a batch; -1: any
+    image_size: Tuple[int, int]    # (height, width)
     scaling: Scaling               # of pixels, before they go into the graph
     is_probabilities: bool         # whether the output has its softmax in it
 
@@ -82,12 +84,16 @@ def exported(path: str) -> Exported:
         scaling = Scaling(*[[float(number) for number in image[field]] for field in Scaling._fields])
         if [len(numbers) for numbers in scaling] != [3, 3] or not all(scaling.std):
             raise ValueError('has no mean and std for three channels')
+        sides = image['height'], image['width']
+        if not all(isinstance(side, int) and 1 <= side <= _MOST_SIDE for side in sides):
+            raise ValueError('has no height and width')
     except KeyError as error:
         raise InputError('--pb: %s lacks %s: export the graph of a network of images anew; where the normalisation is '
                          'of the whole image, with --input_dtype=uint8' % (beside, error))
     except (ValueError, TypeError, IndexError) as error:
         raise InputError('--pb: %s: %s; it is the description that export writes beside a graph' % (beside, error))
-    return Exported(path, found['network'], tuple(names), shape[0], scaling, found.get('output') == PROBABILITIES)
+    return Exported(path, found['network'], tuple(names), shape[0], sides, scaling,
+                    found.get('output') == PROBABILITIES)
 
 
 def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
@@ -113,7 +119,8 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
             except (ValueError, tf.errors.OpError) as error:
                 raise InputError('--pb=%s: takes no images of %s: %s' % (
                     graph.path, ' x '.join(map(str, batch.shape[1:])), str(error).splitlines()[0]))
-        yield from _found(_images(recipe.images.read, paths, refuse), graph.class_names, graph.size, run)
+        images = _images(recipe.images.read, graph.image_size, paths, refuse)
+        yield from _found(images, graph.class_names, graph.size, run)
 
 
 def _found(images: Iterator[Any], names: Sequence[str], size: int,
@@ -129,12 +136,13 @@ def _found(images: Iterator[Any], names: Sequence[str], size: int,
             yield Prediction(name, [(called[number], float(row[number])) for number in best])
 
 
-def _images(read: Callable, paths: Sequence[str], refuse: Callable[[str], None]) -> Iterator[Tuple[str, Any]]:
+def _images(read: Callable, size: Optional[Tuple[int, int]], paths: Sequence[str],
+            refuse: Callable[[str], None]) -> Iterator[Tuple[str, Any]]:
     count = 0
     for path in _files(paths):
         try:
             files.opened(path).close()     # which a FIFO or a directory is refused by
-            for image in read(path):
+            for image in read(path, size):
                 count += 1
                 yield image
         except InputError as error:

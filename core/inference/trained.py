@@ -1,5 +1,5 @@
 """A trained network: its checkpoint or HDF5 file, the Config that fits it, its inference graph."""
-from typing import Any, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,7 @@ from core.inference.samples import LOGITS, OUTPUT, PROBABILITIES
 from core.log import say
 from core.pretrained import found, initial
 from core.recipe import Images, Recipe, first_output, load
+from core.settings import kinds
 from core.settings.config import Config
 from core.training import checkpoints, evaluation, forms, identity, weights
 
@@ -16,12 +17,27 @@ from core.training import checkpoints, evaluation, forms, identity, weights
 def find(config: Config) -> Tuple[str, Any, Config]:
     """(path, reader, Config) of the weights that --ckpt_path names (unset: the run's newest checkpoint).
 
-    The Config is for this process alone, with the seed that drew the run's test set and the run's classes.
-    Raises InputError when there is no such checkpoint, or it is damaged.
+    The Config is for this process alone, with the seed that drew the run's test set, the run's classes and the size of
+    its images. Raises InputError when there is no such checkpoint, it is damaged, or of images of another --image_size.
     """
     path, reader = found.find(config.ckpt_path or config.ckpt_dir)
+    noted = image_size(reader)
+    if config.image_size and noted:
+        own = kinds.size().parse('%dx%d' % noted)
+        if config.image_size not in (own, kinds.OWN_SIZE):
+            raise InputError('--image_size=%s: the checkpoint is of images of %s; leave the flag out' % (
+                config.image_size, own))
+        config = config._replace(image_size=own)
     return path, reader, config._replace(rank=0, ranks=1, seed=identity.fact(reader, 'seed', config.seed),
                                          class_names=weights.class_names(reader))
+
+
+def image_size(reader: Any) -> Optional[Tuple[int, int]]:
+    """(height, width) of the images that a checkpoint's network takes; None where it does not note them."""
+    form = weights.input_form(reader)
+    if not isinstance(form, tf.TensorSpec) or form.shape.ndims < 3:
+        return None
+    return tuple(form.shape.as_list()[-3:-1])
 
 
 def check_start(recipe: Recipe, config: Config) -> None:

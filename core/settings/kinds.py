@@ -137,6 +137,17 @@ def pattern(expression: str, allowed: str) -> Kind:
     return _kind(allowed, lambda given: given if re.fullmatch(expression, given) else None)
 
 
+OWN_SIZE = '32'                # of the images of CIFAR
+
+
+def size() -> Kind:
+    """The pixels of an image, N or HEIGHTxWIDTH, as text; HEIGHTxHEIGHT becomes HEIGHT."""
+    def convert(given):
+        match = re.fullmatch(r'([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?', given)
+        return match and (match[1] if match[2] in (None, match[1]) else given)
+    return _kind('a number of pixels from 1 to 9999, or HEIGHTxWIDTH', convert)
+
+
 def regular_expression() -> Kind:
     """A regular expression of Python, as text."""
     def convert(given):

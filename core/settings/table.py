@@ -106,6 +106,8 @@ SWITCHES = (
            'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone; '
            'tfrecord: shards, train-00000-of-00010 and validation-00000-of-00002',
            ('data',), kept=True),
+    Switch(DATA, 'image_size', kinds.size(), RECIPE,
+           'pixels of the images that the net sees, N or HEIGHTxWIDTH; other than 32: --task=folder or tfrecord'),
     Switch(DATA, 'labels', kinds.either(_positive, kinds.choice('all')), RECIPE,
            'images that are used with their label, as many of each class, or all there are'),
     Switch(DATA, 'unlabeled', kinds.choice('all', 'labeled'), RECIPE,

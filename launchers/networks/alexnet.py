@@ -92,8 +92,9 @@ def _test_input(files, config, load_one, crops):
 FIT = 'of a larger picture the square in its centre with 227/256 of its shorter side, scaled'
 
 
-def read(path: str) -> List[Tuple[str, np.ndarray]]:
+def read(path: str, size: Optional[Tuple[int, int]] = None) -> List[Tuple[str, np.ndarray]]:
     """[(path, float32 [227, 227, 3])] of a picture: the crop in the centre, as in tests. Raises InputError."""
+    del size                           # which is always this one
     return [(path, _reader()(path))]
 
 
@@ -236,7 +237,8 @@ RECIPE = Recipe(
     train_input=train_input,
     test_input=test_input,
     model=heads.model(net, heads.softmax._replace(score=score), layers.l2_loss),
-    images=Images(test_pixels, read, lambda images, constants: cats_dogs.centred(images), fit=FIT),
+    images=Images(test_pixels, read, lambda images, constants: cats_dogs.centred(images),
+                  fit=lambda height, width: FIT),
     learning_rate=learning_rate,
     optimizer=optimizers.momentum,
     log=VendorLog,

@@ -1,10 +1,11 @@
-"""Classifiers of 32x32 images: a recipe of any net, from --data_path to batches, with CutMix if it is switched on."""
+"""Classifiers of images of 32x32 pixels, or of --image_size, with CutMix if it is switched on: a recipe of any net."""
 from typing import Any, Callable, Dict
 
 import tensorflow as tf
 
 from core.recipe import Images, Picture, Recipe
 from core.settings.config import Config
+from core.settings.kinds import OWN_SIZE
 from nets.blocks import optimizers, schedules
 from data import pipeline
 from data.cutmix import cutmix
@@ -16,17 +17,17 @@ from nets import layers
 
 
 def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l2_loss, **parts: Any) -> Recipe:
-    """The Recipe of a net(images, is_training[, dropout]) -> logits [n, classes] of normalised images [n, 32, 32, 3].
+    """The Recipe of a net(images, is_training[, dropout]) -> logits [n, classes] of images [n, height, width, 3].
 
     defaults: train_epochs, batch_size, learning_rate, weight_decay and what the optimizer reads. parts: the fields of
     Recipe that are to be others than these: momentum at a constant learning rate, neutral log lines, the line Top-1.
     """
     return Recipe(
-        defaults=dict(dict(task='cifar10', display_step=50, val_epoch=1, cutmix_alpha=0., eval_static=False),
-                      **defaults),
+        defaults=dict(dict(task='cifar10', image_size=OWN_SIZE, display_step=50, val_epoch=1, cutmix_alpha=0.,
+                           eval_static=False), **defaults),
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=classification.classifier(net, penalty),
-        images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.FIT),
+        images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.fit),
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
                     evaluation_lines=classification.top_1, hooks=skipped_hooks), **parts))

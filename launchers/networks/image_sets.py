@@ -1,4 +1,4 @@
-"""Data sets of 32x32 images, for the networks that classify them: --task says which one --data_path holds."""
+"""Data sets of images for the networks that classify them, which --task chooses: of 32x32 pixels, or --image_size."""
 import functools
 import os
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -11,7 +11,10 @@ from core.settings.config import Config
 from data import cifar, svhn, synthetic
 from data.dataset import DataSet, summary
 
-SIZE = 32
+SIZE = 32, 32
+# Of the sides of the largest rectangle in the centre: at 32 pixels all, as the vendors; else as at 224, which is cut
+# out of an image scaled to a shorter side of 256 (He et al. 2015, arXiv 1512.03385, section 3.4).
+PART, PART_OF_SMALL = 224 / 256, 1.
 FOLDER, TFRECORD = 'folder', 'tfrecord'
 OF_FILES = {FOLDER: 'class folders', TFRECORD: 'TFRecord shards'}      # images of any size, and of no synthetic set
 
@@ -44,7 +47,18 @@ def of_files(path: str, config: Config) -> DataSet:
 
 def _small(path, config):
     from data import images            # the decoders of images, which no other run loads
-    return images.small(of_files(path, config), SIZE)
+    size = size_of(config)
+    return images.of_size(of_files(path, config), size, _part(size))
+
+
+def size_of(config: Config) -> Tuple[int, int]:
+    """(height, width) of the images: --image_size, or of a network without it 32x32."""
+    sides = [int(side) for side in (config.image_size or '').split('x') if side]
+    return (sides[0], sides[-1]) if sides else SIZE
+
+
+def _part(size):
+    return PART_OF_SMALL if tuple(size) == SIZE else PART
 
 
 def load(config: Config, **of_synthetic: int) -> DataSet:
@@ -55,6 +69,9 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
     if config.task not in TASKS:
         raise InputError('--task=%s: this network reads %s' % (config.task, ', '.join(TASKS)))
     task = TASKS[config.task]
+    if config.task not in OF_FILES and size_of(config) != SIZE:
+        raise InputError('--image_size=%s: the images of --task=%s have 32x32 pixels; %s have any size' % (
+            config.image_size, config.task, ' and '.join('--task=' + one for one in OF_FILES)))
     if not config.synthetic:
         data = task.load(config.data_path, config)
         return data if data.summary else data._replace(
@@ -64,18 +81,24 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
     return task.synthesize(**of_synthetic)
 
 
-FIT = 'of a larger picture the largest square in its centre, scaled with antialiasing'
+def fit(height: int, width: int) -> str:
+    """Recipe.images.fit."""
+    if (height, width) == SIZE:
+        return 'of a larger picture the largest square in its centre, scaled with antialiasing'
+    of_what = ('square', 'side') if height == width else ('%d:%d rectangle' % (height, width), 'sides')
+    return ('of a picture of another size the %s in its centre with 224/256 of the %s of the largest, scaled with '
+            'antialiasing' % of_what)
 
 
-def read(path: str) -> List[Tuple[str, np.ndarray]]:
-    """[(name, uint8 [32, 32, 3])] of a picture, or of every image in a batch of CIFAR, called FILE[ROW].
+def read(path: str, size: Optional[Tuple[int, int]] = None) -> List[Tuple[str, np.ndarray]]:
+    """[(name, uint8 [*size, 3])] of a picture, or of every image in a batch of CIFAR, called FILE[ROW].
 
-    Raises InputError for a file that is neither.
+    size: (height, width); None: 32x32. Raises InputError for a file that is neither.
     """
     try:
-        return [(path, _reader()(path))]
+        return [(path, _reader(size or SIZE)(path))]
     except InputError as error:
-        if not _may_be_batch(path):
+        if not _may_be_batch(path) or (size or SIZE) != SIZE:
             raise
         try:
             return [('%s[%d]' % (path, row), image) for row, image in enumerate(cifar.images(path))]
@@ -84,9 +107,9 @@ def read(path: str) -> List[Tuple[str, np.ndarray]]:
 
 
 @functools.lru_cache(maxsize=1)
-def _reader() -> Callable[[str], np.ndarray]:
+def _reader(size: Tuple[int, int]) -> Callable[[str], np.ndarray]:
     from data import images
-    return images.Reader(lambda image: images.square(image, SIZE))
+    return images.Reader(lambda image: images.centre(image, size, _part(size)))
 
 
 def _may_be_batch(path: str) -> bool:

@@ -4,6 +4,8 @@ One head classifies labelled images; the other tells apart the six poses of imag
 are the labelled images themselves (--unlabeled=labeled: augmented supervised learning, of which the published errors
 are) or the whole training set (--unlabeled=all: semi-supervised learning). Epochs and dropout follow the method, as in
 the authors' two scripts. Differences from the vendor's:
+- With --image_size other than 32 images are contrast-normalised and not whitened: the matrix of the whitening would
+  have as many rows as an image has values.
 - The six poses of an image have a shift and a noise of their own; there they share them.
 - The trunk sees the images of both heads as one batch, so batch norm has one set of statistics; there each head's
   images are normalised by their own, and both move the averages in turn. One set errs less: after 100 steps with 100
@@ -21,7 +23,9 @@ from core.session import cpu_session
 from core.log import say
 from core.recipe import Images, Model, Panel, Picture, Recipe, Scores, View
 from core.pages import pictures
+from core.errors import InputError
 from core.settings import paths
+from core.settings.kinds import OWN_SIZE
 from core.settings.config import Config
 from core.reporting.report import Report
 from data import cifar, pipeline, whitening
@@ -76,7 +80,10 @@ def load(config: Config) -> Data:
     """The Data of --task. Raises InputError naming the file at fault."""
     data = image_sets.load(config, test=SYNTHETIC_TEST)
     loading = data.loading if data.load_one else {}
-    if not TASKS[config.task].zca:
+    size = image_sets.size_of(config)
+    if size[0] != size[1]:
+        raise InputError('--image_size=%s: the six poses are those of square images' % config.image_size)
+    if not TASKS[config.task].zca or size != image_sets.SIZE:
         return Data(data.train, data.test, whitening.normalize_contrast, data.class_names, None, data.summary, loading)
     images = data.train.x
     if loading:
@@ -325,9 +332,9 @@ def both_losses(view: View) -> Panel:
 
 
 RECIPE = Recipe(
-    defaults=dict(trunk='convnet', task='cifar10', labels=2000, unlabeled='labeled', train_epochs=300, batch_size=16,
-                  learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
-                  test_copies=True, display_step=50, val_epoch=300),
+    defaults=dict(trunk='convnet', task='cifar10', image_size=OWN_SIZE, labels=2000, unlabeled='labeled',
+                  train_epochs=300, batch_size=16, learning_rate=0.05, lr_decay_power=0.5, momentum=0.9,
+                  weight_decay=5e-4, cutmix_alpha=0., test_copies=True, display_step=50, val_epoch=300),
     variants=(*(({'task': task}, dict(labels='all')) for task in image_sets.OF_FILES),
               ({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
               ({'unlabeled': 'all', 'task': 'svhn'}, dict(train_epochs=30))),
@@ -337,7 +344,7 @@ RECIPE = Recipe(
     train_input=train_input,
     test_input=test_input,
     model=Model(net, heads.softmax._replace(score=score), penalty),
-    images=Images(test_pixels, image_sets.read, normalize, constants, fit=image_sets.FIT),
+    images=Images(test_pixels, image_sets.read, normalize, constants, fit=image_sets.fit),
     input_name='super_data',
     on_export=dict(test_copies=False),
     vendor_name='SESEMI_ID1270_for_TensorFlow',

@@ -66,7 +66,7 @@ def test_an_image_is_that_of_its_record_in_both_parts(tmp_path):
                 image = encoded(np.full([8, 6, 3], value, np.uint8), 'png')
                 file.write(records.record(example({'image/encoded': [image], 'image/class/label': [value // 10]})))
     (tmp_path / 'labels.txt').write_text('1:a\n2:b\n3:c\n4:d\n5:e\n')
-    data = images.small(read(tmp_path), 4)
+    data = images.of_size(read(tmp_path), (4, 4), 1.)
     for part, first in ((data.train, 10), (data.test, 40)):
         pixels, is_good = pipeline.samples(part, **data.loading)
         assert is_good.all() and pixels.shape == (part.size, 4, 4, 3)
@@ -158,7 +158,7 @@ def test_an_image_that_cannot_be_decoded_is_skipped_and_named_by_shard_and_recor
     with open(str(tmp_path / 'train.tfrecord'), 'ab') as file:
         for content in (b'no image', b'RIFF\0\0\0\0WEBP'):
             file.write(records.record(example({'image/encoded': [content], 'image/class/label': [1]})))
-    data = images.small(read(tmp_path), 4)
+    data = images.of_size(read(tmp_path), (4, 4), 1.)
     with tf.Graph().as_default(), tf.Session() as session:
         source = pipeline.train_input(data.train, 8, 1, **data.loading)
         source.initialize(session)

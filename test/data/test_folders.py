@@ -19,7 +19,7 @@ def read(path, seed=1):
 
 
 def small_images(path):
-    return images.small(folders.folders(str(path), 1), 32)
+    return images.of_size(folders.folders(str(path), 1), (32, 32), 1.)
 
 
 def refusal(path):

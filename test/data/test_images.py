@@ -66,3 +66,13 @@ def test_the_central_crop_of_a_decoded_picture_is_the_one_of_alexnets_tests(tmp_
         expected = session.run(cats_dogs.load_test(tf.read_file(path), 0, None)[0])
         found = session.run(cats_dogs.centred(images.Reader(cats_dogs.central_crop)(path)))
     assert found == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize('seen, size, part, expected', [
+    ((32, 40), (28, 28), 28 / 32, np.s_[2:30, 6:34]),          # as 224 of a shorter side of 256
+    ((40, 80), (40, 60), 1, np.s_[:, 10:70]), ((33, 20), (20, 20), 1, np.s_[6:26, :])])
+def test_the_centre_has_the_proportions_and_the_part_that_are_asked_for(seen, size, part, expected):
+    pixels = np.random.RandomState(0).randint(0, 256, seen + (3,)).astype(np.uint8)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(images.centre(tf.constant(pixels), size, part))
+    np.testing.assert_array_equal(found, pixels[expected])

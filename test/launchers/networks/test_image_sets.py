@@ -12,7 +12,7 @@ from core.inference import export as exporting
 from core.inference import runner
 from core.settings import config as config_lib
 from data import whitening
-from launchers import evaluate, export, plan, predict, score, shards
+from launchers import command, evaluate, export, plan, predict, score, shards
 from launchers.networks.registry import RECIPES
 
 COUNTS = {'red': 8, 'green': 8, 'blue': 8}
@@ -80,6 +80,54 @@ def test_what_is_trained_on_shards_is_evaluated_exported_and_shown_like_what_is_
     file = os.path.join(sets, 'folder', 'test', 'red', '00.jpg')
     assert predict.main(['--network=tiny', *flags[:2], file], {}) == 0
     assert capfd.readouterr().out.startswith(file + ': ')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('network, size, shape', [
+    ('cspnet', '64', (3, 64, 64, 3)), ('cutmix', '40x48', (3, 40, 48, 3)), ('sesemi', '40', (18, 40, 40, 3))])
+def test_images_have_the_size_that_is_asked_for_in_training_and_in_tests(sets, tmp_path, network, size, shape):
+    recipe, data, config = loaded(network, sets, tmp_path, image_size=size)
+    with tf.Graph().as_default(), tf.Session() as session:
+        train, test = recipe.train_input(data, config), recipe.test_input(data, config)
+        assert tf.nest.flatten(train.batch)[0].shape == shape
+        assert test.batch[0].shape.as_list()[-3:] == list(shape[1:])
+        test.initialize(session)
+        assert np.isfinite(session.run(test.batch[0])).all()
+        outputs = recipe.model.net(test.batch[0], False, config, lambda x, rate: x)
+        assert tf.nest.flatten(outputs)[-1].shape == (3, 3)
+
+
+@pytest.mark.slow
+def test_a_network_of_another_size_is_evaluated_exported_and_asked_without_naming_the_size_again(
+        sets, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(exporting, 'FreshRunner', lambda form, path, graph, shape: runner.Runner(form, path, graph))
+    network, output = '--network=other', '--output_path=%s' % tmp_path
+    data = ['--task=folder', '--data_path=%s/folder' % sets]
+    assert tiny.run(output, *data, '--image_size=48x40', '--train_epochs=2', network='other') == 0
+    capfd.readouterr()
+    assert tiny.run(output, *data, network='other', act=evaluate.act) == 0
+    accuracy = capfd.readouterr().out.splitlines()[-1]
+    assert tiny.run(output, *data, '--image_size=64', network='other', act=evaluate.act) == 2
+    assert '--image_size=64: the checkpoint is of images of 48x40' in capfd.readouterr().err
+    assert export.main([network, output, *data, '--samples=all', '--output=%s/x.pb' % tmp_path], {}) == 0
+    assert 'images of 48x40 (height x width)' in capfd.readouterr().out
+    assert score.main(['--manifest=%s/x_samples/manifest.json' % tmp_path, '--run_pb=%s/x.pb' % tmp_path], {}) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == accuracy
+    file = os.path.join(sets, 'folder', 'test', 'red', '00.jpg')
+    assert predict.main([network, output, file], {}) == 0
+    classes = capfd.readouterr().out
+    assert predict.main(['--pb=%s/x.pb' % tmp_path, network, file], {}) == 0
+    assert capfd.readouterr().out == classes
+
+
+def test_a_size_that_the_data_does_not_have_is_refused(sets, tmp_path, capsys):
+    flags = ['--case=performance', '--output_path=%s' % tmp_path]
+    for given, words in ((['--network=cspnet', '--image_size=64'], 'the images of --task=cifar10 have 32x32 pixels'),
+                         (['--network=sesemi', '--task=folder', '--data_path=%s/folder' % sets, '--image_size=64x32'],
+                          'the six poses are those of square images'),
+                         (['--network=alexnet', '--image_size=64'], 'this network has no such parameter')):
+        assert command.run(lambda recipe, config: recipe.load(config), [*flags, *given], {}) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_shards_that_are_damaged_or_none_are_refused_before_anything_is_touched(sets, tmp_path, capsys):
