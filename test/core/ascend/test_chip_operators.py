@@ -54,3 +54,18 @@ def test_what_an_update_leaves_has_the_type_of_its_variable_also_under_a_conditi
         found = {op.inputs[1].op.name.split('/')[0]: forms.data_type(op.outputs[0])
                  for op in graph.get_operations() if op.type == 'AssignSub'}
     assert found == {'cond': 'float16', 'AssignSub': 'float32'}
+
+
+@pytest.mark.parametrize('op_type, is_cube', [
+    ('Conv2D', True), ('MatMul', True), ('Conv2DBackpropInput', True), ('Relu', False), ('Mean', False)])
+def test_convolutions_and_matrix_products_are_the_cubes(op_type, is_cube):
+    assert chip_operators.is_cube(op_type) is is_cube
+
+
+def test_an_operator_that_is_kept_wide_gets_float32_of_a_narrow_tensor_and_every_other_type_as_it_is():
+    with tf.Graph().as_default() as graph:
+        narrow, number = tf.ones([2]), tf.ones([2], tf.int64)
+        wide, other = tf.abs(narrow).op, tf.square(narrow).op
+        forms = chip_operators.Forms(graph, {narrow: 'float16'}, {wide})
+        assert [forms.operand_type(op, narrow) for op in (wide, other)] == ['float32', 'float16']
+        assert [forms.operand_type(op, number) for op in (wide, other)] == ['int64', 'int64']
