@@ -89,7 +89,7 @@ def test_the_watch_leaves_the_screen_of_a_launcher_that_was_killed(trainers, tmp
 def processes_of(place, ranks):
     """[process id] of the trainers by rank, once they train."""
     log = place / 'output' / '0' / 'train_0.log'
-    until(lambda: log.exists() and '\nstep 12 ' in log.read_text())
+    until(lambda: log.exists() and '\nstep 12 ' in log.read_text(), 240)
     found = {}
     for entry in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError):
