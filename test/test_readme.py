@@ -5,12 +5,10 @@ import re
 
 import pytest
 from launching import ROOT
+from pages import PAIRS, commands, page
 
 from core.settings.table import SWITCHES
 
-CHINESE = ['README.zh.md'] + sorted(
-    os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.zh.md')))
-PAIRS = [(name.replace('.zh.md', '.md'), name) for name in CHINESE]
 PAGES = [name for pair in PAIRS for name in pair]
 SHOWN_AS_NEW = ('data/npz.py', 'test/output') + tuple(                # the reader makes these
     'launchers/networks/' + name for name in ('fromnpz.py', 'warm.py'))
@@ -18,18 +16,6 @@ SHOWN_AS_NEW = ('data/npz.py', 'test/output') + tuple(                # the read
 OF_DOCKER = {'--rm', '--ipc'}
 OF_MSAME = {'--dymBatch', '--dymDims'}
 GONE = {'--plan'}                                                     # the changelog names flags of before
-
-
-def page(name):
-    with open(os.path.join(ROOT, name), encoding='utf-8') as file:
-        return file.read()
-
-
-def commands(name):
-    """The lines of the bash blocks without comments, backslashes joined."""
-    blocks = re.findall(r'^```bash\n(.*?)^```', page(name), re.DOTALL | re.MULTILINE)
-    lines = '\n'.join(blocks).replace('\\\n', ' ').splitlines()
-    return [' '.join(re.sub(r'(^|\s)#.*', '', line).split()) for line in lines]
 
 
 def flags(name):

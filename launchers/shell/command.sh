@@ -6,10 +6,11 @@ run_command() {  # CALLING_PYTHON [COMMAND [FLAG...]]
     set -euo pipefail
     local given=${PYTHON:-} name=${2:-}
     CALLING_PYTHON=$1
-    case $name in
-    train | evaluate | predict | export | score | compare | precision | plan | shards | *modelarts*) find_python ;;
-    *) installed_python || PYTHON=$1 ;;  # needs no TensorFlow and sets nothing up
-    esac
+    if [[ " doctor runs locks stalls " == *" $name "* || ! -f $REPO_ROOT/launchers/$name.py ]]; then
+        installed_python || PYTHON=$1  # it needs no TensorFlow, or is no command: nothing is set up
+    else
+        find_python
+    fi
     export PYTHON
     if [[ -z $given && $PYTHON != "$1" ]]; then
         printf '%s runs in %s\n' "${name:-python3 -m launchers}" "$PYTHON" >&2
