@@ -40,6 +40,7 @@ class Head(NamedTuple):
     predictions: Dict[str, Callable[[tf.Tensor], tf.Tensor]] = {}
     smaller_is_better: bool = False    # of the headline
     of_outputs: bool = True            # whether score() looks at nothing else, so that a device's outputs can be scored
+    smooths_labels: bool = False       # whether score() reads config.label_smoothing
 
 
 def no_penalty(config: Config) -> tf.Tensor:
@@ -118,10 +119,7 @@ def metric_lines(metrics: Dict[str, float]) -> List[str]:
 
 
 class Recipe(NamedTuple):
-    """One network's training. Its functions read a parameter as config.NAME; hyper-parameters must be in `defaults`.
-
-    launchers/networks/registry.py refuses a recipe that reads a hyper-parameter which its defaults lack.
-    """
+    """One network's training. Its functions read a parameter as config.NAME; hyper-parameters must be in `defaults`."""
     # values of Config fields: those of the published recipe, which a full run follows
     defaults: Dict[str, Any]
     # load(config) -> the data set

@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
 from core.ascend.options import describe_options
-from core.errors import InputError, RunEnd, input_errors
+from core.errors import RunEnd, input_errors
 from core.log import one_line, say
 from core.settings import config as config_lib
 from core.settings import flags, kinds
@@ -40,16 +40,12 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
     about.own: flags that act() takes as arguments of the same names. planning: see config.resolve().
     """
     def from_flags():
-        from launchers.networks.parameters import parameters_read
         from launchers.networks.registry import asked
         from nets.blocks import chosen
         arguments, lines = flags.without_foreign(argv)
         own, arguments = flags.parse_known(arguments, about.own)
         recipe, given = asked(arguments, environ)
         recipe = chosen.recipe(recipe, given)
-        if given.get('label_smoothing') and 'label_smoothing' not in parameters_read([recipe.model.head.score]):
-            raise InputError('--label_smoothing=%g: this network\'s head has no labels to smooth' % (
-                given['label_smoothing']))
         if given.get('train_steps') and 'train_epochs' in given:
             lines.append('--train_epochs=%d: --train_steps=%d counts' % (given['train_epochs'], given['train_steps']))
         if not planning:               # whose lines the launcher reads

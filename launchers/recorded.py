@@ -38,7 +38,8 @@ def facts(recipe: Recipe, config: Config, device: Device, options: Options) -> D
 def _settings(recipe: Recipe, config: Config) -> List[Tuple[str, str, str]]:
     """(name, value, value of the published recipe) of each switch that means something to a run of this network."""
     published = config_lib.published(recipe, config.values())
-    rows = [(row.name, getattr(config, row.name, None), published[row.name]) for row in (*SWITCHES, *recipe.switches)
+    rows = [(row.name, getattr(config, row.name, None), published.get(row.name))
+            for row in (*SWITCHES, *recipe.switches)
             if row.name not in ('network', 'rank_size', 'device_id', 'print_config')]
     return [(name, _text(value), _text(recipes)) for name, value, recipes in rows
             if not (value is None and recipes is None)]

@@ -81,7 +81,8 @@ def results(tmp_path_factory):
         for path, table, code in blocks_of(section):
             file = copy / path
             if table:
-                before, start, after = re.split(r'^(%s\b.*= [({]\n)' % table, file.read_text(), 1, re.MULTILINE)
+                start = r'^(%s\b.*= {\n|class %s:\n.*\n\n)' % (table, table)
+                before, start, after = re.split(start, file.read_text(), 1, re.MULTILINE)
                 code = before + start + code + after
             file.write_text(code)
     write_data(copy / 'good', first_label=0)

@@ -1,43 +1,49 @@
 """Config: everything a run was asked to do, in one frozen record."""
-import collections
 import os
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from core.errors import InputError
+from core.errors import InputError, RunEnd
 from core.settings import kinds, rules
-from core.settings.table import AUTO, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, switch
+from core.settings.table import AUTO, MOST_DEVICES, RECIPE, SWITCHES, SYNTHETIC, Switch, Switches, switch
 
 _BUILT_IN = (None, SYNTHETIC)       # data_path of the synthetic data set
 _RULES = {row.name: row.rules for row in SWITCHES}
 
-# Where this process stands among its peers: from the environment, or from these switches.
-_PLACEMENT = ('device_id', 'rank', 'ranks', 'addresses', 'ranks_directory')
-_OF_PLACEMENT = ('device_id', 'rank_size')
-_OF_DATA = ('class_names',)         # what only the data set tells: core.recipe.load()
-_OF_RECIPE = ('own',)               # ((Switch, value), ...) of the switches that the recipe brings
+
+class Undeclared(RunEnd, AttributeError):
+    """A recipe reads a parameter that it does not declare."""
+    status = InputError.status
 
 
-class Config(collections.namedtuple('Config', [row.name for row in SWITCHES if row.name not in _OF_PLACEMENT]
-                                    + list(_PLACEMENT + _OF_DATA + _OF_RECIPE))):
-    """The settled values; hyper-parameters that the network does not have are None.
+class Config(Switches):
+    """The settled values of a run, frozen: of the table's rows, of those that the recipe brings, and its ranks.
 
-    ranks: how many ranks train together; 0 in a plan that leaves it to the rank table. addresses: 'host:port' of each
-    rank where they are on several servers and not on NPUs. ranks_directory: where those of one server meet, '' without.
+    Raises Undeclared for a hyper-parameter that the recipe does not declare.
     """
-    __slots__ = ()
+    rank: int
+    ranks: int                     # that train together; 0 in a plan that leaves their number to the rank table
+    addresses: Tuple[str, ...]     # 'host:port' of each rank where they are on several servers and not on NPUs
+    ranks_directory: str           # where those of one server meet, '' without
+    class_names: Tuple[str, ...]   # of the data set: core.recipe.load()
+    own: Tuple[Switch, ...]        # the rows that the recipe brings
+
+    def __init__(self, **values: Any):
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError('a Config is frozen; _replace(%s=...) makes another' % name)
 
     def __getattr__(self, name: str) -> Any:
-        """The value of a switch that the recipe brings."""
-        for row, value in self.own:
-            if row.name == name:
-                return value
-        raise AttributeError('no parameter %s' % name)
+        if any(row.name == name for row in (*SWITCHES, *vars(self).get('own', ()))):
+            raise Undeclared('the defaults of RECIPE lack %s, which it reads; add %s=VALUE to them' % (name, name))
+        raise Undeclared('config.%s: no parameter of the command line; add a row to the switches of RECIPE' % name)
+
+    def _replace(self, **changes: Any) -> 'Config':
+        return Config(**dict(vars(self), **changes))
 
     def values(self) -> Dict[str, Any]:
-        """{name: value} of all fields, the recipe's own switches among them."""
-        found = dict(self._asdict(), **{row.name: value for row, value in self.own})
-        del found['own']
-        return found
+        """{name: value} of everything that is settled."""
+        return {name: value for name, value in vars(self).items() if name != 'own'}
 
     @property
     def classes(self) -> int:
@@ -105,8 +111,7 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
             raise InputError('--device_id=%d: for a run of one rank; the launchers of several ranks choose the devices '
                              'themselves, as --rank_table says' % device_id)
         place['device_id'] = device_id
-    own = tuple((row, settled.pop(row.name)) for row in recipe.switches)
-    return Config(class_names=(), own=own, **settled, **place)
+    return Config(class_names=(), own=tuple(recipe.switches), **dict(settled, **place))
 
 
 def typed(name: str, value: Any) -> str:
@@ -116,7 +121,7 @@ def typed(name: str, value: Any) -> str:
 
 def idle(config: Config) -> Dict[str, str]:
     """{switch: a line about it} of those without effect because another switch is off."""
-    values = config._asdict()
+    values = config.values()
     return {name: '%s %s' % (typed(name, values[name]), rules.message(rule, '--{}'.format))
             for name, rule in rules.broken(_RULES, values, values, [rules.IDLE_WITHOUT])}
 
@@ -127,8 +132,8 @@ def idle_lines(config: Config) -> List[str]:
 
 
 def published(recipe: Any, asked: Mapping[str, Any]) -> Dict[str, Any]:
-    """{switch: value} of every row: the table's and the published recipe's, in the variant that `asked` belongs to."""
-    settled = {row.name: None if row.default is RECIPE else row.default for row in SWITCHES + tuple(recipe.switches)}
+    """{switch: value}: the table's and the published recipe's, in the variant that `asked` belongs to."""
+    settled = {row.name: row.default for row in (*SWITCHES, *recipe.switches) if row.default is not RECIPE}
     settled.update(recipe.defaults)
     for condition, changes in recipe.variants:
         if condition.items() <= dict(settled, **asked).items():
@@ -137,7 +142,7 @@ def published(recipe: Any, asked: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _settled(recipe, given):
-    """{switch: value} of every row."""
+    """{switch: value} of every row but the hyper-parameters that the recipe does not declare."""
     case = given.get('case', switch('case').default)
     if case not in recipe.cases:
         raise InputError('--case=%s: must be one of %s for this network' % (case, ', '.join(recipe.cases)))

@@ -1,4 +1,4 @@
-"""SWITCHES: the one table of the command line, a row for each thing that a user may ask for.
+"""Switches: the one table of the command line, a row for each thing that a user may ask for.
 
 A row says everything about its switch: what users type, what it may hold, what it needs and excludes, who must agree
 on it, which NpuOptimizer key it sets and what it does off an NPU (docs/vendor-contract.md sections 1, 2, 4 and 5).
@@ -7,7 +7,7 @@ Values are laid over each other as
     < what the user gave.
 """
 import os
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple, Union
 
 from core.settings import kinds
 from core.settings.kinds import MOST
@@ -53,6 +53,17 @@ class Switch(NamedTuple):
     npu_key: Optional[str] = None  # the NpuOptimizer option that it sets
     off_npu: Optional[str] = None  # what it does off an NPU, where that is something else
 
+    def __get__(self, config: Any, of: type) -> 'Switch':
+        """The row, as an attribute of the class of its table; a Config has the value in its place, or none."""
+        if config is not None:
+            raise AttributeError(self.name)
+        return self
+
+
+def _row(group: str, *columns: Any, **more: Any) -> Any:
+    """A Switch without its name, which is that of the attribute."""
+    return Switch(group, '', *columns, **more)
+
 
 _positive = kinds.whole(least=1)
 _count = kinds.whole(least=0)
@@ -61,230 +72,235 @@ _rate_or_auto = kinds.either(kinds.choice(AUTO), _rate)
 _folder = kinds.or_unset('', kinds.path())
 _NOT_EMULATED = 'this run computes in float32; --emulate_precision=True rehearses the mode'
 
-SWITCHES = (
-    Switch(RUN, 'network', kinds.text(), 'cspnet', 'the system to train', kept=True),
-    Switch(RUN, 'case', kinds.choice(*CASES), 'full',
-           'full: the published recipe; performance and *_eval: a short run that measures speed'),
-    Switch(RUN, 'output_path', kinds.path(), os.path.join(ROOT, 'output'),
-           'results go to OUTPUT_PATH/$ASCEND_DEVICE_ID', ('result', 'output_dir'), agree=False),
-    Switch(RUN, 'modeldir', kinds.path(), None, 'directory of the checkpoints; unset: ckpt in the results',
-           agree=False, path=OUTPUT),
-    Switch(RUN, 'summary', kinds.path(), None,
-           'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',),
-           agree=False, path=OUTPUT),
-    Switch(RUN, 'ckpt_path', kinds.path(), None,
-           'checkpoint (a file, or the newest of a directory), .h5 or .npz file whose weights are the starting point; '
-           'for evaluate the one to evaluate', ('CKPT_PATH', 'init_from', 'init_checkpoint'), agree=False),
-    Switch(RUN, 'init_map', kinds.file_path(), None,
-           'file of lines PATTERN NAME: what --ckpt_path calls PATTERN, a regular expression, is NAME here; what '
-           'fits is taken', rules=(needs('ckpt_path'),), agree=False, path=INPUT),
-    Switch(RUN, 'finetune', kinds.boolean(), False,
-           'take from --ckpt_path what fits, and the last layer only if its classes are those of the data',
-           rules=(needs('ckpt_path'),)),
-    Switch(RUN, 'resume', kinds.boolean(), False, 'continue the previous run from its newest whole checkpoint',
-           agree=False),
-    Switch(RUN, 'max_restarts', _count, 0,
-           'how often the launcher starts all ranks again, from the newest whole checkpoint, after a rank died or a '
-           'device failed', agree=False),
-    Switch(RUN, 'stall_seconds', kinds.number(least=0), 60.,
-           'seconds without progress, or ten steps if they take longer, until a line names the rank that is behind; '
-           'after as many again the run ends, so that --max_restarts can help; 0: never', agree=False),
-    Switch(RUN, 'keep_history', _count, None,
-           'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all', agree=False),
-    Switch(RUN, 'seed', kinds.whole(0, MOST), 1, 'fixes initial weights, shuffling and every other random draw',
-           kept=True),
-    Switch(RUN, 'device', kinds.choice('auto', 'npu', 'cpu'), 'auto',
-           'auto: an NPU where npu_bridge is installed, else what TensorFlow finds', agree=False),
-    Switch(RUN, 'device_id', kinds.whole(0, MOST_DEVICES - 1), None,
-           'device of a run of one rank; unset: $ASCEND_DEVICE_ID', ('mul_device_id',), agree=False),
-    Switch(RUN, 'print_config', kinds.boolean(), False, 'print the ConfigProto and exit', agree=False),
 
-    Switch(DATA, 'data_path', kinds.path(), None,
-           'directory of the data set, or the word synthetic; a performance run without it uses '
-           'built-in synthetic data', ('data_dir', 'dataset', 'CIFAR_PATH'), agree=False, path=INPUT),
-    Switch(DATA, 'task', kinds.text(), RECIPE,
-           'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone; '
-           'tfrecord: shards, train-00000-of-00010 and validation-00000-of-00002',
-           ('data',), kept=True),
-    Switch(DATA, 'image_size', kinds.size(), RECIPE,
-           'pixels of the images that the net sees, N or HEIGHTxWIDTH; other than 32: --task=folder or tfrecord'),
-    Switch(DATA, 'labels', kinds.either(_positive, kinds.choice('all')), RECIPE,
-           'images that are used with their label, as many of each class, or all there are'),
-    Switch(DATA, 'unlabeled', kinds.choice('all', 'labeled'), RECIPE,
-           'images of the self-supervised head: the whole training set or its labelled part', kept=True),
+class Switches:
+    """The rows; a Config has the settled value of each under the same name, of the type that is noted here."""
 
-    Switch(SCHEDULE, 'train_epochs', kinds.whole(1, 10 ** 6), RECIPE, 'epochs to train',
-           ('max_epoch', 'epochs', 'epoch', 'num_train_epochs')),
-    Switch(SCHEDULE, 'train_steps', kinds.or_unset('0', kinds.whole(1, MOST)), None,
-           'steps to train, in place of --train_epochs, which says nothing then',
-           ('max_step', 'step', 'max_steps', 'steps', 'iteration', 'iterations', 'num_train_steps')),
-    Switch(SCHEDULE, 'save_interval', _positive, 1, 'epochs between checkpoints'),
-    Switch(SCHEDULE, 'save_steps', _positive, None,
-           'steps between checkpoints, beside those of --save_interval; unset: none', ('save_checkpoints_steps',)),
-    Switch(SCHEDULE, 'eval_steps', _positive, None,
-           'steps between evaluations, beside those of --val_epoch; unset: none'),
-    Switch(SCHEDULE, 'display_step', _positive, RECIPE,
-           'steps between log lines, the last step always has one; a shorter run has one an epoch',
-           ('DISPLAY_STEP', 'log_steps')),
-    Switch(SCHEDULE, 'val_epoch', _positive, RECIPE, 'epochs between evaluations', ('VAL_EPOCH',)),
-    Switch(SCHEDULE, 'eval_static', kinds.boolean(), RECIPE, 'leave the last partial batch of the test set out'),
+    network: str = _row(RUN, kinds.text(), 'cspnet', 'the system to train', kept=True)
+    case: str = _row(RUN, kinds.choice(*CASES), 'full',
+        'full: the published recipe; performance and *_eval: a short run that measures speed')
+    output_path: str = _row(RUN, kinds.path(), os.path.join(ROOT, 'output'),
+        'results go to OUTPUT_PATH/$ASCEND_DEVICE_ID', ('result', 'output_dir'), agree=False)
+    modeldir: Optional[str] = _row(RUN, kinds.path(), None, 'directory of the checkpoints; unset: ckpt in the results',
+        agree=False, path=OUTPUT)
+    summary: Optional[str] = _row(RUN, kinds.path(), None,
+        'directory of the TensorBoard summaries; unset: summary in the results', ('SUMMARY',), agree=False, path=OUTPUT)
+    ckpt_path: Optional[str] = _row(RUN, kinds.path(), None,
+        'checkpoint (a file, or the newest of a directory), .h5 or .npz file whose weights are the starting point; '
+        'for evaluate the one to evaluate', ('CKPT_PATH', 'init_from', 'init_checkpoint'), agree=False)
+    init_map: Optional[str] = _row(RUN, kinds.file_path(), None,
+        'file of lines PATTERN NAME: what --ckpt_path calls PATTERN, a regular expression, is NAME here; what '
+        'fits is taken', rules=(needs('ckpt_path'),), agree=False, path=INPUT)
+    finetune: bool = _row(RUN, kinds.boolean(), False,
+        'take from --ckpt_path what fits, and the last layer only if its classes are those of the data',
+        rules=(needs('ckpt_path'),))
+    resume: bool = _row(RUN, kinds.boolean(), False, 'continue the previous run from its newest whole checkpoint',
+        agree=False)
+    max_restarts: int = _row(RUN, _count, 0,
+        'how often the launcher starts all ranks again, from the newest whole checkpoint, after a rank died or a '
+        'device failed', agree=False)
+    stall_seconds: float = _row(RUN, kinds.number(least=0), 60.,
+        'seconds without progress, or ten steps if they take longer, until a line names the rank that is behind; '
+        'after as many again the run ends, so that --max_restarts can help; 0: never', agree=False)
+    keep_history: Optional[int] = _row(RUN, _count, None,
+        'how many earlier runs of this device stay in OUTPUT_PATH/history; unset: all', agree=False)
+    seed: int = _row(RUN, kinds.whole(0, MOST), 1, 'fixes initial weights, shuffling and every other random draw',
+        kept=True)
+    device: str = _row(RUN, kinds.choice('auto', 'npu', 'cpu'), 'auto',
+        'auto: an NPU where npu_bridge is installed, else what TensorFlow finds', agree=False)
+    device_id: int = _row(RUN, kinds.whole(0, MOST_DEVICES - 1), None,
+        'device of a run of one rank; unset: $ASCEND_DEVICE_ID', ('mul_device_id',), agree=False)
+    print_config: bool = _row(RUN, kinds.boolean(), False, 'print the ConfigProto and exit', agree=False)
 
-    Switch(HYPER_PARAMETERS, 'batch_size', _positive, RECIPE, 'examples a step, of each rank',
-           ('batch', 'train_batch_size'), kept=True),
-    Switch(HYPER_PARAMETERS, 'learning_rate', _rate, RECIPE, 'initial learning rate',
-           ('LEARNING_RATE', 'base_lr', 'lr')),
-    Switch(HYPER_PARAMETERS, 'momentum', kinds.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',)),
-    Switch(HYPER_PARAMETERS, 'weight_decay', kinds.number(least=0), RECIPE,
-           'weight of the L2 penalty on the weights', ('LAMBDA',)),
-    Switch(HYPER_PARAMETERS, 'lr_decay_power', kinds.number(least=0), RECIPE,
-           'learning_rate * (1 - t / T) ** lr_decay_power is the learning rate of step t of T'),
-    Switch(HYPER_PARAMETERS, 'keep_prob', kinds.number(above=0, most=1), RECIPE,
-           'part of the fully-connected units that dropout leaves in training'),
-    Switch(HYPER_PARAMETERS, 'ten_crop', kinds.boolean(), RECIPE,
-           'test on the mean over ten crops of an image, not on its centre alone'),
-    Switch(HYPER_PARAMETERS, 'test_copies', kinds.boolean(), RECIPE,
-           'test on the mean over shifted, noisy and mirrored copies of an image, not on the image alone'),
-    Switch(HYPER_PARAMETERS, 'trunk', kinds.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads'),
-    Switch(HYPER_PARAMETERS, 'cutmix_alpha', kinds.number(least=0), RECIPE,
-           'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix'),
+    data_path: Optional[str] = _row(DATA, kinds.path(), None,
+        'directory of the data set, or the word synthetic; a performance run without it uses '
+        'built-in synthetic data', ('data_dir', 'dataset', 'CIFAR_PATH'), agree=False, path=INPUT)
+    task: str = _row(DATA, kinds.text(), RECIPE,
+        'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone; '
+        'tfrecord: shards, train-00000-of-00010 and validation-00000-of-00002', ('data',), kept=True)
+    image_size: Tuple[int, int] = _row(DATA, kinds.size(), RECIPE,
+        'pixels of the images that the net sees, N or HEIGHTxWIDTH; other than 32: --task=folder or tfrecord')
+    labels: Union[int, str] = _row(DATA, kinds.either(_positive, kinds.choice('all')), RECIPE,
+        'images that are used with their label, as many of each class, or all there are')
+    unlabeled: str = _row(DATA, kinds.choice('all', 'labeled'), RECIPE,
+        'images of the self-supervised head: the whole training set or its labelled part', kept=True)
+
+    train_epochs: int = _row(SCHEDULE, kinds.whole(1, 10 ** 6), RECIPE, 'epochs to train',
+        ('max_epoch', 'epochs', 'epoch', 'num_train_epochs'))
+    train_steps: Optional[int] = _row(SCHEDULE, kinds.or_unset('0', kinds.whole(1, MOST)), None,
+        'steps to train, in place of --train_epochs, which says nothing then',
+        ('max_step', 'step', 'max_steps', 'steps', 'iteration', 'iterations', 'num_train_steps'))
+    save_interval: int = _row(SCHEDULE, _positive, 1, 'epochs between checkpoints')
+    save_steps: Optional[int] = _row(SCHEDULE, _positive, None,
+        'steps between checkpoints, beside those of --save_interval; unset: none', ('save_checkpoints_steps',))
+    eval_steps: Optional[int] = _row(SCHEDULE, _positive, None,
+        'steps between evaluations, beside those of --val_epoch; unset: none')
+    display_step: int = _row(SCHEDULE, _positive, RECIPE,
+        'steps between log lines, the last step always has one; a shorter run has one an epoch',
+        ('DISPLAY_STEP', 'log_steps'))
+    val_epoch: int = _row(SCHEDULE, _positive, RECIPE, 'epochs between evaluations', ('VAL_EPOCH',))
+    eval_static: bool = _row(SCHEDULE, kinds.boolean(), RECIPE, 'leave the last partial batch of the test set out')
+
+    batch_size: int = _row(HYPER_PARAMETERS, _positive, RECIPE, 'examples a step, of each rank',
+        ('batch', 'train_batch_size'), kept=True)
+    learning_rate: float = _row(HYPER_PARAMETERS, _rate, RECIPE, 'initial learning rate',
+        ('LEARNING_RATE', 'base_lr', 'lr'))
+    momentum: float = _row(HYPER_PARAMETERS, kinds.number(least=0, below=1), RECIPE, 'momentum', ('MOMENTUM',))
+    weight_decay: float = _row(HYPER_PARAMETERS, kinds.number(least=0), RECIPE,
+        'weight of the L2 penalty on the weights', ('LAMBDA',))
+    lr_decay_power: float = _row(HYPER_PARAMETERS, kinds.number(least=0), RECIPE,
+        'learning_rate * (1 - t / T) ** lr_decay_power is the learning rate of step t of T')
+    keep_prob: float = _row(HYPER_PARAMETERS, kinds.number(above=0, most=1), RECIPE,
+        'part of the fully-connected units that dropout leaves in training')
+    ten_crop: bool = _row(HYPER_PARAMETERS, kinds.boolean(), RECIPE,
+        'test on the mean over ten crops of an image, not on its centre alone')
+    test_copies: bool = _row(HYPER_PARAMETERS, kinds.boolean(), RECIPE,
+        'test on the mean over shifted, noisy and mirrored copies of an image, not on the image alone')
+    trunk: str = _row(HYPER_PARAMETERS, kinds.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads')
+    cutmix_alpha: float = _row(HYPER_PARAMETERS, kinds.number(least=0), RECIPE,
+        'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix')
 
     # Blocks that every network has (nets/blocks/chosen.py).
-    Switch(SCHEDULE, 'optimizer', kinds.choice('momentum', 'nesterov', 'adam', 'adamw', 'lamb', 'lars', 'ftrl'), None,
-           'unset: the network\'s own; adamw, lamb and lars decay the weights by --weight_decay, without a penalty'),
-    Switch(SCHEDULE, 'learning_rate_decay', kinds.choice('constant', 'cosine', 'linear', 'polynomial', 'stepwise'),
-           None, 'how the learning rate falls to the end of the run: by half a cosine, linearly, by --lr_decay_power, '
-           'or to a tenth after each of --learning_rate_steps; unset: the network\'s own'),
-    Switch(SCHEDULE, 'learning_rate_steps', kinds.ascending(), (),
-           'N,N,...: the steps after which the learning rate falls to a tenth; unset: each third of the run',
-           rules=(needs('learning_rate_decay=stepwise'),)),
-    Switch(SCHEDULE, 'warmup', _count, 0, 'steps in which the learning rate rises linearly to its value'),
-    Switch(SCHEDULE, 'label_smoothing', kinds.number(least=0, below=1), 0.,
-           'part of a label that is spread over all classes in training'),
-    Switch(SCHEDULE, 'clip_norm', kinds.number(above=0), None,
-           'the most that the norm of all gradients together may be; larger ones are scaled down; unset: any'),
-    Switch(SCHEDULE, 'accumulate_steps', _positive, 1,
-           'steps whose mean gradients make one update, as of a batch of so many times --batch_size'),
-    Switch(SCHEDULE, 'ema_decay', kinds.number(above=0, below=1), None,
-           'decay of an exponential moving average of the weights, saved in ckpt/ema and evaluated at the end; unset: '
-           'none'),
-    Switch(SCHEDULE, 'freeze', kinds.regular_expression(), None,
-           'the variables that stay as they are: a regular expression of names, or backbone: all but the last layer; '
-           'unset: none'),
+    optimizer: Optional[str] = _row(SCHEDULE,
+        kinds.choice('momentum', 'nesterov', 'adam', 'adamw', 'lamb', 'lars', 'ftrl'), None,
+        'unset: the network\'s own; adamw, lamb and lars decay the weights by --weight_decay, without a penalty')
+    learning_rate_decay: Optional[str] = _row(SCHEDULE,
+        kinds.choice('constant', 'cosine', 'linear', 'polynomial', 'stepwise'), None,
+        'how the learning rate falls to the end of the run: by half a cosine, linearly, by --lr_decay_power, '
+        'or to a tenth after each of --learning_rate_steps; unset: the network\'s own')
+    learning_rate_steps: Tuple[int, ...] = _row(SCHEDULE, kinds.ascending(), (),
+        'N,N,...: the steps after which the learning rate falls to a tenth; unset: each third of the run',
+        rules=(needs('learning_rate_decay=stepwise'),))
+    warmup: int = _row(SCHEDULE, _count, 0, 'steps in which the learning rate rises linearly to its value')
+    label_smoothing: float = _row(SCHEDULE, kinds.number(least=0, below=1), 0.,
+        'part of a label that is spread over all classes in training')
+    clip_norm: Optional[float] = _row(SCHEDULE, kinds.number(above=0), None,
+        'the most that the norm of all gradients together may be; larger ones are scaled down; unset: any')
+    accumulate_steps: int = _row(SCHEDULE, _positive, 1,
+        'steps whose mean gradients make one update, as of a batch of so many times --batch_size')
+    ema_decay: Optional[float] = _row(SCHEDULE, kinds.number(above=0, below=1), None,
+        'decay of an exponential moving average of the weights, saved in ckpt/ema and evaluated at the end; unset: '
+        'none')
+    freeze: Optional[str] = _row(SCHEDULE, kinds.regular_expression(), None,
+        'the variables that stay as they are: a regular expression of names, or backbone: all but the last layer; '
+        'unset: none')
 
     # Stochastic weight averaging (core/training/swa.py), for any network.
-    Switch(SCHEDULE, 'swa_start_epoch', kinds.either(_positive, kinds.number(above=0, below=1)), None,
-           'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '
-           'last epoch it does; unset: no averaging'),
-    Switch(SCHEDULE, 'swa_schedule', kinds.choice('manual', 'constant', 'cyclic'), 'manual',
-           'learning rate from then on: the network\'s own, swa_lr, or in each cycle from swa_lr2 down to swa_lr',
-           ('lr_schedule',),
-           rules=(needs('swa_start_epoch'), needs('swa_lr', when='constant|cyclic'),
-                  needs('swa_lr2', when='cyclic'))),
-    Switch(SCHEDULE, 'swa_lr', _rate_or_auto, None,
-           'learning rate of the averaging, in a cycle the last one; auto: a tenth of --learning_rate',
-           rules=(needs('swa_schedule=constant|cyclic'),)),
-    Switch(SCHEDULE, 'swa_lr2', _rate_or_auto, None,
-           'learning rate with which a cycle starts; auto: a quarter of the way from --swa_lr to --learning_rate',
-           rules=(needs('swa_schedule=cyclic'),)),
-    Switch(SCHEDULE, 'swa_freq', _positive, 1, 'epochs of a cycle, at whose end the weights enter the average',
-           rules=(needs('swa_start_epoch'),)),
-    Switch(SCHEDULE, 'verbose', kinds.whole(0, 1), 1,
-           '1 prints when stochastic weight averaging starts and ends, 0 does not', rules=(needs('swa_start_epoch'),)),
+    swa_start_epoch: Optional[float] = _row(SCHEDULE, kinds.either(_positive, kinds.number(above=0, below=1)), None,
+        'epoch, from 1, with which stochastic weight averaging starts; below 1 the part of the run in whose '
+        'last epoch it does; unset: no averaging')
+    swa_schedule: str = _row(SCHEDULE, kinds.choice('manual', 'constant', 'cyclic'), 'manual',
+        'learning rate from then on: the network\'s own, swa_lr, or in each cycle from swa_lr2 down to swa_lr',
+        ('lr_schedule',),
+        rules=(needs('swa_start_epoch'), needs('swa_lr', when='constant|cyclic'), needs('swa_lr2', when='cyclic')))
+    swa_lr: Optional[float] = _row(SCHEDULE, _rate_or_auto, None,
+        'learning rate of the averaging, in a cycle the last one; auto: a tenth of --learning_rate',
+        rules=(needs('swa_schedule=constant|cyclic'),))
+    swa_lr2: Optional[float] = _row(SCHEDULE, _rate_or_auto, None,
+        'learning rate with which a cycle starts; auto: a quarter of the way from --swa_lr to --learning_rate',
+        rules=(needs('swa_schedule=cyclic'),))
+    swa_freq: int = _row(SCHEDULE, _positive, 1, 'epochs of a cycle, at whose end the weights enter the average',
+        rules=(needs('swa_start_epoch'),))
+    verbose: int = _row(SCHEDULE, kinds.whole(0, 1), 1,
+        '1 prints when stochastic weight averaging starts and ends, 0 does not', rules=(needs('swa_start_epoch'),))
 
     # core/ascend/switches.py makes NpuOptimizer options of these.
-    Switch(NPU, 'loss_scale', kinds.loss_scale(), False, 'scale of the loss against float16 underflow',
-           ('npu_loss_scale',), off_npu="TensorFlow's own loss scale"),
-    Switch(NPU, 'npu_sat_mode', kinds.whole(0, 1), None,
-           'on overflow the chip saturates (0) or computes INF and NaN (1); unset: as the chip does by itself',
-           off_npu='so in the emulated precision'),
-    Switch(NPU, 'precision_mode', kinds.choice(*PRECISION_MODES, others=PRECISION_MODES_V2, flag='precision_mode_v2'),
-           None, 'precision of the operators; unset: what the chip takes by itself, %s on a 910, %s on later ones'
-           % tuple(OWN_PRECISION.values()), rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
-           off_npu=_NOT_EMULATED),
-    Switch(NPU, 'precision_mode_v2', kinds.choice(*PRECISION_MODES_V2, others=PRECISION_MODES, flag='precision_mode'),
-           None, 'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED),
-    Switch(NPU, 'emulate_precision', kinds.boolean(), None,
-           'off an NPU compute in the precision that --precision_mode has on --emulate_chip; unset: where a mode is '
-           'given, and with --over_dump'),
-    Switch(NPU, 'emulate_chip', kinds.choice(*CHIPS), None,
-           'the chip that a run off an NPU is a rehearsal for, whose lacks are refused; unset: a 910, or a 910B for '
-           'what no 910 has'),
-    Switch(NPU, 'repeat_step', kinds.whole(0, MOST), None,
-           'run this step, from 0, twice from the same state and name the first operator whose result differs'),
-    Switch(NPU, 'data_save_path', _folder, None, 'directory of the folders overflow_dump, data_dump and profiling; '
-           'unset: OUTPUT_PATH', agree=False, path=OUTPUT),
-    Switch(NPU, 'over_dump', kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump',
-           rules=(excludes('data_dump_flag=True'),), npu_key='enable_dump_debug',
-           off_npu='a search of the operators of TensorFlow'),
-    Switch(NPU, 'over_dump_path', _folder, None, 'where --over_dump writes', agree=False, path=OUTPUT,
-           rules=(idle_without('over_dump=True'),)),
-    Switch(NPU, 'data_dump_flag', kinds.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump',
-           npu_key='enable_dump', off_npu='of the operators of TensorFlow, in the form that --dump_form says'),
-    Switch(NPU, 'data_dump_step', kinds.dump_steps(), '10', 'steps to dump',
-           rules=(idle_without('data_dump_flag=True'),), npu_key='dump_step'),
-    Switch(NPU, 'data_dump_path', _folder, None, 'where --data_dump_flag writes', agree=False, path=OUTPUT,
-           rules=(idle_without('data_dump_flag=True'),)),
-    Switch(NPU, 'dump_mode', kinds.choice('input', 'output', 'all'), 'all', 'what of an operator to dump',
-           rules=(idle_without('data_dump_flag=True'),), npu_key='dump_mode'),
-    Switch(NPU, 'dump_data', kinds.choice('tensor', 'stats'), None,
-           'tensor: the values themselves; stats: a csv of their least, largest and mean value for each operator; '
-           'unset: tensor', rules=(needs('data_dump_flag=True'),), npu_key='dump_data'),
-    Switch(NPU, 'dump_layer', kinds.names(), None,
-           'names of the operators to dump, separated by blanks; unset: all', rules=(needs('data_dump_flag=True'),),
-           npu_key='dump_layer'),
-    Switch(NPU, 'dump_form', kinds.choice('cpu', 'npu'), 'cpu',
-           'what --data_dump_flag writes off an NPU: ground truth, a .npy file for each output (cpu), or the dump '
-           'files of an NPU (npu)', rules=(idle_without('data_dump_flag=True'),)),
-    Switch(NPU, 'profiling', kinds.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling',
-           npu_key='profiling_mode', off_npu='of the operators of TensorFlow, in the steps of --profiling_steps'),
-    Switch(NPU, 'profiling_dump_path', _folder, None, 'where --profiling writes', agree=False, path=OUTPUT,
-           rules=(idle_without('profiling=True'),)),
-    Switch(NPU, 'profiling_options', kinds.text(), None,
-           'KEY=VALUE,KEY=VALUE: what to profile beside or instead of the usual, as in task_time=l1,'
-           'aic_metrics=MemoryUB', rules=(needs('profiling=True'),),
-           off_npu='aic_metrics chooses the columns of op_summary; the other keys act on an NPU only'),
-    Switch(NPU, 'profiling_steps', kinds.step_range(), '10-12',
-           'steps, from 0, that --profiling looks at off an NPU', rules=(idle_without('profiling=True'),)),
-    Switch(NPU, 'aoe_mode', kinds.choice('1', '2', '4'), None,
-           'tune while training, into OUTPUT_PATH/aoe: 1 subgraphs (on a 910), 2 operators, 4 the split of the '
-           'gradients', npu_key='aoe_mode', off_npu=NPU_ONLY),
-    Switch(NPU, 'graph_cache', kinds.boolean(), False,
-           'keep the compiled graphs in OUTPUT_PATH/graph_cache for the next run that has the same ones to the bit',
-           off_npu=NPU_ONLY),
-    Switch(NPU, 'enable_hf32', kinds.boolean(), None,
-           'take float32 operands of convolutions and matrix products in HF32, with 10 bits of the fraction; unset: as '
-           'ENABLE_HF32_EXECUTION says, else on A2, A3 and 950 of convolutions alone', off_npu='so in the emulation'),
-    Switch(NPU, 'use_mixlist', kinds.boolean(), False, 'apply --mixlist_file'),
-    Switch(NPU, 'mixlist_file', kinds.project_file(ROOT), os.path.join(ROOT, 'configs', 'ops_info.json'),
-           'JSON file of operator types for mixed precision',
-           rules=(idle_without('use_mixlist=True'),), agree=False, path=INPUT, npu_key='modify_mixlist'),
-    Switch(NPU, 'fusion_off_flag', kinds.boolean(), False, 'apply --fusion_off_file',
-           rules=(needs('fusion_off_file'),), off_npu=NPU_ONLY),
-    Switch(NPU, 'fusion_off_file', kinds.or_unset('', kinds.project_file(ROOT)), None, 'file of the fusion switches',
-           rules=(idle_without('fusion_off_flag=True'),), agree=False, path=INPUT, npu_key='fusion_switch_file',
-           off_npu=NPU_ONLY),
-    Switch(NPU, 'npu_option', kinds.text(), (),
-           'KEY=VALUE, any other NpuOptimizer option, or raw:KEY=b:True, raw:KEY=i:1, raw:KEY=s:TEXT for one that this '
-           'table does not know; may be given several times', repeated=True, off_npu=NPU_ONLY),
+    loss_scale: Union[bool, float] = _row(NPU, kinds.loss_scale(), False, 'scale of the loss against float16 underflow',
+        ('npu_loss_scale',), off_npu="TensorFlow's own loss scale")
+    npu_sat_mode: Optional[int] = _row(NPU, kinds.whole(0, 1), None,
+        'on overflow the chip saturates (0) or computes INF and NaN (1); unset: as the chip does by itself',
+        off_npu='so in the emulated precision')
+    precision_mode: Optional[str] = _row(NPU,
+        kinds.choice(*PRECISION_MODES, others=PRECISION_MODES_V2, flag='precision_mode_v2'), None,
+        'precision of the operators; unset: what the chip takes by itself, %s on a 910, %s on later ones'
+        % tuple(OWN_PRECISION.values()), rules=(excludes('precision_mode_v2'),), npu_key='precision_mode',
+        off_npu=_NOT_EMULATED)
+    precision_mode_v2: Optional[str] = _row(NPU,
+        kinds.choice(*PRECISION_MODES_V2, others=PRECISION_MODES, flag='precision_mode'), None,
+        'the same by its newer names', npu_key='precision_mode_v2', off_npu=_NOT_EMULATED)
+    emulate_precision: bool = _row(NPU, kinds.boolean(), None,
+        'off an NPU compute in the precision that --precision_mode has on --emulate_chip; unset: where a mode is '
+        'given, and with --over_dump')
+    emulate_chip: Optional[str] = _row(NPU, kinds.choice(*CHIPS), None,
+        'the chip that a run off an NPU is a rehearsal for, whose lacks are refused; unset: a 910, or a 910B for '
+        'what no 910 has')
+    repeat_step: Optional[int] = _row(NPU, kinds.whole(0, MOST), None,
+        'run this step, from 0, twice from the same state and name the first operator whose result differs')
+    data_save_path: Optional[str] = _row(NPU, _folder, None,
+        'directory of the folders overflow_dump, data_dump and profiling; unset: OUTPUT_PATH', agree=False, path=OUTPUT)
+    over_dump: bool = _row(NPU, kinds.boolean(), False, 'detect overflow, into OUTPUT_PATH/overflow_dump',
+        rules=(excludes('data_dump_flag=True'),), npu_key='enable_dump_debug',
+        off_npu='a search of the operators of TensorFlow')
+    over_dump_path: Optional[str] = _row(NPU, _folder, None, 'where --over_dump writes', agree=False, path=OUTPUT,
+        rules=(idle_without('over_dump=True'),))
+    data_dump_flag: bool = _row(NPU, kinds.boolean(), False, 'dump operator data, into OUTPUT_PATH/data_dump',
+        npu_key='enable_dump', off_npu='of the operators of TensorFlow, in the form that --dump_form says')
+    data_dump_step: str = _row(NPU, kinds.dump_steps(), '10', 'steps to dump',
+        rules=(idle_without('data_dump_flag=True'),), npu_key='dump_step')
+    data_dump_path: Optional[str] = _row(NPU, _folder, None, 'where --data_dump_flag writes', agree=False, path=OUTPUT,
+        rules=(idle_without('data_dump_flag=True'),))
+    dump_mode: str = _row(NPU, kinds.choice('input', 'output', 'all'), 'all', 'what of an operator to dump',
+        rules=(idle_without('data_dump_flag=True'),), npu_key='dump_mode')
+    dump_data: Optional[str] = _row(NPU, kinds.choice('tensor', 'stats'), None,
+        'tensor: the values themselves; stats: a csv of their least, largest and mean value for each operator; '
+        'unset: tensor', rules=(needs('data_dump_flag=True'),), npu_key='dump_data')
+    dump_layer: Optional[str] = _row(NPU, kinds.names(), None,
+        'names of the operators to dump, separated by blanks; unset: all', rules=(needs('data_dump_flag=True'),),
+        npu_key='dump_layer')
+    dump_form: str = _row(NPU, kinds.choice('cpu', 'npu'), 'cpu',
+        'what --data_dump_flag writes off an NPU: ground truth, a .npy file for each output (cpu), or the dump '
+        'files of an NPU (npu)', rules=(idle_without('data_dump_flag=True'),))
+    profiling: bool = _row(NPU, kinds.boolean(), False, 'profile the run, into OUTPUT_PATH/profiling',
+        npu_key='profiling_mode', off_npu='of the operators of TensorFlow, in the steps of --profiling_steps')
+    profiling_dump_path: Optional[str] = _row(NPU, _folder, None, 'where --profiling writes', agree=False, path=OUTPUT,
+        rules=(idle_without('profiling=True'),))
+    profiling_options: Optional[str] = _row(NPU, kinds.text(), None,
+        'KEY=VALUE,KEY=VALUE: what to profile beside or instead of the usual, as in task_time=l1,'
+        'aic_metrics=MemoryUB', rules=(needs('profiling=True'),),
+        off_npu='aic_metrics chooses the columns of op_summary; the other keys act on an NPU only')
+    profiling_steps: str = _row(NPU, kinds.step_range(), '10-12', 'steps, from 0, that --profiling looks at off an NPU',
+        rules=(idle_without('profiling=True'),))
+    aoe_mode: Optional[str] = _row(NPU, kinds.choice('1', '2', '4'), None,
+        'tune while training, into OUTPUT_PATH/aoe: 1 subgraphs (on a 910), 2 operators, 4 the split of the '
+        'gradients', npu_key='aoe_mode', off_npu=NPU_ONLY)
+    graph_cache: bool = _row(NPU, kinds.boolean(), False,
+        'keep the compiled graphs in OUTPUT_PATH/graph_cache for the next run that has the same ones to the bit',
+        off_npu=NPU_ONLY)
+    enable_hf32: Optional[bool] = _row(NPU, kinds.boolean(), None,
+        'take float32 operands of convolutions and matrix products in HF32, with 10 bits of the fraction; unset: as '
+        'ENABLE_HF32_EXECUTION says, else on A2, A3 and 950 of convolutions alone', off_npu='so in the emulation')
+    use_mixlist: bool = _row(NPU, kinds.boolean(), False, 'apply --mixlist_file')
+    mixlist_file: str = _row(NPU, kinds.project_file(ROOT), os.path.join(ROOT, 'configs', 'ops_info.json'),
+        'JSON file of operator types for mixed precision', rules=(idle_without('use_mixlist=True'),), agree=False,
+        path=INPUT, npu_key='modify_mixlist')
+    fusion_off_flag: bool = _row(NPU, kinds.boolean(), False, 'apply --fusion_off_file',
+        rules=(needs('fusion_off_file'),), off_npu=NPU_ONLY)
+    fusion_off_file: Optional[str] = _row(NPU, kinds.or_unset('', kinds.project_file(ROOT)), None,
+        'file of the fusion switches', rules=(idle_without('fusion_off_flag=True'),), agree=False, path=INPUT,
+        npu_key='fusion_switch_file', off_npu=NPU_ONLY)
+    npu_option: Tuple[str, ...] = _row(NPU, kinds.text(), (),
+        'KEY=VALUE, any other NpuOptimizer option, or raw:KEY=b:True, raw:KEY=i:1, raw:KEY=s:TEXT for one that this '
+        'table does not know; may be given several times', repeated=True, off_npu=NPU_ONLY)
 
     # The 8p launchers start several ranks, one process each.
-    Switch(RANKS, 'rank_size', kinds.whole(least=1), None,
-           'number of ranks; unset: as many as --rank_table has, else what the launcher is named after',
-           ('mul_rank_size',), agree=False),
-    Switch(RANKS, 'rank_table', kinds.file_path(), None,
-           'JSON file of the servers, devices and ranks; unset: RANK_TABLE_FILE of the environment, else the first '
-           'devices of this server', agree=False,
-           path=INPUT),
-    Switch(RANKS, 'server_id', kinds.text(), None,
-           'which server of --rank_table this is; unset: the one with an address of this machine', agree=False),
-    Switch(RANKS, 'base_port', kinds.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
-           'for several servers off an NPU: port of each server\'s first rank, the next ones follow', agree=False),
-    Switch(RANKS, 'trusted_network', kinds.pattern(r'[^\s,]+(,[^\s,]+)*', 'addresses separated by commas'), None,
-           'for several servers off an NPU: their addresses, as the rank table has them. Their ranks open ports '
-           'without a password, and a connection can read and write all files of this user', agree=False),
-    Switch(RANKS, 'connect_timeout', kinds.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start',
-           agree=False),
-)
+    rank_size: Optional[int] = _row(RANKS, kinds.whole(least=1), None,
+        'number of ranks; unset: as many as --rank_table has, else what the launcher is named after',
+        ('mul_rank_size',), agree=False)
+    rank_table: Optional[str] = _row(RANKS, kinds.file_path(), None,
+        'JSON file of the servers, devices and ranks; unset: RANK_TABLE_FILE of the environment, else the first '
+        'devices of this server', agree=False, path=INPUT)
+    server_id: Optional[str] = _row(RANKS, kinds.text(), None,
+        'which server of --rank_table this is; unset: the one with an address of this machine', agree=False)
+    base_port: Optional[int] = _row(RANKS, kinds.whole(least=1, most=2 ** 16 - MOST_DEVICES), None,
+        'for several servers off an NPU: port of each server\'s first rank, the next ones follow', agree=False)
+    trusted_network: Optional[str] = _row(RANKS, kinds.pattern(r'[^\s,]+(,[^\s,]+)*', 'addresses separated by commas'),
+        None, 'for several servers off an NPU: their addresses, as the rank table has them. Their ranks open ports '
+        'without a password, and a connection can read and write all files of this user', agree=False)
+    connect_timeout: int = _row(RANKS, kinds.whole(1, 10 ** 6), 300, 'seconds to wait for the other ranks at the start',
+        agree=False)
+
+
+SWITCHES = tuple(row._replace(name=name) for name, row in vars(Switches).items() if isinstance(row, Switch))
 
 _BY_NAME = {row.name: row for row in SWITCHES}
 

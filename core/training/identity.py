@@ -17,7 +17,8 @@ FACTS = 'run_facts/'
 
 
 def _rows(config: Config) -> List[Switch]:
-    return [*SWITCHES, *(row for row, _ in config.own)]
+    """The rows of what this run has."""
+    return [row for row in (*SWITCHES, *config.own) if hasattr(config, row.name)]
 
 
 def checksums(config: Config) -> Dict[str, int]:

@@ -15,11 +15,10 @@ from core.errors import InputError
 from core.recipe import Recipe
 from core.settings import flags
 from core.settings.config import Config
-from core.settings.table import RECIPE, SWITCHES, switch
-from launchers.networks.parameters import parameters_read
+from core.settings.table import SWITCHES, switch
 
 _PACKAGE = __name__.rpartition('.')[0]
-_NEEDED = ('train_epochs', 'batch_size', 'learning_rate', 'display_step', 'val_epoch')  # by core/training
+_NEEDED = ('train_epochs', 'batch_size', 'learning_rate', 'display_step', 'val_epoch')  # by every run
 
 
 class _Recipes(collections.abc.Mapping):
@@ -139,23 +138,12 @@ def _with_trunk(name):
 
 
 def check(recipe: Recipe, module: str) -> None:
-    """Raises InputError when a function of `recipe`, which `module` defines, reads a parameter that it does not have.
-
-    Parameters are read as config.NAME. Those that a network must declare are the hyper-parameters: the rows of the
-    table in core/settings that have no default of their own.
-    """
-    own = [row.name for row in recipe.switches]
-    twice = [name for row in recipe.switches for name in (row.name, *row.aliases) if hasattr(Config, name) or any(
-        name in (other.name, *other.aliases) for other in SWITCHES)]
+    """Raises InputError when `recipe`, which `module` defines, lacks what every run needs, or brings a switch twice."""
+    known = {name for row in SWITCHES for name in (row.name, *row.aliases)} | set(Config.__annotations__)
+    twice = [name for row in recipe.switches for name in (row.name, *row.aliases)
+             if name in known or hasattr(Config, name)]
     if twice:
         raise InputError('%s: the switch %s of RECIPE is there already; give it another name' % (module, twice[0]))
-    hyper_parameters = {row.name for row in (*SWITCHES, *recipe.switches) if row.default is RECIPE}
-    functions = list(recipe)
-    readers = dict(dict.fromkeys(_NEEDED, 'core/training'), **parameters_read(functions))
-    for name, reader in sorted(readers.items()):
-        if not hasattr(Config, name) and name not in own:
-            raise InputError('%s: %s reads config.%s, which is no parameter of the command line: add a '
-                             'row to its switches' % (module, reader, name))
-        if name in hyper_parameters and name not in recipe.defaults:
-            raise InputError('%s: the defaults of RECIPE lack %s, which %s reads; add %s=VALUE to them' % (
-                module, name, reader, name))
+    for name in _NEEDED:
+        if name not in recipe.defaults:
+            raise InputError('%s: the defaults of RECIPE lack %s; add %s=VALUE to them' % (module, name, name))

@@ -2,6 +2,7 @@
 --learning_rate_decay, --warmup, and those of updates.py."""
 from typing import Any, Mapping
 
+from core.errors import InputError
 from core.recipe import Recipe, no_penalty
 from nets.blocks import optimizers, schedules, updates
 
@@ -15,7 +16,10 @@ DEFAULTS = dict(momentum=(optimizers.MOMENTUM, ('momentum', 'nesterov', 'lars'))
 
 
 def recipe(own: Recipe, given: Mapping[str, Any]) -> Recipe:
-    """`own` with the blocks that the flags `given` {switch: value} choose."""
+    """`own` with the blocks that the flags `given` {switch: value} choose. Raises InputError."""
+    if given.get('label_smoothing') and not own.model.head.smooths_labels:
+        raise InputError('--label_smoothing=%g: this network\'s head has no labels to smooth' % (
+            given['label_smoothing']))
     name, decay = given.get('optimizer'), given.get('learning_rate_decay')
     needed = {parameter: value for parameter, (value, readers) in DEFAULTS.items() if {name, decay} & set(readers)}
     if 'weight_decay' in needed:       # by the optimizer itself

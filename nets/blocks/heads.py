@@ -43,7 +43,7 @@ def _softmax(outputs: Any, labels: tf.Tensor, config: Config) -> Scores:
     return Scores(losses, {'accuracy': tf.cast(correct, tf.float32)})
 
 
-softmax = Head(_softmax, 'accuracy', {'probabilities': tf.nn.softmax})
+softmax = Head(_softmax, 'accuracy', {'probabilities': tf.nn.softmax}, smooths_labels=True)
 
 
 def top_k(k: int) -> Head:

@@ -1,12 +1,13 @@
 """The command line: spellings, refusals and the order in which values are laid over each other."""
 import re
+import typing
 
 import pytest
 
 from core.errors import InputError
 from core.ascend.options import describe_options
 from core.settings import flags
-from core.settings.config import idle_lines, resolve
+from core.settings.config import Config, idle_lines, resolve
 from core.settings.table import RECIPE, SWITCHES
 from launchers import usage
 from launchers.networks.registry import RECIPES, network_of
@@ -134,6 +135,26 @@ def test_every_hyper_parameter_belongs_to_a_recipe_and_every_recipe_value_to_a_s
     for recipe in RECIPES.values():
         for case in recipe.cases.values():
             assert set(case) <= set(recipe.defaults) | {row.name for row in SWITCHES if row.default is not RECIPE}
+
+
+def is_a(value, annotation):
+    if annotation is float:
+        return type(value) in (int, float)
+    if getattr(annotation, '__origin__', None) is typing.Union:
+        return any(is_a(value, one) for one in annotation.__args__)
+    if getattr(annotation, '__origin__', None) is tuple:
+        return type(value) is tuple and all(is_a(one, annotation.__args__[0]) for one in value)
+    return type(value) is annotation
+
+
+@pytest.mark.parametrize('network', RECIPES)
+def test_every_value_of_a_config_has_the_type_that_its_class_notes(network):
+    config = resolve(RECIPES[network], {'case': 'performance'}, {})
+    noted = typing.get_type_hints(Config)
+    assert set(noted) == {row.name for row in SWITCHES} | set(Config.__annotations__)
+    assert {name: value for name, value in config.values().items() if not is_a(value, noted[name])} == {}
+    with pytest.raises(AttributeError, match='frozen'):
+        config.seed = 2
 
 
 def test_every_rule_of_a_switch_names_switches():

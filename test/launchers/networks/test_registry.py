@@ -8,31 +8,15 @@ import pytest
 import toy
 from launching import ROOT
 
-from core.errors import InputError
+from core.errors import InputError, RunEnd
+from core.settings.config import resolve
 from nets.blocks import optimizers, schedules
 from launchers import command, train
 from launchers.networks.registry import RECIPES, check, network_of
 
 
-def without(name, **parts):
-    """The toy's recipe whose defaults lack `name`, with other parts."""
-    return toy.RECIPE._replace(defaults={key: value for key, value in toy.RECIPE.defaults.items() if key != name},
-                               **parts)
-
-
-def by_a_helper(config):
-    return config.momentum
-
-
-class Hook:
-    def __init__(self, run):
-        self.momentum = run.config.momentum
-
-
-class Caller:
-    @staticmethod
-    def rate(config, step, steps):
-        return [by_a_helper(config) for _ in range(1)]
+def settled(recipe=toy.RECIPE):
+    return resolve(recipe, dict(case='performance'), {})
 
 
 @pytest.mark.slow
@@ -53,38 +37,38 @@ def test_a_run_imports_its_own_network_alone():
     assert 'nets.mlp' in found and 'resnet' not in found and 'alexnet' not in found
 
 
-@pytest.mark.parametrize('parts', [
-    dict(optimizer=optimizers.momentum),
-    dict(optimizer=lambda rate, config: optimizers.nesterov(rate, config)),
-    dict(optimizer=functools.partial(optimizers.momentum)),
-    dict(learning_rate=Caller.rate),
-    dict(hooks=lambda run: [Hook(run)]),
-    dict(images=(None, optimizers.momentum)),
+def by_a_helper(whatever, name):
+    return getattr(whatever, name)
+
+
+@pytest.mark.parametrize('read', [
+    lambda c: optimizers.momentum(.1, c), functools.partial(optimizers.nesterov, .1),
+    lambda c: by_a_helper(c, 'momentum'), lambda c: c._replace(seed=2).momentum,
 ])
-def test_a_hyper_parameter_that_functions_read_and_defaults_lack_is_refused_by_name(parts):
-    recipe = toy.RECIPE._replace(**parts)
-    with pytest.raises(InputError, match=r'^launchers\.networks\.my: the defaults of RECIPE lack momentum, which \S+ '
-                                         r'reads; add momentum=VALUE to them$'):
-        check(recipe, 'launchers.networks.my')
-    check(recipe._replace(defaults=dict(recipe.defaults, momentum=.9)), 'launchers.networks.my')
-
-
-def test_one_that_every_run_needs_and_one_of_a_closure_are_missed_too():
-    for name in 'batch_size', 'val_epoch', 'weight_decay':
-        with pytest.raises(InputError, match='lack %s, which' % name):
-            check(without(name), 'my')
+def test_a_hyper_parameter_that_the_defaults_lack_is_refused_where_it_is_read(read):
+    with pytest.raises(RunEnd) as refusal:
+        read(settled())
+    assert str(refusal.value) == 'the defaults of RECIPE lack momentum, which it reads; add momentum=VALUE to them'
+    read(settled(toy.RECIPE._replace(defaults=dict(toy.RECIPE.defaults, momentum=.9))))
 
 
 def test_a_misspelt_parameter_is_refused_by_name():
-    with pytest.raises(InputError, match=r'reads config\.momentun, which is no parameter'):
-        check(toy.RECIPE._replace(optimizer=lambda rate, config: config.momentun), 'my')
+    with pytest.raises(RunEnd, match=r'^config\.momentun: no parameter of the command line; add a row to the switches'):
+        settled().momentun
 
 
-def test_the_user_sees_one_line_before_anything_is_done(monkeypatch, tmp_path, capfd):
+@pytest.mark.parametrize('name', ['batch_size', 'val_epoch'])
+def test_a_recipe_without_what_every_run_needs_is_refused_when_it_is_loaded(name):
+    with pytest.raises(InputError, match='^my: the defaults of RECIPE lack %s; add %s=VALUE to them$' % (name, name)):
+        check(toy.RECIPE._replace(defaults={key: 1 for key in toy.RECIPE.defaults if key != name}), 'my')
+
+
+def test_the_user_sees_one_line_before_anything_is_written(monkeypatch, tmp_path, capfd):
     monkeypatch.setitem(sys.modules, 'launchers.networks.my', types.SimpleNamespace(
         RECIPE=toy.RECIPE._replace(learning_rate=schedules.polynomial)))
     assert command.run(train.act, ['--network=my', '--output_path=%s' % tmp_path, '--case=performance'], {}) == 2
-    assert capfd.readouterr().err.startswith('launchers.networks.my: the defaults of RECIPE lack lr_decay_power, ')
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        'the defaults of RECIPE lack lr_decay_power, which it reads; add lr_decay_power=VALUE to them')
     assert not list(tmp_path.iterdir())
 
 
