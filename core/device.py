@@ -15,6 +15,7 @@ from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Option
 
 import tensorflow as tf
 
+from core.run import Communicator, Options, Run
 from core.settings.config import Config
 
 # The graph collection to which an optimizer with a loss scale adds the scale, a scalar float32.
@@ -24,7 +25,6 @@ OWN_GRADIENTS = 'own_gradients'
 # The node attribute of operators and variables that keep their type in every precision mode.
 KEEP_DTYPE = '_keep_dtype'
 
-Options = Dict[str, Any]       # NpuOptimizer options, {key: typed value}, as switches.switch_options() returns them
 Hooks = List[tf.train.SessionRunHook]
 Dropout = Callable[[tf.Tensor, float], tf.Tensor]   # dropout(x, rate) -> x, scaled, with a part `rate` of it zero
 
@@ -77,15 +77,15 @@ class Device(NamedTuple):
     # optimizer(optimizer, config, options) -> `optimizer` with the loss scale of --loss_scale
     optimizer: Callable[[tf.train.Optimizer, Config, Options], tf.train.Optimizer] = \
         lambda optimizer, config, options: optimizer
-    # communicator(config, options, split) -> how its ranks exchange tensors: a ranks.communicator.Communicator; None:
-    # as ranks of CPUs do. split: Recipe.split_strategy
-    communicator: Callable[[Config, Options, Sequence[int]], Any] = _nothing
+    # communicator(config, options, split) -> how its ranks exchange tensors: None: as ranks of CPUs do.
+    # split: Recipe.split_strategy
+    communicator: Callable[[Config, Options, Sequence[int]], Optional[Communicator]] = _nothing
     # kept_graphs(config, options, session_config) -> the KeptGraphs of a run whose session gets that ConfigProto
     kept_graphs: Callable[[Config, Options, tf.ConfigProto], KeptGraphs] = lambda *run: KeptGraphs()
     # shared_exchange() -> the compiled operator through which ranks of one server exchange tensors; None without it
     shared_exchange: Callable[[], Optional[Callable]] = _nothing
-    # hooks(run) -> SessionRunHooks of a training.loop.Run; they see a finished step before all hooks but the clock
-    hooks: Callable[[Any], Hooks] = lambda run: []
+    # hooks(run) -> SessionRunHooks; they see a finished step before all hooks but the clock
+    hooks: Callable[[Run], Hooks] = lambda run: []
     # notice(config, options) -> lines for the log
     notice: Callable[[Config, Options], List[str]] = lambda config, options: []
     # output_directories(options) -> where dumps, profiles and tuning go; the caller makes them before a session

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.device import Dropout
+from core.run import Input, Log, Panel, Run, View
 from core.settings.config import Config
 from core.settings.table import Switch
 
@@ -66,8 +67,8 @@ def first_output(outputs: Any) -> tf.Tensor:
 
 class Images(NamedTuple):
     """How pictures reach a network that is trained: those of the test set and those of any file."""
-    # test_pixels(data set, config) -> data.pipeline.Input of test_input's images before normalize(), 0 to 255
-    test_pixels: Callable[[Any, Config], Any]
+    # test_pixels(data set, config) -> Input of test_input's images before normalize(), 0 to 255
+    test_pixels: Callable[[Any, Config], Input]
     # read(path, (height, width)) -> [(name, image [height, width, 3], 0 to 255)]; None: the size that the network has
     # by itself; raises InputError for a file without images
     read: Callable[[str, Optional[Tuple[int, int]]], List[Tuple[str, Any]]]
@@ -79,35 +80,14 @@ class Images(NamedTuple):
     fit: Callable[[int, int], str] = lambda height, width: ''
 
 
-class Predictions(NamedTuple):
-    """What an evaluation found about each example of the test set (of this rank's share of it)."""
-    rows: np.ndarray                   # [examples] int64: their rows in the test set
-    labels: np.ndarray                 # [examples] int32: their classes
-    classes: np.ndarray                # [examples] int32: the most probable class of each
-    probabilities: np.ndarray          # [examples] float32: the probability of that class
-
-
-Panel = Dict[str, Any]         # a picture as plain data, as core/pages/pictures.py makes it
-
-
-class View(NamedTuple):
-    """What a recipe's pictures may look at."""
-    config: Config
-    data: Any                                  # what Recipe.load returned
-    step: int                                  # finished steps
-    epoch: int                                 # index, from 0, of the epoch of the last one
-    predictions: Optional[Predictions]         # of the evaluation that has just ended; None at the end of the run
-    stored: Callable[[str], Optional[Panel]]   # stored(name): the picture of that name as it is
-
-
 class Picture(NamedTuple):
-    """A picture for the report of a run ."""
+    """A picture for the report of a run."""
     # make(View) -> a Panel, or None when there is nothing to show yet; runs on the host
-    make: Callable[[Any], Optional[Dict[str, Any]]]
+    make: Callable[[View], Optional[Panel]]
     once: bool = False                 # made at the first evaluation only; else at every one, and when the run is done
 
 
-def no_hooks(run: Any) -> List[tf.train.SessionRunHook]:
+def no_hooks(run: Run) -> List[tf.train.SessionRunHook]:
     """Recipe.hooks of a network that needs none of its own."""
     del run
     return []
@@ -124,10 +104,10 @@ class Recipe(NamedTuple):
     defaults: Dict[str, Any]
     # load(config) -> the data set
     load: Callable[[Config], Any]
-    # train_input(data set, config) -> data.pipeline.Input of batches (inputs, labels) without end
-    train_input: Callable[[Any, Config], Any]
-    # test_input(data set, config) -> data.pipeline.Input of one pass over batches (inputs, labels, weights of the rows)
-    test_input: Callable[[Any, Config], Any]
+    # train_input(data set, config) -> Input of batches (inputs, labels) without end
+    train_input: Callable[[Any, Config], Input]
+    # test_input(data set, config) -> Input of one pass over batches (inputs, labels, weights of the rows)
+    test_input: Callable[[Any, Config], Input]
     model: Model
     # learning_rate(config, global_step, steps) -> scalar; `steps` is the length of the run; nets/blocks/schedules.py
     learning_rate: Callable[[Config, tf.Variable, int], tf.Tensor]
@@ -143,16 +123,16 @@ class Recipe(NamedTuple):
     path: str = ''
     # whether load() has data of its own for a run without --data_path
     built_in_data: bool = True
-    # log() -> core.reporting.report.Log that prints the vendor's lines; None: core/reporting/neutral_log.py
-    log: Optional[Callable[[], Any]] = None
+    # log() -> the Log that prints the vendor's lines; None: core/reporting/neutral_log.py
+    log: Optional[Callable[[], Log]] = None
     # what the name of its file of losses has before the CaseName
     loss_prefix: str = ''
     # for each --case, the values of Config fields that differ from the defaults
     cases: Dict[str, Dict[str, Any]] = {'full': {}, 'performance': {}}
     # (condition, changes), one after the other: where all fields of a condition have its values, these defaults differ
     variants: Sequence[Tuple[Dict[str, Any], Dict[str, Any]]] = ()
-    # hooks(run) -> the hooks of this network alone; run: core.training.loop.Run
-    hooks: Callable[[Any], List[tf.train.SessionRunHook]] = no_hooks
+    # hooks(run) -> the hooks of this network alone
+    hooks: Callable[[Run], List[tf.train.SessionRunHook]] = no_hooks
     # values of Config fields on built-in data, whatever the case, so that a rehearsal is short
     on_synthetic: Dict[str, Any] = {}
     # class_names(data set) -> the names of its classes, in the order of their numbers

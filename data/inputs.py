@@ -1,6 +1,7 @@
 """Inputs of a data.dataset.DataSet that need no file of their own: Recipe.train_input and Recipe.test_input."""
 from typing import Any, Callable, Dict, Optional
 
+from core.run import Input
 from core.settings.config import Config
 from data import pipeline
 from data.dataset import DataSet
@@ -13,11 +14,11 @@ def of_data_set(train: Optional[pipeline.Transform] = None, test: Optional[pipel
     train(x, y, seed), test(x, y, seed) -> (inputs, labels) of a batch; None: as the DataSet has them. load_one(x, y,
     seed) -> (x, y) of one example, before these.
     """
-    def train_input(data: DataSet, config: Config) -> pipeline.Input:
+    def train_input(data: DataSet, config: Config) -> Input:
         return pipeline.train_input(data.train, config.batch_size, config.seed, transform=train, load_one=load_one,
                                     rank=config.rank, ranks=config.ranks)
 
-    def test_input(data: DataSet, config: Config) -> pipeline.Input:
+    def test_input(data: DataSet, config: Config) -> Input:
         return pipeline.test_input(data.test, config.batch_size, transform=test, load_one=load_one, rank=config.rank,
                                    ranks=config.ranks)
     return dict(train_input=train_input, test_input=test_input)

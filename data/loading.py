@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
+from core.run import Run
 from data.listing import what_is_at
 from data.seeds import SAMPLE, seed_of
 
@@ -54,7 +55,7 @@ class Skipped:
                 self._why(min(self.names)), len(self.names), len(self.files), 100 * MOST_SKIPPED))
 
 
-def skipped_hooks(run: Any) -> List[tf.train.SessionRunHook]:
+def skipped_hooks(run: Run) -> List[tf.train.SessionRunHook]:
     """Recipe.hooks of a network that may read images from files."""
     return [CountSkipped(run)] if run.train_input.skipped else []
 
@@ -65,7 +66,7 @@ class CountSkipped(tf.train.SessionRunHook):
     After every epoch each rank learns which files the other ranks have skipped.
     """
 
-    def __init__(self, run: Any):
+    def __init__(self, run: Run):
         self._clock, self._skipped = run.clock, run.train_input.skipped
         self._communicator = run.communicator
 

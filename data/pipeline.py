@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.run import Input
 from core.session import cpu_session
 from data.dataset import Order, Split
 from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
@@ -42,22 +43,6 @@ class Stream(NamedTuple):
     batches: int    # of one pass over the data
     size: int       # samples of the data
     skipped: Skipped = None    # counts the samples that cannot be loaded; None: there are none
-
-
-class Input(NamedTuple):
-    """An initializable iterator and the batch it delivers."""
-    iterator: tf.data.Iterator
-    batch: tuple    # of nests of tensors with static shapes: (x, y), or whatever the transform returns
-    feed: dict
-    starts: tuple
-    batches: int    # of one pass over the data: the steps of an epoch
-    size: int       # samples of the data
-    skipped: Skipped = None
-
-    def initialize(self, session: tf.Session, first_step: int = 0) -> None:
-        """Feeds the data and goes to the batch of `first_step`, without loading the batches before it."""
-        steps = {start: first_step for start in self.starts}
-        session.run(self.iterator.initializer, {**self.feed, **steps})
 
 
 def train_input(split: Split, batch_size: int, seed: int, **options: Any) -> Input:

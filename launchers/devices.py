@@ -6,14 +6,14 @@ dumps and profiles, the gradients of machines without compiled kernels.
 import contextlib
 import importlib.util
 import platform
-from typing import Any, ContextManager, Optional, Sequence, Tuple
+from typing import ContextManager, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from core.ascend import bridge, switches
 from core.ascend.session import session_config
-from core.device import Device, Dropout, Hooks, Options
-from core.ranks.communicator import Communicator
+from core.device import Device, Dropout, Hooks
+from core.run import Communicator, Options, Run
 from core.settings.config import Config
 
 
@@ -90,7 +90,7 @@ def _precision(config: Config, options: Options) -> str:
     return rehearsal.precision(config, options)
 
 
-def _hooks(run: Any) -> Hooks:
+def _hooks(run: Run) -> Hooks:
     if not _rehearses(run.config, run.options):
         return []
     from core.ascend.emulation import rehearsal

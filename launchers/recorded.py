@@ -2,23 +2,24 @@
 import os
 import platform
 import subprocess
-from typing import Any, ContextManager, Dict, List, Optional, Tuple
+from typing import Any, ContextManager, Dict, List, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
-from core.device import Device, Options
+from core.device import Device
 from core.recipe import Recipe
-from core.reporting.run_report import RunReport, reported
+from core.run import Listener, Options
 from core.settings import config as config_lib
 from core.settings.config import Config
 from core.settings.table import ROOT, SWITCHES
+from launchers.run_report import reported
 
 _CHINESE = {'NPU driver': 'NPU 驱动'}
 Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)
 
 
-def recorded(recipe: Recipe, config: Config, device: Device, options: Options) -> ContextManager[Optional[RunReport]]:
+def recorded(recipe: Recipe, config: Config, device: Device, options: Options) -> ContextManager[Sequence[Listener]]:
     """The `reported` of core/training/loop.py's train(): the run has a record, pictures and a page."""
     return reported(_write_page, recipe, config, lambda: facts(recipe, config, device, options))
 

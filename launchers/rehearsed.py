@@ -6,9 +6,8 @@ import tensorflow as tf
 
 from core.ascend.emulation import emulation, gradients
 from core.ascend.emulation.precision_rules import Rules
-from core.device import Options
-from core.ranks.communicator import Communicator
 from core.recipe import Recipe
+from core.run import Communicator, Options
 from core.settings.config import Config
 from core.training import step
 from launchers.devices import GPU
@@ -18,7 +17,7 @@ class Rehearsed(NamedTuple):
     """The graph of a training step, operator by operator as an NPU gets it."""
     graph: tf.Graph
     step: step.Step
-    input: Any                     # data.pipeline.Input of its batches
+    input: Any                     # core.run.Input of its batches
     gradients: List[Tuple[tf.Variable, Any]]   # of each trainable variable: (variable, what the update takes, unscaled)
     emulation: emulation.Emulation
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 from core.ascend.diagnostics.step_graph import operators as computed_by
 from core.ascend.emulation import search
 from core.ascend.emulation.precision_rules import MIXED, Rules
-from core.device import Options
 from core.errors import InputError
 from core.recipe import Recipe
+from core.run import Options
 from core.settings.config import Config
 from launchers.rehearsed import Rehearsed, training_step
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Changes the product in one place at a time and lists the changes that no test notices.
 
-    python3 test/mutants.py core/training/clock.py [FILE...] [--tests=test/core/training/test_clock.py] [--count=20]
+    python3 test/mutants.py core/run.py [FILE...] [--tests=test/core/test_run.py] [--count=20]
 
 Each change is made in a copy of the repository. The tests of a file are those under the same path, unless --tests
 names some; they run as `pytest -x -m "not slow" TESTS`, each time in a process that has TensorFlow already. The status

@@ -9,7 +9,7 @@ import tensorflow as tf
 import two_ranks
 from launching import ROOT, launch
 
-from core.training.clock import Clock
+from core.run import Clock
 from launchers import command, doctor, evaluate, runs, train
 from launchers.networks import registry
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from launching import launch, place_with
 
-from core.recipe import Predictions
 from core.pages import page, pictures
 from core.reporting.panels import load, store
 from core.reporting import record
+from core.run import Predictions
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 WIDTHS = (1200, 390)

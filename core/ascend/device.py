@@ -1,16 +1,17 @@
 """NPU: the Device of a machine with an Ascend NPU and npu_bridge."""
 import json
 import os
-from typing import Any, List, Tuple
+from typing import List, Tuple
 
 import tensorflow as tf
 
-from core.device import Device, Hooks, KeptGraphs, Options
+from core.device import Device, Hooks, KeptGraphs
 from core.ascend.diagnostics import operator_profile, random_errors
 from core.errors import InputError
 from core.ascend import bridge, chip, environment, graph_cache, hccl, switches
 from core.ascend.compiled import CheckCompiled
 from core.ascend.session import session_config
+from core.run import Options, Run
 from core.settings import paths
 from core.settings.config import Config
 from core.settings.table import DEVICES_OF_A_SERVER, OWN_PRECISION
@@ -82,7 +83,7 @@ def _loop(train_op: tf.Operation, steps: int) -> Tuple[tf.Operation, Hooks]:
     return looped_train_op, [_LoadIterations(load, steps)]
 
 
-def _hooks(run: Any) -> Hooks:
+def _hooks(run: Run) -> Hooks:
     profile = run.options.get('profiling_options')
     exported = [operator_profile.ExportedProfile(json.loads(profile)['output'])] if profile else []
     return [CheckCompiled(), *random_errors.hooks(run), *exported]

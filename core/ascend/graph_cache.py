@@ -20,8 +20,9 @@ import tensorflow as tf
 
 from core.ascend import bridge, chip, versions
 from core.ascend.session import npu_optimizer
-from core.device import KeptGraphs, Options
+from core.device import KeptGraphs
 from core.log import say
+from core.run import Options
 from core.settings.config import Config
 
 KEY = 'graph_compiler_cache_dir'

@@ -4,9 +4,8 @@ from typing import List, Sequence
 import tensorflow as tf
 
 from core.ascend import bridge
-from core.device import Options
 from core.ranks.buckets import packed
-from core.ranks.communicator import Communicator
+from core.run import Communicator, Options
 from core.settings.config import Config
 
 

@@ -8,8 +8,8 @@ from core.ascend import chip, environment, option_kinds, versions
 from core.ascend import options as option_lib
 from core.ascend.option_table import REHEARSED
 from core.ascend.options import RAW, fault, parse_option, parse_raw
-from core.device import Options
 from core.errors import InputError
+from core.run import Options
 from core.settings import paths
 from core.settings.config import Config, idle, typed
 from core.settings.rules import is_on

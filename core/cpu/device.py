@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from core.cpu import kernels
 from core.cpu.memory import give_back_freed_memory, keep_freed_memory
-from core.device import Device, Options
+from core.device import Device
+from core.run import Options
 from core.settings.config import Config
 
 

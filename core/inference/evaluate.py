@@ -6,8 +6,8 @@ import tensorflow as tf
 from core.device import Device
 from core.errors import InputError
 from core.inference import trained
-from core.ranks.communicator import Communicator
 from core.recipe import Recipe
+from core.run import Communicator
 from core.settings.config import Config
 from core.training import checkpoints, evaluation, weights
 

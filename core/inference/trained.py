@@ -9,12 +9,13 @@ from core.inference.samples import LOGITS, OUTPUT, PROBABILITIES
 from core.log import say
 from core.pretrained import found, initial
 from core.recipe import Images, Recipe, first_output, load
+from core.run import Reader
 from core.settings import kinds
 from core.settings.config import Config
 from core.training import checkpoints, evaluation, forms, identity, weights
 
 
-def find(config: Config) -> Tuple[str, Any, Config]:
+def find(config: Config) -> Tuple[str, Reader, Config]:
     """(path, reader, Config) of the weights that --ckpt_path names (unset: the run's newest checkpoint).
 
     The Config is for this process alone, with the seed that drew the run's test set, the run's classes and the size of
@@ -75,7 +76,7 @@ def load_data(recipe: Recipe, config: Config, by_number: bool = False) -> Tuple[
     return data, config._replace(class_names=known or config.class_names)
 
 
-def input_form(recipe: Recipe, config: Config, reader: Any) -> Tuple[Any, Config]:
+def input_form(recipe: Recipe, config: Config, reader: Reader) -> Tuple[Any, Config]:
     """(forms of a batch of inputs, Config) without a data set: as the checkpoint notes them, or of the built-in data.
 
     Raises InputError where neither tells them.
@@ -91,7 +92,7 @@ def input_form(recipe: Recipe, config: Config, reader: Any) -> Tuple[Any, Config
     return forms.named(noted, recipe.input_name, config.batch_size), config
 
 
-def constants(recipe: Recipe, reader: Any, data: Any) -> Dict[str, np.ndarray]:
+def constants(recipe: Recipe, reader: Reader, data: Any) -> Dict[str, np.ndarray]:
     """{name: constant} of the preprocessing: the checkpoint's, else those of `data`, which may be None.
 
     Raises InputError when the network needs some and neither tells them.
@@ -115,7 +116,7 @@ class InferenceGraph(NamedTuple):
     variables: Sequence[tf.Variable]
     penalty: tf.Tensor
 
-    def load(self, session: tf.Session, path: str, reader: Any, network: str) -> None:
+    def load(self, session: tf.Session, path: str, reader: Reader, network: str) -> None:
         """Restores the weights. Raises InputError when the checkpoint is of another network."""
         checkpoints.check_fits(path, reader, self.variables, network)
         weights.restore(session, reader, self.variables)

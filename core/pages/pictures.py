@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tupl
 import numpy as np
 import tensorflow as tf
 
+from core.run import Panel, Predictions
 from core.session import cpu_session
-from core.recipe import Panel, Predictions
 
 MOST_FRAMES = 20               # of a slider
 

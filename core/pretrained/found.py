@@ -1,14 +1,15 @@
 """The weights that --ckpt_path names, behind the functions of TensorFlow's checkpoint reader, whatever their format."""
 import os
 import re
-from typing import Any, Tuple
+from typing import Tuple
 
 from core.errors import InputError
 from core.pretrained import h5, npz
+from core.run import Reader
 from core.training import checkpoints
 
 
-def find(path: str) -> Tuple[str, Any]:
+def find(path: str) -> Tuple[str, Reader]:
     """(path, reader) of what --ckpt_path names: an .h5 or .npz file, a checkpoint, one of its files, or its directory.
 
     Of a directory the newest whole checkpoint counts. Raises InputError when there is none, or it is damaged.

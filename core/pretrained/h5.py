@@ -12,6 +12,7 @@ import numpy as np
 
 from core import files
 from core.errors import InputError
+from core.run import Reader
 
 SUFFIX = '.h5'
 _OF_KERAS = 'weight_names'      # attribute of a group
@@ -19,8 +20,8 @@ _NUMBERS = 'biuf'              # kinds of NumPy types that a weight may have
 _BEST_COMPRESSION = 1032       # of HDF5's deflate: so many bytes of data from one of the file
 
 
-class H5Reader:
-    """What a file holds, through the functions of TensorFlow's checkpoint reader. All of it is read at once.
+class H5Reader(Reader):
+    """What a file holds. All of it is read at once.
 
     A variable of Keras has its path in weight_names, without the `:0` at its end.
     Raises InputError when the file is not there, damaged, or holds something else than arrays of numbers.
@@ -56,15 +57,12 @@ class H5Reader:
             raise InputError('--ckpt_path=%s: cannot be read as HDF5: %s' % (path, str(error) or 'too large'))
 
     def get_variable_to_shape_map(self) -> Dict[str, List[int]]:
-        """{path of a variable: its shape}."""
         return {name: list(tensor.shape) for name, tensor in self._tensors.items()}
 
     def has_tensor(self, name: str) -> bool:
-        """Whether there is a variable of that path."""
         return name in self._tensors
 
     def get_tensor(self, name: str) -> np.ndarray:
-        """The value of a variable."""
         return self._tensors[name]
 
 

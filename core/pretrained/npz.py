@@ -8,13 +8,14 @@ import numpy as np
 
 from core import files
 from core.errors import InputError
+from core.run import Reader
 
 SUFFIX = '.npz'
 _NUMBERS = 'biuf'              # kinds of NumPy types that a weight may have
 
 
-class NpzReader:
-    """What a file holds, through the functions of TensorFlow's checkpoint reader; an array is read when it is needed.
+class NpzReader(Reader):
+    """What a file holds; an array is read when it is needed.
 
     Raises InputError when the file is not there, damaged, or holds something else than arrays of numbers.
     """

@@ -1,59 +1,14 @@
-"""Communicator: how the ranks of a job exchange tensors. core/ranks/connect.py chooses one.
+"""What Communicators have in common: how the ranks of a job exchange tensors. core/ranks/connect.py chooses one.
 
 All ranks build the same graph and run the same operators, because an exchange waits until every rank has come to it.
 """
-import contextlib
 import os
 import sys
-from typing import ContextManager, List, Sequence
 
 import tensorflow as tf
 
 from core.device import OWN_GRADIENTS
 from core.errors import RankLost
-
-
-class Communicator:
-    """The communicator of a single rank: every result is this rank's own. It is also the interface of the others."""
-    rank, ranks = 0, 1
-    target = ''                    # for tf.Session
-
-    def configure(self, session_config: tf.ConfigProto) -> None:
-        """Adds to `session_config` what sessions on `target` need."""
-
-    def optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
-        """`optimizer` with gradients that are their mean over the ranks."""
-        return optimizer
-
-    def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        """The sum over the ranks of each of the tensors, whose shapes are static."""
-        return list(tensors)
-
-    def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        """The mean over the ranks of each of the floating-point tensors, whose shapes are static."""
-        return list(tensors)
-
-    def rendezvous(self, integers: Sequence[int]) -> List[int]:
-        """Waits for all ranks and returns the integers of rank 0. It is the first exchange, in a graph of its own.
-
-        On NPUs nothing is exchanged, because HCCL limits by itself how long ranks wait for each other.
-        """
-        return list(integers)
-
-    def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        """What each of the tensors, whose shapes are static, is on rank 0."""
-        return list(tensors)
-
-    def barrier(self) -> tf.Operation:
-        """An op that ends when every rank runs it."""
-        return tf.group(*self.sum([tf.zeros([])]))
-
-    def together(self) -> ContextManager:
-        """A context around the whole run; the loss of another rank ends this one before it has reached the end.
-
-        Raises RankLost in place of the errors that a collective has when another rank is gone.
-        """
-        return contextlib.nullcontext()
 
 
 class MeanGradients(tf.train.Optimizer):

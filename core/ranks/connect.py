@@ -1,8 +1,8 @@
 """The Communicator of a run."""
 from typing import Sequence
 
-from core.device import Device, Options
-from core.ranks.communicator import Communicator
+from core.device import Device
+from core.run import Communicator, Options
 from core.settings.config import Config
 
 

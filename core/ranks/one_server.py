@@ -16,8 +16,9 @@ from core.device import keep_dtype
 from core.errors import InputError, OrderlyEnd
 from core.progress import progress
 from core.ranks.buckets import in_buckets
-from core.ranks.communicator import Communicator, MeanGradients, end_process
+from core.ranks.communicator import MeanGradients, end_process
 from core.ranks.meeting import Meeting
+from core.run import Communicator
 
 _LINE = 64                     # bytes of a rank at the start of the memory, and of its progress in a region
 _PAGE = 2 ** 16                # of any machine, at most

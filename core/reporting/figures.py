@@ -8,7 +8,7 @@ import os
 
 from core.reporting import record
 from core.reporting.panels import save
-from core.reporting.report import Listener, Log, Report
+from core.run import Listener, Log, Report
 
 # Images a second of all ranks together; seconds a step; the last loss and the accuracies as the log has them, the
 # accuracies empty where it has none; the seconds from the start of the session to the end of its first step, in which

@@ -10,7 +10,7 @@ The values of a step are those of its batch; the speed is the mean over the step
 from typing import Dict
 
 from core.log import say
-from core.reporting.report import Listener, Log, Report
+from core.run import Listener, Log, Report
 
 
 class NeutralLog(Log):

@@ -1,89 +1,11 @@
-"""Report: what is known after a step, and the listeners that print it or write it to TensorBoard."""
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+"""Reporter: makes the reports of a run; and the listeners that are not the log of a network."""
+from typing import Callable, List, Tuple
 
 import tensorflow as tf
 
 from core.log import say
+from core.run import Clock, Listener, Metrics, Report, Step
 from core.settings.config import Config
-
-Metrics = Dict[str, float]     # {'loss': ..., metric: ..., ...}
-
-
-class Report(NamedTuple):
-    """A run after one of its steps."""
-    step: int                      # finished steps
-    steps: int                     # of the whole run
-    epoch: int                     # index, from 0, of the epoch that the step belongs to
-    steps_per_epoch: int
-    batch_size: int                # of this rank
-    metrics: Metrics               # of the batch of this step
-    epoch_metrics: Metrics         # means over the epoch so far
-    learning_rate: float
-    skipped: int                   # steps whose gradients were not finite under a loss scale and were not applied
-    seconds: float                 # since the session started
-    run_seconds: float             # of these in training steps
-    seconds_per_step: float        # mean over the timed steps so far
-    evaluation: Optional[Metrics] = None   # over the test set, when an evaluation was due
-    first_step: int = 0            # finished steps when this process started
-    timed_steps: int = 1           # steps of this process without those that warm up
-    loss_scale: Optional[float] = None     # of this step; None without --loss_scale
-
-    @property
-    def images_per_second(self) -> float:
-        """Examples of this rank a second, over the timed steps."""
-        return self.batch_size / self.seconds_per_step
-
-    @property
-    def steps_in_epoch(self) -> int:
-        """Finished steps of the epoch; fewer than steps_per_epoch where --train_steps ends a run within an epoch."""
-        return (self.step - 1) % self.steps_per_epoch + 1
-
-
-class Listener:
-    """Gets the reports of a run. A listener overrides the methods for the reports it needs."""
-
-    def epoch_start(self, epoch: int, epochs: int) -> None:
-        """Before the first step that this process takes in an epoch; `epoch` counts from 0."""
-
-    def first_step(self, report: Report) -> None:
-        """After the first step that this process takes in an epoch."""
-
-    def step(self, report: Report) -> None:
-        """After every step that is a multiple of --display_step, and after the last one."""
-
-    def epoch(self, report: Report) -> None:
-        """After the last step of an epoch."""
-
-    def evaluation(self, report: Report) -> None:
-        """After an evaluation within an epoch (--eval_steps); the one after the last step of an epoch comes to epoch().
-        """
-
-    def evaluation_start(self, epoch: int) -> None:
-        """Before an evaluation after the last step of an epoch, which counts from 0."""
-
-    def average(self, evaluation: Metrics) -> None:
-        """After stochastic weight averaging: the metrics of the average over the test set."""
-
-    def end(self, report: Report) -> None:
-        """After the last step of the run."""
-
-
-class Log(Listener):
-    """A Listener that prints the log of a network, and keeps what its lines say of the run for core/reporting/figures.py.
-
-    accuracy and test_accuracy are in the words of the newest lines; the latter is empty where the former is that of
-    the test set.
-    """
-    accuracy, test_accuracy = '', ''
-    accuracy_is = 'of the test set, from 0 to 1'   # what the number `accuracy` is
-
-    def __init__(self) -> None:
-        self.losses: List[Tuple[int, str]] = []    # (step, text) of each loss
-
-    def loss(self, step: int, text: str) -> str:
-        """`text`, which is kept as the loss of that step."""
-        self.losses.append((step, text))
-        return text
 
 
 class Window:
@@ -104,12 +26,11 @@ class Reporter(tf.train.SessionRunHook):
     """Makes the reports that are due, evaluates every --val_epoch epochs, every --eval_steps steps and at the end, tells
     the listeners.
 
-    step: the training.step.Step of the run, evaluate(session) -> Metrics.
-    What a report needs is fetched in every step, due or not, because a further set of fetches would be a further graph
-    to optimise and, on an NPU, to compile.
+    evaluate(session) -> Metrics. What a report needs is fetched in every step, due or not, because a further set of
+    fetches would be a further graph to optimise and, on an NPU, to compile.
     """
 
-    def __init__(self, clock: Any, step: Any, config: Config, display_step: int,
+    def __init__(self, clock: Clock, step: Step, config: Config, display_step: int,
                  evaluate: Callable[[tf.Session], Metrics], listeners: List[Listener]):
         self._clock, self._step, self._config = clock, step, config
         self._display_step, self._evaluate, self._listeners = display_step, evaluate, listeners

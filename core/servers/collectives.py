@@ -14,7 +14,8 @@ from tensorflow.python.ops import collective_ops
 from core.device import keep_dtype
 from core.errors import InputError, OrderlyEnd, RankLost
 from core.ranks.buckets import packed
-from core.ranks.communicator import Communicator, MeanGradients, end_process
+from core.ranks.communicator import MeanGradients, end_process
+from core.run import Communicator
 from core.servers import peers
 from core.settings.config import Config
 

@@ -118,7 +118,7 @@ class Switches:
     task: str = _row(DATA, kinds.text(), RECIPE,
         'the data set that data_path holds; folder: class folders, train/CLASS/ and test/CLASS/, or CLASS/ alone; '
         'tfrecord: shards, train-00000-of-00010 and validation-00000-of-00002', ('data',), kept=True)
-    image_size: Tuple[int, int] = _row(DATA, kinds.size(), RECIPE,
+    image_size: str = _row(DATA, kinds.size(), RECIPE,
         'pixels of the images that the net sees, N or HEIGHTxWIDTH; other than 32: --task=folder or tfrecord')
     labels: Union[int, str] = _row(DATA, kinds.either(_positive, kinds.choice('all')), RECIPE,
         'images that are used with their label, as many of each class, or all there are')

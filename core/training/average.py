@@ -5,13 +5,14 @@ the training data, and evaluated. The one here is exponential: --ema_decay (Poly
 step keeps it, nets/blocks/updates.py. core/training/swa.py has another.
 """
 import os
-from typing import Any, Dict, Mapping, Sequence, Tuple
+from typing import Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.log import say
 from core.reporting.report import Reporter
+from core.run import Run
 from core.training import checkpoints, identity, statistics, weights
 
 EMA = 'ema'
@@ -20,7 +21,7 @@ EMA = 'ema'
 class Average(tf.train.SessionRunHook):
     """Saves, evaluates and reports an average of the weights after the last step.
 
-    run: training.loop.Run. `changes` are made where the checkpoints' State is read, because each further set of fetches
+    `changes` are made where the checkpoints' State is read, because each further set of fetches
     would be a graph to compile for an NPU; `install` is the switch that puts the average into the place of the weights.
     """
     words = method = ''                # what the average, and the method, is called
@@ -28,7 +29,7 @@ class Average(tf.train.SessionRunHook):
     has_to_read = False                # whether the average needs the state of this step
     changes = checkpoints.Changes()
 
-    def __init__(self, run: Any, renewal: statistics.Renewal):
+    def __init__(self, run: Run, renewal: statistics.Renewal):
         self._run, self._renewal, self._install = run, renewal, tf.placeholder(tf.bool, [])
 
     def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
@@ -72,7 +73,7 @@ class Exponential(Average):
     """The exponential moving average of --ema_decay."""
     words = method = 'exponential moving average'
 
-    def __init__(self, run: Any, renewal: statistics.Renewal):
+    def __init__(self, run: Run, renewal: statistics.Renewal):
         super().__init__(run, renewal)
         shadows = tf.train.ExponentialMovingAverage(run.config.ema_decay)
         by_name = {v.op.name: v for v in tf.global_variables()}

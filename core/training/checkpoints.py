@@ -23,7 +23,7 @@ from core import files
 from core.errors import InputError
 from core.session import cpu_session
 from core.log import one_line, say
-from core.ranks.communicator import Communicator
+from core.run import Communicator, Reader
 from core.settings.config import Config
 from core.settings.table import MOST
 from core.training import identity
@@ -95,7 +95,7 @@ def _can_be_read(path):
     return os.waitpid(child, 0)[1] == 0
 
 
-def newest_whole(directory: str, below: float = math.inf) -> Tuple[Optional[str], Any]:
+def newest_whole(directory: str, below: float = math.inf) -> Tuple[Optional[str], Optional[Reader]]:
     """(path, reader) of the newest checkpoint in `directory`, of a step `below`, that is whole, or (None, None).
 
     A line of the log names each damaged checkpoint that is passed over.
@@ -145,7 +145,7 @@ def claimed(directory: str, resume: bool) -> Iterator[None]:
         yield
 
 
-def check_fits(path: str, reader: Any, variables: Sequence[tf.Variable], network: str) -> None:
+def check_fits(path: str, reader: Reader, variables: Sequence[tf.Variable], network: str) -> None:
     """Raises InputError when the checkpoint lacks one of `variables` or has it in another shape."""
     shapes = reader.get_variable_to_shape_map()
     for variable in variables:

@@ -1,19 +1,19 @@
 """Evaluation: the test graph and the metrics over the whole test set."""
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.progress import BETWEEN, EVALUATION, progress
-from core.ranks.communicator import Communicator
-from core.recipe import Predictions, Recipe, first_output
+from core.recipe import Recipe, first_output
+from core.run import Communicator, Input, Predictions
 from core.settings.config import Config
 from core.training import scoring
 
 
 class Evaluation(NamedTuple):
     """The tensors of the test graph. Called with a session it returns the metrics over the whole test set."""
-    test_input: Any                # data.pipeline.Input of (inputs, labels, weight)
+    test_input: Input              # of (inputs, labels, weight)
     sums: tf.Tensor                # what a batch of all ranks adds to the metrics, as one vector
     metrics_of: Callable[[np.ndarray], Dict[str, float]]   # of the sums over all batches
     penalty: tf.Tensor             # scalar
@@ -53,7 +53,7 @@ class Evaluation(NamedTuple):
         return Predictions((first[:, None] + np.arange(size))[kept], **{name: one[kept] for name, one in found.items()})
 
 
-def build(recipe: Recipe, config: Config, test_input: Any, communicator: Communicator) -> Evaluation:
+def build(recipe: Recipe, config: Config, test_input: Input, communicator: Communicator) -> Evaluation:
     """Builds the Evaluation of `recipe` on `test_input`; it shares the variables of a training graph, if there is one.
 
     Each rank evaluates the batches of its own test_input, which are as many on every rank. Raises InputError for a

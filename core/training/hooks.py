@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from core.errors import Interrupted, LossIsNotFinite
 from core.log import say
-from core.training.clock import Clock
-from core.training.step import Step
+from core.run import Clock, Step
 
 COLUMNS = 80                   # of a terminal that does not tell its width
 REDRAW_SECONDS = .2

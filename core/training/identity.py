@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, List
 import tensorflow as tf
 
 from core.errors import InputError
+from core.run import Reader
 from core.settings.config import Config, typed
 from core.settings.table import MOST, SWITCHES, Switch
 
@@ -63,12 +64,12 @@ def facts() -> Dict[str, tf.Variable]:
     return {variable.op.name[len(FACTS):]: variable for variable in tf.global_variables(FACTS)}
 
 
-def fact(reader: Any, name: str, default: Any = None) -> Any:
+def fact(reader: Reader, name: str, default: Any = None) -> Any:
     """A fact of the run that wrote the checkpoint behind tf.train.NewCheckpointReader `reader`."""
     return int(reader.get_tensor(FACTS + name)) if reader.has_tensor(FACTS + name) else default
 
 
-def check_checkpoint(path: str, reader: Any, config: Config, own: Dict[str, int]) -> None:
+def check_checkpoint(path: str, reader: Reader, config: Config, own: Dict[str, int]) -> None:
     """Raises InputError when the run in the checkpoint drew its batches otherwise than this one, `own`, will."""
     for name, here in own.items():
         there = fact(reader, name)

@@ -1,57 +1,34 @@
 """Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
 import contextlib
 import os
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from core.device import Device, KeptGraphs, Options
+from core.device import Device, KeptGraphs
 from core.errors import InputError, NothingLeft, input_errors
 from core.log import say
 from core.progress import progress
-from core.ranks.communicator import Communicator
 from core.ranks.connect import connect
-from core.recipe import Predictions, Recipe, load
+from core.recipe import Recipe, load
 from core.reporting.figures import Figures
 from core.reporting.neutral_log import EvaluationLines, NeutralLog
-from core.reporting.run_report import RunReport
-from core.reporting.report import Log, Reporter, SkippedSteps, Summaries
+from core.reporting.report import Reporter, SkippedSteps, Summaries
+from core.run import Clock, Listener, Options, Run
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
 from core.training import (average, checkpoints, evaluation, forms, hooks, identity, preflight, statistics, step, swa,
                            weights)
-from core.training.clock import Clock
 
-
-class Run(NamedTuple):
-    """A run whose graphs are built: what the hooks of a recipe, a device or a method may use."""
-    config: Config
-    options: Options               # of the NpuOptimizer
-    clock: Clock
-    step: step.Step
-    train_input: Any               # data.pipeline.Input
-    # evaluate(session) -> the metrics over the test set, {'loss': ..., ...}; every rank has to call it
-    evaluate: Callable[[tf.Session], Dict[str, float]]
-    # predictions() -> those of the newest evaluate() on this rank, None before
-    predictions: Callable[[], Optional[Predictions]]
-    listener: Log                  # prints the recipe's log lines
-    communicator: Communicator
-    facts: Dict[str, int]          # of identity.add_facts()
-    release_memory: Callable[[], None]   # of the Device
-    headline: str                  # the metric by which the run is judged
-    notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: weights.add_notes()
-    record: Callable[[int, Dict[str, float]], None]  # record(step, values), in which a Device keeps what it measured
-
-
-Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Optional[RunReport]]]
+Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Sequence[Listener]]]
 Initial = Callable[[Config, Sequence[tf.Variable]], Dict[tf.Variable, Any]]
 
 
 @contextlib.contextmanager
-def not_reported(recipe: Recipe, config: Config, device: Device, options: Options) -> Iterator[None]:
+def not_reported(recipe: Recipe, config: Config, device: Device, options: Options) -> Iterator[Sequence[Listener]]:
     """The context of a run that leaves no record."""
     del recipe, config, device, options
-    yield
+    yield ()
 
 
 class _Start(tf.train.Scaffold):
@@ -128,14 +105,15 @@ def _initialized(variable):
         return variable.read_value()
 
 
-class _BeginReport(tf.train.SessionRunHook):
-    """Tells the report at which step the run begins."""
+class _Begin(tf.train.SessionRunHook):
+    """Calls begin() of the listeners that the command has given."""
 
-    def __init__(self, report, data, run):
-        self._report, self._data, self._run = report, data, run
+    def __init__(self, run, data, given):
+        self._run, self._data, self._given = run, data, given
 
     def after_create_session(self, session, coord):
-        self._report.begin(self._run.config, self._data, self._run.clock, self._run.predictions)
+        for listener in self._given:
+            listener.begin(self._run, self._data)
 
 
 class _Save(tf.train.SessionRunHook):
@@ -186,16 +164,16 @@ def train(recipe: Recipe, config: Config, device: Device, initial: Initial, repo
     """Trains `recipe` on `device` as `config` says.
 
     initial(config, model variables) -> {variable: value} of what --ckpt_path has for a run that resumes none.
-    reported(recipe, config, device, options) -> a context around the run with the RunReport of it, or None.
+    reported(recipe, config, device, options) -> a context around the run with the further listeners of this rank.
     Raises each RunEnd of core/errors.py.
     """
     progress.begin(config.ranks_directory, config.rank, config.stall_seconds, device.is_exclusive)
     options = preflight.check(config, device)
-    with reported(recipe, config, device, options) as report, input_errors():
-        _train(recipe, config, device, options, initial, report)
+    with reported(recipe, config, device, options) as given, input_errors():
+        _train(recipe, config, device, options, initial, given)
 
 
-def _train(recipe, config, device, options, initial, report):
+def _train(recipe, config, device, options, initial, given):
     data, config = load(recipe, config)
     if getattr(data, 'summary', ''):   # what was read, and what was left out
         say(data.summary)
@@ -208,19 +186,19 @@ def _train(recipe, config, device, options, initial, report):
         flags = identity.checksums(config).values()
         identity.check_flags(config, flags, communicator.rendezvous(flags))
         with device.graph(config, options):
-            run = _build(recipe, config, device, options, data, *inputs, communicator, report)
+            run = _build(recipe, config, device, options, data, *inputs, communicator, given)
         train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)
         session_config = device.session_config(options, config)
         communicator.configure(session_config)
         _prepare(config, options, device)
         kept = device.kept_graphs(config, options, session_config)
         with communicator.together(), _claimed(config), kept:
-            saving, run_hooks = _hooks(recipe, run, data, report, loop_hooks + device.hooks(run))
+            saving, run_hooks = _hooks(recipe, run, data, given, loop_hooks + device.hooks(run))
             start = _Start(run, saving, kept, initial)
             _loop(train_op, run, session_config, start, run_hooks)
 
 
-def _build(recipe, config, device, options, data, train_input, test_input, communicator, report):
+def _build(recipe, config, device, options, data, train_input, test_input, communicator, given):
     """The Run with its training and its test graph."""
     steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
@@ -246,7 +224,7 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     listener = recipe.log() if recipe.log else NeutralLog(headline)
     return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
                listener, communicator, facts, device.release_memory, headline, notes,
-               report.values if report else lambda step, values: None)
+               lambda step, values: [listener.values(step, values) for listener in given])
 
 
 def _claimed(config):
@@ -268,7 +246,7 @@ def _prepare(config, options, device):
         say(line)
 
 
-def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
+def _hooks(recipe: Recipe, run: Run, data: Any, given: Sequence[Listener],
            device_hooks: List[tf.train.SessionRunHook]) -> Tuple[_Save, List[tf.train.SessionRunHook]]:
     """What saves, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
@@ -281,14 +259,14 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         renewal(session)
         saving.save_due(session)       # whatever becomes of the evaluation, the steps before it are kept
         return run.evaluate(session)
-    reporter = _reporter(run, evaluate, report)
+    reporter = _reporter(run, evaluate, given)
     method_hooks = recipe.hooks(run)
     averaging = (swa.Averaging if config.swa_start_epoch is not None else average.Exponential if config.ema_decay else
                  lambda *run: None)(run, renewal)
     saving = _Save(run, averaging, reporter)
     return saving, [
         clock,                                                # counts the step, for all hooks below
-        *([_BeginReport(report, data, run)] if report else []),
+        _Begin(run, data, given),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause
         hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved
         reporter,                                             # evaluates, after a checkpoint that is due, and prints
@@ -300,15 +278,16 @@ def _hooks(recipe: Recipe, run: Run, data: Any, report: Optional[RunReport],
         hooks.StopOnSignal(clock, training, saving.save)]     # last: it ends the run
 
 
-def _reporter(run, evaluate, report):
+def _reporter(run, evaluate, given):
     config, clock = run.config, run.clock
     listeners = [run.listener, Figures(config.run_dir, run.listener, config.ranks)]
     if config.rank == 0:
-        listeners += [Summaries(config.summary_dir), report]
+        listeners.append(Summaries(config.summary_dir))
     if config.loss_scale is not False:
         listeners.append(SkippedSteps())
     if config.eval_steps:
         listeners.append(EvaluationLines())
+    listeners += given
     display_step = config.display_step if config.display_step <= clock.steps else clock.steps_per_epoch
     return Reporter(clock, run.step, config, display_step, evaluate, listeners)
 

@@ -4,9 +4,10 @@ from typing import Dict, Sequence
 
 from google.protobuf import text_format
 
-from core.device import Device, Options
+from core.device import Device
 from core.errors import InputError
 from core.reporting import record
+from core.run import Options
 from core.settings import paths
 from core.settings.config import Config, typed
 from core.settings.table import INPUT, NO_DATA, OUTPUT, SWITCHES, SYNTHETIC

@@ -2,12 +2,12 @@
 
 This is PreciseBN of Wu and Johnson 2021 (Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3).
 """
-from typing import Any, List, Tuple
+from typing import List, Tuple
 
 import tensorflow as tf
 
-from core.ranks.communicator import Communicator
 from core.recipe import BATCH_STATISTICS
+from core.run import Communicator, Run
 
 BATCHES = 50                   # before an evaluation
 
@@ -18,10 +18,10 @@ class Renewal:
     Moving averages lag behind weights that move fast: over a tenth of the run while their momentum warms up (nets/
     layers.py), and a deep network multiplies the error of each layer. Tests would see that and not the weights. The
     batches are the last BATCHES ones, in the order of training, so that the stream is where it was afterwards and a
-    resumed run computes the same. run: core.training.loop.Run; the graph is not finished yet.
+    resumed run computes the same. The graph is not finished yet.
     """
 
-    def __init__(self, run: Any):
+    def __init__(self, run: Run):
         self._clock, self._input = run.clock, run.train_input
         self._batch = tf.placeholder(tf.float32, [])
         self._statistics, self._see_batch = cumulative_averages(self._batch, run.communicator)

@@ -1,30 +1,15 @@
 """Step: the training graph. Everything that runs on the device in each step is built here."""
 import copy
 import zlib
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import tensorflow as tf
 
-from core.device import LOSS_SCALE, Device, Options, keep_dtype
-from core.ranks.communicator import Communicator
+from core.device import LOSS_SCALE, Device, keep_dtype
 from core.recipe import FIRST_OUTPUT, Recipe, first_output
+from core.run import Communicator, Options, Step
 from core.settings.config import Config
 from core.training import scoring
-
-
-class Step(NamedTuple):
-    """The tensors, variables and ops of the training graph that hooks and the loop use."""
-    train_op: tf.Operation             # updates the weights and global_step
-    global_step: tf.Variable           # int64: finished steps
-    applied_steps: tf.Tensor           # int64: how many steps, this one included, had finite gradients to apply
-    loss: tf.Tensor                    # scalar: the loss of this batch with the penalty
-    metrics: Dict[str, tf.Tensor]      # name -> scalar of this batch: 'loss', 'accuracy', ...
-    epoch_metrics: Dict[str, tf.Tensor]  # name -> scalar: the mean of the metric over the epoch so far
-    learning_rate: tf.Tensor           # scalar
-    loss_scale: Optional[tf.Tensor]    # scalar; None without --loss_scale
-    model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
-    stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
-    stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
 
 def build(recipe: Recipe, config: Config, device: Device, communicator: Communicator, batch: Tuple[Any, Any],

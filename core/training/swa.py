@@ -12,13 +12,14 @@ Log lines and the learning rate before the start epoch are those of the vendor's
 """
 import math
 import os
-from typing import Any, Dict
+from typing import Dict
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.recipe import Recipe
+from core.run import Run
 from core.settings.config import Config
 from core.training import average, checkpoints, statistics
 
@@ -100,7 +101,7 @@ class Averaging(average.Average):
     """Keeps the running mean of the weights in variables, which the checkpoints have to hold."""
     words, method, folder = 'stochastic weight average', 'stochastic weight averaging', SWA
 
-    def __init__(self, run: Any, renewal: statistics.Renewal):
+    def __init__(self, run: Run, renewal: statistics.Renewal):
         super().__init__(run, renewal)
         self._start = start_epoch(run.config, run.clock.epochs)
         self._on = []                  # switches of the next reading

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from core import files
 from core.errors import InputError
+from core.run import Reader
 from core.training import forms, identity
 
 _NOTES = 'notes/'
@@ -22,13 +23,13 @@ _INPUTS = _NOTES + 'inputs'
 _CONSTANTS = _NOTES + 'constants/'
 
 
-def restore(session: tf.Session, reader: Any, variables: Sequence[tf.Variable]) -> None:
+def restore(session: tf.Session, reader: Reader, variables: Sequence[tf.Variable]) -> None:
     """Gives the variables their values in a checkpoint or HDF5 file; adds nothing to the graph."""
     session.run([v.initializer for v in variables],
                 {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
 
 
-def values(reader: Any, variables: Sequence[tf.Variable]) -> Dict[tf.Variable, np.ndarray]:
+def values(reader: Reader, variables: Sequence[tf.Variable]) -> Dict[tf.Variable, np.ndarray]:
     """{variable: its value in a checkpoint or HDF5 file}."""
     return {v: reader.get_tensor(v.op.name) for v in variables}
 
@@ -56,7 +57,7 @@ def is_note(name: str) -> bool:
     return name.startswith((_NOTES, identity.FACTS))
 
 
-def class_names(reader: Any) -> Tuple[str, ...]:
+def class_names(reader: Reader) -> Tuple[str, ...]:
     """The names of a checkpoint's classes; () for one that does not tell. Raises InputError when they are no names."""
     def checked(text):
         names = files.json_of(text)
@@ -66,7 +67,7 @@ def class_names(reader: Any) -> Tuple[str, ...]:
     return _noted(reader, _CLASS_NAMES, checked) or ()
 
 
-def input_form(reader: Any) -> Any:
+def input_form(reader: Reader) -> Any:
     """The form of the inputs of a checkpoint's network (forms.of()); None for one that does not tell.
 
     Raises InputError when it is no form.
@@ -84,7 +85,7 @@ def _noted(reader, name, read):
         raise InputError('--ckpt_path: %s of the checkpoint: %s; give one that this program wrote' % (name, error))
 
 
-def constants(reader: Any) -> Dict[str, np.ndarray]:
+def constants(reader: Reader) -> Dict[str, np.ndarray]:
     """{name: constant} of a checkpoint's preprocessing."""
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith(_CONSTANTS)]
     return {name[len(_CONSTANTS):]: reader.get_tensor(name) for name in names}

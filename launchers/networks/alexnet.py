@@ -18,10 +18,11 @@ import tensorflow as tf
 from nets.blocks import heads, optimizers, schedules
 from core.errors import InputError
 from core.log import say
-from core.recipe import Images, Panel, Picture, Recipe, Scores, View
+from core.recipe import Images, Picture, Recipe, Scores
 from core.pages import pictures
 from core.reporting.neutral_log import say_end
-from core.reporting.report import Log, Report, Window
+from core.reporting.report import Window
+from core.run import Input, Log, Panel, Report, View
 from core.settings.config import Config
 from data import cats_dogs, images, pipeline, synthetic
 from data.cutmix import cutmix
@@ -60,7 +61,7 @@ def load(config: Config) -> DataSet:
     return cats_dogs.cats_dogs(path, config.seed, CROPS_AN_EPOCH)
 
 
-def train_input(files: DataSet, config: Config) -> pipeline.Input:
+def train_input(files: DataSet, config: Config) -> Input:
     """Random crops, mixed by --cutmix_alpha."""
     def mix(images, y, seed):
         return cutmix(images, tf.one_hot(y, len(files.class_names)), seed, config.cutmix_alpha)
@@ -69,13 +70,13 @@ def train_input(files: DataSet, config: Config) -> pipeline.Input:
                                 rank=config.rank, ranks=config.ranks)
 
 
-def test_input(files: DataSet, config: Config) -> pipeline.Input:
+def test_input(files: DataSet, config: Config) -> Input:
     """The crop in the centre, or with --ten_crop all ten."""
     load_one, crops = (cats_dogs.load_ten_crops, CROPS) if config.ten_crop else (cats_dogs.load_test, 1)
     return _test_input(files, config, load_one, crops)
 
 
-def test_pixels(files: DataSet, config: Config) -> pipeline.Input:
+def test_pixels(files: DataSet, config: Config) -> Input:
     """The crop in the centre, its values from 0 to 255."""
     def load_one(content, y, seed):
         image, y = cats_dogs.load_test(content, y, seed)

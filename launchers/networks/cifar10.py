@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict
 import tensorflow as tf
 
 from core.recipe import Images, Picture, Recipe
+from core.run import Input
 from core.settings.config import Config
 from core.settings.kinds import OWN_SIZE
 from nets.blocks import optimizers, schedules
@@ -38,7 +39,7 @@ def _pictures() -> Dict[str, Picture]:
     return shown.classifier(mixed=Picture(shown.mixed_images, once=True))
 
 
-def train_input(data: DataSet, config: Config) -> pipeline.Input:
+def train_input(data: DataSet, config: Config) -> Input:
     """Normalised batches, mixed by --cutmix_alpha; labels are distributions [batch, classes]."""
     def prepare(x, y, seed):
         return cutmix(normalize(x), tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
@@ -46,12 +47,12 @@ def train_input(data: DataSet, config: Config) -> pipeline.Input:
                                 rank=config.rank, ranks=config.ranks, **data.loading)
 
 
-def test_input(data: DataSet, config: Config) -> pipeline.Input:
+def test_input(data: DataSet, config: Config) -> Input:
     """Normalised batches, with --eval_static without the last one where it is not full; labels [batch] int32."""
     return _test_input(data, config, normalize)
 
 
-def test_pixels(data: DataSet, config: Config) -> pipeline.Input:
+def test_pixels(data: DataSet, config: Config) -> Input:
     """The same batches, not normalised, uint8."""
     return _test_input(data, config, lambda images: images)
 

@@ -3,7 +3,7 @@
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
 """
 from core.log import say
-from core.reporting.report import Log, Report
+from core.run import Log, Report
 from launchers.networks import cifar10
 from nets.cspdarknet53 import cspdarknet53
 

@@ -7,7 +7,8 @@ from typing import Dict, List
 import tensorflow as tf
 
 from core.log import say
-from core.reporting.report import Report, Window
+from core.reporting.report import Window
+from core.run import Report
 from nets.blocks import optimizers
 from launchers.networks import cifar10
 from launchers.networks.keras_log import KerasLog, summary

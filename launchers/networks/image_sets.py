@@ -53,7 +53,7 @@ def _small(path, config):
 
 def size_of(config: Config) -> Tuple[int, int]:
     """(height, width) of the images: --image_size, or of a network without it 32x32."""
-    sides = [int(side) for side in (config.image_size or '').split('x') if side]
+    sides = [int(side) for side in (getattr(config, 'image_size', None) or '').split('x') if side]
     return (sides[0], sides[-1]) if sides else SIZE
 
 

@@ -7,7 +7,7 @@ import time
 
 from core.log import say
 from core.reporting.neutral_log import say_end
-from core.reporting.report import Log, Metrics, Report
+from core.run import Log, Metrics, Report
 
 _WIDTH = 30
 

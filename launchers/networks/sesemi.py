@@ -21,13 +21,13 @@ import tensorflow as tf
 from nets.blocks import heads, optimizers, schedules
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Images, Model, Panel, Picture, Recipe, Scores, View
+from core.recipe import Images, Model, Picture, Recipe, Scores
 from core.pages import pictures
 from core.errors import InputError
+from core.run import Input, Panel, Report, Run, View
 from core.settings import paths
 from core.settings.kinds import OWN_SIZE
 from core.settings.config import Config
-from core.reporting.report import Report
 from data import cifar, pipeline, whitening
 from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
@@ -103,7 +103,7 @@ def _prepared(data: Data, split: Split) -> Tuple[Split, Callable]:
     return Split(data.normalize(split.x), split.y), lambda images: images
 
 
-def train_input(data: Data, config: Config) -> pipeline.Input:
+def train_input(data: Data, config: Config) -> Input:
     """Batches ((images, posed images), (labels, poses)) of 6 * batch_size each. Raises InputError naming --labels.
 
     Labels are distributions [6 * batch_size, classes]; --cutmix_alpha mixes them and their images. The other images
@@ -138,7 +138,7 @@ def train_input(data: Data, config: Config) -> pipeline.Input:
     return pipeline.as_input(stream._replace(dataset=pairs, batches=steps, size=size))
 
 
-def test_input(data: Data, config: Config) -> pipeline.Input:
+def test_input(data: Data, config: Config) -> Input:
     """Batches (copies [batch, copies, 32, 32, 3] of images, classes [batch], weights [batch]).
 
     Without --test_copies the images themselves, [batch, 32, 32, 3].
@@ -154,7 +154,7 @@ def test_input(data: Data, config: Config) -> pipeline.Input:
                                **data.loading)
 
 
-def test_pixels(data: Data, config: Config) -> pipeline.Input:
+def test_pixels(data: Data, config: Config) -> Input:
     """Batches (images uint8 [batch, 32, 32, 3], classes [batch], weights [batch])."""
     return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks, **data.loading)
 
@@ -288,9 +288,9 @@ class VendorLog(KerasLog):
 
 
 class Announce(tf.train.SessionRunHook):
-    """The vendor's lines at the start of the run. run: core.training.loop.Run."""
+    """The vendor's lines at the start of the run."""
 
-    def __init__(self, run: Any):
+    def __init__(self, run: Run):
         self._run = run
 
     def begin(self):

@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow as tf
 
 from core.session import cpu_session
-from core.recipe import Panel, Picture, View
+from core.recipe import Picture
 from core.pages import pictures
+from core.run import Panel, View
 from data import pipeline
 from data.cutmix import draw, mix
 from data.dataset import DataSet

@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from core.session import cpu_session
 from core.log import say
-from core.recipe import Panel, Picture, Recipe, View
+from core.recipe import Picture, Recipe
 from core.pages import pictures
-from core.reporting.report import Metrics, Report
+from core.run import Input, Metrics, Panel, Report, View
 from core.settings.config import Config
 from core.settings.table import NO_DATA
 from nets.blocks import optimizers, schedules
@@ -35,13 +35,13 @@ def load(config: Config) -> DataSet:
     return blobs()
 
 
-def train_input(data: DataSet, config: Config) -> pipeline.Input:
+def train_input(data: DataSet, config: Config) -> Input:
     """Batches of points as they are, and the vendor's first line."""
     say('Train on %d samples' % len(data.train.y))
     return pipeline.train_input(data.train, config.batch_size, config.seed, rank=config.rank, ranks=config.ranks)
 
 
-def test_input(data: DataSet, config: Config) -> pipeline.Input:
+def test_input(data: DataSet, config: Config) -> Input:
     """Batches of points as they are."""
     return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
 

@@ -9,6 +9,7 @@ from typing import Callable
 import tensorflow as tf
 
 from core.log import say
+from core.run import Run
 from core.settings.config import Config
 
 POWER = 2.                     # of polynomial(), where a network has none: that of LARS
@@ -71,10 +72,10 @@ class FallOnPlateau(tf.train.SessionRunHook):
     """Makes plateau() fall by the rule of the vendor whose network learns by plateaus.
 
     Every ten epochs: the rises of the headline metric in training from each of the nine epochs before to this one are
-    less than two points in the mean. run: core.training.loop.Run.
+    less than two points in the mean.
     """
 
-    def __init__(self, run):
+    def __init__(self, run: Run):
         self._clock, self._step, self._headline = run.clock, run.step, run.headline
 
     def begin(self):

@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from core import recipe as recipes  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
 from core.ascend import switches  # noqa: E402
-from core.ranks.communicator import Communicator  # noqa: E402
+from core.run import Communicator  # noqa: E402
 from core.settings import config, flags  # noqa: E402
 from core.training import step  # noqa: E402
 from launchers.networks.registry import recipe_of  # noqa: E402

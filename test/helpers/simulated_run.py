@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from core.reporting.figures import Figures
 from core.reporting.neutral_log import NeutralLog
 from core.reporting.report import Reporter
+from core.run import Clock
 from core.settings.config import resolve
-from core.training.clock import Clock
 from launchers.networks.registry import RECIPES
 
 # Training examples of the published data sets, as often as an epoch shows them.

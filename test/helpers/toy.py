@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from core.log import say  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
-from core.reporting.report import Log  # noqa: E402
+from core.run import Log  # noqa: E402
 from nets.blocks import optimizers, schedules  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402

@@ -16,6 +16,7 @@ from core.ascend.diagnostics.profile_columns import metric_columns
 from core.ascend.diagnostics.profile_files import Described, Iteration, Operator
 from core.log import say
 from core.operators import row
+from core.run import Clock
 
 LARGEST = 10                   # operator types told in the log
 _BACKWARD = 'gradients'        # name scope of the operators that compute gradients
@@ -41,7 +42,7 @@ class Profile(tf.train.SessionRunHook):
     clock: whose `step` is the number of finished steps; narrow: {tensor: type} of what the emulation makes narrow.
     """
 
-    def __init__(self, clock: Any, request: Request, narrow: Mapping[tf.Tensor, str]):
+    def __init__(self, clock: Clock, request: Request, narrow: Mapping[tf.Tensor, str]):
         self._clock, self._request, self._narrow = clock, request, narrow
         self._operators: List[Operator] = []
         self._iterations: List[Iteration] = []

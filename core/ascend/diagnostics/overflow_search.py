@@ -18,6 +18,7 @@ from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_P
 from core.ascend.emulation.emulation import LARGEST, Emulation
 from core.log import say
 from core.operators import row
+from core.run import Run
 
 MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
@@ -33,7 +34,7 @@ class OverflowSearch(tf.train.SessionRunHook):
     is_old_form: whether the Opdebug file has the 910's form.
     """
 
-    def __init__(self, run: Any, path: str, done: Emulation, device_id: int, is_old_form: bool):
+    def __init__(self, run: Run, path: str, done: Emulation, device_id: int, is_old_form: bool):
         self._run, self._path, self._done = run, path, done
         self._device_id, self._is_old_form = device_id, is_old_form
         self._found = self._steps = self._overflowed = 0

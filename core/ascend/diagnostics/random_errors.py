@@ -1,11 +1,12 @@
 """--repeat_step=N: the same step twice from the same state, and the first operator whose result differs."""
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from core.ascend.diagnostics import step_graph
 from core.log import say
+from core.run import Run
 
 
 def first_difference(ops: Sequence[tf.Operation], once: Dict[str, List[np.ndarray]],
@@ -16,8 +17,8 @@ def first_difference(ops: Sequence[tf.Operation], once: Dict[str, List[np.ndarra
     return next((op for op in ops if bits(once[op.name]) != bits(again[op.name])), None)
 
 
-def hooks(run: Any) -> List[tf.train.SessionRunHook]:
-    """The hook of --repeat_step, where it is given; run: core.training.loop.Run."""
+def hooks(run: Run) -> List[tf.train.SessionRunHook]:
+    """The hook of --repeat_step, where it is given."""
     return [] if run.config.repeat_step is None else [RepeatStep(run, run.config.repeat_step)]
 
 
@@ -28,7 +29,7 @@ class RepeatStep(tf.train.SessionRunHook):
     undisturbed one would have.
     """
 
-    def __init__(self, run: Any, number: int):
+    def __init__(self, run: Run, number: int):
         self._run, self._number = run, number
 
     def begin(self) -> None:

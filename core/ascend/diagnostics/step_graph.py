@@ -1,11 +1,12 @@
 """What a training step computes: its operators in graph order, and the way to run a step twice from one state."""
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from core.operators import nearest, row as row_of
 from core.errors import InputError
+from core.run import Clock, Input
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
 ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
@@ -80,7 +81,7 @@ def line_of(op: tf.Operation) -> str:
     return ', called from '.join(frames[:2]) or 'unknown'
 
 
-def next_step(clock: Any) -> int:
+def next_step(clock: Clock) -> int:
     """The number, from 0, of the training step that hooks see in the next run of the session."""
     return clock.step + clock.steps_per_run - 1
 
@@ -92,7 +93,7 @@ class Replay:
     input are the whole state.
     """
 
-    def __init__(self, train_input: Any):
+    def __init__(self, train_input: Input):
         self._input = train_input
         self._variables = tf.global_variables() + tf.local_variables()
         self._values = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in self._variables]

@@ -19,6 +19,7 @@ from core.ascend.diagnostics.dump_files import OperatorDump, Tensor
 from core.ascend.emulation.emulation import NO_EMULATION, Emulation
 from core.errors import InputError
 from core.log import say
+from core.run import Clock
 from core.settings import kinds
 
 STATISTICS = ('Input/Output', 'Index', 'Data Size', 'Data Type', 'Format', 'Shape', 'Max Value', 'Min Value',
@@ -55,7 +56,7 @@ class Dump(tf.train.SessionRunHook):
     Raises InputError before the first step when the tensors will not fit on the disk.
     """
 
-    def __init__(self, request: Request, clock: Any, targets: Sequence[tf.Operation], steps: int,
+    def __init__(self, request: Request, clock: Clock, targets: Sequence[tf.Operation], steps: int,
                  done: Emulation = NO_EMULATION):
         self._request, self._clock, self._targets, self._steps = request, clock, targets, steps
         self._done = done

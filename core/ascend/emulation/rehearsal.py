@@ -5,15 +5,16 @@ The GPU and CPU Devices (devices.py) use these functions: graph() changes the op
 import contextlib
 import json
 import os
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
-from core.device import Hooks, Options
+from core.device import Hooks
 from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
 from core.ascend.emulation import emulation, on_chip, precision_rules, underflow, unmatched
 from core.log import say
 from core.ascend import environment, operator_information, switches
+from core.run import Options, Run
 from core.settings.config import Config
 from core.settings.table import OWN_PRECISION
 
@@ -116,8 +117,8 @@ def _warn_of_missing_kernels(graph: tf.Graph, rules: precision_rules.Rules, mode
             '%s' % (rules.chip, mode, len(types), ', '.join(sorted(set(types))), OWN_PRECISION[rules.chip]))
 
 
-def hooks(run: Any) -> Hooks:
-    """The hooks of the switches that watch training steps; run: core.training.loop.Run."""
+def hooks(run: Run) -> Hooks:
+    """The hooks of the switches that watch training steps."""
     config, options = run.config, run.options
     done = of_graph()
     made: List[tf.train.SessionRunHook] = [underflow.Underflow(run, done)] if done.limits else []

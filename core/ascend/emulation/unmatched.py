@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from core import operators
 from core.ascend import option_files
-from core.device import Options
+from core.run import Options
 
 
 def lines(graph: tf.Graph, options: Options) -> List[str]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from core.pages import charts, page, pictures
 from core.pages.charts import Curve, chart
 from core.pages.text import Words
-from core.recipe import Predictions
+from core.run import Predictions
 
 LOSS = Words('loss', '损失')
 UNCLOSED = ('img', 'br', 'input', 'line', 'circle', 'polyline', 'polygon', 'image')

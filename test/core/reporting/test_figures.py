@@ -4,7 +4,7 @@ from launching import launch
 
 from core.pages import records
 from core.reporting.figures import KEYS, Figures
-from core.reporting.report import Log, Report
+from core.run import Log, Report
 
 REPORT = Report(step=1, steps=9, epoch=0, steps_per_epoch=9, batch_size=8, metrics={}, epoch_metrics={},
                 learning_rate=.1, skipped=0, seconds=2., run_seconds=1.25, seconds_per_step=.02)

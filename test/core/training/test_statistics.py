@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 import toy
 
-from core.ranks.communicator import Communicator
 from core.recipe import BATCH_STATISTICS
+from core.run import Communicator
 from core.settings.config import resolve
 from core.training import statistics
 

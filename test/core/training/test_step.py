@@ -4,8 +4,8 @@ import tensorflow as tf
 import toy
 
 from core import recipe as recipes
+from core.run import Communicator
 from launchers.devices import CPU
-from core.ranks.communicator import Communicator
 from core.settings import config, flags
 from core.training import step
 from nets import layers

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from core.reporting.report import Report
+from core.run import Report
 from core.settings.config import resolve
 from core.training import swa
 from launchers import command, evaluate, train

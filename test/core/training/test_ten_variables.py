@@ -8,8 +8,8 @@ import toy
 
 from core.errors import InputError
 from core.pretrained import initial
-from core.ranks.communicator import Communicator
 from core.recipe import FIRST_OUTPUT
+from core.run import Communicator
 from core.settings.config import resolve
 from core.training import checkpoints, identity, swa, weights
 from nets import layers

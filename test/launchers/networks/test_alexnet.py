@@ -9,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from core.errors import InputError
-from core.reporting.report import Report
+from core.run import Clock, Report
 from core.settings.config import resolve
 from nets.blocks import schedules
-from core.training.clock import Clock
 from data import synthetic
 from data.loading import CountSkipped, Skipped
 from launchers import command, evaluate, train

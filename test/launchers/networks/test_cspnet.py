@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from core.reporting.report import Report
+from core.run import Report
 from launchers.networks import cspnet
 
 REPORT = Report(step=1000, steps=3910, epoch=1, steps_per_epoch=782, batch_size=64,

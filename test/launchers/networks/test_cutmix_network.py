@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.reporting.report import Report
+from core.run import Report
 from core.settings.config import resolve
 from data import synthetic
 from data.dataset import DataSet, Split, numbered

@@ -1,7 +1,7 @@
 """The lines in Keras' form."""
 import pytest
 
-from core.reporting.report import Report
+from core.run import Report
 from launchers.networks.registry import RECIPES
 
 

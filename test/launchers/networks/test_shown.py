@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from core.recipe import Predictions
 from core.pages.pictures import decode, encode
-from core.recipe import View
+from core.run import Predictions, View
 from core.settings.config import resolve
 from data.dataset import DataSet, Split
 from launchers.networks import alexnet, sesemi, shown

@@ -11,10 +11,9 @@ from core.ascend.diagnostics import dump_files, overflow_files
 from core.ascend.emulation import rehearsal
 from launchers.devices import CPU
 from core.ascend import switches
-from core.ranks.communicator import Communicator
+from core.run import Clock, Communicator
 from core.settings import config
 from core.training import step
-from core.training.clock import Clock
 from data import synthetic
 from launchers import compare
 from launchers.networks import cutmix

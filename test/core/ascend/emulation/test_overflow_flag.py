@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from core.ascend.emulation import emulation, precision_rules
 from core.ascend.emulation.loss_scale import scaled_optimizer
-from core.ranks.communicator import Communicator, MeanGradients
+from core.ranks.communicator import MeanGradients
+from core.run import Communicator
 
 BIG = 6e4                      # of two such numbers the sum, and the product, is beyond float16
 

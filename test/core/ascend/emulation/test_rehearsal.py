@@ -11,9 +11,9 @@ import tensorflow as tf
 import toy
 
 from core.ascend.diagnostics import dump_files, overflow_files
+from core.run import Communicator
 from launchers.devices import CPU, GPU
 from core.pages import records
-from core.ranks.communicator import Communicator
 from core.settings import config
 from core.training import step
 from launchers.networks import classification

@@ -6,13 +6,14 @@ import contextlib
 import functools
 import os
 import traceback
-from typing import Any, Callable, ContextManager, Dict, Optional
+from typing import Any, Callable, ContextManager, Dict, Sequence
 
 from core.errors import Interrupted, NothingLeft, RunEnd
 from core.log import say
-from core.recipe import Panel, Predictions, Recipe, View
+from core.recipe import Recipe
 from core.reporting import panels, record
-from core.reporting.report import Listener, Report, Window
+from core.reporting.report import Window
+from core.run import Listener, Panel, Report, Run, View
 from core.settings.config import Config
 
 WritePage = Callable[[str, Dict[str, Panel]], Any]   # write_page(run_dir, {name: picture}) writes report.html
@@ -59,9 +60,9 @@ class RunReport(Listener):
                            headline=self._recipe.model.head.headline, **self._facts)
 
     @_never_ends_the_run
-    def begin(self, config: Config, data: Any, clock: Any, predictions: Callable[[], Optional[Predictions]]) -> None:
-        """Before the first step; clock: the run's core.training.clock.Clock, predictions: its Run.predictions."""
-        self._config, self._data, self._clock, self._predictions = config, data, clock, predictions
+    def begin(self, run: Run, data: Any) -> None:
+        clock = run.clock
+        self._config, self._data, self._clock, self._predictions = run.config, data, clock, run.predictions
         if not self._record:
             self._open()
         self._record.write('begin', step=clock.step, steps=clock.steps, steps_per_epoch=clock.steps_per_epoch,
@@ -155,15 +156,15 @@ def _why(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def reported(write_page: WritePage, recipe: Recipe, config: Config,
-             facts: Callable[[], Dict[str, Any]]) -> ContextManager[Optional[RunReport]]:
-    """A context with the RunReport of rank 0, and None on other ranks, which sees how the run ends."""
+             facts: Callable[[], Dict[str, Any]]) -> ContextManager[Sequence[Listener]]:
+    """A context with the RunReport of rank 0, and no listener on other ranks, which sees how the run ends."""
     if config.rank != 0:
-        yield None
+        yield ()
         return
     report = RunReport(recipe, config, facts(), write_page)
     status, why = record.DONE, ''
     try:
-        yield report
+        yield [report]
     except NothingLeft:
         raise
     except Interrupted as end:

@@ -1,8 +1,8 @@
 """The clock by hand-made durations: each run of the session takes what a test says, and so does what lies between."""
 import pytest
 
-from core.training import clock as clock_lib
-from core.training.clock import WARMUP_RUNS, Clock
+from core import run as run_lib
+from core.run import WARMUP_RUNS, Clock
 
 
 class Watch:
@@ -20,7 +20,7 @@ class Watch:
 @pytest.fixture
 def watch(monkeypatch):
     made = Watch()
-    monkeypatch.setattr(clock_lib, 'time', made)
+    monkeypatch.setattr(run_lib, 'time', made)
     return made
 
 
