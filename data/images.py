@@ -96,7 +96,7 @@ def check_kind(names: Sequence[bytes]) -> None:
         raise InputError('%s: is %s' % (os.fsdecode(names[0]), found[0]))
 
 
-class Reader:
+class ImageReader:
     """Reads files through fit(uint8 [height, width, 3]) -> the image that is wanted; threads may share one."""
 
     def __init__(self, fit: Callable[[tf.Tensor], tf.Tensor]) -> None:

@@ -68,7 +68,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if own.get('dynamic_batch_size') and 'batch_size' in given:
             raise InputError('--dynamic_batch_size: takes the place of --batch_size; give one of them')
         given = dict(recipe.on_export, **given)
-        request = export.Request(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
+        request = export.ExportRequest(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
         for number in (signal.SIGINT, signal.SIGTERM):  # as an exit, so that what is not finished is removed
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
         export.export(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), request)

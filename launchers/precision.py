@@ -23,7 +23,6 @@ from core.ascend.emulation import disagreement, rehearsal
 from core.ascend.emulation.emulation import Emulation
 from core.errors import InputError
 from core.recipe import Recipe, load
-from core.run import Communicator
 from core.settings import kinds
 from core.settings.config import Config
 from core.settings.table import Switch

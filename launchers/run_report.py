@@ -54,7 +54,7 @@ class RunReport(Listener):
     @_never_ends_the_run
     def _open(self):
         config = self._config
-        self._record = record.Writer(config.run_dir)
+        self._record = record.RecordWriter(config.run_dir)
         self._record.write('start', network=config.network, case=config.case, device_id=config.device_id,
                            ranks=config.ranks, batch_size=config.batch_size, resumed=config.resume,
                            headline=self._recipe.model.head.headline, **self._facts)

@@ -30,7 +30,7 @@ class Trainer(NamedTuple):
     log: str
 
 
-class State(NamedTuple):
+class RankState(NamedTuple):
     """What a trainer is doing."""
     step: int
     reached: int                   # exchanges with other ranks
@@ -46,7 +46,7 @@ class State(NamedTuple):
         return self.step, self.reached, self.count
 
 
-def state_of(trainer: Trainer, directory: str) -> State:
+def state_of(trainer: Trainer, directory: str) -> RankState:
     """What it does now, as the file in `directory` and the kernel have it."""
     try:
         with open('/proc/%d/stat' % trainer.pid) as file:
@@ -57,9 +57,9 @@ def state_of(trainer: Trainer, directory: str) -> State:
     try:
         with open(os.path.join(directory, 'progress-' + trainer.rank)) as file:
             count, step, reached, limit, what = file.read().rstrip().split(' ', 4)
-        return State(int(step), int(reached), int(count), float(limit), what, letter.strip('ZX'), ticks)
+        return RankState(int(step), int(reached), int(count), float(limit), what, letter.strip('ZX'), ticks)
     except (OSError, ValueError):      # it has not begun to train
-        return State(-1, 0, 0, START_SECONDS, 'starts', letter.strip('ZX'), ticks)
+        return RankState(-1, 0, 0, START_SECONDS, 'starts', letter.strip('ZX'), ticks)
 
 
 class Stalls:
@@ -70,7 +70,7 @@ class Stalls:
 
     def __init__(self, trainers: Sequence[Trainer], directory: str, seconds: float):
         self._trainers, self._directory, self._seconds = trainers, directory, seconds
-        self._states: Dict[Trainer, State] = {}
+        self._states: Dict[Trainer, RankState] = {}
         self._still = dict.fromkeys(trainers, 0.)      # seconds since the last change
         self._warned = None                            # Trainer and its limit, from the line on until it gets on
 

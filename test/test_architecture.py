@@ -131,7 +131,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 def networks():
     """The names of networks: files of launchers/networks/ that have a RECIPE, and files of nets/."""
-    recipes = [os.path.basename(path)[:-3] for path in FILES
+    recipes = [os.path.relpath(path, 'launchers/networks').split('/')[0].replace('.py', '') for path in FILES
                if path.startswith('launchers/networks/') and re.search('^RECIPE = ', read(path), re.M)]
     nets = [os.path.basename(path)[:-3] for path in FILES if os.path.dirname(path) == 'nets']
     return sorted((set(recipes) | set(nets)) - set(FRAMEWORK_NETS))
@@ -181,6 +181,22 @@ def test_what_lies_under_all_rooms_imports_no_tensorflow():
     heavy = [path for path in FILES if room_of(path) in WITHOUT_TENSORFLOW
              and any(name.split('.')[0] == 'tensorflow' for name in imported_names(TREES[path]))]
     assert heavy == []
+
+
+TRAVELLERS = ('run', 'step', 'clock', 'reader', 'report', 'view', 'train_input', 'test_input')   # core/run.py
+
+
+def test_no_two_public_classes_have_one_name():
+    classes = [node.name for path in FILES for node in TREES[path].body
+               if isinstance(node, ast.ClassDef) and not node.name.startswith('_')]
+    assert sorted(name for name in set(classes) if classes.count(name) > 1) == []
+
+
+def test_what_travels_through_the_house_has_its_type_wherever_it_goes():
+    untyped = ['%s:%d %s' % (path, node.lineno, node.arg) for path in FILES for node in ast.walk(TREES[path])
+               if isinstance(node, ast.arg) and node.arg in TRAVELLERS and node.annotation is not None
+               and ast.dump(node.annotation) == ast.dump(ast.parse('Any', mode='eval').body)]
+    assert untyped == []
 
 
 def walks():

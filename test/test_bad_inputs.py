@@ -134,7 +134,7 @@ def environment(directory, given):
 
 
 RANK_TABLE = json.loads(rank_table.text(rank_table.Server('10.0.0.1', tuple(
-    rank_table.Device(number, number) for number in range(2))), {0: '192.168.100.101', 1: '192.168.101.101'}))
+    rank_table.RankDevice(number, number) for number in range(2))), {0: '192.168.100.101', 1: '192.168.101.101'}))
 GROUPS = {'status': 'completed', 'group_count': '1', 'group_list': [{'group_name': 'job', 'instance_list': [
     {'server_id': '10.0.0.1', 'devices': [{'device_id': '0', 'device_ip': '192.168.100.101'}]}]}]}
 
@@ -227,7 +227,7 @@ def dump_of_npu(directory, how):
 
 def exported(directory):
     """(manifest, its path) of three samples in batches of two, and outputs in `directory`/out."""
-    writer = samples.Writer(os.path.join(directory, 's'), None)
+    writer = samples.SamplesWriter(os.path.join(directory, 's'), None)
     for count in (2, 1):
         writer.add({'input': np.zeros([2, 4], np.float32)}, [np.zeros([count], np.int32)])
     writer.finish(network='toy', settings={}, inputs=[['input', 'float32', [2, 4]]], output=samples.LOGITS,

@@ -93,7 +93,7 @@ def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
         regions=pictures.regions(('Regions', '区域'), ('', ''), ((-3, 5), (-1, 4)),
                                  [(('last', '最后'), images[0]), (('mean', '均值'), images[1])], [(0., 0., 1)]),
         losses=pictures.curves(('Losses', '损失'), ('loss', '损失'), {'batch/loss': ('one', '一')}))
-    writer = record.Writer(str(tmp_path))
+    writer = record.RecordWriter(str(tmp_path))
     writer.write('start', network='toy', case='full', ranks=1, batch_size=8, precision='float32', resumed=False,
                  settings=[('seed', '2', '1')], environment=[(('device', '设备'), 'cpu')], results=[])
     writer.write('begin', step=0, steps=9000, steps_per_epoch=100)

@@ -41,7 +41,7 @@ class ExportDiffers(RunEnd):
     """What was exported does not compute what the checkpoint does."""
 
 
-class Request(NamedTuple):
+class ExportRequest(NamedTuple):
     """What to export; the network, its checkpoint, its data and the batch are in the Config."""
     format: str                    # PB, SAVED_MODEL or H5
     input_dtype: str = FLOAT32     # or a key of PIXELS
@@ -55,7 +55,7 @@ class Request(NamedTuple):
     classes_by_number: bool = False   # whether classes under other names than the data's are taken by their numbers
 
 
-def export(recipe: Recipe, config: Config, request: Request) -> None:
+def export(recipe: Recipe, config: Config, request: ExportRequest) -> None:
     """Exports as `request` says, and prints what came of it.
 
     Raises InputError for a checkpoint, data or an output that cannot be used, ExportDiffers when the export computes
@@ -135,7 +135,7 @@ def export(recipe: Recipe, config: Config, request: Request) -> None:
         say(command)
 
 
-def _check(recipe: Recipe, request: Request, config: Config) -> None:
+def _check(recipe: Recipe, request: ExportRequest, config: Config) -> None:
     if request.samples and not config.data_path:
         raise InputError('--samples: needs --data_path, the data set they are taken from')
     if request.input_dtype in PIXELS and request.format == H5:
@@ -149,7 +149,7 @@ def _check(recipe: Recipe, request: Request, config: Config) -> None:
         raise InputError('--input_dtype=%s: the inputs of this network are no images' % request.input_dtype)
 
 
-def _image(recipe: Recipe, form: Any, constants: Dict[str, np.ndarray], request: Request) -> Dict[str, Any]:
+def _image(recipe: Recipe, form: Any, constants: Dict[str, np.ndarray], request: ExportRequest) -> Dict[str, Any]:
     """The description of the images that the export takes; {} where its inputs are no images, or several views of one.
     """
     if not recipe.images or form.shape.ndims != 4:
@@ -164,7 +164,7 @@ def _aipp_path(target: str) -> str:
     return os.path.splitext(target)[0] + '.aipp.cfg'
 
 
-def _default_output(config: Config, request: Request) -> str:
+def _default_output(config: Config, request: ExportRequest) -> str:
     name = config.network
     if request.format != H5:
         name += '_dynamic' if request.dynamic_batch_size else '_bs%d' % config.batch_size
@@ -241,7 +241,7 @@ def _replace(made: str, target: str, aside: str) -> None:
     os.rename(made, target)
 
 
-def _check_batch(output: tf.Tensor, request: Request) -> None:
+def _check_batch(output: tf.Tensor, request: ExportRequest) -> None:
     """Raises InputError unless the first dimension of the output, and no other, varies as the export has to."""
     shape = output.shape.as_list()
     if request.dynamic_batch_size and (shape[0] is not None or None in shape[1:]):
@@ -253,7 +253,7 @@ def _described(inputs: Dict[str, tf.Tensor], batch: int) -> List[List[Any]]:
     return [[name, one.dtype.name, shape_of(one, batch)] for name, one in inputs.items()]
 
 
-def _description(model: trained.InferenceGraph, config: Config, request: Request) -> Dict[str, Any]:
+def _description(model: trained.InferenceGraph, config: Config, request: ExportRequest) -> Dict[str, Any]:
     """What an application has to know of the export; in shapes -1 is a batch that varies, as atc has it."""
     inputs = _described(model.inputs, -1)
     found = dict(network=config.network, inputs=inputs, output=model.output_name,
@@ -265,7 +265,7 @@ def _description(model: trained.InferenceGraph, config: Config, request: Request
     return found
 
 
-def _atc(target: str, description: Dict[str, Any], request: Request) -> str:
+def _atc(target: str, description: Dict[str, Any], request: ExportRequest) -> str:
     """The command that makes an .om file for inference devices out of a frozen graph."""
     # atc takes inputs of other than four dimensions for images in NCHW, unless it is told.
     is_of_images = all(len(shape) == 4 for _, _, shape in description['inputs'])
@@ -318,10 +318,10 @@ def _write_json(path: str, content: Dict[str, Any]) -> None:
         json.dump(content, file, indent=1, ensure_ascii=False)
 
 
-def _samples_writer(aside: str, request: Request) -> Optional[samples.Writer]:
+def _samples_writer(aside: str, request: ExportRequest) -> Optional[samples.SamplesWriter]:
     if request.samples is None:
         return None
-    return samples.Writer(os.path.join(aside, 'samples'), None if request.samples == ALL else request.samples)
+    return samples.SamplesWriter(os.path.join(aside, 'samples'), None if request.samples == ALL else request.samples)
 
 
 def _can_score(recipe: Recipe, model: trained.InferenceGraph) -> bool:

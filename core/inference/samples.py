@@ -44,7 +44,7 @@ class Manifest(NamedTuple):
         return [os.path.splitext(os.path.basename(file))[0] for file in self.files]
 
 
-class Writer:
+class SamplesWriter:
     """Writes the first `limit` samples (None: all) of a test set into `directory`, batch by batch."""
 
     def __init__(self, directory: str, limit: Optional[int]) -> None:
@@ -90,7 +90,7 @@ def _label_files(count: int) -> List[str]:
 def read(path: str, own: Sequence[Switch] = ()) -> Tuple[Manifest, List[np.ndarray]]:
     """(manifest, an array for each tensor of its labels) of a manifest file; own: the switches of its recipe.
 
-    Raises InputError for what no Writer has written.
+    Raises InputError for what no SamplesWriter has written.
     """
     try:
         content = files.json_object(path)
@@ -133,7 +133,7 @@ def _of_format_1(content: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _check(manifest: Manifest, own: Sequence[Switch]) -> None:
-    """Raises ValueError for values that no Writer writes."""
+    """Raises ValueError for values that no SamplesWriter writes."""
     for name in ('files', 'inputs', 'output_shape'):
         if not isinstance(getattr(manifest, name), list) or not getattr(manifest, name):
             raise ValueError('%s is not a list of some' % name)

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Sequence
 
 from core import files
 from core.pages.charts import Curve, chart
-from core.pages.records import Run
+from core.pages.records import RecordedRun
 from core.pages.text import Words, escape, number
 from core.reporting import record
 
@@ -21,7 +21,7 @@ _SURPRISES = {
 _BOUND = {'cube': Words('cube', '矩阵单元'), 'vector': Words('vector units', '向量单元'), 'memory': Words('memory', '内存')}
 
 
-def html(run: Run) -> str:
+def html(run: RecordedRun) -> str:
     """The cards of the section; '' for a run that was not rehearsed, or a file of another form."""
     try:
         facts = files.json_object(os.path.join(record.directory(run.run_dir), record.CHIP))
@@ -62,7 +62,7 @@ def _surprising(facts: Dict[str, Any]) -> str:
         (Words('operator', '算子'), Words('type', '类型'), Words('what is special', '特别之处')), rows) if rows else '', True)
 
 
-def _gradients(run: Run) -> str:
+def _gradients(run: RecordedRun) -> str:
     """Curves of what the gradients lose, and the recommended scale."""
     scale = run.last('recommended_loss_scale')
     if scale is None:

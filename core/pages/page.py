@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, Tuple
 from core import files
 from core.errors import InputError
 from core.pages import chip_section, records
-from core.pages.records import Run
+from core.pages.records import RecordedRun
 from core.reporting import record
 from core.reporting.panels import save
 from core.pages.charts import Curve, chart
@@ -52,7 +52,7 @@ def fill(title: str, heading: str, body: str) -> str:
         return string.Template(file.read()).substitute(title=escape(title), heading=heading, body=body)
 
 
-def render(run: Run, panels: Dict[str, Dict[str, Any]]) -> str:
+def render(run: RecordedRun, panels: Dict[str, Dict[str, Any]]) -> str:
     """The page; panels: what core/pages/pictures.py made, by name."""
     start = run.start
     title = '%s · %s' % (start['network'], start['case'])
@@ -128,7 +128,7 @@ def _figures(run):
         for name, label, value, unit in cards if value is not None)
 
 
-def curves(run: Run) -> str:
+def curves(run: RecordedRun) -> str:
     """The charts that every run has."""
     p = run.points.get
     return ''.join([

@@ -14,7 +14,7 @@ _LATEST = 2 ** 37              # seconds since 1970: the year 6325
 Points = List[Tuple[int, float]]
 
 
-class Run(NamedTuple):
+class RecordedRun(NamedTuple):
     """A run as its record tells it."""
     run_dir: str                   # directory of its results
     start: Dict[str, Any]          # the newest `start`
@@ -63,7 +63,7 @@ class Run(NamedTuple):
         return words + (': ' + self.end['why'] if self.state == FAILED else '')
 
 
-def read(run_dir: str) -> List[Run]:
+def read(run_dir: str) -> List[RecordedRun]:
     """The runs whose results went to `run_dir`, oldest first; [] where no record is.
 
     Raises OSError, or ValueError for a record of another form, as another version may have written it.
@@ -155,4 +155,4 @@ def _run(run_dir, events, is_open):
         elif event['event'] == 'end':
             end, step = event, max(step, event['step'])
     state = end.get('status') or (RUNNING if is_open else KILLED)
-    return Run(run_dir, start, step, points, end, state)
+    return RecordedRun(run_dir, start, step, points, end, state)

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 from core.errors import InputError
 from core.log import one_line
 from core.pages import page, records
-from core.pages.records import Run
+from core.pages.records import RecordedRun
 from core.reporting import record
 from core.pages.charts import Curve, chart
 from core.pages.text import Words, escape, in_chinese
@@ -20,7 +20,7 @@ MOST_DRAWN = 8                 # runs in one chart: as many as style.css has col
 class Column(NamedTuple):
     """A column of the table."""
     words: Words
-    value: Callable[[Run], Any]    # for sorting and CSV; None where the run has none
+    value: Callable[[RecordedRun], Any]    # for sorting and CSV; None where the run has none
     text: Callable[[Any], str] = str
 
 
@@ -33,7 +33,7 @@ COLUMNS = {
     'case': Column(Words('case', '用例'), lambda run: run.start['case']),
     'when': Column(Words('when', '时间'), _started, page.moment),
     'steps': Column(Words('steps', '步数'), lambda run: run.step),
-    'images/s': Column(Words('images/s', '张/秒'), Run.images_per_second, '{:.1f}'.format),
+    'images/s': Column(Words('images/s', '张/秒'), RecordedRun.images_per_second, '{:.1f}'.format),
     'metric': Column(Words('metric', '指标'), lambda run: run.headline),
     'value': Column(Words('value', '数值'), lambda run: run.result, '{:.4f}'.format),
     'precision': Column(Words('precision', '精度'), lambda run: run.start['precision']),
@@ -43,7 +43,7 @@ COLUMNS = {
 }
 
 
-def find(output_path: str, leave_out: Callable[[str], None]) -> List[Run]:
+def find(output_path: str, leave_out: Callable[[str], None]) -> List[RecordedRun]:
     """The runs whose results are in `output_path` or its history, oldest first.
 
     leave_out(line) is called for each record that cannot be read. Raises InputError when there is no such directory.
@@ -61,13 +61,13 @@ def find(output_path: str, leave_out: Callable[[str], None]) -> List[Run]:
     return sorted(found, key=_started)
 
 
-def cell(run: Run, column: Column) -> str:
+def cell(run: RecordedRun, column: Column) -> str:
     """The text of a cell of the table."""
     value = column.value(run)
     return '-' if value is None else column.text(value)
 
 
-def chosen(runs: Sequence[Run], filters: Sequence[str], order: str) -> List[Run]:
+def chosen(runs: Sequence[RecordedRun], filters: Sequence[str], order: str) -> List[RecordedRun]:
     """The runs that match every filter COLUMN=VALUE, sorted by the column `order`, backwards with a - before it.
 
     A VALUE matches the cell or its beginning, so that status=failed finds every failure. The name of a metric is a
@@ -91,14 +91,14 @@ def _column(flag, name, runs):
     return COLUMNS['value']._replace(value=lambda run: run.result if run.headline == name else None)
 
 
-def table(runs: Sequence[Run]) -> str:
+def table(runs: Sequence[RecordedRun]) -> str:
     """The runs as lines of text."""
     rows = [list(COLUMNS)] + [[cell(run, column) for column in COLUMNS.values()] for run in runs]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
 
 
-def as_csv(runs: Sequence[Run]) -> str:
+def as_csv(runs: Sequence[RecordedRun]) -> str:
     """The runs as CSV, with numbers in full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
@@ -110,7 +110,7 @@ def as_csv(runs: Sequence[Run]) -> str:
     return text.getvalue().rstrip('\n')
 
 
-def as_html(runs: Sequence[Run], output_path: str) -> str:
+def as_html(runs: Sequence[RecordedRun], output_path: str) -> str:
     """A page with the table, the curves of the newest runs in common charts, and what two runs differ in."""
     drawn = sorted(runs, key=_started)[-MOST_DRAWN:]
     title = Words('Runs', '运行记录')

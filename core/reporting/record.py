@@ -30,7 +30,7 @@ def directory(run_dir: str) -> str:
     return os.path.join(run_dir, _DIRECTORY)
 
 
-class Writer:
+class RecordWriter:
     """Writes the record of the run whose results go to `run_dir`.
 
     Raises InputError when another process is writing it, OSError when it cannot be written.

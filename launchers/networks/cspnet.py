@@ -1,6 +1,14 @@
 """CSPNet: CSPDarknet53 on CIFAR-10 (docs/vendor-contract.md sections 1 and 3).
 
 Inputs are normalised per channel; the vendor's are not. Otherwise the vendor's recipe.
+
+    bash test/train_full_1p.sh --network=cspnet --data_path=DIR
+
+minutes: 133 on 2 cores of a CPU, 33 on the vendor's NPU
+published: top-1 0.6605 on a GPU, 0.6645 on an NPU
+loss of the first steps: 2.8 = ln 10 + 0.51 of weight decay
+after one epoch: below 2.8; the vendor's 3,200 small images: 2.1
+later: those: 0.63 after five epochs
 """
 from core.log import say
 from core.run import Log, Report
@@ -8,7 +16,7 @@ from launchers.networks import cifar10
 from nets.cspdarknet53 import cspdarknet53
 
 
-class VendorLog(Log):
+class CspnetLog(Log):
     """The vendor's lines."""
 
     def step(self, report: Report) -> None:
@@ -44,5 +52,5 @@ RECIPE = cifar10.recipe(
          val_epoch=5, precision_mode='allow_mix_precision'),
     cases=dict(full={}, performance=dict(train_epochs=5)),
     input_name='Placeholder',
-    log=VendorLog,
+    log=CspnetLog,
     vendor_name='CSPNet_ID0840_for_TensorFlow')

@@ -1,6 +1,14 @@
 """CutMix: ResNet-20 on CIFAR-10 with CutMix (arXiv 1905.04899; docs/vendor-contract.md sections 1 and 3).
 
 Inputs are normalised per channel; the vendor's are divided by 255. Otherwise the vendor's recipe.
+
+    bash test/train_full_1p.sh --network=cutmix --data_path=DIR
+
+minutes: 15 on 2 cores of a CPU
+published: accuracy 0.8036, 0.7270 with `--cutmix_alpha=0`
+loss of the first steps: 2 to 6: ResNet-20 starts with large logits
+after one epoch: below 2.3 within the first hundred steps; the vendor's small images: 0.95
+later: those: 0.77 after two epochs
 """
 from typing import Dict, List
 
@@ -21,7 +29,7 @@ def penalty() -> tf.Tensor:
     return 2 * layers.l2_loss('resnet20/(?!dense)')
 
 
-class VendorLog(KerasLog):
+class CutmixLog(KerasLog):
     """The vendor's lines. A TimeHistory line is about the steps since the one before, the last about the run."""
 
     def __init__(self) -> None:
@@ -62,7 +70,7 @@ RECIPE = cifar10.recipe(
     cases=dict(full={}, performance={}, static_eval=dict(train_epochs=5, eval_static=True),
                dynamic_eval=dict(train_epochs=2)),
     optimizer=optimizers.adam,
-    log=VendorLog,
+    log=CutmixLog,
     loss_prefix='train_',
     evaluation_lines=evaluation_lines,
     vendor_name='cutmix_ID2502_for_TensorFlow2.X')

@@ -1,6 +1,14 @@
 """SWA: stochastic weight averaging of a small network on Gaussian blobs (docs/vendor-contract.md sections 1 and 3).
 
 The method is core/training/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
+
+    bash test/train_full_1p.sh --network=swa
+
+minutes: 1 on 2 cores of a CPU
+published: none
+loss of the first steps: 0.7 to 2, by the initial weights
+after one epoch: 0.67; the vendor's 0.7
+later: 0.400 after 100 epochs, as the vendor's; test accuracy 0.825
 """
 import os
 from typing import Optional
@@ -46,7 +54,7 @@ def test_input(data: DataSet, config: Config) -> Input:
     return pipeline.test_input(data.test, config.batch_size, rank=config.rank, ranks=config.ranks)
 
 
-class VendorLog(KerasLog):
+class SwaLog(KerasLog):
     """The vendor's lines and the accuracy of the average."""
 
     def epoch_line(self, report: Report, seconds: float) -> str:
@@ -98,7 +106,7 @@ RECIPE = Recipe(
     model=classification.classifier(mlp),
     learning_rate=schedules.constant,
     optimizer=optimizers.momentum,
-    log=VendorLog,
+    log=SwaLog,
     pictures=lambda: dict(regions=Picture(decision_regions)),
     evaluation_lines=lambda means: [test_line(means)],
     vendor_name='SWA_ID0252_for_TensorFlow')

@@ -11,7 +11,7 @@ from launchers.ranks.device_addresses import device_addresses
 from launchers.ranks.rank_table import Server
 
 
-class Job(NamedTuple):
+class RanksOfServer(NamedTuple):
     """What the launcher of this server reads from the plan."""
     rank_size: int                 # ranks of all servers
     ranks: Tuple[int, ...]         # of this server
@@ -29,10 +29,10 @@ class Job(NamedTuple):
                 for key, value in self._asdict().items()}
 
 
-def plan(config: Config, on_npu: bool, family: Optional[str] = None, only: Optional[int] = None) -> Job:
-    """The Job that `config` asks for; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
+def plan(config: Config, on_npu: bool, family: Optional[str] = None, only: Optional[int] = None) -> RanksOfServer:
+    """The ranks that `config` asks for; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
 
-    only: the rank of this server for which the Job is, None for all; launchers beside this one start the others.
+    only: the rank of this server for which it is, None for all; launchers beside this one start the others.
     Raises InputError when the flags or the rank table make no job.
     """
     servers = _servers(config)
@@ -47,7 +47,7 @@ def plan(config: Config, on_npu: bool, family: Optional[str] = None, only: Optio
     mine = [index for index, device in enumerate(here.devices) if only in (None, device.rank_id)]
     cores = _shares(sorted(os.sched_getaffinity(0)), len(here.devices))
     _check_network(config, servers, mine, uses_network)
-    job = Job(
+    job = RanksOfServer(
         rank_size=size,
         ranks=tuple(here.devices[index].rank_id for index in mine),
         devices=tuple(here.devices[index].device_id for index in mine),

@@ -24,7 +24,7 @@ A3_VERSION = '1.2'             # of the tables with a super_pod_list, whose serv
 RING = DEVICES_OF_A_SERVER // 2   # devices 0-3 and 4-7 of a 910 server are connected as two rings
 
 
-class Device(NamedTuple):
+class RankDevice(NamedTuple):
     """An entry of a server's `device`."""
     device_id: int
     rank_id: int
@@ -33,12 +33,12 @@ class Device(NamedTuple):
 class Server(NamedTuple):
     """An entry of `server_list`."""
     server_id: str             # its address
-    devices: Tuple[Device, ...]    # by rank_id
+    devices: Tuple[RankDevice, ...]    # by rank_id
 
 
 def of_this_server(device_ids: Sequence[int]) -> Server:
     """The only Server of a job whose ranks 0, 1, ... are on these devices of this machine."""
-    return Server(LOOPBACK, tuple(Device(device_id, rank) for rank, device_id in enumerate(device_ids)))
+    return Server(LOOPBACK, tuple(RankDevice(device_id, rank) for rank, device_id in enumerate(device_ids)))
 
 
 def text(server: Server, addresses: Dict[int, str]) -> str:
@@ -125,7 +125,7 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
     groups = _entries(table, 'group_list', 'the file')
     if _number(table, 'group_count', kinds.whole(), 'the file') != len(groups):
         raise ValueError('group_count is %s, but group_list has %d' % (table['group_count'], len(groups)))
-    by_server: Dict[str, List[Device]] = {}
+    by_server: Dict[str, List[RankDevice]] = {}
     rank = 0
     for instance in (one for group in groups for one in _entries(group, 'instance_list', 'a group')):
         server_id = _server_id(instance, 'an entry of instance_list')
@@ -133,7 +133,7 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
             rank = _number(instance, 'rank_id', kinds.whole(0), 'server %s' % server_id)
         for entry in _entries(instance, 'devices', 'server %s' % server_id):
             number = _number(entry, 'device_id', kinds.whole(0, DEVICES_OF_A_SERVER - 1), 'server %s' % server_id)
-            by_server.setdefault(server_id, []).append(Device(number, rank))
+            by_server.setdefault(server_id, []).append(RankDevice(number, rank))
             rank += 1
     return tuple(Server(server_id, _by_rank(devices)) for server_id, devices in by_server.items())
 
@@ -141,13 +141,13 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
 def _server(entry: Any, devices_of_a_server: int) -> Server:
     server_id = _server_id(entry, 'an entry of server_list')
     place = 'server %s' % server_id
-    devices = [Device(_number(device, 'device_id', kinds.whole(0, devices_of_a_server - 1), place),
-                      _number(device, 'rank_id', kinds.whole(0), place))
+    devices = [RankDevice(_number(device, 'device_id', kinds.whole(0, devices_of_a_server - 1), place),
+                          _number(device, 'rank_id', kinds.whole(0), place))
                for device in _entries(entry, 'device', place)]
     return Server(server_id, _by_rank(devices))
 
 
-def _by_rank(devices: List[Device]) -> Tuple[Device, ...]:
+def _by_rank(devices: List[RankDevice]) -> Tuple[RankDevice, ...]:
     return tuple(sorted(devices, key=lambda device: device.rank_id))
 
 

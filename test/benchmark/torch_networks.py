@@ -158,7 +158,7 @@ class Cutmix(Classifier):
 
 
 class Sesemi(Classifier):
-    """nets/convnet.py with the two heads of launchers/networks/sesemi.py."""
+    """nets/convnet.py with the two heads of launchers/networks/sesemi/model.py."""
     STAGES = (((128, 3, 1),) * 3, ((256, 3, 1),) * 3, ((512, 3, 0), (256, 1, 0), (128, 1, 0)))
 
     def build(self, **_):

@@ -13,7 +13,7 @@ IMAGE = np.random.RandomState(0).randint(0, 256, [6, 5, 3]).astype(np.uint8)
 @pytest.fixture(scope='module')
 def read(tmp_path_factory):
     """read(bytes) -> the decoded image."""
-    reader, path = images.Reader(lambda image: image), tmp_path_factory.mktemp('images') / 'file'
+    reader, path = images.ImageReader(lambda image: image), tmp_path_factory.mktemp('images') / 'file'
 
     def act(content):
         path.write_bytes(content)
@@ -54,7 +54,7 @@ def test_a_square_is_the_middle_of_a_picture_and_a_small_picture_is_its_own_squa
     wide[:, 32:64] = np.random.RandomState(1).randint(0, 256, [32, 32, 3])
     path = tmp_path / 'wide.png'
     path.write_bytes(encoded(wide, 'png'))
-    assert (images.Reader(lambda image: images.square(image, 32))(str(path)) == wide[:, 32:64]).all()
+    assert (images.ImageReader(lambda image: images.square(image, 32))(str(path)) == wide[:, 32:64]).all()
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_the_central_crop_of_a_decoded_picture_is_the_one_of_alexnets_tests(tmp_
         file.write(encoded(np.random.RandomState(2).randint(0, 256, [300, 400, 3]).astype(np.uint8), 'jpg'))
     with tf.Graph().as_default(), tf.Session() as session:
         expected = session.run(cats_dogs.load_test(tf.read_file(path), 0, None)[0])
-        found = session.run(cats_dogs.centred(images.Reader(cats_dogs.central_crop)(path)))
+        found = session.run(cats_dogs.centred(images.ImageReader(cats_dogs.central_crop)(path)))
     assert found == pytest.approx(expected, abs=1e-3)
 
 

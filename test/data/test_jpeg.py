@@ -52,7 +52,7 @@ def test_a_photograph_is_seen_upright_by_every_reader(number, tmp_path):
     name = str(tmp_path / 'photo.jpg')
     with open(name, 'wb') as file:
         file.write(photograph(number))
-    assert np.abs(images.Reader(lambda x: x)(name).astype(int) - SEEN).mean() < 3
+    assert np.abs(images.ImageReader(lambda x: x)(name).astype(int) - SEEN).mean() < 3
     with tf.Graph().as_default(), tf.Session() as session:
         square, _ = images.load_square(32)(tf.read_file(name), 0, None)
         crop, _ = cats_dogs.load_test(tf.read_file(name), 0, None)
@@ -130,7 +130,7 @@ def test_half_a_jpeg_is_named_by_the_reader_and_left_out_by_every_network(tmp_pa
                         session.run(image)
         if not is_whole:
             with pytest.raises(InputError, match='half.jpg: a damaged JPEG image: premature end'):
-                images.Reader(lambda x: x)(name)
+                images.ImageReader(lambda x: x)(name)
 
 
 @pytest.mark.parametrize('form', ['bmp', 'png'])
@@ -140,4 +140,4 @@ def test_an_image_of_another_format_is_read_by_alexnet_whatever_its_name(form, t
         file.write(encoded(SEEN, form))
     with tf.Graph().as_default(), tf.Session() as session:
         crop = session.run(cats_dogs.load_test(tf.read_file(name), 0, None)[0]) + cats_dogs.MEAN
-    np.testing.assert_allclose(crop, images.Reader(cats_dogs.central_crop)(name), atol=1e-3)
+    np.testing.assert_allclose(crop, images.ImageReader(cats_dogs.central_crop)(name), atol=1e-3)

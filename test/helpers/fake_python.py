@@ -55,7 +55,7 @@ def plan(flags):
 
 
 def plan_ranks(flags):
-    """The real Job, off an NPU."""
+    """The real ranks of this server, off an NPU."""
     def number(name):
         return int(flags[name]) if name in flags else None
     asked = number('rank_size') or (0 if 'rank_table' in flags else int(os.environ['RANK_SIZE']))

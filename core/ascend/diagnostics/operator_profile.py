@@ -13,7 +13,7 @@ import tensorflow as tf
 from core.ascend import chip_operators
 from core.ascend.diagnostics import profile_files, step_graph
 from core.ascend.diagnostics.profile_columns import metric_columns
-from core.ascend.diagnostics.profile_files import Described, Iteration, Operator
+from core.ascend.diagnostics.profile_files import Described, Iteration, ProfiledOperator
 from core.log import say
 from core.operators import row
 from core.run import Clock
@@ -25,7 +25,7 @@ _DEVICE = re.compile(r'/device:CPU:\d+$|/device:GPU:\d+/stream:all$')     # that
 _FIRST_GRADIENT = re.compile(_BACKWARD + r'(_\d+)?/Fill')   # of the loss by itself
 
 
-class Request(NamedTuple):
+class ProfileRequest(NamedTuple):
     """What the switches ask for."""
     folder: str
     first: int                     # profiled steps, counted from 0
@@ -42,9 +42,9 @@ class Profile(tf.train.SessionRunHook):
     clock: whose `step` is the number of finished steps; narrow: {tensor: type} of what the emulation makes narrow.
     """
 
-    def __init__(self, clock: Clock, request: Request, narrow: Mapping[tf.Tensor, str]):
+    def __init__(self, clock: Clock, request: ProfileRequest, narrow: Mapping[tf.Tensor, str]):
         self._clock, self._request, self._narrow = clock, request, narrow
-        self._operators: List[Operator] = []
+        self._operators: List[ProfiledOperator] = []
         self._iterations: List[Iteration] = []
         self._seconds: Dict[bool, List[float]] = {True: [], False: []}     # of steps with and without profiling
         self._is_first, self._is_written = True, False
@@ -104,7 +104,7 @@ class ExportedProfile(tf.train.SessionRunHook):
             say(line)
 
 
-def summary(operators: List[Operator], iterations: List[Iteration]) -> List[str]:
+def summary(operators: List[ProfiledOperator], iterations: List[Iteration]) -> List[str]:
     """Lines about the largest operator types and how a step's time splits."""
     total = sum(op.duration for op in operators) or 1.
     lines = []
@@ -127,7 +127,7 @@ class Describer:
         self._known = {op.name: op for op in graph.get_operations()}
         self._forms, self._chip = chip_operators.Forms(graph, narrow), chip
 
-    def operators(self, step_stats: Any) -> List[Operator]:
+    def operators(self, step_stats: Any) -> List[ProfiledOperator]:
         """The tasks in a StepStats message, by start: what the chip does not run, and the host's threads, are left out.
 
         Names that Grappler made keep those of the user's graph in them.
@@ -147,8 +147,8 @@ class Describer:
                 op = self._known.get(name)
                 inputs = [self._input(tensor) for tensor in op.inputs if tensor.dtype != tf.resource] if op else []
                 outputs = [self._output(op, output) for output in node.output]
-                found.append(Operator(name, chip_operators.chip_type(op_type), task_type, start, duration,
-                                      streams[node.thread_id], inputs, outputs))
+                found.append(ProfiledOperator(name, chip_operators.chip_type(op_type), task_type, start, duration,
+                                              streams[node.thread_id], inputs, outputs))
         return sorted(found, key=lambda operator: operator.start)
 
     def _input(self, tensor: tf.Tensor) -> Described:
@@ -206,7 +206,7 @@ def _depending(ops: List[tf.Operation]) -> Set[tf.Operation]:
     return found
 
 
-def iteration_of(step: int, operators: List[Operator], backward: Set[str]) -> Iteration:
+def iteration_of(step: int, operators: List[ProfiledOperator], backward: Set[str]) -> Iteration:
     """Where the parts of a step begin and end; backward: of backward_names()."""
     start, end = operators[0].start, max(op.start + op.duration for op in operators)
     waiting = [op for op in operators if row(op.op_type).has('wait')]

@@ -40,7 +40,7 @@ class Described(NamedTuple):
     format: str                    # ND, NHWC, HWCN, ...
 
 
-class Operator(NamedTuple):
+class ProfiledOperator(NamedTuple):
     """One run of one operator. Times are microseconds since 1970."""
     name: str
     op_type: str                   # the chip's
@@ -83,7 +83,7 @@ def new_directory(folder: str) -> str:
     return path
 
 
-def write(directory: str, operators: Iterable[Operator], iterations: Iterable[Iteration], device_id: int,
+def write(directory: str, operators: Iterable[ProfiledOperator], iterations: Iterable[Iteration], device_id: int,
           metrics: Sequence[str]) -> None:
     """Writes op_summary, op_statistic and step_trace as csv, and the timeline as JSON, into `directory`.
 
@@ -154,7 +154,7 @@ def _rows_of(directory: str, name: str) -> List[Dict[str, str]]:
     return rows
 
 
-def by_type(operators: Iterable[Operator]) -> Dict[str, List[float]]:
+def by_type(operators: Iterable[ProfiledOperator]) -> Dict[str, List[float]]:
     """{operator type: durations}, the type of the largest total time first."""
     durations: Dict[str, List[float]] = {}
     for operator in operators:

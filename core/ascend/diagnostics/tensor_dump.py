@@ -27,7 +27,7 @@ STATISTICS = ('Input/Output', 'Index', 'Data Size', 'Data Type', 'Format', 'Shap
 MODEL_NAME = 'ge_default_1'    # of the only graph whose steps are dumped
 
 
-class Request(NamedTuple):
+class DumpRequest(NamedTuple):
     """What the switches ask for."""
     path: str                      # dump_path
     steps: str                     # dump_step: 0|5|10-20; '' for all
@@ -56,7 +56,7 @@ class Dump(tf.train.SessionRunHook):
     Raises InputError before the first step when the tensors will not fit on the disk.
     """
 
-    def __init__(self, request: Request, clock: Clock, targets: Sequence[tf.Operation], steps: int,
+    def __init__(self, request: DumpRequest, clock: Clock, targets: Sequence[tf.Operation], steps: int,
                  done: Emulation = NO_EMULATION):
         self._request, self._clock, self._targets, self._steps = request, clock, targets, steps
         self._done = done
@@ -90,7 +90,7 @@ class Dump(tf.train.SessionRunHook):
             say('Step %d dumped: %d operators, in %s' % (self._clock.step - 1, len(self._ops), directory))
 
 
-def check_disk(request: Request, ops: Sequence[tf.Operation], steps: int) -> None:
+def check_disk(request: DumpRequest, ops: Sequence[tf.Operation], steps: int) -> None:
     """Raises InputError when the dumps of so many steps are larger than what is free below request.path.
 
     A dimension that only the run knows counts as 1.
@@ -111,11 +111,11 @@ def _existing(path: str) -> str:
     return path
 
 
-def _writes_inputs(request: Request) -> bool:
+def _writes_inputs(request: DumpRequest) -> bool:
     return request.mode != 'output' and (request.form == 'npu' or request.data == 'stats')
 
 
-def _dumped(op: tf.Operation, request: Request) -> List[tf.Tensor]:
+def _dumped(op: tf.Operation, request: DumpRequest) -> List[tf.Tensor]:
     return step_graph.results(op) + (list(op.inputs) if _writes_inputs(request) else [])
 
 
@@ -126,7 +126,7 @@ def _bytes(tensor: tf.Tensor) -> int:
     return size
 
 
-def write(request: Request, ops: Sequence[tf.Operation], values: Dict[str, List[np.ndarray]], step: int,
+def write(request: DumpRequest, ops: Sequence[tf.Operation], values: Dict[str, List[np.ndarray]], step: int,
           forms: Forms) -> str:
     """Writes the dump of one step; values: {operator's name: its outputs}. Returns the directory.
 

@@ -129,13 +129,13 @@ def hooks(run: Run) -> Hooks:
             run, os.path.abspath(options['dump_path']), done, config.device_id,
             chip_of(config, options) == _OLD_OVERFLOW_FORM))
     if options.get('enable_dump'):
-        request = tensor_dump.Request(
+        request = tensor_dump.DumpRequest(
             os.path.abspath(options['dump_path']), options.get('dump_step', ''), options.get('dump_mode', 'output'),
             options.get('dump_layer', ''), options.get('dump_data', 'tensor'), config.dump_form, config.device_id)
         made.append(tensor_dump.Dump(request, run.clock, _targets(run), run.clock.steps, done))
     if options.get('profiling_mode'):
         asked = json.loads(options.get('profiling_options') or '{}')
-        made.append(operator_profile.Profile(run.clock, operator_profile.Request(
+        made.append(operator_profile.Profile(run.clock, operator_profile.ProfileRequest(
             switches.profile_folder(options), *profiled_steps(config), config.batch_size * config.ranks,
             chip_of(config, options), asked.get('aic_metrics') or 'PipeUtilization', config.device_id),
             done.types))

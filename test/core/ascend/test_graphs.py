@@ -35,7 +35,7 @@ def small(monkeypatch):
     monkeypatch.setattr(alexnet, 'HIDDEN', (8, 8))
     monkeypatch.setattr(synthetic, 'FILES_A_RANK', 12)
     monkeypatch.setattr(synthetic, 'FILES', 12)
-    monkeypatch.setattr(sesemi, '_features', features)
+    monkeypatch.setattr(sesemi.model, '_features', features)
     for network in cspnet, cutmix:
         monkeypatch.setattr(network, 'RECIPE', network.RECIPE._replace(model=classification.classifier(tiny.tiny)))
 

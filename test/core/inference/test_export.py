@@ -111,9 +111,9 @@ def test_an_export_that_differs_in_one_of_the_sizes_alone_is_not_kept(run_export
 @pytest.mark.parametrize('shape', [[4, 10], [None, None]])
 def test_outputs_that_do_not_vary_with_the_batch_alone_are_refused_in_one_line(shape):
     output = tf.TensorSpec(shape, tf.float32)
-    exporting._check_batch(output, exporting.Request(runner.PB))
+    exporting._check_batch(output, exporting.ExportRequest(runner.PB))
     with pytest.raises(InputError, match='--dynamic_batch_size: .* outputs of the shape') as refused:
-        exporting._check_batch(output, exporting.Request(runner.PB, dynamic_batch_size=(1, 8)))
+        exporting._check_batch(output, exporting.ExportRequest(runner.PB, dynamic_batch_size=(1, 8)))
     assert '\n' not in str(refused.value)
 
 
@@ -293,11 +293,11 @@ def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_
     ([4, 32, 32, 3], ' --input_shape="x:4,32,32,3"'), ([4, 2], ' --input_format=ND --input_shape="x:4,2"'),
     ([4, 8, 32, 32, 3], ' --input_format=ND --input_shape="x:4,8,32,32,3"')])
 def test_the_atc_line_says_that_an_input_is_no_images(shape, expected):
-    line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', shape)]), exporting.Request(runner.PB))
+    line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', shape)]), exporting.ExportRequest(runner.PB))
     assert line == 'atc --model=m.pb --framework=3 --output=m --soc_version=Ascend310' + expected
 
 
 def test_the_atc_line_has_a_size_for_each_input_that_is_no_image():
     line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', [-1, 2]), ('y', 'int32', [-1, 5, 7])]),
-                          exporting.Request(runner.PB, dynamic_batch_size=(1, 8, 64)))
+                          exporting.ExportRequest(runner.PB, dynamic_batch_size=(1, 8, 64)))
     assert line.endswith(' --input_format=ND --input_shape="x:-1,2;y:-1,5,7" --dynamic_dims="1,1;8,8;64,64"')

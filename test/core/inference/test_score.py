@@ -27,7 +27,7 @@ def metrics(manifest, outputs, dtype='float32'):
 @pytest.fixture
 def place(tmp_path):
     """(manifest, directory of outputs) of five samples in batches of 2, the last one filled up."""
-    writer = samples.Writer(str(tmp_path / 's'), None)
+    writer = samples.SamplesWriter(str(tmp_path / 's'), None)
     for start in (0, 2, 4):
         writer.add({'input': np.zeros([2, 4], np.float32)}, [LABELS[start:start + 2]])
     writer.finish(**DESCRIPTION, output=samples.LOGITS)
@@ -62,7 +62,7 @@ def test_text_and_half_precision_give_the_same(place):
 
 @pytest.mark.parametrize('ending', ['.bin', '.txt'])
 def test_the_only_output_may_be_named_after_the_model(tmp_path, ending):
-    writer = samples.Writer(str(tmp_path / 's'), None)
+    writer = samples.SamplesWriter(str(tmp_path / 's'), None)
     writer.add({'input': np.zeros([5, 4], np.float32)}, [LABELS])
     writer.finish(**dict(DESCRIPTION, inputs=[['input', 'float32', [5, 4]]], output_shape=[5, 3]),
                   output=samples.LOGITS)
@@ -140,7 +140,7 @@ def test_what_is_no_manifest_is_refused(content, tmp_path):
 
 
 def test_a_limit_of_samples_is_kept_and_one_beyond_the_test_set_is_refused(tmp_path):
-    few = samples.Writer(str(tmp_path / 'few'), 3)
+    few = samples.SamplesWriter(str(tmp_path / 'few'), 3)
     for _ in range(4):
         few.add({'input': np.ones([2, 4], np.uint8)}, [np.array([0, 1], np.int32)])
     few.finish(**DESCRIPTION, output=samples.LOGITS)
@@ -148,7 +148,7 @@ def test_a_limit_of_samples_is_kept_and_one_beyond_the_test_set_is_refused(tmp_p
     assert labels.tolist() == [0, 1, 0] and manifest.samples == 3
     assert sorted(os.listdir(str(tmp_path / 'few' / 'input'))) == ['000000.bin', '000001.bin']
     assert (tmp_path / 'few' / 'input' / '000000.bin').read_bytes() == b'\1' * 8
-    many = samples.Writer(str(tmp_path / 'many'), 3)
+    many = samples.SamplesWriter(str(tmp_path / 'many'), 3)
     many.add({'input': np.ones([2, 4], np.uint8)}, [np.array([0, 1], np.int32)])
     with pytest.raises(InputError, match='--samples=3: the test set has only 2'):
         many.finish(**DESCRIPTION, output=samples.LOGITS)

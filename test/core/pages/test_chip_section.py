@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from core.ascend.emulation import emulation, on_chip, precision_rules
 from core.pages import chip_section
-from core.pages.records import Run
+from core.pages.records import RecordedRun
 from core.reporting import record
 
 
@@ -26,7 +26,7 @@ def run_of(tmp_path, facts, points):
     folder = tmp_path / 'report'
     folder.mkdir(exist_ok=True)
     (folder / record.CHIP).write_text(facts if isinstance(facts, str) else json.dumps(facts))
-    return Run(str(tmp_path), {'network': 'n'}, 3, points, {}, record.DONE)
+    return RecordedRun(str(tmp_path), {'network': 'n'}, 3, points, {}, record.DONE)
 
 
 def test_types_surprises_roofline_and_fusions_are_shown_with_what_to_do(facts, tmp_path):
@@ -56,4 +56,4 @@ def test_a_file_of_another_form_is_no_part_of_the_page(text, tmp_path):
 
 
 def test_a_run_that_was_not_rehearsed_has_no_such_part(tmp_path):
-    assert chip_section.html(Run(str(tmp_path), {'network': 'n'}, 3, {}, {}, record.DONE)) == ''
+    assert chip_section.html(RecordedRun(str(tmp_path), {'network': 'n'}, 3, {}, {}, record.DONE)) == ''

@@ -14,7 +14,7 @@ START = dict(network='toy', case='full', ranks=2, batch_size=8, settings=[], env
 
 @pytest.fixture
 def writer(tmp_path):
-    made = record.Writer(str(tmp_path))
+    made = record.RecordWriter(str(tmp_path))
     yield made
     made.close()
 
@@ -68,7 +68,7 @@ def test_a_line_that_a_killed_process_has_cut_off_costs_that_line_alone(writer, 
     writer.close()
     path = tmp_path / 'report' / record.FILE
     path.write_bytes(path.read_bytes()[:-20])
-    again = record.Writer(str(tmp_path))
+    again = record.RecordWriter(str(tmp_path))
     begin(again, step=0, resumed=True)
     again.point('step', 2, {'batch/loss': 2})
     again.close()
@@ -94,7 +94,7 @@ def test_of_very_many_points_ever_fewer_are_kept_and_the_last_one_always(writer,
 
 def test_two_processes_never_write_one_record(writer, tmp_path):
     with pytest.raises(InputError, match='another run is writing its results there'):
-        record.Writer(str(tmp_path))
+        record.RecordWriter(str(tmp_path))
 
 
 def test_the_accuracy_is_that_of_the_average_where_there_is_one(writer, tmp_path):

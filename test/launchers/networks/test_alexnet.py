@@ -100,7 +100,7 @@ def test_ten_crops_count_by_their_mean_probability():
     logits = np.random.RandomState(0).normal(size=[20, 2]) * 3
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     with tf.Graph().as_default(), tf.Session() as sess:
-        mean = sess.run(tf.nn.softmax(alexnet._mean_over_crops(tf.constant(logits))))
+        mean = sess.run(tf.nn.softmax(alexnet.model._mean_over_crops(tf.constant(logits))))
     np.testing.assert_allclose(mean, probabilities.reshape(2, 10, 2).mean(1), rtol=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_the_learning_rate_falls_by_ten_when_nine_epochs_are_less_than_two_point
 def test_the_kernels_stand_in_6_rows_of_16_on_one_scale():
     kernels = np.zeros([11, 11, 3, 96], np.float32)
     kernels[..., 0], kernels[..., 17] = 1, -1
-    image = alexnet.picture(kernels)
+    image = alexnet.pictures.picture(kernels)
     tile = 4 * 12
     assert image.shape == (6 * tile, 16 * tile, 3)
     assert (image[:44, :44] == 255).all()
@@ -215,7 +215,7 @@ def test_an_epoch_has_ten_crops_of_each_photograph_whichever_form_they_have(file
         config = resolve(RECIPES['alexnet'], {'data_path': str(files), 'batch_size': 8, 'case': 'performance'}, {})
         assert (config.train_steps, resolve(RECIPES['alexnet'], {'case': 'performance'}, {}).train_steps) == (600, 30)
         with tf.Graph().as_default():
-            return alexnet.train_input(alexnet.load(config), config).batches
+            return alexnet.data.train_input(alexnet.data.load(config), config).batches
     assert batches() == 24 * 10 // 8
     for file in list(files.iterdir()):
         kind, number, _ = file.name.split('.')
@@ -235,7 +235,7 @@ def test_eight_ranks_have_a_batch_each_of_the_built_in_files(monkeypatch):
         open('%s/%s.%d.jpg' % (directory, kind, n), 'w').close() for n in range(count // 2) for kind in ('cat', 'dog')])
     config = resolve(RECIPES['alexnet'], {'case': 'performance'}, {'RANK_SIZE': '8'})
     with tf.Graph().as_default():
-        assert alexnet.train_input(alexnet.load(config), config).batches == 1
+        assert alexnet.data.train_input(alexnet.data.load(config), config).batches == 1
 
 
 @pytest.mark.slow

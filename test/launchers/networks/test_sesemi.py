@@ -32,7 +32,7 @@ def identity(x, *_):
 
 def build_model(settled, dropout=identity):
     """The Scores of two images a head, as a training step sees them."""
-    images, classes = tf.zeros([2, 32, 32, 3]), sesemi.TASKS[settled.task].classes
+    images, classes = tf.zeros([2, 32, 32, 3]), sesemi.data.TASKS[settled.task].classes
     return score((images, images), (tf.zeros([2, classes]), tf.zeros([2], tf.int32)), True, settled, dropout)
 
 
@@ -54,7 +54,7 @@ def small_net(images, is_training, dropout):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setitem(sesemi.TRUNKS, 'convnet', small_net)
+    monkeypatch.setitem(sesemi.model.TRUNKS, 'convnet', small_net)
 
 
 def test_convnet_has_the_vendors_parameters():
@@ -71,7 +71,7 @@ def test_convnet_has_the_vendors_parameters():
 def test_a_trunk_has_its_layers_and_shares_them_between_training_and_test(trunk, convolutions, maps):
     with tf.Graph().as_default():
         for is_training in (True, False):
-            features = sesemi.TRUNKS[trunk](tf.zeros([2, 32, 32, 3]), is_training, identity)
+            features = sesemi.model.TRUNKS[trunk](tf.zeros([2, 32, 32, 3]), is_training, identity)
             assert features.shape.as_list() == maps
         kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
         assert len(kernels) == convolutions
@@ -80,8 +80,8 @@ def test_a_trunk_has_its_layers_and_shares_them_between_training_and_test(trunk,
 
 def test_the_flags_trunks_and_tasks_are_those_there_are():
     allowed = {row.name: row.kind.allowed for row in SWITCHES}
-    assert allowed['trunk'] == 'one of ' + ', '.join(sesemi.TRUNKS)
-    assert tuple(sesemi.TASKS) == RECIPES['sesemi'].tasks
+    assert allowed['trunk'] == 'one of ' + ', '.join(sesemi.model.TRUNKS)
+    assert tuple(sesemi.data.TASKS) == RECIPES['sesemi'].tasks
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_the_images_of_both_heads_are_one_batch_of_the_trunk():
 @pytest.mark.slow
 def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
     with tf.Graph().as_default(), tf.Session() as sess:
-        outputs, penalty = build_model(settle()), sesemi.penalty(settle())
+        outputs, penalty = build_model(settle()), sesemi.model.penalty(settle())
         kernels = [v for v in tf.trainable_variables() if v.op.name.endswith('/kernel')]
         sess.run(tf.global_variables_initializer())
         outputs, penalty, kernels = sess.run((outputs, penalty, kernels))
@@ -167,10 +167,10 @@ def numbered(count):
 def test_an_epoch_is_a_pass_over_the_images_in_six_poses(labels, unlabeled, monkeypatch):
     monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
     settled = settle('--labels=%d' % labels, '--batch_size=4', '--unlabeled=' + unlabeled)
-    data = sesemi.Data(numbered(200), numbered(4), identity)
+    data = sesemi.data.Data(numbered(200), numbered(4), identity)
     monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(labels))
     with tf.Graph().as_default(), tf.Session() as sess:
-        train_input = sesemi.train_input(data, settled)
+        train_input = sesemi.data.train_input(data, settled)
         train_input.initialize(sess)
         batches = [sess.run(train_input.batch) for _ in range(train_input.batches)]
         train_input.initialize(sess, 2)
@@ -189,8 +189,8 @@ def test_an_epoch_of_fewer_labels_than_the_ranks_take_in_a_step_is_one_step():
     settled = settle()._replace(ranks=8, rank=7)
     assert settled.labels < settled.ranks * settled.batch_size
     with tf.Graph().as_default():
-        data = sesemi.Data(numbered(200), numbered(4), identity)
-        assert sesemi.train_input(data, settled).batches == 1
+        data = sesemi.data.Data(numbered(200), numbered(4), identity)
+        assert sesemi.data.train_input(data, settled).batches == 1
 
 
 @pytest.mark.slow
@@ -199,19 +199,19 @@ def test_zca_is_of_the_whole_training_set_and_cached_beside_the_run(tmp_path, mo
     monkeypatch.setattr(whitening, 'fit_whitening', lambda images: fitted.append(len(images)) or whitening.Whitening(
         np.zeros(3072, np.float32), np.eye(3072, dtype=np.float32)))
     settled = settle('--output_path=%s' % tmp_path)
-    data = sesemi.load(settled)
+    data = sesemi.data.load(settled)
     assert fitted == [len(data.train.y)]
-    assert sesemi.load(settled).train.x.shape == data.train.x.shape
+    assert sesemi.data.load(settled).train.x.shape == data.train.x.shape
     assert len(fitted) == 1 and len(os.listdir(str(tmp_path / 'cache'))) == 1
 
 
 def streams_of(settled, monkeypatch):
     """The Splits that the two heads' images are drawn from."""
-    splits, real = [], sesemi.pipeline.training_stream
-    monkeypatch.setattr(sesemi.pipeline, 'training_stream',
+    splits, real = [], sesemi.data.pipeline.training_stream
+    monkeypatch.setattr(sesemi.data.pipeline, 'training_stream',
                         lambda split, *args, **named: splits.append(split) or real(split, *args, **named))
     with tf.Graph().as_default():
-        sesemi.train_input(sesemi.load(settled), settled)
+        sesemi.data.train_input(sesemi.data.load(settled), settled)
     monkeypatch.undo()
     return splits
 
@@ -228,7 +228,7 @@ def test_every_image_of_class_folders_is_used_with_its_label_however_many_there_
     monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
     settled = settle('--task=folder', '--data_path=/folders', '--batch_size=4')
     with tf.Graph().as_default():
-        train_input = sesemi.train_input(sesemi.Data(numbered(37), numbered(4), identity), settled)
+        train_input = sesemi.data.train_input(sesemi.data.Data(numbered(37), numbered(4), identity), settled)
     assert (train_input.size, train_input.batches) == (37, 9)
 
 
@@ -237,7 +237,7 @@ def test_cutmix_mixes_the_labelled_images_and_their_labels(monkeypatch):
     monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(48))
     settled = settle('--labels=48', '--batch_size=4', '--cutmix_alpha=1')
     with tf.Graph().as_default(), tf.Session() as sess:
-        train_input = sesemi.train_input(sesemi.Data(numbered(200), numbered(4), identity), settled)
+        train_input = sesemi.data.train_input(sesemi.data.Data(numbered(200), numbered(4), identity), settled)
         train_input.initialize(sess)
         (images, _), (labels, poses) = sess.run(train_input.batch)
     mixed = images.reshape(len(images), -1).std(axis=1) > 0
@@ -301,7 +301,7 @@ def test_bad_input_is_refused_by_name(arguments, words, tmp_path, capfd):
 def test_a_wrong_mat_file_is_refused_by_name(content, words, tmp_path):
     (tmp_path / 'train_32x32.mat').write_bytes(content)
     with pytest.raises(InputError, match='train_32x32.mat: .*' + words):
-        sesemi.load(settle('--task=svhn', '--data_path=%s' % tmp_path))
+        sesemi.data.load(settle('--task=svhn', '--data_path=%s' % tmp_path))
 
 
 def test_the_vendors_spellings_are_accepted(tmp_path):

@@ -66,12 +66,12 @@ def test_mistakes_come_with_the_most_confident_first_and_the_right_class(tmp_pat
 
 
 def test_the_kernels_of_earlier_epochs_stay_when_a_resumed_run_has_no_files_of_them(tmp_path):
-    folder = tmp_path / '0' / alexnet.KERNELS
+    folder = tmp_path / '0' / alexnet.pictures.KERNELS
     folder.mkdir(parents=True)
     picture = np.arange(8 * 8 * 3).reshape(8, 8, 3).astype(np.uint8).repeat(4, 0).repeat(4, 1)
     (folder / 'epoch_0002.png').write_bytes(base64.b64decode(encode([picture])[0].split(',')[1]))
     stored = {'kernels': {'frames': [('data:old', ('epoch 1', '第 1 轮'))]}}
-    panel = alexnet.kernels_over_epochs(view('alexnet', output_path=str(tmp_path), stored=stored))
+    panel = alexnet.pictures.kernels_over_epochs(view('alexnet', output_path=str(tmp_path), stored=stored))
     assert [words for _, words in panel['frames']] == [('epoch 1', '第 1 轮'), ('epoch 3', '第 3 轮')]
     assert panel['frames'][0][0] == 'data:old'
     assert (pixels(panel['frames'][1][0], tmp_path) == picture[::4, ::4]).all()
@@ -87,15 +87,15 @@ def test_misclassified_photographs_are_those_of_the_files(tmp_path):
             file.write(content)
     files = Split(np.array(names, object), np.array([0, 1], np.int32))
     predictions = Predictions(np.arange(2), files.y, np.array([0, 0]), np.array([.9, .7]))
-    panel = alexnet.misclassified(view('alexnet', data=DataSet(files, files, NAMES), predictions=predictions))
+    panel = alexnet.pictures.misclassified(view('alexnet', data=DataSet(files, files, NAMES), predictions=predictions))
     (url, _), = panel['items']
     assert url.startswith('data:image/jpeg') and pixels(url, tmp_path).min() > 250
 
 
 def test_the_six_poses_are_those_of_the_first_image(tmp_path):
     images = np.random.RandomState(0).randint(0, 255, [2, 32, 32, 3]).astype(np.uint8)
-    data = sesemi.Data(Split(images, np.zeros(2, np.int32)), None, None, NAMES)
-    panel = sesemi.poses_of_an_image(view('sesemi', data=data))
+    data = sesemi.data.Data(Split(images, np.zeros(2, np.int32)), None, None, NAMES)
+    panel = sesemi.pictures.poses_of_an_image(view('sesemi', data=data))
     poses = [pixels(url, tmp_path) for url, _ in panel['items']]
     for pose, expected in zip(poses, [images[0]] + [np.rot90(images[0], turn) for turn in (1, 2, 3)] + [
             images[0][:, ::-1], images[0][::-1]]):

@@ -264,7 +264,7 @@ def test_rank_size_says_how_many_ranks():
 
 
 def test_a_single_rank_is_on_the_device_of_the_environment_and_needs_no_table_and_no_cores():
-    assert placement.plan(asked(ranks=1, device_id=6), on_npu=False) == placement.Job(
+    assert placement.plan(asked(ranks=1, device_id=6), on_npu=False) == placement.RanksOfServer(
         1, (0,), (6,), (), '', '', '', '')
 
 

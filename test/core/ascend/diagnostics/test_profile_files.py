@@ -8,14 +8,14 @@ import pytest
 
 from core.ascend.diagnostics import profile_files
 from core.ascend.diagnostics.profile_columns import metric_columns
-from core.ascend.diagnostics.profile_files import Described, Iteration, Operator
+from core.ascend.diagnostics.profile_files import Described, Iteration, ProfiledOperator
 
 OPERATORS = [
-    Operator('net/Relu', 'Relu', 'AI_VECTOR_CORE', 1500., 50., 1, outputs=[Described((2, 3), 'FLOAT16', 'ND')]),
-    Operator('net/Conv2D', 'Conv2D', 'AI_CORE', 1000., 400., 0, [
+    ProfiledOperator('net/Relu', 'Relu', 'AI_VECTOR_CORE', 1500., 50., 1, outputs=[Described((2, 3), 'FLOAT16', 'ND')]),
+    ProfiledOperator('net/Conv2D', 'Conv2D', 'AI_CORE', 1000., 400., 0, [
         Described((2, 4, 4, 8), 'FLOAT', 'NHWC'), Described((3, 3, 8, 8), 'FLOAT', 'HWCN')]),
-    Operator('net/Conv2D_1', 'Conv2D', 'AI_CORE', 1550., 200., 0),
-    Operator('reduce', 'HcomAllReduce', 'COMMUNICATION', 1800., 10., 0)]
+    ProfiledOperator('net/Conv2D_1', 'Conv2D', 'AI_CORE', 1550., 200., 0),
+    ProfiledOperator('reduce', 'HcomAllReduce', 'COMMUNICATION', 1800., 10., 0)]
 STEP = Iteration(10, 900., 950., 1000., 1500., 1700., 1750.)
 
 

@@ -13,7 +13,7 @@ from tensorflow.python.framework import ops
 
 from core.ascend.diagnostics import (dump_files, operator_profile, overflow_files, overflow_search, random_errors,
                                      tensor_dump)
-from core.ascend.diagnostics.tensor_dump import Request
+from core.ascend.diagnostics.tensor_dump import DumpRequest
 from core.ascend.emulation import emulation
 from core.ascend.emulation.emulation import NO_EMULATION
 from core.errors import InputError
@@ -30,7 +30,7 @@ def dumped(path, *parts):
 
 def test_exactly_the_chosen_steps_are_dumped_and_training_goes_on_as_without(training, train, tmp_path):
     run = training()
-    dump = tensor_dump.Dump(Request(str(tmp_path), '0|2-3'), run.clock, targets(run), 4)
+    dump = tensor_dump.Dump(DumpRequest(str(tmp_path), '0|2-3'), run.clock, targets(run), 4)
     losses, weights = train(run, dump)
     folders = dumped(tmp_path, '*')
     assert [os.path.basename(folder) for folder in folders] == ['0', '2', '3']
@@ -44,12 +44,12 @@ def test_exactly_the_chosen_steps_are_dumped_and_training_goes_on_as_without(tra
 
 @pytest.mark.parametrize('steps, due', [('', [0, 1, 2, 3]), ('1', [1]), ('0|2-9', [0, 2, 3])])
 def test_dump_step_chooses_the_steps(steps, due):
-    assert [step for step in range(4) if Request('', steps).is_due(step)] == due
+    assert [step for step in range(4) if DumpRequest('', steps).is_due(step)] == due
 
 
 def test_weights_are_dumped_as_they_are_before_the_update(training, train, tmp_path):
     run = training()
-    train(run, tensor_dump.Dump(Request(str(tmp_path), '0-3'), run.clock, targets(run), 4))
+    train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '0-3'), run.clock, targets(run), 4))
     for folder in dumped(tmp_path, '*'):
         outputs = {output.name: output.read() for output in dump_files.outputs_of(folder)}
         np.testing.assert_allclose(outputs['batch'] @ outputs['net_kernel'], outputs['net_MatMul'], rtol=1e-5)
@@ -57,7 +57,7 @@ def test_weights_are_dumped_as_they_are_before_the_update(training, train, tmp_p
 
 def test_layers_that_are_named_are_the_only_ones_dumped(training, train, tmp_path):
     run = training()
-    train(run, tensor_dump.Dump(Request(str(tmp_path), '1', layers='net/MatMul net/loss'), run.clock,
+    train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1', layers='net/MatMul net/loss'), run.clock,
                                 targets(run), 4))
     folder, = dumped(tmp_path, '*')
     assert {output.name for output in dump_files.outputs_of(folder)} == {'net_MatMul', 'net_loss'}
@@ -66,12 +66,12 @@ def test_layers_that_are_named_are_the_only_ones_dumped(training, train, tmp_pat
 def test_a_layer_that_is_not_there_is_refused(training, train, tmp_path):
     run = training()
     with pytest.raises(InputError, match='--dump_layer: .* no operator net/Conv'):
-        train(run, tensor_dump.Dump(Request(str(tmp_path), '1', layers='net/Conv'), run.clock, targets(run), 4))
+        train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1', layers='net/Conv'), run.clock, targets(run), 4))
 
 
 def test_in_the_npus_form_an_operator_has_its_operands_and_results_in_one_file(training, train, tmp_path):
     run = training()
-    train(run, tensor_dump.Dump(Request(str(tmp_path), '1', form='npu', device_id=3), run.clock, targets(run), 4))
+    train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1', form='npu', device_id=3), run.clock, targets(run), 4))
     folder, = dumped(tmp_path, '3', 'ge_default_1', '1', '*')
     name, = [name for name in os.listdir(folder) if name.startswith('MatMulV2.net_MatMul.')]
     dump = dump_files.read_npu(os.path.join(folder, name))
@@ -81,7 +81,7 @@ def test_in_the_npus_form_an_operator_has_its_operands_and_results_in_one_file(t
 
 def test_statistics_have_the_npus_columns(training, train, tmp_path):
     run = training()
-    train(run, tensor_dump.Dump(Request(str(tmp_path), '1', data='stats'), run.clock, targets(run), 4))
+    train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1', data='stats'), run.clock, targets(run), 4))
     path, = glob.glob(os.path.join(str(tmp_path), '*', '0', 'ge_default_1', '1', '1', 'Mul.net_scaled.*.csv'))
     with open(path) as file:
         header, *rows = csv.reader(file)
@@ -102,7 +102,8 @@ def test_narrow_tensors_are_dumped_in_their_narrow_type(training, train, tmp_pat
             rounded = emulation.round_to(product, dtype, True)
         done = NO_EMULATION._replace(narrow={product: rounded}, types={product: dtype})
         folder = tmp_path / data
-        train(run, tensor_dump.Dump(Request(str(folder), '1', form='npu', data=data), run.clock, targets(run), 4, done))
+        request = DumpRequest(str(folder), '1', form='npu', data=data)
+        train(run, tensor_dump.Dump(request, run.clock, targets(run), 4, done))
         return dumped(folder, '0', 'ge_default_1', '1', '*')[0]
     folder = run_with('tensor')
     name, = [name for name in os.listdir(folder) if name.startswith('MatMulV2.net_MatMul.')]
@@ -131,7 +132,7 @@ def test_statistics_have_six_significant_digits(tmp_path):
 @pytest.mark.parametrize('form', ['cpu', 'npu'])
 def test_what_an_update_leaves_is_dumped(training, train, tmp_path, form):
     run = training()
-    folders = train(run, tensor_dump.Dump(Request(str(tmp_path), '0-1', form=form), run.clock, targets(run), 4)) \
+    folders = train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '0-1', form=form), run.clock, targets(run), 4)) \
         and dumped(tmp_path, *(['0', 'ge_default_1', '1', '*'] if form == 'npu' else ['*']))
     first, second = ({output.name: output.read() for output in dump_files.outputs_of(folder)} for folder in folders)
     update = 'Momentum_update_net_kernel_ApplyMomentum'
@@ -147,7 +148,7 @@ def test_a_graph_of_ge_lies_beside_every_dump(training, train, tmp_path):
         rounded = emulation.round_to(product, 'float16', True)
     run.step.loss.graph.get_operation_by_name('net/scaled')._update_input(0, rounded)
     done = NO_EMULATION._replace(narrow={product: rounded}, types={product: 'float16', rounded: 'float16'})
-    train(run, tensor_dump.Dump(Request(str(tmp_path), '1'), run.clock, targets(run), 4, done))
+    train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1'), run.clock, targets(run), 4, done))
     with open(str(tmp_path / 'ge_proto_00000_rehearsal_Build.json')) as file:
         graph, = json.load(file)['graph']
     operators = {op['name']: op for op in graph['op']}
@@ -167,7 +168,7 @@ def test_a_dump_that_does_not_fit_on_the_disk_is_refused_with_its_size(training,
     run = training()
     monkeypatch.setattr(tensor_dump.shutil, 'disk_usage', lambda path: tensor_dump.shutil._ntuple_diskusage(1, 1, 100))
     with pytest.raises(InputError, match=r'\d+ bytes, and .* has 100 free; .*--dump_layer'):
-        train(run, tensor_dump.Dump(Request(str(tmp_path), '1'), run.clock, targets(run), 4))
+        train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1'), run.clock, targets(run), 4))
 
 
 def search(run, path, limits=None):
@@ -258,7 +259,7 @@ def test_the_operator_that_differs_between_two_runs_is_named(training, train, ca
 
 
 def profile(run, path, first, last, narrow=None):
-    request = operator_profile.Request(str(path), first, last, 2, '910B')
+    request = operator_profile.ProfileRequest(str(path), first, last, 2, '910B')
     return operator_profile.Profile(run.clock, request, narrow or {})
 
 
