@@ -13,7 +13,7 @@ import math
 import operator
 import os
 import resource
-from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -57,7 +57,7 @@ def _step(path: str) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def read_whole(path: str) -> Any:
+def read_whole(path: str) -> Reader:
     """A tf.train.NewCheckpointReader of `path`, every tensor of which has been read and its checksum verified.
 
     Raises InputError for a file that this user may not read, and one of BROKEN for a checkpoint that is damaged.
