@@ -48,7 +48,7 @@ def images_in_shards(path: str, cache: str) -> DataSet:
     (_, train), (_, test) = trains[0], tests[0]
     names = [os.path.join(path, os.fsdecode(name)) for part in (train, test) for name in _complete(path, part)]
     found = records.index(names, cache, label)
-    reader, end = records.Reader(found), found.rows[len(train)]
+    reader, end = records.ShardReader(found), found.rows[len(train)]
     class_names, first = _classes(path, found.labels[:end])
     labels = found.labels - first
     wrong = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
@@ -139,7 +139,7 @@ def _named(file: str, least: int, most: int) -> Tuple[Tuple[str, ...], int]:
     return tuple(map(shown, map(os.fsencode, names))), first
 
 
-def _why(reader: records.Reader, address: int) -> str:
+def _why(reader: records.ShardReader, address: int) -> str:
     """What is wrong with a record that could not be loaded."""
     try:
         example = tf.train.Example.FromString(*reader.read(np.array([address])))

@@ -72,7 +72,7 @@ class Index(NamedTuple):
         return np.where(after < len(self.addresses), known, self.starts[-1])
 
 
-class Reader:
+class ShardReader:
     """Reads the records of an Index, in any order; threads may share one."""
 
     def __init__(self, index: Index) -> None:
@@ -151,7 +151,7 @@ def records(names: Sequence[str], cache: str, buffer: int = BUFFER) -> Split:
     Raises InputError naming a file that is none of TFRecords; a damaged record ends the run with its name.
     """
     found = index(names, cache)
-    return Split(found.addresses, found.addresses, Reader(found).fetch, order(np.diff(found.rows), buffer))
+    return Split(found.addresses, found.addresses, ShardReader(found).fetch, order(np.diff(found.rows), buffer))
 
 
 def order(counts: np.ndarray, buffer: int = BUFFER) -> Order:

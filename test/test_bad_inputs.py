@@ -286,7 +286,7 @@ def tfrecords(directory, how):
     paths = [file_of(directory, 3 * tfrecord_files.record(bytes(20)), 'train-0000%d-of-00002' % number)
              for number in (0, 1)]
     damaged(paths[1], how)
-    reader = tfrecord_files.Reader(tfrecord_files.index(paths, directory))
+    reader = tfrecord_files.ShardReader(tfrecord_files.index(paths, directory))
     reader.read(reader.index.addresses)
 
 

@@ -22,7 +22,7 @@ from launchers import usage
 from launchers.modelarts import redaction
 from launchers.modelarts.arguments import DEVICES, OWN_SWITCHES, Job, below, parse
 from launchers.modelarts.redaction import say
-from launchers.modelarts.server import Server
+from launchers.modelarts.server import BootProcesses
 from launchers.modelarts.storage import Storage, StorageError, files
 from launchers.modelarts.upload import Results
 from launchers.ranks import rank_table
@@ -101,7 +101,7 @@ def _run(job: Job, environ: Mapping[str, str]) -> int:
     job, rank, ranks = _among_ranks(job, environ)
     command = _command(job, environ)
     _make(job.boot, job)
-    server = Server(os.path.abspath(job.boot), rank, ranks)
+    server = BootProcesses(os.path.abspath(job.boot), rank, ranks)
     child_environ = dict(_child_environ(job, environ), **server.variables)
     planned = _planned(job, command, child_environ)
     if planned.returncode:
@@ -138,7 +138,7 @@ def _planned(job: Job, command: List[str], environ: Mapping[str, str]) -> subpro
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
 
-def _copy_and_launch(job: Job, plan: Mapping[str, str], server: Server, command: List[str],
+def _copy_and_launch(job: Job, plan: Mapping[str, str], server: BootProcesses, command: List[str],
                      environ: Mapping[str, str]) -> int:
     """The status of the launcher in the process that copies for its server, or 1 where the results are not copied."""
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # else every S3 request is five lines
@@ -245,7 +245,7 @@ def _hand_over(result: str, device: str) -> None:
                 os.replace(os.path.join(folder, file), os.path.join(target, file))
 
 
-def _launch(command: List[str], environ: Mapping[str, str], server: Server) -> int:
+def _launch(command: List[str], environ: Mapping[str, str], server: BootProcesses) -> int:
     """The status of the launcher, to which signals are passed on. A failure is told to the other ranks of `server`."""
     launcher, received = None, []
 

@@ -23,7 +23,7 @@ _POLL_SECONDS = .1
 _PATIENCE = 1.                 # seconds in which a process that only looks at a lock lets it go
 
 
-class Server:
+class BootProcesses:
     """The boot processes of this server as that of `rank` sees them; it is the only one of this rank from now on.
 
     directory: of the locks; ranks: of the server, the lowest first. Raises InputError when there is another one.

@@ -110,8 +110,8 @@ def test_epochs_take_the_shards_in_orders_of_their_own_and_shuffle_records_that_
 def test_a_run_resumes_on_the_same_batches_and_reads_no_record_before_them(shards, tmp_path, monkeypatch):
     split, read = records.records(shards, str(tmp_path), buffer=16), []
     whole = sum(numbers(batches(split, 150, batch_size=1, transform=parsed)), [])
-    original = records.Reader.read
-    monkeypatch.setattr(records.Reader, 'read',
+    original = records.ShardReader.read
+    monkeypatch.setattr(records.ShardReader, 'read',
                         lambda self, addresses: read.extend(addresses.tolist()) or original(self, addresses))
     assert sum(numbers(batches(split, 4, 140, batch_size=1, transform=parsed)), []) == whole[140:144]
     rows = dict(zip(split.x.tolist(), range(100)))

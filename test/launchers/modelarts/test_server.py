@@ -12,7 +12,7 @@ from modelarts_job import CONTENTS, boot, contents, ended, has_line
 
 from core.errors import InputError, RankLost
 from launchers.modelarts import arguments, job as modelarts, server as server_module
-from launchers.modelarts.server import Server
+from launchers.modelarts.server import BootProcesses
 
 
 def boots(place, ranks, *flags, **environment):
@@ -141,9 +141,9 @@ def locks(tmp_path):
 
 
 def test_a_rank_that_does_not_come_is_refused_by_name(locks):
-    lowest = Server(locks, 8, [8, 9, 10])
+    lowest = BootProcesses(locks, 8, [8, 9, 10])
     assert lowest.copies
-    other = Server(locks, 10, [8, 9, 10])
+    other = BootProcesses(locks, 10, [8, 9, 10])
     assert not other.copies
     with pytest.raises(InputError, match='has not started the boot file for rank 9 of this server within 0 sec'):
         lowest.gather(0)
@@ -151,11 +151,11 @@ def test_a_rank_that_does_not_come_is_refused_by_name(locks):
 
 
 def test_two_boot_processes_of_one_rank_are_refused_and_one_that_has_ended_is_not_in_the_way(locks):
-    first = Server(locks, 1, [0, 1])
+    first = BootProcesses(locks, 1, [0, 1])
     with pytest.raises(InputError, match='RANK_ID=1: another boot process of this rank works in '):
-        Server(locks, 1, [0, 1])
+        BootProcesses(locks, 1, [0, 1])
     first._lock.close()                # as when it is killed
-    Server(locks, 1, [0, 1])
+    BootProcesses(locks, 1, [0, 1])
 
 
 def waiting(act):
@@ -176,7 +176,7 @@ def test_the_others_wait_for_the_data_and_what_an_earlier_job_left_counts_for_no
     os.makedirs(os.path.join(locks, 'meeting'))
     with open(os.path.join(locks, 'meeting', 'end-0'), 'w') as file:
         file.write('TERM\n')
-    lowest, other = Server(locks, 0, [0, 1]), Server(locks, 1, [0, 1])
+    lowest, other = BootProcesses(locks, 0, [0, 1]), BootProcesses(locks, 1, [0, 1])
     lowest.gather(9)
     thread, raised = waiting(other.await_data)
     thread.join(.1)
@@ -199,7 +199,7 @@ def test_the_others_wait_for_the_data_and_what_an_earlier_job_left_counts_for_no
 
 
 def test_a_boot_process_that_ends_before_the_data_is_there_is_named_to_those_that_wait(locks):
-    lowest, other = Server(locks, 0, [0, 1]), Server(locks, 1, [0, 1])
+    lowest, other = BootProcesses(locks, 0, [0, 1]), BootProcesses(locks, 1, [0, 1])
     thread, raised = waiting(other.await_data)
     lowest._lock.close()
     lowest._data.close()
@@ -207,19 +207,19 @@ def test_a_boot_process_that_ends_before_the_data_is_there_is_named_to_those_tha
     assert raised == ['the boot process of rank 0, which copies the data, has ended; see its log']
     other._lock.close()
     with pytest.raises(RankLost, match='the boot process of rank 1 has ended; see its log'):
-        Server(locks, 0, [0, 1]).share_data()
+        BootProcesses(locks, 0, [0, 1]).share_data()
 
 
 @pytest.mark.parametrize('plant', [os.mkfifo, lambda path: os.symlink('elsewhere', path)])
 def test_what_another_user_put_in_a_locks_place_is_refused_and_not_waited_for(locks, plant):
     plant(os.path.join(locks, 'rank-1'))
     with pytest.raises(InputError, match='--cache_dir: .*rank-1: .*; remove it'):
-        Server(locks, 1, [0, 1])
+        BootProcesses(locks, 1, [0, 1])
     assert not os.path.exists(os.path.join(locks, 'elsewhere'))
 
 
 def test_bash_reads_every_variable_that_a_launcher_gets_from_its_boot_process(locks):
-    assert set(Server(locks, 1, [0, 1]).variables) == set(server_module.VARIABLES)
+    assert set(BootProcesses(locks, 1, [0, 1]).variables) == set(server_module.VARIABLES)
     with open(os.path.join(ROOT, 'launchers', 'shell', 'ranks.sh')) as file:
         text = file.read()
     assert all('$' + name in text or '${' + name in text for name in server_module.VARIABLES)
