@@ -1,7 +1,7 @@
 """Fetches the samples of a batch, and finds others for those that cannot be loaded.
 
-A sample whose load_one fails (a corrupt JPEG) gives its place to the next good one of the
-epoch's permutation, so that shapes, order and resumption stay what they were without it.
+A sample that load_one cannot decode (a corrupt JPEG) is replaced by the next decodable sample of the epoch's order; all
+other samples keep their positions.
 """
 import os
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple

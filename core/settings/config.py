@@ -168,8 +168,8 @@ def _settled(recipe, given):
 
 
 def _overruled(given):
-    """The switches that were not given, but set an NpuOptimizer option which --npu_option sets, or which are excluded
-    by a switch or an option that was given: what a recipe has for them gives way."""
+    """Recipe defaults to drop: the user set the same NPU option with --npu_option, or typed something that excludes them.
+    """
     keys = {assignment.partition('=')[0] for assignment in given.get('npu_option', ())}
     named = set(given) | {row.name for row in SWITCHES if row.npu_key in keys}
     return [row.name for row in SWITCHES if row.name not in given and row.npu_key

@@ -81,7 +81,7 @@ def either(*kinds: Kind) -> Kind:
 
 
 def or_unset(word: str, kind: Kind) -> Kind:
-    """A Kind that takes `word`, too, and then counts as not given: scripts pass it where their user gave nothing."""
+    """`kind`, or `word`, which means unset: vendor scripts pass it as a default."""
     return Kind('%s; %s: as if not given' % (kind.allowed, repr(word) if not word else word),
                 lambda text: None if text == word else kind.parse(text), is_obvious=kind.is_obvious)
 

@@ -47,7 +47,7 @@ def check_facts(own: Dict[str, int], of_rank_0: Dict[str, int]) -> None:
 
 
 def facts_of(config: Config) -> Dict[str, int]:
-    """Those of the facts that `config` alone tells; of words they are the checksums."""
+    """The facts that follow from `config`; texts are stored as CRC-32."""
     values = {row.name: getattr(config, row.name) for row in _rows(config) if row.kept}
     facts = {name: value if isinstance(value, int) else checksum(value) for name, value in values.items()}
     return dict(facts, ranks=config.ranks)

@@ -81,7 +81,7 @@ def _check_outputs(config, folders):
 
 
 def _kept(config):
-    """The names in run_dir that a resumed run goes on with: those on the way to checkpoints, summaries and record."""
+    """Entries of run_dir that --resume must not archive: they lead to checkpoints, summaries and record."""
     paths = (config.ckpt_dir, config.summary_dir, record.directory(config.run_dir)) if config.resume else ()
     # As written, for ckpt may be a link out of there, and as it is, for another path may lead in.
     names = {os.path.relpath(resolve(path), resolve(config.run_dir)).split(os.sep)[0]

@@ -16,9 +16,9 @@ class Renewal:
     """Called with a session after a step, it replaces batch-norm statistics by their means over the newest batches.
 
     Moving averages lag behind weights that move fast: over a tenth of the run while their momentum warms up (nets/
-    layers.py), and a deep network multiplies the error of each layer. Tests would see that and not the weights. The
-    batches are the last BATCHES ones, in the order of training, so that the stream is where it was afterwards and a
-    resumed run computes the same. The graph is not finished yet.
+    layers.py), and a deep network multiplies the error of each layer. Without this, an evaluation measures the lag of
+    the averages, not the weights. The batches are the last BATCHES ones, in the order of training, so that the stream
+    is where it was afterwards and a resumed run computes the same. The graph is not finished yet.
     """
 
     def __init__(self, run: Run):

@@ -143,7 +143,7 @@ class Averaging(average.Average):
     def before_run(self, run_context):
         clock = self._run.clock
         if clock.step == self._start * clock.steps_per_epoch:
-            # A share of a longer run than the one that is resumed starts later: that run's mean must not count.
+            # --swa_start_epoch=0.75 of a longer run starts later, so drop the mean that the shorter run had begun.
             self._on.append(self._restart)
             self._say('starting stochastic weight averaging', self._start)
 

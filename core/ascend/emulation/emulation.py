@@ -254,7 +254,7 @@ def _is_statistic(op: tf.Operation, index: int) -> bool:
 
 def _round_variables(train_op: tf.Operation, rules: Rules) -> List[tf.Tensor]:
     """Rounds the variables after the update: under force_fp16 the chip holds them in float16. Returns their tensors."""
-    # TensorFlow hangs a control dependency on the operands of an operator where they were made under it, too.
+    # Inputs that were made inside the same control_dependencies() block carry the dependency as well.
     before = {op for waiting in [train_op, *(tensor.op for tensor in train_op.inputs)] for op in waiting.control_inputs}
     with train_op.graph.as_default(), tf.control_dependencies(list(before)), tf.name_scope(ROUNDING + rules.narrow):
         variables = [v for v in tf.global_variables()
