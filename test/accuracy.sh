@@ -5,8 +5,6 @@
 #
 # NETWORK may also be the word precision: mixed precision with loss scaling, emulated, must end as near as 0.01 to the
 # accuracy of float32, and the training loss of force_fp16 without it must be 1.2 times that of float32 at least.
-# The word search: a network with a planted overflow must end in mixed precision where float32 does once what
-# launchers precision --search finds is in float32, and must not before.
 # With --fault each network has the fault that its threshold is there to find, and the thresholds must not be reached.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail

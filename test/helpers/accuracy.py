@@ -12,19 +12,17 @@ import re
 import sys
 import tempfile
 import time
-import types
 from typing import Any, Callable, List, NamedTuple
 from unittest import mock
 
 import photographs
-import tensorflow as tf
 
 sys.path.insert(0, photographs.ROOT)
 
 from core.training import statistics  # noqa: E402
 from data import cutmix  # noqa: E402
-from launchers import command, precision, train  # noqa: E402
-from launchers.networks import alexnet, cifar10  # noqa: E402
+from launchers import command, train  # noqa: E402
+from launchers.networks import alexnet  # noqa: E402
 from nets import cspdarknet53, layers  # noqa: E402
 
 
@@ -138,41 +136,6 @@ def precision_holds(seed: int) -> bool:
     return is_near and is_far
 
 
-def planted(images, is_training, classes=10):
-    """Convolutions whose features are normalised to length 1; their squares leave the range of float16."""
-    with tf.variable_scope('planted', reuse=tf.AUTO_REUSE):
-        x = images
-        for width in (16, 32, 64):
-            x = tf.nn.relu(layers.batch_norm(layers.conv2d(x, width, 3, strides=2), is_training))
-        with tf.variable_scope('fault'):
-            x = tf.nn.l2_normalize(1000 * layers.dense(layers.global_average_pool(x), 64), 1)
-        return layers.dense(10 * x, classes)
-
-
-# Of the check `search`: the network, the mode in which it fails, and how far the last training loss of the cured run
-# may be from that of float32, and that of the failing run has to be, as factors.
-SEARCH_RUN = ['--network=planted', '--train_epochs=4', '--batch_size=16']
-SEARCH_MODE = ['--precision_mode=allow_mix_precision', '--emulate_chip=910']
-CURED, FAILS = 1.1, 1.5
-
-
-def search_holds(seed: int) -> bool:
-    """Prints the losses of `planted` in float32, in float16 and with what the search keeps in float32; whether the last
-    ends where float32 does, some hundred steps later, and float16 does not."""
-    sys.modules['launchers.networks.planted'] = types.SimpleNamespace(__file__=__file__, RECIPE=cifar10.recipe(
-        planted, dict(train_epochs=4, batch_size=16, learning_rate=.02, momentum=.9, weight_decay=1e-4)))
-    write, loss = small_cifar10(1600, 500), last(r', epoch \d+ of \d+: loss (\S+)')
-    with tempfile.TemporaryDirectory() as place:
-        write(os.path.join(place, 'data'), seed)
-        assert precision.main([*SEARCH_RUN, *SEARCH_MODE, '--search', '--search_output=' + place,
-                               '--data_path=' + os.path.join(place, 'data')], {}) == 0
-        losses = [loss(log_of(SEARCH_RUN + mode, write, seed)) for mode in (
-            [], SEARCH_MODE, [*SEARCH_MODE, '--use_mixlist=True', '--mixlist_file=%s/float32_types.json' % place])]
-    print('search, seed %d: training loss %.4f in float32, %.4f in mixed precision, %.4f with what the search keeps in '
-          'float32' % (seed, *losses), flush=True)
-    return losses[2] <= CURED * losses[0] and losses[1] >= FAILS * losses[0]
-
-
 def measure(name: str, seed: int, faulty: bool) -> float:
     """The figure that a run of the check reaches."""
     check = CHECKS[name]
@@ -204,12 +167,12 @@ def main() -> int:
     parser.add_argument('--fault', action='store_true')
     parser.add_argument('--seed', type=int, default=0)
     asked = parser.parse_args()
-    if not set(asked.network) <= {'precision', 'search', *CHECKS}:
-        parser.error('NETWORK must be precision, search or one of ' + ', '.join(CHECKS))
+    if not set(asked.network) <= {'precision', *CHECKS}:
+        parser.error('NETWORK must be precision or one of ' + ', '.join(CHECKS))
     wrong = 0
     for name in asked.network:
-        if name in ('precision', 'search'):
-            wrong += not {'precision': precision_holds, 'search': search_holds}[name](asked.seed)
+        if name == 'precision':
+            wrong += not precision_holds(asked.seed)
             continue
         check, started = CHECKS[name], time.time()
         figure = measure(name, asked.seed, asked.fault)
