@@ -23,11 +23,12 @@ def find(config: Config) -> Tuple[str, Reader, Config]:
     """
     path, reader = found.find(config.ckpt_path or config.ckpt_dir)
     noted = image_size(reader)
-    if config.image_size and noted:
+    size = getattr(config, 'image_size', None)     # which only some networks have
+    if size and noted:
         own = kinds.size().parse('%dx%d' % noted)
-        if config.image_size not in (own, kinds.OWN_SIZE):
+        if size not in (own, kinds.OWN_SIZE):
             raise InputError('--image_size=%s: the checkpoint is of images of %s; leave the flag out' % (
-                config.image_size, own))
+                size, own))
         config = config._replace(image_size=own)
     return path, reader, config._replace(rank=0, ranks=1, seed=identity.fact(reader, 'seed', config.seed),
                                          class_names=weights.class_names(reader))
