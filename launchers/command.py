@@ -40,10 +40,12 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
     about.own: flags that act() takes as arguments of the same names. planning: see config.resolve().
     """
     def from_flags():
+        from launchers.networks.described import completed
         from launchers.networks.registry import asked
         from nets.blocks import chosen
         arguments, lines = flags.without_foreign(argv)
         own, arguments = flags.parse_known(arguments, about.own)
+        arguments = completed(arguments, environ, trains=about.shared is ALL)
         recipe, given = asked(arguments, environ)
         recipe = chosen.recipe(recipe, given)
         if given.get('train_steps') and 'train_epochs' in given:

@@ -16,6 +16,7 @@ from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import Switch
 from launchers import command
+from launchers.networks.described import completed
 from launchers.networks.registry import asked
 
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Exports; returns the exit status."""
     def act():
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)
-        recipe, given = asked(arguments, environ)
+        recipe, given = asked(completed(arguments, environ), environ)
         if own.get('dynamic_batch_size') and 'batch_size' in given:
             raise InputError('--dynamic_batch_size: takes the place of --batch_size; give one of them')
         given = dict(recipe.on_export, **given)

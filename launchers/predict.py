@@ -16,6 +16,7 @@ from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import SWITCHES, Switch
 from launchers import command
+from launchers.networks.described import completed
 from launchers.networks.registry import named, recipe_of
 
 GROUP = 'predict'
@@ -51,6 +52,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _by_checkpoint(arguments, environ, refuse):
+    arguments = completed(arguments, environ)
     recipe = recipe_of(flags.network_in(arguments), environ)[0]
     given, paths = flags.parse_with_words(arguments, SWITCHES + tuple(recipe.switches))
     recipe, given = recipe_of(given, environ)

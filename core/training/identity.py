@@ -53,6 +53,13 @@ def facts_of(config: Config) -> Dict[str, int]:
     return dict(facts, ranks=config.ranks)
 
 
+def flags_of(config: Config) -> Dict[str, str]:
+    """{flag: its value as text} of those that fix the network and its data, for the commands that take a checkpoint."""
+    values = config.values()
+    names = [name for name in ('network', 'task', 'trunk', *(row.name for row in config.own)) if name in values]
+    return {name: str(values[name]) for name in names if isinstance(values[name], (str, int, float))}
+
+
 def add_facts(**facts: int) -> None:
     """Adds the facts to the graph, and so to every checkpoint."""
     for name, value in sorted(facts.items()):

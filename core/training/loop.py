@@ -218,7 +218,7 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
                  class_names=identity.checksum(config.class_names))
     identity.add_facts(**facts)
     notes = weights.add_notes(config.class_names, forms.of(test_input.batch[0]),
-                              recipe.images.constants(data) if recipe.images else {})
+                              recipe.images.constants(data) if recipe.images else {}, identity.flags_of(config))
     clock = Clock(steps, steps_per_epoch, device.steps_per_run(options))
     headline = recipe.model.head.headline
     listener = recipe.log() if recipe.log else NeutralLog(headline)

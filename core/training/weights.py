@@ -3,6 +3,7 @@
 Notes are variables too, so that they are saved, resumed and sent to other ranks with the rest:
     notes/class_names       int32: the characters of a JSON list of texts
     notes/inputs            int32: the characters of the form of the network's inputs (forms.py)
+    notes/flags             int32: the characters of a JSON object of the flags that fix the network (identity.py)
     notes/constants/NAME    float32: a constant of the preprocessing that the training data fixed
 """
 import json
@@ -20,6 +21,7 @@ from core.training import forms, identity
 _NOTES = 'notes/'
 _CLASS_NAMES = _NOTES + 'class_names'
 _INPUTS = _NOTES + 'inputs'
+_FLAGS = _NOTES + 'flags'
 _CONSTANTS = _NOTES + 'constants/'
 
 
@@ -34,13 +36,13 @@ def values(reader: Reader, variables: Sequence[tf.Variable]) -> Dict[tf.Variable
     return {v: reader.get_tensor(v.op.name) for v in variables}
 
 
-def add_notes(class_names: Sequence[str], form: Any,
-              constants: Mapping[str, np.ndarray]) -> Dict[tf.Variable, np.ndarray]:
+def add_notes(class_names: Sequence[str], form: Any, constants: Mapping[str, np.ndarray],
+              flags: Mapping[str, str]) -> Dict[tf.Variable, np.ndarray]:
     """Adds the variables of the notes to the graph; returns their values, which no GraphDef holds.
 
-    form: that of the inputs of a test, forms.of().
+    form: that of the inputs of a test, forms.of(); flags: identity.flags_of().
     """
-    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form)}
+    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form), _FLAGS: json.dumps(flags)}
     notes = dict({name: np.array(list(map(ord, text)), np.int32) for name, text in texts.items()},
                  **{_CONSTANTS + name: value for name, value in constants.items()})
     return {tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer(), trainable=False): value
@@ -65,6 +67,19 @@ def class_names(reader: Reader) -> Tuple[str, ...]:
             raise ValueError('is no list of names')
         return tuple(names)
     return _noted(reader, _CLASS_NAMES, checked) or ()
+
+
+def flags(reader: Reader) -> Dict[str, str]:
+    """{flag: its value as text} of the run that wrote a checkpoint, identity.flags_of(); {} where it does not tell.
+
+    Raises InputError when they are no flags.
+    """
+    def checked(text):
+        found = files.json_of(text)
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise ValueError('is no object of texts')
+        return found
+    return _noted(reader, _FLAGS, checked) or {}
 
 
 def input_form(reader: Reader) -> Any:

@@ -54,7 +54,7 @@ RECIPES = _Recipes()
 def _of_file(path: str) -> Recipe:
     """The Recipe in a file, beside which it may import others. Raises InputError for a file without a sound one."""
     path = os.path.abspath(os.path.expanduser(path))
-    name = 'recipe_' + _own_name(path)
+    name = 'recipe_' + own_name(path)
     if name not in sys.modules or sys.modules[name].__file__ != path:
         if not os.path.isfile(path):
             raise InputError('--network=%s: no such file' % path)
@@ -76,7 +76,7 @@ def _of_file(path: str) -> Recipe:
     return recipe._replace(path=path)
 
 
-def _own_name(network: str) -> str:
+def own_name(network: str) -> str:
     """The name of a network that may be given as a file."""
     return os.path.basename(network)[:-len('.py')] if network.endswith('.py') else network
 
@@ -101,7 +101,7 @@ def named(what: str, network: str) -> str:
 def recipe_of(given: Dict[str, Any], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
     """The Recipe that the parsed flags ask for, and the flags with the network's own name. Raises as network_of()."""
     name = network_of(given, environ)
-    return RECIPES[name], dict(given, network=_own_name(name))
+    return RECIPES[name], dict(given, network=own_name(name))
 
 
 def network_of(given: Dict[str, Any], environ: Mapping[str, str]) -> str:

@@ -53,7 +53,7 @@ def checkpoint(directory, class_names, scope='net', classes=2):
     with tf.Graph().as_default(), tf.Session() as session:
         small = Small(classes, scope)
         assert len(tf.global_variables()) == 11
-        noted = weights.add_notes(class_names, {}, {})
+        noted = weights.add_notes(class_names, {}, {}, {})
         values = small.fill(session, 1)
         for v, value in noted.items():
             v.load(value, session)
