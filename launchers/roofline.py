@@ -20,6 +20,7 @@ from core.ascend.chip_operators import Forms
 from core.ascend.diagnostics import fusions, profile_files, roofline, step_graph
 from core.ascend.emulation import rehearsal
 from core.recipe import Recipe, load
+from core.run import Input
 from core.settings import kinds
 from core.settings.config import Config
 from core.settings.table import Switch
@@ -96,7 +97,7 @@ def _totals(found: Sequence[roofline.Cost], config: Config) -> List[str]:
     return lines
 
 
-def _input(train_input: Any, batch_size: int, batches: int, found: Sequence[roofline.Cost]) -> str:
+def _input(train_input: Input, batch_size: int, batches: int, found: Sequence[roofline.Cost]) -> str:
     """How fast this machine's input is, beside what the chips take at best."""
     wanted = [tensor.op for tensor in tf.nest.flatten(train_input.batch)]
     with tf.Session() as session:

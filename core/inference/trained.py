@@ -34,7 +34,7 @@ def find(config: Config) -> Tuple[str, Reader, Config]:
                                          class_names=weights.class_names(reader))
 
 
-def image_size(reader: Any) -> Optional[Tuple[int, int]]:
+def image_size(reader: Reader) -> Optional[Tuple[int, int]]:
     """(height, width) of the images that a checkpoint's network takes; None where it does not note them."""
     form = weights.input_form(reader)
     if not isinstance(form, tf.TensorSpec) or form.shape.ndims < 3:

@@ -90,7 +90,7 @@ def statistics_not_renewed():
 
 def a_tenth_of_the_updates():
     """AlexNet with one crop of each photograph an epoch."""
-    return mock.patch.object(alexnet, 'CROPS_AN_EPOCH', 1)
+    return mock.patch.object(alexnet.data, 'CROPS_AN_EPOCH', 1)
 
 
 CHECKS = {

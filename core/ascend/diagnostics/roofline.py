@@ -143,7 +143,7 @@ def _bytes(dtype: str) -> int:
         'string', 'resource', 'variant') else 0)
 
 
-class Total(NamedTuple):
+class TotalCost(NamedTuple):
     """A training step on a chip."""
     seconds: float
     parts: Dict[str, float]        # {cube, vector, memory: seconds of operators that this bounds}
@@ -152,7 +152,7 @@ class Total(NamedTuple):
     tasks: int
 
 
-def total(found: Sequence[Cost], chip: str) -> Total:
+def total(found: Sequence[Cost], chip: str) -> TotalCost:
     """The sum of the operators, one after the other."""
     parts = {bound: sum(one.seconds[chip] for one in found if one.bound[chip] == bound)
              for bound in (operators.CUBE, operators.VECTOR, MEMORY)}
@@ -161,7 +161,7 @@ def total(found: Sequence[Cost], chip: str) -> Total:
     cube = [one for one in found if one.unit == operators.CUBE]
     asked = sum(one.operations for one in cube)
     padding = sum(one.padded for one in cube) / asked if asked else 1.
-    return Total(sum(parts.values()), parts, units, padding, len(found))
+    return TotalCost(sum(parts.values()), parts, units, padding, len(found))
 
 
 def by_type(found: Sequence[Cost], chip: str) -> List[Tuple[str, List[Cost]]]:

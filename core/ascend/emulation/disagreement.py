@@ -10,7 +10,7 @@ from core.ascend.emulation.emulation import Emulation
 _FLOATING = ('float32', 'float16', 'bfloat16')
 
 
-class Row(NamedTuple):
+class Disagreement(NamedTuple):
     """An operator that both have."""
     op: tf.Operation
     chip: ChipOperator
@@ -23,8 +23,8 @@ class Row(NamedTuple):
         return all(there in (None, here) for here, there in zip(self.rehearsed, self.on_chip))
 
 
-def rows(done: Emulation, ops: Iterable[tf.Operation], chip: Sequence[ChipOperator]) -> Tuple[List[Row], int]:
-    """(a Row for each of `ops` with a choice that the chip's graph has, the number of those that it has not).
+def rows(done: Emulation, ops: Iterable[tf.Operation], chip: Sequence[ChipOperator]) -> Tuple[List[Disagreement], int]:
+    """(a Disagreement for each of `ops` with a choice that the chip's graph has, the number of those that it has not).
 
     Of operators that were fused into one the first shows its operands and the last its results.
     """
@@ -42,11 +42,11 @@ def rows(done: Emulation, ops: Iterable[tf.Operation], chip: Sequence[ChipOperat
         rehearsed = tuple(done.rules.narrow if narrow else 'float32' for narrow in (choice.takes, choice.gives))
         takes = _first(one.operands) if op.name == one.originals[0] else None
         gives = _first(one.results) if op.name == one.originals[-1] else None
-        found.append(Row(op, one, rehearsed, (takes, gives)))
+        found.append(Disagreement(op, one, rehearsed, (takes, gives)))
     return found, missing
 
 
-def lines(found: Sequence[Row], missing: int) -> List[str]:
+def lines(found: Sequence[Disagreement], missing: int) -> List[str]:
     """The comparison in words, the types of operators that differ most often first."""
     apart = [row for row in found if not row.agrees]
     said = ['%d operators are in both graphs; the chip gave %d of them other types than the rehearsal does; %d are not '

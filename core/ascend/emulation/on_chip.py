@@ -16,6 +16,7 @@ from core.ascend.diagnostics import fusions, roofline, step_graph
 from core.ascend.emulation.emulation import Emulation
 from core.reporting import record
 from core.reporting.panels import save
+from core.run import Run
 
 _TYPES = 12                    # of the roofline that are shown
 _NAMED = 12                    # surprising operators that are named
@@ -23,9 +24,9 @@ _LINES = 3                     # of code for each reason of a fusion that is mis
 
 
 class OnChip(tf.train.SessionRunHook):
-    """Writes the file; run: core.training.loop.Run, of rank 0; mode: in words; done: what the emulation has made."""
+    """Writes the file; run: of rank 0; mode: in words; done: what the emulation has made."""
 
-    def __init__(self, run: Any, mode: str, done: Emulation):
+    def __init__(self, run: Run, mode: str, done: Emulation):
         self._run, self._mode, self._done = run, mode, done
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:

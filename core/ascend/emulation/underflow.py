@@ -15,6 +15,7 @@ from core.ascend.emulation.emulation import Emulation
 from core.device import KEEP_DTYPE
 from core.log import say
 from core.operators import EXCHANGE, NO_TASK, row
+from core.run import Run
 
 # Bits of the exponent of the largest value that becomes 0 when it is rounded (2^-25 of float16, half its smallest one).
 _LOST = {'float16': -25}
@@ -147,10 +148,10 @@ def _is_outside(tensor: tf.Tensor) -> bool:
 class Underflow(tf.train.SessionRunHook):
     """Counts at the first step and at each evaluation, puts the shares into the record and says what matters.
 
-    run: core.training.loop.Run; done: what the emulation has made of its graph.
+    done: what the emulation has made of its graph.
     """
 
-    def __init__(self, run: Any, done: Emulation):
+    def __init__(self, run: Run, done: Emulation):
         self._run, self._done = run, done
         self._kept: Set[str] = set()       # names that the record has
 

@@ -172,7 +172,7 @@ def run(tmp_path, capfd, monkeypatch):
     """
     monkeypatch.setattr(net, 'HIDDEN', (64, 32))
     monkeypatch.setattr(net, 'GAUSSIAN', HE_NORMAL)
-    monkeypatch.setattr(alexnet, 'CROPS_AN_EPOCH', 1)
+    monkeypatch.setattr(alexnet.data, 'CROPS_AN_EPOCH', 1)
 
     def act(entry, *given):
         status = command.run(entry.act, ('--network=alexnet', '--case=performance', '--batch_size=8',
@@ -260,7 +260,7 @@ def test_skipped_files_are_counted_over_the_ranks(capfd):
         hook.end(session)
         assert skipped.names == {*files[[3, 7]]} and '2 of 300 image files skipped' in capfd.readouterr().out
         skipped.names.update(files[:31])
-        with pytest.raises(InputError, match='one of 31 files'):
+        with pytest.raises(InputError, match='31 of 300 images'):
             hook.after_run(SimpleNamespace(session=session), None)
 
 

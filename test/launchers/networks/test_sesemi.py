@@ -136,7 +136,7 @@ def test_the_loss_is_the_sum_of_both_heads_and_the_penalty_that_of_keras(small):
 
 def test_a_test_averages_the_probabilities_of_the_copies(small, monkeypatch):
     scores = np.random.RandomState(0).randn(8, 3, 10).astype(np.float32)
-    monkeypatch.setattr(sesemi, '_head', lambda *_: tf.constant(scores.transpose(1, 0, 2).reshape(24, 10)))
+    monkeypatch.setattr(sesemi.model, '_head', lambda *_: tf.constant(scores.transpose(1, 0, 2).reshape(24, 10)))
     classes = np.array([1, 5, 9], np.int32)
     with tf.Graph().as_default(), tf.Session() as sess:
         outputs = score(tf.zeros([3, 8, 32, 32, 3]), tf.constant(classes), False, settle())
@@ -165,10 +165,10 @@ def numbered(count):
 
 @pytest.mark.parametrize('labels, unlabeled', [(12, 'labeled'), (48, 'all'), (48, 'labeled')])
 def test_an_epoch_is_a_pass_over_the_images_in_six_poses(labels, unlabeled, monkeypatch):
-    monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
+    monkeypatch.setattr(sesemi.data, 'augment', lambda images, seed, flips: images)
     settled = settle('--labels=%d' % labels, '--batch_size=4', '--unlabeled=' + unlabeled)
     data = sesemi.data.Data(numbered(200), numbered(4), identity)
-    monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(labels))
+    monkeypatch.setattr(sesemi.data, 'labelled_subset', lambda *_: numbered(labels))
     with tf.Graph().as_default(), tf.Session() as sess:
         train_input = sesemi.data.train_input(data, settled)
         train_input.initialize(sess)
@@ -225,7 +225,7 @@ def test_the_labelled_part_is_stratified_and_both_heads_see_it_unless_told_other
 
 
 def test_every_image_of_class_folders_is_used_with_its_label_however_many_there_are(monkeypatch):
-    monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
+    monkeypatch.setattr(sesemi.data, 'augment', lambda images, seed, flips: images)
     settled = settle('--task=folder', '--data_path=/folders', '--batch_size=4')
     with tf.Graph().as_default():
         train_input = sesemi.data.train_input(sesemi.data.Data(numbered(37), numbered(4), identity), settled)
@@ -233,8 +233,8 @@ def test_every_image_of_class_folders_is_used_with_its_label_however_many_there_
 
 
 def test_cutmix_mixes_the_labelled_images_and_their_labels(monkeypatch):
-    monkeypatch.setattr(sesemi, 'augment', lambda images, seed, flips: images)
-    monkeypatch.setattr(sesemi, 'labelled_subset', lambda *_: numbered(48))
+    monkeypatch.setattr(sesemi.data, 'augment', lambda images, seed, flips: images)
+    monkeypatch.setattr(sesemi.data, 'labelled_subset', lambda *_: numbered(48))
     settled = settle('--labels=48', '--batch_size=4', '--cutmix_alpha=1')
     with tf.Graph().as_default(), tf.Session() as sess:
         train_input = sesemi.data.train_input(sesemi.data.Data(numbered(200), numbered(4), identity), settled)

@@ -85,7 +85,7 @@ def test_misclassified_photographs_are_those_of_the_files(tmp_path):
         names.append(str(tmp_path / ('%d.jpg' % shade)))
         with open(names[-1], 'wb') as file:
             file.write(content)
-    files = Split(np.array(names, object), np.array([0, 1], np.int32))
+    files = Split(np.array(names, object), np.array([0, 1], np.int32), tf.read_file)
     predictions = Predictions(np.arange(2), files.y, np.array([0, 0]), np.array([.9, .7]))
     panel = alexnet.pictures.misclassified(view('alexnet', data=DataSet(files, files, NAMES), predictions=predictions))
     (url, _), = panel['items']
