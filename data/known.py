@@ -5,11 +5,11 @@ from data import cats_dogs, cifar, examples, folders, svhn
 
 # value of --task -> (what its files are, whether they are in or under a directory)
 _KNOWN = {
-    'cifar10': ('CIFAR-10 (data_batch_1 to data_batch_5, test_batch)', cifar.has_cifar10),
+    'cifar10': ('CIFAR-10 (data_batch_1 to 5, test_batch)', cifar.has_cifar10),
     'cifar100': ('CIFAR-100 (train, test)', cifar.has_cifar100),
     'svhn': ('SVHN (train_32x32.mat, test_32x32.mat)', svhn.has_svhn),
     'cats_dogs': ('photographs of cats and dogs (cat.N.jpg, dog.N.jpg)', cats_dogs.has_photos),
-    'tfrecord': ('images in TFRecord shards (train-00000-of-00010, validation-00000-of-00002)', examples.has_shards),
+    'tfrecord': ('images in TFRecord shards (train-00000-of-00010, ...)', examples.has_shards),
 }
 
 # value of --task -> inspect(path, seed, cache)

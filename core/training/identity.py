@@ -15,6 +15,7 @@ from core.settings.config import Config, typed
 from core.settings.table import MOST, SWITCHES, Switch
 
 FACTS = 'run_facts/'
+FLAGS = 'notes/flags'          # the note of flags_of(), which a run that goes on writes anew
 
 
 def _rows(config: Config) -> List[Switch]:
@@ -56,7 +57,8 @@ def facts_of(config: Config) -> Dict[str, int]:
 def flags_of(config: Config) -> Dict[str, str]:
     """{flag: its value as text} of those that fix the network and its data, for the commands that take a checkpoint."""
     values = config.values()
-    names = [name for name in ('network', 'task', 'trunk', *(row.name for row in config.own)) if name in values]
+    names = [name for name in ('network', 'task', 'trunk', *(row.name for row in config.own if row.agree))
+             if name in values]
     return {name: str(values[name]) for name in names if isinstance(values[name], (str, int, float))}
 
 

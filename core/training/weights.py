@@ -21,7 +21,6 @@ from core.training import forms, identity
 _NOTES = 'notes/'
 _CLASS_NAMES = _NOTES + 'class_names'
 _INPUTS = _NOTES + 'inputs'
-_FLAGS = _NOTES + 'flags'
 _CONSTANTS = _NOTES + 'constants/'
 
 
@@ -42,7 +41,7 @@ def add_notes(class_names: Sequence[str], form: Any, constants: Mapping[str, np.
 
     form: that of the inputs of a test, forms.of(); flags: identity.flags_of().
     """
-    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form), _FLAGS: json.dumps(flags)}
+    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form), identity.FLAGS: json.dumps(flags)}
     notes = dict({name: np.array(list(map(ord, text)), np.int32) for name, text in texts.items()},
                  **{_CONSTANTS + name: value for name, value in constants.items()})
     return {tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer(), trainable=False): value
@@ -79,7 +78,7 @@ def flags(reader: Reader) -> Dict[str, str]:
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
             raise ValueError('is no object of texts')
         return found
-    return _noted(reader, _FLAGS, checked) or {}
+    return _noted(reader, identity.FLAGS, checked) or {}
 
 
 def input_form(reader: Reader) -> Any:

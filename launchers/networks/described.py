@@ -15,8 +15,8 @@ def completed(argv: Sequence[str], environ: Mapping[str, str], trains: bool = Fa
     """`argv` with the network of --ckpt_path and the flags that fix it, as far as the checkpoint tells them.
 
     trains: whether a training starts there, which may be of another network, and on other data. What is typed counts.
-    Raises InputError where it differs from the checkpoint otherwise, for a checkpoint that cannot be used, and for one
-    of a recipe of the user's own, which has to be typed because a file names nothing that is executed.
+    Raises InputError where it differs from the checkpoint otherwise, and for a checkpoint of a recipe of the user's
+    own, which has to be typed because a file names nothing that is executed.
     """
     arguments = list(argv)
     path = flags.parse_known(arguments, [switch('ckpt_path')])[0].get('ckpt_path')
@@ -24,7 +24,10 @@ def completed(argv: Sequence[str], environ: Mapping[str, str], trains: bool = Fa
         return arguments
     from core.pretrained import found          # here, because most runs start from nothing
     from core.training import weights
-    told = weights.flags(found.find(path)[1])
+    try:
+        told = weights.flags(found.find(path)[1])
+    except InputError:                         # which is raised again where the checkpoint is used
+        return arguments
     if 'network' not in told:                  # of an earlier version, or of others
         return arguments
     given = flags.network_in(arguments)

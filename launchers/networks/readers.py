@@ -20,11 +20,11 @@ def check(recipe: Recipe, config: Config) -> None:
     found = known.found(config.data_path)
     if not known.is_known(config.task) or config.task in found:
         return
-    wanted = '--network=%s reads %s, there or below' % (config.network, known.title(config.task))
+    wanted = '--network=%s reads %s' % (config.network, known.title(config.task))
     if found:
         raise InputError('--data_path=%s: holds %s, which %s reads; %s' % (
             config.data_path, known.title(found[0]), ' or '.join(_flags(found[0])), wanted))
-    raise InputError('--data_path=%s: holds none of the data sets that a network reads; %s; class folders of images '
+    raise InputError('--data_path=%s: holds none of the data sets that a network reads; %s; class folders '
                      'need --task=folder; %s needs no data%s' % (
                          config.data_path, wanted, ' or '.join('--network=' + name for name in _without_data()),
                          packed(config.data_path)))

@@ -47,7 +47,7 @@ def exchange(communicator):
     x, y = (array[rows] for array in batch(communicator.ranks))
     sgd = tf.train.GradientDescentOptimizer(1.)
     gradients = communicator.optimizer(sgd).compute_gradients(loss(weights, bias, x, y), [weights, bias])
-    scaled = CPU.optimizer(communicator.optimizer(sgd), SimpleNamespace(loss_scale=True), {})
+    scaled = CPU.optimizer(communicator.optimizer(sgd), SimpleNamespace(loss_scale=True, emulate_precision=False), {})
     factor = np.inf if communicator.rank == 1 else 1.
     overflow = scaled.minimize(tf.reduce_sum(weights) * factor, var_list=[weights])
     table = tf.get_variable('table', [WORDS, FEATURES], initializer=tf.ones_initializer())

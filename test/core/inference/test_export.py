@@ -260,11 +260,16 @@ def test_a_configuration_of_aipp_that_no_export_has_written_stays(run_export, tm
     (['--ckpt_path=/nowhere'], '--ckpt_path=/nowhere: no such checkpoint'),
     (['--ckpt_path=/etc/passwd.h5'], '--ckpt_path=/etc/passwd.h5: cannot be read as HDF5'),
     (['--output=/proc/x/y.pb'], '--output=/proc/x/y.pb: cannot be written'),
-    (['--network=swa', '--input_dtype=uint8'], 'the inputs of this network are no images')])
+    (['--network=swa', '--input_dtype=uint8'], '--network=swa: the checkpoint is of tiny; leave the flag out')])
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(flags, words, run_export, tmp_path):
     status, _, error = run_export(*flags)
     assert status == 2 and words in error
     assert not os.path.exists(str(tmp_path / 'export')) or os.listdir(str(tmp_path / 'export')) == []
+
+
+def test_pixels_are_no_inputs_of_a_network_without_images(tmp_path, capfd):
+    assert export.main(['--network=swa', '--input_dtype=uint8', '--output_path=%s' % tmp_path], {}) == 2
+    assert 'the inputs of this network are no images' in capfd.readouterr().err
 
 
 def test_the_inputs_have_the_names_of_the_vendors_commands():

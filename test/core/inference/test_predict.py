@@ -85,8 +85,13 @@ def test_every_image_of_a_batch_of_cifar_has_a_line(classify, tmp_path):
 
 @pytest.mark.parametrize('arguments, words', [
     ([], 'no files are named'), (['--nope=1', 'x'], '--nope: unknown flag'),
-    (['--network=swa', 'x'], '--network=swa: its inputs are no images'),
+    (['--network=swa', 'x'], '--network=swa: the checkpoint is of tiny; leave the flag out'),
     (['--ckpt_path=/nowhere', 'x'], '--ckpt_path=/nowhere: no such checkpoint')])
 def test_bad_input_is_refused_in_one_line(arguments, words, classify):
     status, out, error = classify(*arguments)
     assert status == 2 and out == '' and words in error.splitlines()[-1]
+
+
+def test_a_network_without_images_is_refused_in_one_line(tmp_path, capfd):
+    assert predict.main(['--network=swa', '--output_path=%s' % tmp_path, 'x'], {}) == 2
+    assert capfd.readouterr().err.splitlines()[-1] == '--network=swa: its inputs are no images'

@@ -50,7 +50,6 @@ def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
         'Final Train Accuracy : 0.6605',
         'The accuracy is of the test set, from 0 to 1',
         'Report: %s/report.html' % run_dir,
-        'Checkpoints: %s/ckpt' % run_dir,
         'Next: python3 -m launchers evaluate --network=cspnet --ckpt_path=%s/ckpt' % run_dir]
     case_log = (run_dir / (CSPNET + '.log')).read_text()
     assert re.sub(r'(E2ETrainingTime =) \d+', r'\1 N', case_log).splitlines() == [
