@@ -176,7 +176,8 @@ def test_the_commands_of_the_pages_work_as_typed(fresh):
             if '--resume' in command or '/models/cifar10' in command:
                 _keep_models(fresh)
             is_swa = 'swa' in command or NETWORK.get(name) == 'swa'
-            short = ' --train_steps=21 --batch_size=1024' if is_swa else SHORT if re.search('/data/|SHARDS', command) else ONE_STEP
+            short = SHORT if re.search('/data/|SHARDS', command) else ONE_STEP
+            short = ' --train_steps=21 --batch_size=1024' if is_swa else short
             result = fresh(_as_here(command, fresh) + (short if trains else ''), name)
             print(name, command, result.returncode, flush=True)
             faults = {0, 1} if ' doctor' in command else {0}
