@@ -11,7 +11,7 @@ set_up_tests
 set_up_s3_server
 set_up_photographs
 arguments=()
-processes=(--numprocesses="$(nproc)" --dist=loadfile)
+processes=(--numprocesses="$(nproc)" --dist=worksteal)
 for argument; do  # files are named from where the user is
     [[ ! $argument =~ ^[^-/].*[.]py(::|$) ]] || argument=$PWD/$argument
     [[ ! $argument =~ [.]py(::|$) ]] || processes=()

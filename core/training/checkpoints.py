@@ -278,7 +278,7 @@ class Checkpoints:
             say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
             return {}
         variables = [v for v in self._variables
-                     if v.op.name != identity.FLAGS and (v not in notes or reader.has_tensor(v.op.name))]
+                     if v.op.name != identity.FLAG_NOTE and (v not in notes or reader.has_tensor(v.op.name))]
         check_fits(path, reader, variables, self._network)
         identity.check_checkpoint(path, reader, config, facts)
         self._saver.recover_last_checkpoints(

@@ -15,7 +15,7 @@ from core.settings.config import Config, typed
 from core.settings.table import MOST, SWITCHES, Switch
 
 FACTS = 'run_facts/'
-FLAGS = 'notes/flags'          # the note of flags_of(), which a run that goes on writes anew
+FLAG_NOTE = 'notes/flags'      # the note of flags_of(), which a run that goes on writes anew
 
 
 def _rows(config: Config) -> List[Switch]:

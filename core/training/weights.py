@@ -41,7 +41,8 @@ def add_notes(class_names: Sequence[str], form: Any, constants: Mapping[str, np.
 
     form: that of the inputs of a test, forms.of(); flags: identity.flags_of().
     """
-    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form), identity.FLAGS: json.dumps(flags)}
+    texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form),
+             identity.FLAG_NOTE: json.dumps(flags)}
     notes = dict({name: np.array(list(map(ord, text)), np.int32) for name, text in texts.items()},
                  **{_CONSTANTS + name: value for name, value in constants.items()})
     return {tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer(), trainable=False): value
@@ -78,7 +79,7 @@ def flags(reader: Reader) -> Dict[str, str]:
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
             raise ValueError('is no object of texts')
         return found
-    return _noted(reader, identity.FLAGS, checked) or {}
+    return _noted(reader, identity.FLAG_NOTE, checked) or {}
 
 
 def input_form(reader: Reader) -> Any:

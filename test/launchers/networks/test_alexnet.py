@@ -206,7 +206,8 @@ def test_a_run_learns_with_a_picture_an_epoch_and_a_checkpoint_to_evaluate(run, 
     pictures = sorted(os.listdir(str(tmp_path / 'out' / '0' / 'first_kernels')))
     assert pictures == ['epoch_%04d.png' % epoch for epoch in range(7)]
     for flag in '--ten_crop=False', '--ten_crop=True':
-        assert run(evaluate, data_path, flag)[:2] == (0, 'test accuracy 100\n')
+        status, out, _ = run(evaluate, data_path, flag)
+        assert status == 0 and out.splitlines()[-1] == 'test accuracy 100'
 
 
 @pytest.mark.slow
