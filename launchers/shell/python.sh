@@ -85,7 +85,9 @@ refusal() {  # why has_tensorflow has refused: the last line of ANSWER
 build_venv() {  # VENV
     local key
     key=$(requirements_key)
-    ! is_set_up "$1" "$key" || rm -f -- "$1/.complete"  # its Python is gone
+    if is_set_up "$1" "$key" && ! "$1/bin/python" -c '' &>/dev/null; then  # its Python is gone
+        rm -f -- "$1/.complete"
+    fi
     must_set_up "$1" "$key" fill_venv
 }
 
