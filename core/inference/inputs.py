@@ -40,7 +40,7 @@ class TestSet:
             self._input.initialize(session)
             for _ in range(self._input.batches):
                 x, y, weight = session.run(self._input.batch)
-                rows = [self._cast(part, spec)[weight > 0] for part, spec in zip(tf.nest.flatten(x), self._specs)]
+                rows = [cast(part, spec.dtype)[weight > 0] for part, spec in zip(tf.nest.flatten(x), self._specs)]
                 rows += [part[weight > 0] for part in tf.nest.flatten(y)]
                 waiting = rows if waiting is None else [np.concatenate(parts) for parts in zip(waiting, rows)]
                 while len(waiting[0]) >= self._size:
@@ -55,12 +55,6 @@ class TestSet:
         count = len(self._specs)
         filled = [np.concatenate([part, np.repeat(part[-1:], self._size - len(part), 0)]) for part in rows[:count]]
         return {spec.name: part for spec, part in zip(self._specs, filled)}, rows[count:]
-
-    @staticmethod
-    def _cast(part, spec):
-        if spec.dtype == tf.uint8:
-            part = np.clip(np.rint(part), 0, 255)
-        return part.astype(spec.dtype.as_numpy_dtype)
 
 
 class RandomInputs(NamedTuple):
@@ -80,6 +74,13 @@ def _random(random, spec, is_pixels):
     if spec.dtype.is_floating and not is_pixels:
         return random.normal(size=shape).astype(dtype)
     return random.randint(0, 256 if is_pixels else 2, shape).astype(dtype)
+
+
+def cast(part: np.ndarray, dtype: tf.DType) -> np.ndarray:
+    """An input of a graph in the type that it takes; pixels are rounded."""
+    if dtype == tf.uint8:
+        part = np.clip(np.rint(part), 0, 255)
+    return part.astype(dtype.as_numpy_dtype)
 
 
 def shape_of(tensor: Any, batch: int) -> List[int]:

@@ -11,6 +11,7 @@ from core.errors import InputError
 from core.log import one_line
 from core.session import cpu_session
 from core.inference import trained
+from core.inference.inputs import cast
 from core.inference.preprocessing import Scaling
 from core.inference.runner import PB, Runner
 from core.inference.samples import PROBABILITIES
@@ -106,14 +107,14 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
     with Runner(PB, graph.path) as model:
         if len(model.inputs) != 1 or not recipe.images or PROBABILITIES not in recipe.model.head.predictions:
             raise InputError('--pb=%s: is no classifier of images' % graph.path)
-        (name, placeholder), = model.inputs.items()
+        placeholder, = model.inputs.values()
         output = model.output
         if not graph.is_probabilities:
             with output.graph.as_default():
                 output = recipe.model.head.predictions[PROBABILITIES](output)
 
         def run(batch):
-            inputs = ((batch - mean) / std).astype(placeholder.dtype.as_numpy_dtype)
+            inputs = cast((batch - mean) / std, placeholder.dtype)
             try:
                 return model.session.run(output, {placeholder: inputs})
             except (ValueError, tf.errors.OpError) as error:

@@ -3,6 +3,7 @@ import sys
 import types
 
 import tensorflow as tf
+from pictures import write_class_folders
 
 from core.inference import runner
 from launchers import command, train
@@ -33,6 +34,13 @@ for name, net in (('tiny', tiny), ('other', other)):
 def run(*flags, network='tiny', act=train.act):
     """The exit status of the trainer, or of another command that is made of act(recipe, config)."""
     return command.run(act, ('--network=' + network, '--case=performance') + flags, {})
+
+
+def train_on_colours(directory):
+    """Trains the network, into `directory`, on class folders of three colours until it tells them apart."""
+    write_class_folders(directory / 'data', {'red': 20, 'green': 20, 'blue': 20})
+    assert run('--output_path=%s' % directory, '--data_path=%s' % (directory / 'data'), '--task=folder',
+               '--train_epochs=6') == 0
 
 
 class InProcess(runner.Runner):

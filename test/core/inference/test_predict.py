@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import tiny
-from pictures import GIF, encoded, write_class_folders
+from pictures import GIF, encoded
 
 from launchers import predict
 
@@ -16,9 +16,7 @@ COLOURS = ('blue', 'green', 'red')
 def checkpoint(tmp_path_factory):
     """A network that tells three colours apart."""
     directory = tmp_path_factory.mktemp('colours')
-    write_class_folders(directory / 'data', {'red': 20, 'green': 20, 'blue': 20})
-    assert tiny.run('--output_path=%s' % directory, '--data_path=%s' % (directory / 'data'), '--task=folder',
-                    '--train_epochs=6') == 0
+    tiny.train_on_colours(directory)
     return str(directory / '0' / 'ckpt')
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from pictures import encoded, write_class_folders
+from pictures import encoded
 
 from core.errors import InputError
 from core.inference import export as exporting
@@ -63,9 +63,7 @@ def test_a_mean_that_aipp_cannot_subtract_is_refused():
 def colours(tmp_path_factory):
     """The output path of a network that tells three colours apart."""
     directory = tmp_path_factory.mktemp('colours')
-    write_class_folders(directory / 'data', {'red': 20, 'green': 20, 'blue': 20})
-    assert tiny.run('--output_path=%s' % directory, '--data_path=%s' % (directory / 'data'), '--task=folder',
-                    '--train_epochs=6') == 0
+    tiny.train_on_colours(directory)
     (directory / 'pictures').mkdir()
     for number in range(5):
         image = np.random.RandomState(number).randint(0, 256, (40 + number, 70, 3)).astype(np.uint8)
