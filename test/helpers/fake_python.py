@@ -120,11 +120,11 @@ def train(flags, arguments):
     fault = fault_of(os.environ['RANK_ID'], flags)
     if fault == 'stop':
         until_stopped(143)
-    if fault == 'wait':
+    if fault.startswith('wait'):  # `wait die` lets the test choose the moment of the death
         until_told()
     if fault == 'hang':
         until_killed()
-    if fault == 'die':
+    if fault.endswith('die'):
         print('\n'.join('line %d' % n for n in range(100)))
         print('the last words', file=sys.stderr)
         os.kill(os.getpid(), signal.SIGKILL)

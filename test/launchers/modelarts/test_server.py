@@ -26,7 +26,7 @@ def log_of(place, rank):
 
 
 def trainer(place, rank):
-    """Waits until the FAKE_TRAINER=stop rank is ready; returns its process id."""
+    """Waits until the FAKE_TRAINER=stop or wait rank is ready; returns its process id."""
     log = log_of(place, rank)
     return int(until(lambda: log.exists() and re.search(r'^ready (\d+)$', log.read_text(), re.M)).group(1))
 
@@ -59,7 +59,10 @@ def test_each_card_trains_its_rank_and_the_lowest_copies_the_data_and_the_result
 
 @pytest.mark.slow
 def test_a_rank_that_fails_ends_all_with_its_status_and_each_names_it(place):
-    outcomes = [ended(job) for job in boots(place, 2, FAKE_TRAINER='stop,1:die')]
+    jobs = boots(place, 2, FAKE_TRAINER='stop,1:wait die')
+    trainers = [trainer(place, rank) for rank in range(2)]
+    os.kill(trainers[1], signal.SIGUSR1)
+    outcomes = [ended(job) for job in jobs]
     assert [status for status, _, _ in outcomes] == [137, 137]
     failure = 'rank 1 of 2 ended with status 137 (killed, as when memory runs out)'
     assert outcomes[0][2] == '%s; its log is in %s\n' % (failure, place / 'cache' / 'result')
@@ -71,8 +74,10 @@ def test_a_rank_that_fails_ends_all_with_its_status_and_each_names_it(place):
 
 @pytest.mark.slow
 def test_all_ranks_are_started_again_together(place):
-    outcomes = [ended(job) for job in boots(place, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:die once',
-                                            RESTART_SECONDS='0')]
+    jobs = boots(place, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:wait die once', RESTART_SECONDS='0')
+    trainers = [trainer(place, rank) for rank in range(2)]
+    os.kill(trainers[1], signal.SIGUSR1)
+    outcomes = [ended(job) for job in jobs]
     assert [(status, stderr) for status, _, stderr in outcomes] == [(0, '')] * 2
     for rank, (_, stdout, _) in enumerate(outcomes):
         assert 'restart 1 of 1: rank 1 of 2 ended with status 137' in stdout
