@@ -20,6 +20,7 @@ Initializer = Callable[..., tf.Tensor]
 HE_NORMAL = tf.variance_scaling_initializer(2.0, mode='fan_in', distribution='truncated_normal')
 
 MOMENTUM = 0.99                # of batch norm's moving averages, once it has warmed up
+_RATE = 'batch_norm_rate'      # the scope and the collection of 1 - momentum
 
 
 def conv2d(x: tf.Tensor, filters: int, kernel_size: Union[int, Tuple[int, int]], strides: int = 1,
@@ -83,12 +84,24 @@ def _channel_variable(name, x, initializer, trainable=True):
 
 
 def _update_average(average, value):
-    number = tf.train.get_global_step()
-    finished = 0. if number is None else tf.cast(number, tf.float32)
-    momentum = tf.minimum(MOMENTUM, (1 + finished) / (10 + finished))
-    update = average.assign_sub((1 - momentum) * (average - value))
+    update = average.assign_sub(_rate() * (average - value))
     tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
     tf.add_to_collection(BATCH_STATISTICS, (average, value))
+
+
+def _rate():
+    """1 - momentum at the global step, a tensor that all layers of a graph share."""
+    number = tf.train.get_global_step()
+    made = tf.get_collection(_RATE)
+    if number is not None and made:
+        return made[0]
+    # Outside the loop or branch that a layer may be in, because other layers use it too.
+    with tf.control_dependencies(None), tf.name_scope(_RATE + '/'):
+        finished = tf.constant(0.) if number is None else tf.cast(number, tf.float32)
+        rate = 1 - tf.minimum(MOMENTUM, (1 + finished) / (10 + finished))
+    if number is not None:
+        tf.add_to_collection(_RATE, rate)
+    return rate
 
 
 def mish(x: tf.Tensor) -> tf.Tensor:

@@ -48,7 +48,8 @@ class _Start(tf.train.Scaffold):
     def finalize(self) -> tf.train.Scaffold:
         self._saving.build()
         self._build()
-        super().finalize()
+        # Scaffold's own finalize() would add a Saver and two searches for uninitialized variables, which nobody runs.
+        tf.get_default_graph().finalize()
         self._kept.complete(tf.get_default_graph())
         return self
 

@@ -52,6 +52,8 @@ def cumulative_averages(batch: tf.Tensor, communicator: Communicator) -> Tuple[L
     values = {}
     for variable, value in tf.get_collection(BATCH_STATISTICS):
         values.setdefault(variable, []).append(value)
-    means = communicator.mean([tf.add_n(calls) / len(calls) for calls in values.values()])
+    means = communicator.mean([tf.add_n(calls) / len(calls) if len(calls) > 1 else calls[0]
+                               for calls in values.values()])
+    seen = batch + 1
     return list(values), tf.group(*[
-        variable.assign((variable * batch + mean) / (batch + 1)) for variable, mean in zip(values, means)])
+        variable.assign((variable * batch + mean) / seen) for variable, mean in zip(values, means)])
