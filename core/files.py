@@ -80,4 +80,4 @@ def _decimal(digits):
 
 
 def _refuse_constant(word):
-    raise ValueError('has %s in place of a number' % word)
+    raise ValueError('has %s instead of a number' % word)

@@ -12,7 +12,7 @@ _LEFT_OUT = '...'
 
 
 def say(line: str) -> None:
-    """Prints one line of the log at once; on a terminal it takes the place of the live line."""
+    """Prints one line of the log at once; on a terminal it replaces the live line."""
     # In one write, because print() ends its line by another one, and a line of another thread may come between them.
     sys.stdout.write(('\x1b[2K' if os.isatty(1) else '') + printable(without_passwords(line)) + '\n')
     sys.stdout.flush()
@@ -29,7 +29,7 @@ def is_hidden(text: str) -> bool:
 
 
 def without_passwords(text: str) -> str:
-    """The text with *** in place of USER:PASSWORD in each URL."""
+    """The text with *** instead of USER:PASSWORD in each URL."""
     return _USER_INFO.sub(r'\1***@', text) if '://' in text else text
 
 

@@ -29,7 +29,7 @@ class Scores(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The one place that knows losses, metrics and predictions of outputs and labels (as in tf.estimator).
+    """Knows losses, metrics and predictions of outputs and labels (as in tf.estimator).
 
     nets/blocks/heads.py has those of classification, segmentation and regression.
     """

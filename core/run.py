@@ -173,7 +173,7 @@ class Communicator:
     def together(self) -> ContextManager:
         """A context around the whole run; the loss of another rank ends this one before it has reached the end.
 
-        Raises RankLost in place of the errors that a collective has when another rank is gone.
+        Raises RankLost instead of the errors that a collective has when another rank is gone.
         """
         return contextlib.nullcontext()
 

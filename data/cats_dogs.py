@@ -51,7 +51,7 @@ def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
     random = np.random.RandomState(seed)
     train, test = [], []
     for of_class in photos:
-        shuffled = [of_class[place] for place in random.permutation(len(of_class))]
+        shuffled = [of_class[index] for index in random.permutation(len(of_class))]
         count = max(1, int(round(held_out * len(of_class))))
         test.append(list(itertools.chain(*shuffled[:count])))
         train.append([file for files in shuffled[count:] for file in (files * crops if len(files) == 1 else files)])
@@ -167,8 +167,8 @@ def load_ten_crops(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
 def _file(content):
     """The _File of a file's bytes.
 
-    A JPEG file that does not end as such a file does is decoded as a whole for it: the window alone may lie before
-    the place where the image was cut off. So is a file of another format.
+    A JPEG file without its end marker is decoded as a whole, because the crop alone may lie above the truncation. A
+    file of another format is decoded as a whole, too.
     """
     ends = tf.equal(tf.strings.substr(content, -len(jpeg.END), len(jpeg.END)), jpeg.END)
     orientation = jpeg.orientation(content)

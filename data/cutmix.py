@@ -57,8 +57,8 @@ def _span(centre, side, size):
     length = tf.cast(side * size, tf.int32)
     first = centre - length // 2
     last = centre + length // 2
-    place = tf.range(size)
-    return (place >= first[:, None]) & (place < last[:, None])
+    position = tf.range(size)
+    return (position >= first[:, None]) & (position < last[:, None])
 
 
 def beta(shape: Sequence[int], seed: tf.Tensor, alpha: float) -> tf.Tensor:

@@ -40,8 +40,8 @@ def decode(content: tf.Tensor, check: bool = True) -> tf.Tensor:
 
 def _bmp(content):
     """An image of 32 bits, 24 bits or, by its palette, 8 bits a pixel."""
-    def number(place, dtype=tf.int32):
-        return tf.decode_raw(tf.strings.substr(content, place, dtype.size), dtype)[0]
+    def number(offset, dtype=tf.int32):
+        return tf.decode_raw(tf.strings.substr(content, offset, dtype.size), dtype)[0]
     bits, pixels, header = tf.cast(number(28, tf.uint8), tf.int32), number(10), number(14)
 
     def of_palette():

@@ -46,14 +46,14 @@ def is_progressive(content: bytes) -> bool:
 
 def _segments(content: bytes) -> Iterator[Tuple[int, bytes]]:
     """(second byte of the marker, what follows its size) of the segments before the data of the image."""
-    place = 2
-    while content[place:place + 1] == b'\xff' and place + 4 <= len(content) and content[place + 1] != SCAN:
-        marker, size = content[place + 1], int.from_bytes(content[place + 2:place + 4], 'big')
+    offset = 2
+    while content[offset:offset + 1] == b'\xff' and offset + 4 <= len(content) and content[offset + 1] != SCAN:
+        marker, size = content[offset + 1], int.from_bytes(content[offset + 2:offset + 4], 'big')
         if marker == 0xff:             # a marker may have any number of bytes 0xff before it
-            place += 1
+            offset += 1
             continue
-        yield marker, content[place + 4:place + 2 + size]
-        place += 2 + size
+        yield marker, content[offset + 4:offset + 2 + size]
+        offset += 2 + size
 
 
 def _orientation_in_tiff(tiff):

@@ -107,7 +107,7 @@ def what_is(head: bytes) -> Optional[str]:
     head: its first HEAD bytes.
     """
     if head.lstrip().lower().startswith(_HTML):
-        return 'an HTML page, as a server sends in place of a file: ' + _AGAIN
+        return 'an HTML page, as a server sends instead of a file: ' + _AGAIN
     for offset, signature, words, advice in _SIGNATURES:
         if head[offset:offset + len(signature)] == signature:
             return '%s: %s' % (words, advice)

@@ -111,15 +111,15 @@ class Kept:
         return True
 
 
-def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed: int, batch_size: int,
+def load(positions: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed: int, batch_size: int,
          skipped: Optional[Skipped] = None, kept: Sequence[int] = ()) -> Tuple[tf.data.Dataset, Dict[tf.Tensor, Any]]:
-    """(a Dataset of the samples at the `places` of each batch, what its placeholders must be fed).
+    """(a Dataset of the samples at the `positions` of each batch, what its placeholders must be fed).
 
-    places: a Dataset of (place, index), int64 [batch_size] and int64 [batch_size, tries]. The result has (place, x, y,
-    good), where good, bool [batch_size], marks the rows that hold a sample. A further try is made only when those
-    before it failed, which `skipped` is told by the first of the tensors of x, the name of a file; without `skipped`
-    a sample that cannot be loaded ends the run. kept: the shape of the uint8 that load_one makes of x, whatever its
-    seed, to be kept in memory; load_one leaves y as it is then.
+    positions: a Dataset of (position, index), int64 [batch_size] and int64 [batch_size, tries]. The result has
+    (position, x, y, good), where good, bool [batch_size], marks the rows that hold a sample. Each further try is made
+    only after a failure, which `skipped` notes under the first of the tensors of x, the name of a file; without
+    `skipped` a sample that cannot be loaded ends the run. kept: the shape of the uint8 that load_one makes of x,
+    whatever its seed, to be kept in memory; load_one leaves y as it is then.
     """
     arrays = split.x, split.y
     fed = tf.nest.map_structure(lambda array: tf.placeholder(tf.as_dtype(array.dtype), array.shape), arrays)
@@ -133,33 +133,33 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
         return split.fetch(x) if split.fetch else x, y
 
     if load_one is None:
-        return places.map(as_written(lambda place, index: (
-            place, *fetched(*rows(index[:, 0])), tf.fill([batch_size], True))),
+        return positions.map(as_written(lambda position, index: (
+            position, *fetched(*rows(index[:, 0])), tf.fill([batch_size], True))),
             tf.data.experimental.AUTOTUNE if split.fetch else None), feed
 
     memory = Kept(split.size, kept) if kept else None
 
     @as_written
-    def load_place(place, index, *known):
+    def load_sample(position, index, *known):
         if not known:
-            return load_new(place, index)
+            return load_new(position, index)
         x, is_known = known
-        fresh = (place, index, tf.constant(0), x, tf.gather(fed[1], index[0]))
-        return tf.cond(is_known, lambda: fresh, lambda: load_new(place, index))
+        fresh = (position, index, tf.constant(0), x, tf.gather(fed[1], index[0]))
+        return tf.cond(is_known, lambda: fresh, lambda: load_new(position, index))
 
     @as_written
-    def load_new(place, index):
-        sample_seed = seed_of(seed, SAMPLE, place)
+    def load_new(position, index):
+        sample_seed = seed_of(seed, SAMPLE, position)
         tries = tf.data.Dataset.from_tensor_slices(
             (tf.range(index.shape[0]), *rows(index)))
         loaded = tries.map(as_written(lambda attempt, x, y: (attempt, *load_one(*fetched(x, y), sample_seed))))
         if skipped:
             blank = _blank(loaded, attempt=index.shape[0])
             loaded = loaded.apply(tf.data.experimental.ignore_errors()).concatenate(blank)
-        return (place, index, *tf.data.experimental.get_single_element(loaded.take(1)))
+        return (position, index, *tf.data.experimental.get_single_element(loaded.take(1)))
 
     @as_written
-    def report_failures(place, index, attempt, x_batch, y_batch):
+    def report_failures(position, index, attempt, x_batch, y_batch):
         tries, done = index.shape[1], []
         if skipped:
             failed = tf.range(tries) < attempt[:, None]
@@ -168,11 +168,11 @@ def load(places: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], seed:
         if memory:
             done.append(memory.keep(index[:, 0], x_batch, tf.equal(attempt, 0)))
         with tf.control_dependencies(done):
-            return place, tf.nest.map_structure(tf.identity, x_batch), y_batch, attempt < tries
+            return position, tf.nest.map_structure(tf.identity, x_batch), y_batch, attempt < tries
 
     if memory:
-        places = places.map(as_written(lambda place, index: (place, index, *memory.find(index[:, 0]))))
-    samples = places.unbatch().map(load_place, tf.data.experimental.AUTOTUNE)
+        positions = positions.map(as_written(lambda position, index: (position, index, *memory.find(index[:, 0]))))
+    samples = positions.unbatch().map(load_sample, tf.data.experimental.AUTOTUNE)
     return samples.batch(batch_size, drop_remainder=True).map(report_failures), feed
 
 

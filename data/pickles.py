@@ -44,7 +44,7 @@ def load(path: str) -> Dict[str, Any]:
 def check(path: str) -> None:
     """Raises InputError when a file is no pickle by its first bytes, or lacks the end of a pickled dict.
 
-    It is not unpickled. Of files that were cut at a place of their random bytes one in 30,000 passes.
+    It is not unpickled. Of files that were cut within their random bytes one in 30,000 passes.
     """
     with _told(path, lambda: files.opened(path)) as file:
         head = file.read(HEAD)
@@ -163,7 +163,7 @@ def _no_bytes():
 def _text(string):
     """Of a str, of the bytes of a str of Python 2, or of a number."""
     if not isinstance(string, (str, bytes, int)):
-        raise pickle.UnpicklingError('a %s in place of a string' % type(string).__name__)
+        raise pickle.UnpicklingError('a %s instead of a string' % type(string).__name__)
     return string.decode('latin1') if isinstance(string, bytes) else str(string)
 
 

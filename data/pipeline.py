@@ -11,7 +11,7 @@ when an iterator is initialized and never enter the GraphDef. From samples to ba
 
 x and y of samples and batches are tensors, or tuples or dicts of tensors (tf.nest), of any types.
 `load_one(x, y, seed) -> (x, y)` works on single samples (decoding, cropping); its seed depends on
-the sample's place in the whole stream, so it is the same however many ranks share the batch.
+the sample's position in the whole stream, so it is the same however many ranks share the batch.
 `transform(x, y, seed)` works on a rank's whole batch and may return anything; its seed depends on
 step and rank. Seeds are int64 [2], for tf.random.stateless_* (data/seeds.py). With `skipped`
 (a data.loading.Skipped) a sample that cannot be loaded is replaced in training and weighs 0 in
@@ -97,9 +97,9 @@ def training_stream(split: Split, batch_size: int, seed: int, transform: Optiona
     batches = steps_per_epoch(split.size, batch_size, ranks)
     with tf.device('/cpu:0'):
         start = tf.placeholder(tf.int64, [], name='first_step')
-        places = index_batches(split.size, batch_size, seed, start, rank, ranks,
-                               tries=TRIES if skipped else 1, order=split.order)
-        samples, feed = load(places, split, load_one, seed, batch_size, skipped, kept)
+        positions = index_batches(split.size, batch_size, seed, start, rank, ranks,
+                                  tries=TRIES if skipped else 1, order=split.order)
+        samples, feed = load(positions, split, load_one, seed, batch_size, skipped, kept)
         dataset = _transform(samples, transform, seed, batch_size)
     return Stream(dataset, feed, (start,), batches, split.size, skipped)
 
@@ -118,23 +118,23 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
     batches = (steps_per_epoch(count, batch_size, ranks) if drop_remainder
                else -(-count // stride))
 
-    def weigh(place, good, *batch):
-        return batch + (tf.cast(good & (place < count), tf.float32),)
+    def weigh(position, good, *batch):
+        return batch + (tf.cast(good & (position < count), tf.float32),)
 
     with tf.device('/cpu:0'):
         row = np.arange(rank * batch_size, (rank + 1) * batch_size)
-        places = tf.data.Dataset.range(0, batches * stride, stride).map(
+        positions = tf.data.Dataset.range(0, batches * stride, stride).map(
             as_written(lambda first: (first + row, tf.minimum(first + row, count - 1)[:, None])))
-        samples, feed = load(places, split, load_one, 0, batch_size, skipped, kept)
+        samples, feed = load(positions, split, load_one, 0, batch_size, skipped, kept)
         dataset = _transform(samples, transform, 0, batch_size, weigh)
     return Stream(dataset, feed, (), batches, count, skipped)
 
 
 def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor, rank: int = 0, ranks: int = 1,
                   tries: int = 1, order: Optional[Order] = None) -> tf.data.Dataset:
-    """An endless Dataset of (place, index) from batch `first_step` on.
+    """An endless Dataset of (position, index) from batch `first_step` on.
 
-    place, int64 [batch_size]: the position of each sample in the whole stream. index, int64 [batch_size, tries]: which
+    position, int64 [batch_size]: of each sample in the whole stream. index, int64 [batch_size, tries]: which
     of the `count` samples to take, and which others when that one cannot be loaded. Each epoch has a permutation of its
     own, cut into global batches of ranks * batch_size, of which a rank takes its slice. Up to MOST_SORTED samples the
     permutation is sorted at the start of the epoch; of more samples, and with an `order`, each batch computes its part.
@@ -159,9 +159,9 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
         row = tf.reshape(tf.range(batches * stride), [batches, ranks, batch_size])[:, rank]
         candidate = (row[..., None] + tf.range(tries)) % count
         index = tf.gather(_permutation(count, seed_of(seed, ORDER, epoch)), candidate)
-        place = epoch * batches * stride + tf.cast(row, tf.int64)
+        position = epoch * batches * stride + tf.cast(row, tf.int64)
         skipped = tf.maximum(first_step - epoch * batches, 0)
-        return tf.data.Dataset.from_tensor_slices((place, index)).skip(skipped)
+        return tf.data.Dataset.from_tensor_slices((position, index)).skip(skipped)
 
     # Divided inside a dataset, because an operator of the graph itself would be one to compile for an NPU.
     epochs = tf.data.Dataset.from_tensors(first_step).flat_map(
@@ -178,13 +178,13 @@ def steps_per_epoch(count: int, batch_size: int, ranks: int = 1) -> int:
     return count // (batch_size * ranks)
 
 
-def _transform(samples, transform, seed, batch_size, finish=lambda place, good, *batch: batch):
-    """finish(place, good, *transform(x, y, seed)) for a Dataset of (place, x, y, good)."""
+def _transform(samples, transform, seed, batch_size, finish=lambda position, good, *batch: batch):
+    """finish(position, good, *transform(x, y, seed)) for a Dataset of (position, x, y, good)."""
     transform = transform or (lambda x, y, seed: (x, y))
 
     @as_written
-    def apply(place, x, y, good):
-        return finish(place, good, *transform(x, y, seed_of(seed, BATCH, place[0] // batch_size)))
+    def apply(position, x, y, good):
+        return finish(position, good, *transform(x, y, seed_of(seed, BATCH, position[0] // batch_size)))
     return samples.map(apply, num_parallel_calls=tf.data.experimental.AUTOTUNE)
 
 

@@ -89,6 +89,6 @@ def _appearing(output: str) -> Iterator[str]:
     try:
         yield directory
         os.chmod(directory, 0o755)
-        os.rename(directory, output)       # in place of an empty one
+        os.rename(directory, output)       # instead of an empty one
     finally:
         shutil.rmtree(directory, ignore_errors=True)

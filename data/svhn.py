@@ -106,9 +106,9 @@ def _matrices(path: str) -> Iterator[Tuple[str, _Matrix]]:
     if len(content) < HEADER or start[126:] not in (b'IM', b'MI'):
         raise InputError('%s: is %s' % (path, what_is(bytes(content[:FIRST])) or 'not a MATLAB 5 file'))
     order = '<' if start[126:] == b'IM' else '>'
-    place = HEADER
-    while place < len(content):
-        kind, data, place = _element(content, place, order)
+    offset = HEADER
+    while offset < len(content):
+        kind, data, offset = _element(content, offset, order)
         if kind not in (MATRIX, COMPRESSED):
             raise ValueError('an element of type %d' % kind)
         found = _matrix(data, order) if kind == MATRIX else _compressed_matrix(data, order)
@@ -134,16 +134,16 @@ def _matrix(head, order, size=None, whole=None):
     size, whole: of a matrix of which `head` is the beginning alone, its size and what returns it.
     """
     size, whole = (len(head), lambda: head) if whole is None else (size, whole)
-    kind, flags, place = _element(head, 0, order)
+    kind, flags, offset = _element(head, 0, order)
     flags, = struct.unpack_from(order + 'I', flags)
     if flags & 0xff in OTHER_CLASSES or flags & COMPLEX:
         return None
-    kind, dimensions, place = _element(head, place, order)
+    kind, dimensions, offset = _element(head, offset, order)
     if NUMBERS[kind][0] not in 'iu':
         raise ValueError('its dimensions are no whole numbers')
     shape = tuple(map(int, np.frombuffer(dimensions, order + NUMBERS[kind])))
-    _, name, place = _element(head, place, order)
-    kind, length, start, _ = _tag(head, place, order)
+    _, name, offset = _element(head, offset, order)
+    kind, length, start, _ = _tag(head, offset, order)
     dtype = np.dtype(order + NUMBERS[kind])
     if min(shape, default=-1) < 0 or length != dtype.itemsize * _product(shape):
         raise ValueError('%d bytes of numbers for the dimensions %.50s' % (length, shape))
@@ -165,22 +165,22 @@ def _product(shape):
     return product
 
 
-def _element(content, place, order):
-    """(kind, data, place of the next element) of the element at `place`."""
-    kind, size, start, following = _tag(content, place, order)
+def _element(content, offset, order):
+    """(kind, data, offset of the next element) of the element at `offset`."""
+    kind, size, start, following = _tag(content, offset, order)
     if start + size > len(content):
         raise ValueError('%d bytes are missing' % (start + size - len(content)))
     return kind, content[start:start + size], following
 
 
-def _tag(content, place, order):
-    """(kind, size of the data, place of the data, place of the next element): a tag of two words, then the data.
+def _tag(content, offset, order):
+    """(kind, size of the data, its offset, offset of the next element): a tag of two words, then the data.
 
     Elements are padded to 8 bytes, but for compressed ones. The data of a small element share its tag's eight bytes,
     its size the first word.
     """
-    kind, size = struct.unpack_from(order + 'II', content, place)
+    kind, size = struct.unpack_from(order + 'II', content, offset)
     if kind >> 16:
-        return kind & 0xffff, kind >> 16, place + 4, place + 8
+        return kind & 0xffff, kind >> 16, offset + 4, offset + 8
     length = size if kind == COMPRESSED else -(-size // 8) * 8
-    return kind, size, place + 8, place + 8 + length
+    return kind, size, offset + 8, offset + 8 + length

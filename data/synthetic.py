@@ -72,8 +72,8 @@ def _image(pattern, random):
 def _stripes(is_dog, random):
     """An uint8 image of about 300x300, its stripes and its colour those of the class."""
     height, width = random.randint(230, 340, size=2)
-    place = np.arange(width)[None, :] if is_dog else np.arange(height)[:, None]
-    wave = np.sin(2 * np.pi * (place / random.uniform(15, 40) + random.uniform()))
+    position = np.arange(width)[None, :] if is_dog else np.arange(height)[:, None]
+    wave = np.sin(2 * np.pi * (position / random.uniform(15, 40) + random.uniform()))
     colour = np.array([50, 110, 170] if is_dog else [170, 110, 50]) + random.normal(0, 10, 3)
     grain = random.normal(0, 15, [height // 4 + 1, width // 4 + 1, 3])
     grain = grain.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]

@@ -30,7 +30,7 @@ def detect(flag: str) -> Device:
 
 
 def stateless_dropout(config: Config, global_step: tf.Variable) -> Dropout:
-    """Dropout whose noise is a function of seed, step, rank and place in the graph.
+    """Dropout whose noise is a function of seed, step, rank and position in the graph.
 
     A resumed run therefore drops what the undisturbed run would have dropped.
     """

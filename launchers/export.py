@@ -42,7 +42,7 @@ OWN_SWITCHES = (
     Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, *export.PIXELS), export.FLOAT32,
            'the others: the inputs are images of 0 to 255 in that type, and their normalisation is in the graph'),
     Switch(GROUP, 'dynamic_batch_size', batch_sizes(), (),
-           'the sizes of a batch that varies, in place of --batch_size; unset: one size'),
+           'the sizes of a batch that varies, instead of --batch_size; unset: one size'),
     Switch(GROUP, 'output', kinds.path(), None, 'the file or directory to write; unset: in OUTPUT_PATH/export'),
     Switch(GROUP, 'samples', kinds.either(kinds.whole(least=1), kinds.choice(export.ALL)), None,
            'how many test inputs to write as .bin files for an inference device, in OUTPUT_samples; unset: none'),
@@ -67,7 +67,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         own, arguments = flags.parse_known(argv, OWN_SWITCHES)
         recipe, given = asked(completed(arguments, environ), environ)
         if own.get('dynamic_batch_size') and 'batch_size' in given:
-            raise InputError('--dynamic_batch_size: takes the place of --batch_size; give one of them')
+            raise InputError('--dynamic_batch_size: replaces --batch_size; give one of them')
         given = dict(recipe.on_export, **given)
         request = export.ExportRequest(**dict({row.name: row.default for row in OWN_SWITCHES}, **own))
         for number in (signal.SIGINT, signal.SIGTERM):  # as an exit, so that what is not finished is removed

@@ -1,6 +1,6 @@
 """The classifier of files: python3 -m launchers predict --network=cspnet --ckpt_path=FILE_OR_DIR IMAGE_OR_DIR...
 
-With --pb=FILE in place of --network and --ckpt_path an exported frozen graph classifies them.
+With --pb=FILE instead of --network and --ckpt_path an exported frozen graph classifies them.
 """
 import json
 import os
@@ -23,7 +23,7 @@ GROUP = 'predict'
 OWN_SWITCHES = (
     Switch(GROUP, 'json', kinds.boolean(), False, 'print one JSON list'),
     Switch(GROUP, 'pb', kinds.file_path(), None,
-           'a frozen graph that export has written, with its .json beside it, in place of a checkpoint'),
+           'a frozen graph that export has written, with its .json beside it, instead of a checkpoint'),
 )
 USAGE = command.Usage(
     'python3 -m launchers predict --network=NAME --ckpt_path=FILE_OR_DIR|--pb=FILE.pb [--json] IMAGE_OR_DIR...',

@@ -150,8 +150,8 @@ def _why(error: BaseException) -> str:
     """What an error says; of one that is not for users also its type and where it was raised."""
     if isinstance(error, RunEnd):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return '%s: %s (%s:%d)' % (type(error).__name__, str(error).strip()[:_LONGEST], place.filename, place.lineno)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return '%s: %s (%s:%d)' % (type(error).__name__, str(error).strip()[:_LONGEST], frame.filename, frame.lineno)
 
 
 @contextlib.contextmanager

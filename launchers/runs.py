@@ -22,7 +22,7 @@ OWN_SWITCHES = (
     Switch(GROUP, 'filter', kinds.text(), (),
            'COLUMN=VALUE: only runs in which the column is VALUE or begins with it; may be given several times',
            repeated=True),
-    Switch(GROUP, 'csv', kinds.boolean(), False, 'comma-separated values in place of the table'),
+    Switch(GROUP, 'csv', kinds.boolean(), False, 'comma-separated values instead of the table'),
     Switch(GROUP, 'html', kinds.either(kinds.boolean(), kinds.path())._replace(is_boolean=True), False,
            'write a page with the curves side by side and the differences of two runs, to OUTPUT_PATH/runs.html or to '
            'the file that is given'),

@@ -27,7 +27,7 @@ OWN_SWITCHES = (
            'unset with --run_pb: DIR_outputs'),
     Switch(GROUP, 'output_dtype', kinds.choice('float32', 'float16'), 'float32', 'type of the numbers in .bin outputs'),
     Switch(GROUP, 'run_pb', kinds.file_path(), None,
-           'a frozen graph that is run here first and writes the outputs, in place of the inference device'),
+           'a frozen graph that is run here first and writes the outputs, instead of the inference device'),
 )
 USAGE = command.Usage('python3 -m launchers score --manifest=DIR/manifest.json --outputs=DIR [--run_pb=FILE.pb]',
                       'Scores what an inference device computed of the samples that export wrote.', OWN_SWITCHES)

@@ -6,7 +6,7 @@ import sys
 import tempfile
 
 import pytest
-from launching import FAKES, HELPERS, place_with
+from launching import FAKES, HELPERS, workdir_with
 
 
 def pytest_configure(config):
@@ -45,12 +45,12 @@ def npu_calls(npu):
 
 
 @pytest.fixture
-def place(tmp_path):
+def workdir(tmp_path):
     """A directory with a Python that is fake_python.py."""
-    return place_with(tmp_path, sys.executable, os.path.join(HELPERS, 'fake_python.py'))
+    return workdir_with(tmp_path, sys.executable, os.path.join(HELPERS, 'fake_python.py'))
 
 
 @pytest.fixture
-def real_place(tmp_path):
+def real_workdir(tmp_path):
     """A directory with the Python that runs the tests: its trainer is the real one."""
-    return place_with(tmp_path, sys.executable)
+    return workdir_with(tmp_path, sys.executable)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Changes the product in one place at a time and lists the changes that no test notices.
+"""Changes the product by one word at a time and lists the changes that no test notices.
 
     python3 test/mutants.py core/run.py [FILE...] [--tests=test/core/test_run.py] [--count=20]
 
@@ -35,7 +35,7 @@ SPELLED = {
 
 
 def offset(lines, node):
-    """The place of a node in the text; columns of ast count bytes, and a product file may have Chinese words."""
+    """Where a node starts in the text; columns of ast count bytes, and a product file may have Chinese words."""
     return sum(map(len, lines[:node.lineno - 1])) + len(lines[node.lineno - 1].encode()[:node.col_offset].decode())
 
 

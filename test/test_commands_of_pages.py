@@ -13,7 +13,7 @@ import sys
 import cifar_pickles
 import pytest
 from data import synthetic
-from launching import HELPERS, ROOT, place_with
+from launching import HELPERS, ROOT, workdir_with
 from pages import PAIRS, blocks, commands, in_sentences, lines_of
 
 OF_OTHERS = ('docs/float16.md',)           # a test of its own runs the page
@@ -78,12 +78,12 @@ def fresh(tmp_path_factory):
     if os.path.exists(os.path.join(ROOT, '.kernels')):
         (copy / '.kernels').symlink_to(os.path.join(ROOT, '.kernels'))
     sockets = top / 'socket'
-    place_with(_directory(copy / '.venv' / 'bin'), bare, '-S', '-E', os.path.join(HELPERS, 'forking_python.py'), 'run',
-               str(sockets), sys.executable)
+    workdir_with(_directory(copy / '.venv' / 'bin'), bare, '-S', '-E', os.path.join(HELPERS, 'forking_python.py'),
+                 'run', str(sockets), sys.executable)
     key = subprocess.run('sha256sum <requirements.lock', shell=True, cwd=ROOT, stdout=subprocess.PIPE).stdout
     (copy / '.venv' / '.complete').write_bytes(key)
     for name in ('python3', 'python3.7'):
-        place_with(_directory(top / 'bin'), bare, '-S', '-E')
+        workdir_with(_directory(top / 'bin'), bare, '-S', '-E')
         (top / 'bin' / 'python').rename(top / 'bin' / name)
     _write_data(top, copy)
     server = subprocess.Popen([sys.executable, os.path.join(HELPERS, 'forking_python.py'), 'serve', str(sockets)],
@@ -122,8 +122,8 @@ def _write_data(top, copy):
     for number, file in enumerate(files[:8]):
         folder = _directory(top / 'data' / 'birds' / ('wren', 'rook')[number % 2])
         shutil.copy(file, str(folder))
-    for place in (top / 'data' / 'more-photos', copy / 'more-photos'):
-        shutil.copytree(str(top / 'data' / 'birds' / 'wren'), str(place))
+    for directory in (top / 'data' / 'more-photos', copy / 'more-photos'):
+        shutil.copytree(str(top / 'data' / 'birds' / 'wren'), str(directory))
     shutil.copy(files[0], str(copy / 'photo.jpg'))
     (copy / 'ops.json').write_text('{"black-list": {"to-add": ["Softmax"]}}')
     (copy / 'fusion_switch.cfg').write_text('{"Switch": {"GraphFusion": {"ALL": "off"}}}')

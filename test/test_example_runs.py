@@ -70,14 +70,14 @@ def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_case_log(real_place, capfd):
+def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_case_log(real_workdir, capfd):
     flags = ['--train_steps=8', '--clip_norm=0.5', '--optimizer=lamb', '--buckets=50']
-    status, screen, error = launch(real_place, '--network=' + path_of('deepfm'), '--rank_size=2', '--batch_size=16',
+    status, screen, error = launch(real_workdir, '--network=' + path_of('deepfm'), '--rank_size=2', '--batch_size=16',
                                    *flags, script='train_performance_8p.sh')
     assert status == 0, error
-    output = real_place / 'output'
-    assert run('deepfm', real_place / 'one', '--batch_size=32', *flags) == 0
-    together, alone = (variables(where / '0' / 'ckpt' / 'model.ckpt-8') for where in (output, real_place / 'one'))
+    output = real_workdir / 'output'
+    assert run('deepfm', real_workdir / 'one', '--batch_size=32', *flags) == 0
+    together, alone = (variables(where / '0' / 'ckpt' / 'model.ckpt-8') for where in (output, real_workdir / 'one'))
     for name in alone:
         if not name.startswith('run_facts'):
             np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-6, err_msg=name)

@@ -15,28 +15,28 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope='module')
 def pages(tmp_path_factory):
     """[(arguments, output)] of the commands of the page, which are run in this process."""
-    place = str(tmp_path_factory.mktemp('page'))
+    directory = str(tmp_path_factory.mktemp('page'))
     with open(os.path.join(ROOT, 'docs', 'float16.md')) as page:
         blocks = re.findall(r'```bash\n(.*?)```', page.read(), re.S)
-    return place, [line for block in blocks for line in block.splitlines()]
+    return directory, [line for block in blocks for line in block.splitlines()]
 
 
-def ran(line, place, number):
-    """The exit status of a command of the page, whose results go below `place`."""
-    words = shlex.split(line.replace('output/float16', place + '/found').replace(
+def ran(line, directory, number):
+    """The exit status of a command of the page, with its results below `directory`."""
+    words = shlex.split(line.replace('output/float16', directory + '/found').replace(
         'docs/examples', os.path.join(ROOT, 'docs/examples')))
     if words[0] == 'bash':
         return command.run(train.act, ['--case=performance', '--device=cpu', *words[2:],
-                                       '--output_path=%s/%d' % (place, number)], {})
+                                       '--output_path=%s/%d' % (directory, number)], {})
     assert words[:3] == ['python3', '-m', 'launchers']
     return {'precision': precision, 'roofline': roofline}[words[3]].main(words[4:], {})
 
 
 def test_the_network_fails_in_float16_and_is_found_and_cured(pages, capsys):
-    place, lines = pages
+    directory, lines = pages
     logs = []
     for number, line in enumerate(lines):
-        assert ran(line, place, number) == 0, line
+        assert ran(line, directory, number) == 0, line
         logs.append(capsys.readouterr().out)
     loss = [float(found[-1]) if found else np.nan for found in (
         re.findall(r'^test after .* loss (\S+)', log, re.M) for log in logs)]

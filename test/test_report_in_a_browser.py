@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from launching import launch, place_with
+from launching import launch, workdir_with
 
 from core.pages import page, pictures
 from core.reporting.panels import load, store
@@ -21,11 +21,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     not BROWSER, reason='no Chromium here: apt-get install chromium (.ci/run installs it where it may)')]
 
 
-def browse(place, path, *flags):
+def browse(workdir, path, *flags):
     """(standard output, messages of the page's console) of Chromium on the file `path`."""
     done = subprocess.run(
         [BROWSER, '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--enable-logging=stderr',
-         '--user-data-dir=%s' % (place / 'browser'), '--virtual-time-budget=2000', *flags, 'file://%s' % path],
+         '--user-data-dir=%s' % (workdir / 'browser'), '--virtual-time-budget=2000', *flags, 'file://%s' % path],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout, re.findall(r'CONSOLE.*', done.stderr)
@@ -45,11 +45,11 @@ def picture_size(path):
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     """The results of a run that a launcher started."""
-    place = place_with(tmp_path_factory.mktemp('run'), sys.executable)
-    status, _, error = launch(place, '--network=swa', '--train_epochs=4', '--val_epoch=2', '--save_interval=2',
+    workdir = workdir_with(tmp_path_factory.mktemp('run'), sys.executable)
+    status, _, error = launch(workdir, '--network=swa', '--train_epochs=4', '--val_epoch=2', '--save_interval=2',
                               '--display_step=4', '--swa_schedule=constant')
     assert status == 0, error
-    return place / 'output' / '0'
+    return workdir / 'output' / '0'
 
 
 @pytest.mark.slow

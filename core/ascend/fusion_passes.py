@@ -12,7 +12,7 @@ from core.operators import nearest
 
 _TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fusion_passes.tsv')
 _OF_CANN = os.path.join('built-in', 'fusion_pass', 'config', 'fusion_config.json')
-_ALL = 'ALL'                   # in place of a name: every pass of the group that can be switched
+_ALL = 'ALL'                   # instead of a name: every pass of the group that can be switched
 
 
 def lines(path: str, environ: Mapping[str, str]) -> List[str]:

@@ -140,7 +140,7 @@ def check_profiling(options: Dict[str, str], size: int) -> None:
         except ValueError as error:
             raise ValueError('"%s" %s' % (name, error)) from None
     if options.get('task_trace') == 'on' and options.get('training_trace') != 'on':
-        raise ValueError('"task_trace" needs "training_trace": "on"; or take "task_time" in its place')
+        raise ValueError('"task_trace" needs "training_trace": "on"; or take "task_time" instead')
     if 'output' not in options and not os.environ.get('ASCEND_WORK_PATH'):
         raise ValueError('"output" is missing: the directory of the profiles, unless ASCEND_WORK_PATH is set')
     if size > MOST_PROFILING_BYTES:

@@ -76,7 +76,7 @@ OPTIONS = {
         option_files.custom_dtypes), 'types of single operators, above precision_mode'),
     'op_precision_mode': _string(None, option_files.kind_of(
         'with sections [ByOpType], [ByNodeName] and lines NAME=PRECISION', option_files.precision_of_operators),
-        'which implementation of single operators, in place of op_select_implmode'),
+        'which implementation of single operators, instead of op_select_implmode'),
     'op_select_implmode': _choice(None, ('high_precision', 'high_performance', 'high_precision_for_all',
                                          'high_performance_for_all'),
                                   'which implementation of operators (deprecated: op_precision_mode)'),

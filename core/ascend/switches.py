@@ -140,19 +140,19 @@ def _of_switches(config) -> Iterator[Tuple[str, str, Any]]:
 
 def _beside(name, config):
     """{key: value} of the further options that a switch needs."""
-    def folder(own, place):
-        return own or os.path.join(config.data_save_path or config.output_path, place)
+    def directory(own, default):
+        return own or os.path.join(config.data_save_path or config.output_path, default)
     if name == 'over_dump':
-        return {'dump_path': folder(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'}
+        return {'dump_path': directory(config.over_dump_path, 'overflow_dump'), 'dump_debug_mode': 'all'}
     if name == 'data_dump_flag':
-        return {'dump_path': folder(config.data_dump_path, 'data_dump')}
+        return {'dump_path': directory(config.data_dump_path, 'data_dump')}
     if name == 'graph_cache':          # each device has its own, because the graphs of ranks differ
         return {'graph_compiler_cache_dir': os.path.join(os.path.abspath(config.output_path), paths.GRAPH_CACHE,
                                                          str(config.device_id))}
     if name == 'aoe_mode':
-        return {'work_path': folder(None, 'aoe')}
+        return {'work_path': directory(None, 'aoe')}
     if name == 'profiling':
-        return {'profiling_options': _profile(folder(config.profiling_dump_path, 'profiling'),
+        return {'profiling_options': _profile(directory(config.profiling_dump_path, 'profiling'),
                                               config.profiling_options)}
     return {}
 

@@ -1,4 +1,4 @@
-"""Frozen graphs: one input, one output, constants in place of variables, and nothing that inference does not need."""
+"""Frozen graphs: one input, one output, constants instead of variables, and nothing that inference does not need."""
 from typing import Dict, List, Tuple
 
 import numpy as np

@@ -84,7 +84,7 @@ def cast(part: np.ndarray, dtype: tf.DType) -> np.ndarray:
 
 
 def shape_of(tensor: Any, batch: int) -> List[int]:
-    """The shape of a tensor, with `batch` in place of any number."""
+    """The shape of a tensor, with `batch` instead of any number."""
     return [batch if size is None else size for size in tensor.shape.as_list()]
 
 

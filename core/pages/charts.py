@@ -22,15 +22,15 @@ class Curve(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """From values to places on an axis."""
+    """From values to coordinates on an axis."""
     low: float
     high: float
-    first: float               # place of `low` in the picture
+    first: float               # coordinate of `low` in the picture
     last: float
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """The place of `value`."""
+        """The coordinate of `value`."""
         low, high, value = map(math.log10, (self.low, self.high, value)) if self.logarithmic else (
             self.low, self.high, value)
         return self.first + (value - low) / (high - low) * (self.last - self.first)
@@ -89,17 +89,18 @@ def _nice(step: float) -> float:
 def _axes(x, y, y_ticks, unit, along):
     parts = []
     for tick in y_ticks:
-        place = y(tick)
-        parts.append('<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>' % (LEFT, WIDTH - RIGHT, place, place))
+        height = y(tick)
+        parts.append('<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>' % (
+            LEFT, WIDTH - RIGHT, height, height))
         parts.append('<text class="tick" x="%d" y="%.1f" text-anchor="end">%s</text>' % (
-            LEFT - 6, place + 4, number(float('%.10g' % tick))))
+            LEFT - 6, height + 4, number(float('%.10g' % tick))))
     step = max(_nice((x.high - x.low) / 4), 1)
     for tick in range(math.ceil(x.low / step), math.floor(x.high / step) + 1):
-        place = x(tick * step)
+        left = x(tick * step)
         parts.append('<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>' % (
-            place, place, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4))
+            left, left, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4))
         parts.append('<text class="tick" x="%.1f" y="%d" text-anchor="middle">%s</text>' % (
-            place, HEIGHT - BOTTOM + 17, number(tick * step)))
+            left, HEIGHT - BOTTOM + 17, number(tick * step)))
     parts.append('<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>' % (
         LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM))
     parts.append(_label(along, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, 'middle'))
@@ -113,8 +114,8 @@ def _label(words, x, y, anchor):
 
 
 def _curve(curve, rows, x, y):
-    places = [(x(step), y(mean)) for step, mean, _, _ in rows]
-    line = ' '.join('%.1f,%.1f' % place for place in places)
+    points = [(x(step), y(mean)) for step, mean, _, _ in rows]
+    line = ' '.join('%.1f,%.1f' % point for point in points)
     parts = []
     if len(curve.points) > MOST_POINTS:
         edge = ['%.1f,%.1f' % (x(row[0]), y(row[3])) for row in rows]
@@ -124,7 +125,7 @@ def _curve(curve, rows, x, y):
     parts.append('<polyline class="curve c%d" points="%s" data-values="%s" data-label="%s"/>' % (
         curve.colour, line, values, escape(curve.label.en + curve.run)))
     if len(rows) <= FEW_POINTS:
-        parts += ['<circle class="c%d" cx="%.1f" cy="%.1f" r="2.6"/>' % (curve.colour, *place) for place in places]
+        parts += ['<circle class="c%d" cx="%.1f" cy="%.1f" r="2.6"/>' % (curve.colour, *point) for point in points]
     return ''.join(parts)
 
 

@@ -245,15 +245,15 @@ def _both(words):
 def _regions(panel):
     (left, right), (bottom, top) = panel['extent']
 
-    def place(x, y):
+    def pixel(x, y):
         return (x - left) / (right - left) * 300, (top - y) / (top - bottom) * 300
     maps = []
     for words, image in panel['maps']:
-        dots = ''.join('<circle class="k%d" cx="%.1f" cy="%.1f" r="2.6"/>' % (kind, *place(x, y))
+        dots = ''.join('<circle class="k%d" cx="%.1f" cy="%.1f" r="2.6"/>' % (kind, *pixel(x, y))
                        for x, y, kind in panel['points'])
-        ticks = ''.join('<text x="%.0f" y="314" text-anchor="middle">%d</text>' % (place(tick, 0)[0], tick)
+        ticks = ''.join('<text x="%.0f" y="314" text-anchor="middle">%d</text>' % (pixel(tick, 0)[0], tick)
                         for tick in _whole(left, right))
-        ticks += ''.join('<text x="-5" y="%.0f" text-anchor="end">%d</text>' % (place(0, tick)[1] + 4, tick)
+        ticks += ''.join('<text x="-5" y="%.0f" text-anchor="end">%d</text>' % (pixel(0, tick)[1] + 4, tick)
                          for tick in _whole(bottom, top))
         maps.append('<div><b>%s</b><svg viewBox="-28 -4 336 324" role="img" aria-label="%s"><image href="%s" '
                     'width="300" height="300" preserveAspectRatio="none"/>%s%s</svg></div>' % (

@@ -79,8 +79,8 @@ def slider(title: Pair, note: Pair, frames: Sequence[Tuple[str, Pair]]) -> Panel
 
 def spread(items: Sequence[Any], count: int = MOST_FRAMES) -> List[Any]:
     """At most `count` of the items, evenly spread, the first and the last among them."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[place] for place in places]
+    indices = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[index] for index in indices]
 
 
 def regions(title: Pair, note: Pair, extent: Sequence[Sequence[float]], maps: Sequence[Tuple[Pair, np.ndarray]],

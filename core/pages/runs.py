@@ -158,8 +158,8 @@ def _differences(runs):
         return ''
     settings: List[Dict[str, str]] = [{name: value for name, value, _ in run.start['settings']} for run in runs]
     choices = ['<select>%s</select>' % ''.join(
-        '<option value="%d"%s>%s</option>' % (place, ' selected' if place == first else '', escape(_label(run)))
-        for place, run in enumerate(runs)) for first in (len(runs) - 2, len(runs) - 1)]
+        '<option value="%d"%s>%s</option>' % (index, ' selected' if index == first else '', escape(_label(run)))
+        for index, run in enumerate(runs)) for first in (len(runs) - 2, len(runs) - 1)]
     return ('<h2>%s</h2><div class="card differences" data-figure="differences"><table><thead><tr><th>%s</th>'
             '<th>%s</th><th>%s</th></tr></thead><tbody></tbody></table><p class="same" hidden>%s</p>'
             '<script type="application/json">%s</script></div>') % (

@@ -131,7 +131,7 @@ def _keep_off_proxies(addresses):
 
 @contextlib.contextmanager
 def _network_errors_as_rank_lost() -> Iterator[None]:
-    """A context that raises RankLost in place of the errors that a collective has when another rank is gone."""
+    """A context that raises RankLost instead of the errors that a collective has when another rank is gone."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:

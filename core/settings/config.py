@@ -98,20 +98,20 @@ def resolve(recipe: Any, given: Mapping[str, Any], environ: Mapping[str, str], p
     asked, device_id = settled.pop('rank_size'), settled.pop('device_id')
     if planning:
         given_ranks = asked or (0 if settled['rank_table'] else None)
-        place = dict(placement(environ, given_ranks), rank=0)
-        settled['rank_table'] = settled['rank_table'] or _exported_table(environ, place['ranks'])
-        place['ranks'] = asked or (0 if settled['rank_table'] else place['ranks'])
+        placed = dict(placement(environ, given_ranks), rank=0)
+        settled['rank_table'] = settled['rank_table'] or _exported_table(environ, placed['ranks'])
+        placed['ranks'] = asked or (0 if settled['rank_table'] else placed['ranks'])
     else:
-        place = placement(environ, None)
-        if asked not in (None, place['ranks']):
+        placed = placement(environ, None)
+        if asked not in (None, placed['ranks']):
             raise InputError('--rank_size=%d: RANK_SIZE (environment) is %d; test/train_*_8p.sh start several ranks'
-                             % (asked, place['ranks']))
+                             % (asked, placed['ranks']))
     if device_id is not None:
-        if place['ranks'] != 1:
+        if placed['ranks'] != 1:
             raise InputError('--device_id=%d: for a run of one rank; the launchers of several ranks choose the devices '
                              'themselves, as --rank_table says' % device_id)
-        place['device_id'] = device_id
-    return Config(class_names=(), own=tuple(recipe.switches), **dict(settled, **place))
+        placed['device_id'] = device_id
+    return Config(class_names=(), own=tuple(recipe.switches), **dict(settled, **placed))
 
 
 def typed(name: str, value: Any) -> str:
@@ -197,7 +197,9 @@ def _exported_table(environ: Mapping[str, str], ranks: int) -> Optional[str]:
 
 
 def placement(environ: Mapping[str, str], ranks: Optional[int]) -> Dict[str, Any]:
-    """The place of this process; `ranks` is how many a plan is for, None for the number in the environment.
+    """Which rank this process is, on which device, and where the ranks meet.
+
+    ranks: how many a plan is for; None for the number in the environment.
 
     Raises InputError naming the variable at fault.
     """

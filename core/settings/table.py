@@ -54,7 +54,7 @@ class Switch(NamedTuple):
     off_npu: Optional[str] = None  # what it does off an NPU, where that is something else
 
     def __get__(self, config: Any, of: type) -> 'Switch':
-        """The row, as an attribute of the class of its table; a Config has the value in its place, or none."""
+        """The row, as an attribute of the class of its table; a Config has the value instead, or none."""
         if config is not None:
             raise AttributeError(self.name)
         return self
@@ -128,7 +128,7 @@ class Switches:
     train_epochs: int = _row(SCHEDULE, kinds.whole(1, 10 ** 6), RECIPE, 'epochs to train',
         ('max_epoch', 'epochs', 'epoch', 'num_train_epochs'))
     train_steps: Optional[int] = _row(SCHEDULE, kinds.or_unset('0', kinds.whole(1, MOST)), None,
-        'steps to train, in place of --train_epochs, which says nothing then',
+        'steps to train, instead of --train_epochs, which says nothing then',
         ('max_step', 'step', 'max_steps', 'steps', 'iteration', 'iterations', 'num_train_steps'))
     save_interval: int = _row(SCHEDULE, _positive, 1, 'epochs between checkpoints')
     save_steps: Optional[int] = _row(SCHEDULE, _positive, None,

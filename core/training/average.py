@@ -1,4 +1,4 @@
-"""Averages of the weights, which take the place of the last iterate after the last step of a run.
+"""Averages of the weights, which replace the last iterate after the last step of a run.
 
 An average is saved as a checkpoint in a directory of its own under ckpt/, with batch-norm statistics computed anew on
 the training data, and evaluated. The one here is exponential: --ema_decay (Polyak and Juditsky 1992). The graph of a
@@ -22,7 +22,7 @@ class Average(tf.train.SessionRunHook):
     """Saves, evaluates and reports an average of the weights after the last step.
 
     `changes` are made where the checkpoints' State is read, because each further set of fetches
-    would be a graph to compile for an NPU; `install` is the switch that puts the average into the place of the weights.
+    would be a graph to compile for an NPU; `install` is the switch that replaces the weights by the average.
     """
     words = method = ''                # what the average, and the method, is called
     folder = EMA                       # of the average's checkpoint, in that of the others
@@ -38,7 +38,7 @@ class Average(tf.train.SessionRunHook):
 
     def finish(self, session: tf.Session, state: checkpoints.State, values: Mapping[tf.Variable, np.ndarray],
                reporter: Reporter) -> None:
-        """Puts the average into the place of the weights, saves, evaluates and reports it.
+        """Replaces the weights by the average, saves, evaluates and reports it.
 
         values: those that read() gave after the last step.
         """

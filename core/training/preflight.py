@@ -96,8 +96,8 @@ def _paths(config, what):
 
 
 def _is_inside(path, directories):
-    places = tuple(os.path.join(os.path.realpath(directory), '') for directory in directories)
-    return os.path.join(os.path.realpath(path), '').startswith(places)
+    parents = tuple(os.path.join(os.path.realpath(directory), '') for directory in directories)
+    return os.path.join(os.path.realpath(path), '').startswith(parents)
 
 
 def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str, object]:

@@ -115,7 +115,7 @@ class Averaging(average.Average):
         self.changes = self._changes(trained, means)
 
     def _changes(self, trained, means):
-        """The count starts anew; the weights enter their means; the means take the place of the weights."""
+        """The count starts anew; the weights enter their means; the means replace the weights."""
         before = tf.where(self._restart, tf.zeros_like(self._count), self._count)
         count = tf.where(self._enter, before + 1, before)
         divisor = tf.cast(tf.maximum(count, 1), tf.float32)

@@ -87,12 +87,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
     given, arguments = flags.parse_known(argv, OWN_SWITCHES)
     own = dict({row.name: row.default for row in OWN_SWITCHES}, **given)
     if own['train_url'] is None:
-        raise InputError('--train_url: needed: the place that the results are copied to')
+        raise InputError('--train_url: needed: where the results are copied to')
     there = os.path.abspath(re.sub('^file://', '', own['train_url'])) + os.sep
     for name in ('cache_dir', 'SESEMI_result_dir'):
         if own[name] and there.startswith(os.path.abspath(own[name]) + os.sep):
-            raise InputError('--train_url=%s: inside --%s=%s, from where the results are copied; choose another '
-                             'place' % (own['train_url'], name, own[name]))
+            raise InputError('--train_url=%s: inside --%s=%s, from where the results are copied; choose '
+                             'another directory' % (own['train_url'], name, own[name]))
     arguments, lines = flags.without_foreign(arguments)
     for line in lines:
         say(line)
@@ -136,10 +136,10 @@ def _without_unknown(arguments: Sequence[str], switches: Sequence[Switch]) -> Li
 def _outside(job: Job, environ: Mapping[str, str]) -> Iterator[Tuple[str, str]]:
     """(local directory, name below train_url) of what tuning and GE write outside of CACHE_DIR/result."""
     options = dict(option.partition('=')[::2] for option in job.given.get('npu_option', ()))
-    places = [(options.get('work_path'), 'tuning'), (options.get('debug_dir'), 'debug'),
-              (environ.get('TUNE_BANK_PATH'), 'tuning_bank')]
+    directories = [(options.get('work_path'), 'tuning'), (options.get('debug_dir'), 'debug'),
+                   (environ.get('TUNE_BANK_PATH'), 'tuning_bank')]
     if environ.get('DUMP_GE_GRAPH'):
-        places.append((environ.get('DUMP_GRAPH_PATH'), 'ge_graph'))
-    for path, name in places:
+        directories.append((environ.get('DUMP_GRAPH_PATH'), 'ge_graph'))
+    for path, name in directories:
         if path and not (os.path.abspath(path) + os.sep).startswith(os.path.abspath(job.result) + os.sep):
             yield os.path.abspath(path), name

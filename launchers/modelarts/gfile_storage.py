@@ -39,7 +39,7 @@ def exists(url: str) -> bool:
 
 
 def copy_parallel(src_url: str, dst_url: str) -> None:
-    """Copies every file below the directory `src_url` to its place below `dst_url`.
+    """Copies every file below the directory `src_url` to the same path below `dst_url`.
 
     Raises InputError when there is no file. At a plain path a file appears only when it is whole.
     """

@@ -169,14 +169,14 @@ def _make(directory: str, job: Job) -> None:
 
 
 def _on_this_server(job: Job, ranks: Sequence[int]) -> Job:
-    """The job with the --train_url of this server: a place below it on all servers but that of rank 0.
+    """The job with the --train_url of this server: a directory below it on all servers but that of rank 0.
 
     Servers have devices of the same numbers, so that their results would overwrite each other.
     """
     if 0 in ranks:
         return job
-    place = below(job.own['train_url'], 'from-rank-%d' % ranks[0])
-    return job._replace(own=dict(job.own, train_url=place))
+    own_url = below(job.own['train_url'], 'from-rank-%d' % ranks[0])
+    return job._replace(own=dict(job.own, train_url=own_url))
 
 
 def _command(job: Job, environ: Mapping[str, str]) -> List[str]:

@@ -17,7 +17,7 @@ def variables(environ: Mapping[str, str]) -> List[str]:
 
 
 def redacted(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """`text` with *** in place of every secret of `environ`, also escaped as in a URL, and of every URL's password."""
+    """`text` with *** instead of every secret of `environ`, also escaped as in a URL, and of every URL's password."""
     values = {environ[name] for name in variables(environ) if len(environ[name]) >= _SHORTEST}
     spellings = values | {urllib.parse.quote(value, safe='') for value in values}
     for secret in sorted(spellings, key=len, reverse=True):  # a secret may be a part of a longer one

@@ -31,11 +31,11 @@ class Storage:
         self._waits = [first_wait * 2 ** n for n in range(retries)]
 
     def fetch(self, url: str, directory: str) -> None:
-        """Copies every file below `url` to its place below the local directory."""
+        """Copies every file below `url` to the same path below the local directory."""
         self._persist(url, lambda: self._files.copy_parallel(src_url=url, dst_url=directory))
 
     def send(self, directory: str, url: str) -> None:
-        """Copies every file below the local directory to its place below `url`."""
+        """Copies every file below the local directory to the same path below `url`."""
         self._persist(url, lambda: self._files.copy_parallel(src_url=directory, dst_url=url))
 
     def exists(self, url: str) -> bool:

@@ -93,12 +93,12 @@ def check_910(path: str, servers: Sequence[Server]) -> None:
     """Raises InputError for devices that HCCL cannot connect on a server of 910s: 1, 2, 4 or 8, and not any."""
     for server in servers:
         ids = sorted(device.device_id for device in server.devices)
-        place = '%s: server %s has devices %s' % (path, server.server_id, ', '.join(map(str, ids)))
+        found = '%s: server %s has devices %s' % (path, server.server_id, ', '.join(map(str, ids)))
         if len(ids) not in (1, 2, 4, 8):
-            raise InputError('%s; on 910s a server takes part with 1, 2, 4 or 8 devices' % place)
+            raise InputError('%s; on 910s a server takes part with 1, 2, 4 or 8 devices' % found)
         if len(ids) in (2, 4) and ids[0] // RING != ids[-1] // RING:
             raise InputError('%s; on 910s %d devices are all of 0 to %d or all of %d to %d' % (
-                place, len(ids), RING - 1, RING, 2 * RING - 1))
+                found, len(ids), RING - 1, RING, 2 * RING - 1))
 
 
 def _servers(table: Any) -> Tuple[Server, ...]:
@@ -140,10 +140,10 @@ def _of_groups(table: Dict[str, Any]) -> Tuple[Server, ...]:
 
 def _server(entry: Any, devices_of_a_server: int) -> Server:
     server_id = _server_id(entry, 'an entry of server_list')
-    place = 'server %s' % server_id
-    devices = [RankDevice(_number(device, 'device_id', kinds.whole(0, devices_of_a_server - 1), place),
-                          _number(device, 'rank_id', kinds.whole(0), place))
-               for device in _entries(entry, 'device', place)]
+    holder = 'server %s' % server_id
+    devices = [RankDevice(_number(device, 'device_id', kinds.whole(0, devices_of_a_server - 1), holder),
+                          _number(device, 'rank_id', kinds.whole(0), holder))
+               for device in _entries(entry, 'device', holder)]
     return Server(server_id, _by_rank(devices))
 
 
@@ -186,37 +186,37 @@ def _check_pods(table: Dict[str, Any], servers: Sequence[Server]) -> None:
         raise ValueError('server %s is in one of server_list and super_pod_list only' % min(missing))
 
 
-def _member(record: Any, key: str, place: str) -> Any:
+def _member(record: Any, key: str, holder: str) -> Any:
     if not isinstance(record, dict) or key not in record:
-        raise ValueError('%s has no %s' % (place, key))
+        raise ValueError('%s has no %s' % (holder, key))
     return record[key]
 
 
-def _entries(record: Any, key: str, place: str) -> List[Any]:
-    entries = _member(record, key, place)
+def _entries(record: Any, key: str, holder: str) -> List[Any]:
+    entries = _member(record, key, holder)
     if not isinstance(entries, list) or not entries:
-        raise ValueError('%s of %s is not a list of some' % (key, place))
+        raise ValueError('%s of %s is not a list of some' % (key, holder))
     return entries
 
 
-def _server_id(record: Any, place: str) -> str:
+def _server_id(record: Any, holder: str) -> str:
     """A server's address or name, on one line."""
-    server_id = _member(record, 'server_id', place)
+    server_id = _member(record, 'server_id', holder)
     if not isinstance(server_id, str) or not re.fullmatch(r'[\w.:%-]{1,255}', server_id):
-        raise ValueError('the server_id of %s is %.40r, not an address or a name' % (place, server_id))
+        raise ValueError('the server_id of %s is %.40r, not an address or a name' % (holder, server_id))
     return server_id
 
 
-def _number(record: Any, key: str, kind: kinds.Kind, place: str) -> int:
+def _number(record: Any, key: str, kind: kinds.Kind, holder: str) -> int:
     """A whole number, which rank tables write as a string."""
-    value = _member(record, key, place)
+    value = _member(record, key, holder)
     try:
         return kind.parse(str(value))
     except ValueError as error:
-        raise ValueError('%s %.40s of %s %s' % (key, value, place, error))
+        raise ValueError('%s %.40s of %s %s' % (key, value, holder, error))
 
 
-def _refuse_twice(key: str, found: Sequence[Any], place: str) -> None:
+def _refuse_twice(key: str, found: Sequence[Any], holder: str) -> None:
     value, count = collections.Counter(found).most_common(1)[0]
     if count > 1:
-        raise ValueError('%s %s is %d times in %s' % (key, value, count, place))
+        raise ValueError('%s %s is %d times in %s' % (key, value, count, holder))

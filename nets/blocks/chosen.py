@@ -1,4 +1,4 @@
-"""The blocks that every network has as switches, in place of what its recipe has or around it: --optimizer,
+"""The blocks that every network has as switches, instead of what its recipe has or around it: --optimizer,
 --learning_rate_decay, --warmup, and those of updates.py."""
 from typing import Any, Mapping
 

@@ -42,8 +42,8 @@ def bars(rows):
     """An <svg> of horizontal bars for (words, (least, median, most), colour)."""
     scale = (WIDTH - LEFT - RIGHT) / max(most for _, (_, _, most), _ in rows)
     parts = []
-    for place, (words, (least, middle, most), colour) in enumerate(rows):
-        top = place * (BAR + GAP)
+    for row, (words, (least, middle, most), colour) in enumerate(rows):
+        top = row * (BAR + GAP)
         line, first, middle_x, last = top + BAR / 2, LEFT + scale * least, LEFT + scale * middle, LEFT + scale * most
         parts += ['<text class="%s" x="%d" y="%.1f" text-anchor="end">%s</text>' % (
             language, LEFT - 8, line + 4, escape(name)) for language, name in words._asdict().items()]

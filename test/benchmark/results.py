@@ -62,7 +62,7 @@ def text(figures):
     lines += ['  %s' % failure for failure in figures['failures'].values()]
     lines.append('  matrix product: %s; ours reaches %.0f %% (%.0f-%.0f %%) of the first' % (
         ', '.join('%s %.0f GFLOP/s' % item for item in figures['peak'].items()),
-        *(100 * figures['peak_share'][place] for place in (1, 0, 2))))
+        *(100 * figures['peak_share'][index] for index in (1, 0, 2))))
     lines.append('  input pipeline alone: %.1f times the training speed; launch to first step: %s' % (
         figures['input_multiple'], '%.1f s' % figures['start'] if figures['start'] else 'failed'))
     if figures['disturbance'] > QUIET:

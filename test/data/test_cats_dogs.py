@@ -212,7 +212,7 @@ def test_colour_noise_has_the_published_components():
 
 
 def split_of(directory, damaged=()):
-    """All files of `directory` as a Split; damaged: {number of a file: what stands in its place}."""
+    """All files of `directory` as a Split; damaged: {number of a file: what it holds instead}."""
     names = sorted(os.fsencode(os.path.join(directory, name)) for name in os.listdir(directory))
     names = [write(directory + '-damaged', name, damaged[number]) if number in damaged else name
              for number, name in enumerate(names)]

@@ -150,12 +150,12 @@ def measure(name: str, seed: int, faulty: bool) -> float:
 
 def log_of(flags: List[str], write: Callable, seed: int) -> str:
     """The log of a run with these flags, which is shown on standard error, too."""
-    with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(Copy()) as log:
-        data = os.path.join(place, 'data')
+    with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(Copy()) as log:
+        data = os.path.join(directory, 'data')
         write(data, seed)
         status = command.run(train.act, [
             *flags, '--val_epoch=1000', '--save_interval=1000', '--seed=%d' % (seed + 1), '--data_path=' + data,
-            '--output_path=' + os.path.join(place, 'out')], {})
+            '--output_path=' + os.path.join(directory, 'out')], {})
     assert status == 0, 'the run with %s ended with status %d' % (' '.join(flags), status)
     return log.getvalue()
 

@@ -104,7 +104,7 @@ def until_killed():
 
 
 def started():
-    """A line about the place that the launcher gave to this rank."""
+    """A line with the environment and the cores of this rank."""
     names = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES',
              'RANKS_DIRECTORY')
     return 'started %s' % json.dumps(dict({name: os.environ.get(name) for name in names},

@@ -1,7 +1,7 @@
 """A Python that has imported TensorFlow already, which saves each command of the launchers 2 seconds.
 
     forking_python.py serve SOCKET              forks a process for each request
-    forking_python.py run SOCKET PYTHON ...     in place of PYTHON ..., by a Python that need not have any package
+    forking_python.py run SOCKET PYTHON ...     instead of PYTHON ..., by a Python that need not have any package
 
 A command runs as in a process of its own, in the repository that it is started from: it is forked off before TensorFlow
 has started a thread or a session, and the process that asked for it lives as long as it does.

@@ -12,7 +12,7 @@ HELPERS = os.path.join(HERE, 'helpers')
 FAKES = os.path.join(HERE, 'fakes')
 
 
-def place_with(directory, *python):
+def workdir_with(directory, *python):
     """Makes `directory`/python run the given command; returns the directory."""
     script = directory / 'python'
     script.write_text('#!/bin/sh\nexec %s "$@"\n' % ' '.join('"%s"' % word for word in python))
@@ -20,22 +20,22 @@ def place_with(directory, *python):
     return directory
 
 
-def start(place, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
+def start(workdir, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
     """Starts a launcher; its output goes to `output` unless a flag says otherwise."""
     inherited = {name: value for name, value in os.environ.items() if name not in ('MODELARTS_MODEL_PATH', 'LIVE_FD')}
-    environment = dict(inherited, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID=device, **dict(environment))
+    environment = dict(inherited, PYTHON=str(workdir / 'python'), ASCEND_DEVICE_ID=device, **dict(environment))
     if device is None:
         del environment['ASCEND_DEVICE_ID']
-    command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (place / 'output')]
+    command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (workdir / 'output')]
     for stream in ('stdout', 'stderr'):
         popen.setdefault(stream, subprocess.PIPE)
     return subprocess.Popen(command + list(flags), env=environment, universal_newlines=True,
-                            cwd=popen.pop('cwd', str(place)), **popen)
+                            cwd=popen.pop('cwd', str(workdir)), **popen)
 
 
-def launch(place, *flags, **options):
+def launch(workdir, *flags, **options):
     """-> (exit status, stdout, stderr) of a launcher that has ended."""
-    process = start(place, *flags, **options)
+    process = start(workdir, *flags, **options)
     stdout, stderr = process.communicate(timeout=60)
     return process.returncode, stdout, stderr
 

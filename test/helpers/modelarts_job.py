@@ -19,25 +19,25 @@ def contents(directory):
     return {str(path.relative_to(directory)): path.read_text() for path in directory.rglob('*') if path.is_file()}
 
 
-def boot(place, *flags, **environment):
-    """Starts the boot file on the data and with the results in `place`, unless a flag says otherwise."""
-    words = ['--network=cspnet', '--case=performance', '--cache_dir=%s' % (place / 'cache'),
+def boot(workdir, *flags, **environment):
+    """Starts the boot file on the data and with the results in `workdir`, unless a flag says otherwise."""
+    words = ['--network=cspnet', '--case=performance', '--cache_dir=%s' % (workdir / 'cache'),
              '--copy_wait=0.05', '--copy_retries=3']
     for name, default in (('data_url', 'data'), ('train_url', 'out')):
         if not any(flag.startswith('--' + name) for flag in flags):
-            words.append('--%s=%s' % (name, place / default))
-    environment = dict(dict(os.environ, PYTHON=str(place / 'python'), ASCEND_DEVICE_ID='0'), **environment)
-    return Boot(place, [os.path.join(ROOT, '__main__.py'), 'boot_modelarts', *words, *flags], environment)
+            words.append('--%s=%s' % (name, workdir / default))
+    environment = dict(dict(os.environ, PYTHON=str(workdir / 'python'), ASCEND_DEVICE_ID='0'), **environment)
+    return Boot(workdir, [os.path.join(ROOT, '__main__.py'), 'boot_modelarts', *words, *flags], environment)
 
 
 class Boot(Forked):
     """A boot process; stdout and stderr: the files that it prints to."""
     _numbers = itertools.count()
 
-    def __init__(self, place, arguments, environment):
+    def __init__(self, workdir, arguments, environment):
         number = next(self._numbers)
-        self.stdout, self.stderr = place / ('boot-%d.out' % number), place / ('boot-%d.err' % number)
-        super().__init__(arguments, self.stdout, self.stderr, environment, place)
+        self.stdout, self.stderr = workdir / ('boot-%d.out' % number), workdir / ('boot-%d.err' % number)
+        super().__init__(arguments, self.stdout, self.stderr, environment, workdir)
 
 
 def ended(job):

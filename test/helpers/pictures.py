@@ -48,6 +48,6 @@ def write_class_folders(directory, counts, form='jpg', size=(40, 48)):
         image = np.full(size + (3,), 20, np.uint8)
         image[..., number % 3] = 220
         content = encoded(image, form)
-        for place in range(count):
-            with open(os.path.join(str(directory), name, '%02d.%s' % (place, form)), 'wb') as file:
+        for index in range(count):
+            with open(os.path.join(str(directory), name, '%02d.%s' % (index, form)), 'wb') as file:
                 file.write(content)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from launching import ROOT, place_with
+from launching import ROOT, workdir_with
 
 from launchers.ranks import rank_table
 from launchers import doctor
@@ -119,7 +119,7 @@ def doctor_before_installation(tmp_path, *arguments):
         shutil.copy(os.path.join(ROOT, name), str(copy))
     for name in ('python3', 'python3.7'):
         (tmp_path / 'bin').mkdir(exist_ok=True)
-        place_with(tmp_path / 'bin', os.path.join(sys.base_prefix, 'bin', 'python3'), '-I', '-S')
+        workdir_with(tmp_path / 'bin', os.path.join(sys.base_prefix, 'bin', 'python3'), '-I', '-S')
         (tmp_path / 'bin' / 'python').rename(tmp_path / 'bin' / name)
     done = subprocess.run(['python3', str(copy / 'launchers' / 'doctor.py'), *arguments], cwd=str(tmp_path),
                           env={'PATH': '%s:%s' % (tmp_path / 'bin', os.environ['PATH'])},

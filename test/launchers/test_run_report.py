@@ -40,9 +40,9 @@ def shown_numbers(text):
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
     """(the run as recorded, the text of its report.html) of a run that nothing happened to."""
-    place = tmp_path_factory.mktemp('finished')
-    assert toy.run('--output_path=%s' % place, '--train_epochs=2', '--seed=5', '--loss_scale=1024') == 0
-    return records.read(str(place / '0'))[-1], (place / '0' / 'report.html').read_text('utf-8')
+    output = tmp_path_factory.mktemp('finished')
+    assert toy.run('--output_path=%s' % output, '--train_epochs=2', '--seed=5', '--loss_scale=1024') == 0
+    return records.read(str(output / '0'))[-1], (output / '0' / 'report.html').read_text('utf-8')
 
 
 def test_the_page_shows_the_figures_of_the_run_and_names_no_other_place(finished):

@@ -12,9 +12,9 @@ from core.reporting import record
 from launchers import runs
 
 
-def leave(place, network, accuracy, end=None, batch_size='8'):
-    """Leaves the record of a run in the directory `place`."""
-    writer = record.RecordWriter(str(place))
+def leave(directory, network, accuracy, end=None, batch_size='8'):
+    """Leaves the record of a run in `directory`."""
+    writer = record.RecordWriter(str(directory))
     writer.write('start', network=network, case='full', ranks=2, batch_size=8, precision='float32', resumed=False,
                  settings=[('batch_size', batch_size, '8'), ('seed', '1', '1')], environment=[], results=[])
     writer.write('begin', step=0, steps=20, steps_per_epoch=10)

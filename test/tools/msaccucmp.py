@@ -1,6 +1,6 @@
 """Runs CANN's comparison tool, msaccucmp of the package mindstudio-probe: msaccucmp.py compare|convert|overflow ...
 
-CANN itself has the library by which msaccucmp reads the header of a dump file. In its place stands a reader of
+CANN itself has the library by which msaccucmp reads the header of a dump file. Here is a reader of
 protocol buffers' wire format with the field numbers of CANN's dump_data.proto; all else is the tool's own.
 """
 import importlib.util

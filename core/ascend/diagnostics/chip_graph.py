@@ -66,12 +66,12 @@ def _one(value: Any) -> str:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    place = 0
-    while text[place:].strip() if len(text) - place < 80 else True:
-        match = _TOKEN.match(text, place)
+    position = 0
+    while text[position:].strip() if len(text) - position < 80 else True:
+        match = _TOKEN.match(text, position)
         if not match:
-            raise ValueError('is not text of protocol buffers from character %d on' % place)
-        place = match.end()
+            raise ValueError('is not text of protocol buffers from character %d on' % position)
+        position = match.end()
         yield match.group(match.lastindex)
 
 

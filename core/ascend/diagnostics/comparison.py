@@ -17,7 +17,7 @@ from core.errors import InputError
 METRICS = ('CosineSimilarity', 'MaxAbsoluteError', 'AccumulatedRelativeError', 'RelativeEuclideanDistance',
            'KullbackLeiblerDivergence', 'StandardDeviation', 'MeanAbsoluteError', 'RootMeanSquareError',
            'MaxRelativeError', 'MeanRelativeError')
-_MISSING = '*'                 # in place of the operator that the other side lacks
+_MISSING = '*'                 # instead of the operator that the other side lacks
 _EPSILON = np.finfo(np.float32).eps
 
 
@@ -119,14 +119,14 @@ def _by_original(tensors: Iterable[DumpedTensor], originals) -> Dict[_Key, Dumpe
 
 def _merged(lefts: Sequence[Any], rights: Sequence[Any]) -> List[Any]:
     """The keys of both, in the order of `rights`; those of `lefts` alone come after the key before them."""
-    merged, place = list(rights), -1
+    merged, index = list(rights), -1
     known = {key: index for index, key in enumerate(merged)}
     extra: Dict[int, List[Any]] = {}
     for key in lefts:
         if key in known:
-            place = known[key]
+            index = known[key]
         else:
-            extra.setdefault(place, []).append(key)
+            extra.setdefault(index, []).append(key)
     ordered = list(extra.get(-1, []))
     for index, key in enumerate(merged):
         ordered += [key] + extra.get(index, [])

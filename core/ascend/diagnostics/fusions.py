@@ -1,6 +1,6 @@
 """Which of CANN's documented fusions the graph of a training step hits, and what breaks the others.
 
-A rule looks for the places that a fusion is for, as the graph has them when the adapter hands it over, and says of each
+A rule looks for the sites that a fusion is for, as the graph has them when the adapter hands it over, and says of each
 whether the pattern of CANN's pass is there. The conditions are those of the passes' sources (canndev and ops-nn) and of
 CANN's reference of graph and UB fusions; whether the compiler then fuses depends on sizes as well.
 """
@@ -15,8 +15,8 @@ _BATCH_NORMS = ('FusedBatchNorm', 'FusedBatchNormV2', 'FusedBatchNormV3')
 _ADDS = ('Add', 'AddV2')
 
 
-class Place(NamedTuple):
-    """A place that a fusion is for."""
+class Site(NamedTuple):
+    """Operators to which a fusion is meant to apply."""
     op: tf.Operation               # its first operator
     broken_by: Optional[tf.Operation]  # the operator that is not of the pattern; None: the pattern is there
     why: str = ''                  # what is wrong, and what to do
@@ -26,8 +26,8 @@ class Fusion(NamedTuple):
     """What a fusion finds in a graph."""
     name: str                      # of CANN's pass, as in a fusion_switch_file
     makes: str                     # what of what
-    hits: List[Place]
-    misses: List[Place]
+    hits: List[Site]
+    misses: List[Site]
 
 
 class _Graph:
@@ -75,8 +75,8 @@ def _is_constant(op: tf.Operation) -> bool:
     return True
 
 
-def _bias(layer: Sequence[str], name: str) -> Callable[[_Graph], Iterable[Place]]:
-    def places(graph: _Graph) -> Iterator[Place]:
+def _bias(layer: Sequence[str], name: str) -> Callable[[_Graph], Iterable[Site]]:
+    def sites(graph: _Graph) -> Iterator[Site]:
         for op in graph.of(*layer):
             users = graph.users(op)
             added = [user for user in users if user.type == 'BiasAdd'
@@ -84,16 +84,16 @@ def _bias(layer: Sequence[str], name: str) -> Callable[[_Graph], Iterable[Place]
             if not added:
                 continue
             if added[0].type != 'BiasAdd':
-                yield Place(op, added[0], 'an Add of a variable in place of BiasAdd: use tf.nn.bias_add')
+                yield Site(op, added[0], 'an Add of a variable instead of BiasAdd: use tf.nn.bias_add')
             elif len(users) > 1:
                 other = next(user for user in users if user is not added[0])
-                yield Place(op, other, 'the %s before the bias is used by another operator, too' % name)
+                yield Site(op, other, 'the %s before the bias is used by another operator, too' % name)
             else:
-                yield Place(op, None)
-    return places
+                yield Site(op, None)
+    return sites
 
 
-def _mish(graph: _Graph) -> Iterator[Place]:
+def _mish(graph: _Graph) -> Iterator[Site]:
     for softplus in graph.of('Softplus'):
         tanh = next((user for user in graph.users(softplus) if user.type == 'Tanh'), None)
         product = tanh and next((user for user in graph.users(tanh) if user.type == 'Mul'
@@ -102,41 +102,41 @@ def _mish(graph: _Graph) -> Iterator[Place]:
             continue
         others = [user for user in graph.users(softplus) if user is not tanh]
         others += [user for user in graph.users(tanh) if user is not product]
-        yield Place(softplus, others[0] if others else None, 'Softplus or Tanh is used by the backward pass, too: in '
-                    'training this is never fused, in an exported graph it is' if others else '')
+        yield Site(softplus, others[0] if others else None, 'Softplus or Tanh is used by the backward pass, too: in '
+                   'training this is never fused, in an exported graph it is' if others else '')
 
 
-def _batch_norm(graph: _Graph) -> Iterator[Place]:
+def _batch_norm(graph: _Graph) -> Iterator[Site]:
     for op in graph.of(*_BATCH_NORMS):
         if op.get_attr('is_training'):
-            yield Place(op, None)
+            yield Site(op, None)
     for op in graph.of('SquaredDifference'):
         if op.name.endswith('moments/SquaredDifference'):
-            yield Place(op, op, 'a batch norm made of tf.nn.moments: use nets.layers.batch_norm, or '
-                        'tf.compat.v1.nn.fused_batch_norm')
+            yield Site(op, op, 'a batch norm made of tf.nn.moments: use nets.layers.batch_norm, or '
+                       'tf.compat.v1.nn.fused_batch_norm')
 
 
-def _batch_norm_gradient(graph: _Graph) -> Iterator[Place]:
-    return (Place(op, None) for op in graph.of('FusedBatchNormGrad', 'FusedBatchNormGradV2', 'FusedBatchNormGradV3'))
+def _batch_norm_gradient(graph: _Graph) -> Iterator[Site]:
+    return (Site(op, None) for op in graph.of('FusedBatchNormGrad', 'FusedBatchNormGradV2', 'FusedBatchNormGradV3'))
 
 
-def _conv_batch_norm(is_narrow: Callable[[tf.Operation], bool]) -> Callable[[_Graph], Iterable[Place]]:
-    def places(graph: _Graph) -> Iterator[Place]:
+def _conv_batch_norm(is_narrow: Callable[[tf.Operation], bool]) -> Callable[[_Graph], Iterable[Site]]:
+    def sites(graph: _Graph) -> Iterator[Site]:
         for op in graph.of('Conv2D'):
             users = graph.users(op)
             direct = next((user for user in users if user.type in _BATCH_NORMS), None)
             between = next((user for user in users if user.type == 'BiasAdd' and any(
                 after.type in _BATCH_NORMS for after in graph.users(user))), None)
             if direct and not is_narrow(op):
-                yield Place(op, op, 'the convolution is not in float16: choose a --precision_mode that makes it')
+                yield Site(op, op, 'the convolution is not in float16: choose a --precision_mode that makes it')
             elif direct:
-                yield Place(op, None)
+                yield Site(op, None)
             elif between:
-                yield Place(op, between, 'a bias before batch norm, which takes it out again: leave it away')
-    return places
+                yield Site(op, between, 'a bias before batch norm, which takes it out again: leave it away')
+    return sites
 
 
-def _norm_eltwise(graph: _Graph) -> Iterator[Place]:
+def _norm_eltwise(graph: _Graph) -> Iterator[Site]:
     for op in graph.of(*_BATCH_NORMS):
         if not op.get_attr('is_training'):
             continue
@@ -144,12 +144,12 @@ def _norm_eltwise(graph: _Graph) -> Iterator[Place]:
         if user is None:
             continue
         if user.type in ('Relu', 'LeakyRelu', 'Relu6', *_ADDS):
-            yield Place(op, None)
+            yield Site(op, None)
         else:
-            yield Place(op, user, '%s after batch norm, where the pass knows Relu, LeakyRelu and Add' % user.type)
+            yield Site(op, user, '%s after batch norm, where the pass knows Relu, LeakyRelu and Add' % user.type)
 
 
-def _norm_add_relu(graph: _Graph) -> Iterator[Place]:
+def _norm_add_relu(graph: _Graph) -> Iterator[Site]:
     for op in graph.of(*_ADDS, 'AddN'):
         norms = [one for one in _operands(op) if one.type in _BATCH_NORMS]
         if not norms:
@@ -157,19 +157,19 @@ def _norm_add_relu(graph: _Graph) -> Iterator[Place]:
         relu = next((user for user in graph.users(op) if user.type == 'Relu'), None)
         others = [user for user in graph.users(op) if user.type not in ('Relu', 'ReluGrad')]
         if relu is None:
-            yield Place(op, next(iter(others), op), 'no Relu after the sum')
+            yield Site(op, next(iter(others), op), 'no Relu after the sum')
         else:
-            yield Place(op, None)
+            yield Site(op, None)
 
 
-def _relu(graph: _Graph) -> Iterator[Place]:
+def _relu(graph: _Graph) -> Iterator[Site]:
     for op in graph.of('Relu'):
         users = graph.users(op)
-        yield Place(op, None) if any(user.type == 'ReluGrad' for user in users) else Place(
+        yield Site(op, None) if any(user.type == 'ReluGrad' for user in users) else Site(
             op, next(iter(users), op), 'no gradient passes this Relu')
 
 
-def _weight_decay(graph: _Graph) -> Iterator[Place]:
+def _weight_decay(graph: _Graph) -> Iterator[Site]:
     for loss in graph.of('L2Loss'):
         variable = _operands(loss)[0]
         if variable.type not in _VARIABLES:
@@ -182,60 +182,60 @@ def _weight_decay(graph: _Graph) -> Iterator[Place]:
         after = graph.users(loss)
         scalar = next((one for one in _operands(product) if one is not variable), variable)
         if len(total.inputs) != 2:
-            yield Place(loss, total, 'the gradient has %d parts, where the pass wants two' % len(total.inputs))
+            yield Site(loss, total, 'the gradient has %d parts, where the pass wants two' % len(total.inputs))
         elif len(after) != 1 or after[0].type != 'AddN':
-            yield Place(loss, next(iter(after), loss), 'L2Loss has to go into one AddN alone: tf.add_n of all of them')
+            yield Site(loss, next(iter(after), loss), 'L2Loss has to go into one AddN alone: tf.add_n of all of them')
         elif _operands(product)[0] is not variable:
-            yield Place(loss, product, 'the variable is not the first operand of Mul')
+            yield Site(loss, product, 'the variable is not the first operand of Mul')
         elif _operands(total)[0] is not product:
-            yield Place(loss, total, 'the decay is not the first part of the gradient: add the penalty before the loss '
-                        'of the data')
+            yield Site(loss, total, 'the decay is not the first part of the gradient: add the penalty before the loss '
+                       'of the data')
         elif not _is_constant(scalar):
-            yield Place(loss, scalar, 'the factor of the decay is no constant')
+            yield Site(loss, scalar, 'the factor of the decay is no constant')
         else:
-            yield Place(loss, None)
+            yield Site(loss, None)
 
 
-def _scaled_momentum(graph: _Graph) -> Iterator[Place]:
+def _scaled_momentum(graph: _Graph) -> Iterator[Site]:
     for update in graph.of('ApplyMomentum', 'ResourceApplyMomentum'):
         product = _operands(update)[3]
         if product.type != 'Mul':
             continue
         if not any(_is_constant(one) and one.outputs[0].shape.ndims == 0 for one in _operands(product)):
-            yield Place(update, product, 'the gradient is scaled by no constant: a static --loss_scale is one')
+            yield Site(update, product, 'the gradient is scaled by no constant: a static --loss_scale is one')
         elif len(graph.users(product)) > 1:
-            yield Place(update, next(user for user in graph.users(product) if user is not update),
-                        'the scaled gradient is used by another operator, too')
+            yield Site(update, next(user for user in graph.users(product) if user is not update),
+                       'the scaled gradient is used by another operator, too')
         else:
-            yield Place(update, None)
+            yield Site(update, None)
 
 
-def _pool(graph: _Graph) -> Iterator[Place]:
+def _pool(graph: _Graph) -> Iterator[Site]:
     for op in graph.of('MaxPool'):
         gradient = next((user for user in graph.users(op) if user.type == 'MaxPoolGrad'), None)
-        yield Place(op, None) if gradient else Place(op, op, 'no gradient passes this pooling')
+        yield Site(op, None) if gradient else Site(op, op, 'no gradient passes this pooling')
 
 
-def _log_softmax(graph: _Graph) -> Iterator[Place]:
+def _log_softmax(graph: _Graph) -> Iterator[Site]:
     for op in graph.of('LogSoftmax'):
         gradient = next((user for user in graph.users(op) if user.type == 'Exp'), None)
-        yield Place(op, None) if gradient else Place(op, op, 'no gradient passes this LogSoftmax')
+        yield Site(op, None) if gradient else Site(op, op, 'no gradient passes this LogSoftmax')
 
 
-def _transpose(graph: _Graph) -> Iterator[Place]:
+def _transpose(graph: _Graph) -> Iterator[Site]:
     for op in graph.of('Transpose'):
         beside = [one for one in [*_operands(op)[:1], *graph.users(op)] if one.type == 'Reshape']
-        yield Place(op, None) if beside else Place(
+        yield Site(op, None) if beside else Site(
             op, op, 'a Transpose without a Reshape beside it moves all of its values: build the layers in one layout')
 
 
 def find(ops: Sequence[tf.Operation], is_narrow: Callable[[tf.Operation], bool] = lambda op: True) -> List[Fusion]:
-    """What each fusion finds among the operators of a step; those without a place for it are left out.
+    """What each fusion finds among the operators of a step; fusions without a site are left out.
 
     is_narrow(op): whether the chip gives the result of a convolution in float16.
     """
     graph, found = _Graph(ops), []
-    for name, makes, places in (
+    for name, makes, sites in (
             ('AABiasaddConvFusion', 'Conv2D + BiasAdd: one convolution', _bias(('Conv2D',), 'convolution')),
             ('MatMulBiasAddFusionPass', 'MatMul + BiasAdd: one product', _bias(('MatMul',), 'product')),
             ('FusedBatchnormFusionPass', 'batch norm: BNTrainingReduce + BNTrainingUpdate', _batch_norm),
@@ -251,7 +251,7 @@ def find(ops: Sequence[tf.Operation], is_narrow: Callable[[tf.Operation], bool] 
             ('A_MomentumLossscaleFusionPass', 'unscaled gradient: Mul + ApplyMomentum', _scaled_momentum),
             ('LogSoftmaxGradFusionPass', 'gradient of LogSoftmax: one operator', _log_softmax),
             ('TransposeReshapeFusionPass', 'Transpose + Reshape: ConfusionTranspose', _transpose)):
-        known = list(places(graph))
+        known = list(sites(graph))
         if known:
             found.append(Fusion(name, makes, [one for one in known if one.broken_by is None],
                                 [one for one in known if one.broken_by is not None]))
@@ -272,9 +272,9 @@ def lines(found: Sequence[Fusion], most: int = 3) -> List[str]:
     return said
 
 
-def by_reason(misses: Sequence[Place]) -> List[Tuple[str, List[Place]]]:
-    """The places of each reason, the most frequent reason first."""
-    groups: Dict[str, List[Place]] = {}
+def by_reason(misses: Sequence[Site]) -> List[Tuple[str, List[Site]]]:
+    """The sites of each reason, the most frequent reason first."""
+    groups: Dict[str, List[Site]] = {}
     for one in misses:
         groups.setdefault(one.why, []).append(one)
     return sorted(groups.items(), key=lambda item: -len(item[1]))

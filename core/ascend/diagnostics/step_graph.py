@@ -119,7 +119,7 @@ class StepValues:
     """Fetches the outputs of `ops` in one training step.
 
     What lies in variables is fetched before the step, what is computed beside it, and what updates leave after it.
-    rounded: {output: its form in the chip's type}, which is fetched in its place.
+    rounded: {output: its form in the chip's type}, which is fetched instead.
     """
 
     def __init__(self, ops: Sequence[tf.Operation], rounded: Mapping[tf.Tensor, tf.Tensor]):

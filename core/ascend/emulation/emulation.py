@@ -61,7 +61,7 @@ NO_EMULATION = Emulation(None, {}, {}, {}, {}, [], 0)
 def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:
     """float32 `x` with each value rounded to the nearest one of `dtype`, ties to even.
 
-    saturates: beyond the range comes the largest finite value, and 0 in place of NaN; else inf and NaN as they are.
+    saturates: beyond the range comes the largest finite value, and 0 instead of NaN; else inf and NaN as they are.
     """
     with tf.name_scope(ROUNDING + dtype):
         if saturates:
@@ -218,9 +218,9 @@ class _Rewriting:
             self.types[rounded], self.limits[tensor] = wanted, LARGEST[wanted]
             self.narrow[tensor] = rounded
             for consumer in self._consumers[tensor]:
-                for place, operand in enumerate(consumer.inputs):
+                for index, operand in enumerate(consumer.inputs):
                     if operand is tensor:
-                        consumer._update_input(place, rounded)
+                        consumer._update_input(index, rounded)
 
     def _rounded(self, tensor, dtype):
         context = control_flow_util.GetOutputContext(tensor.op)

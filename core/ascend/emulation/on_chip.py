@@ -89,6 +89,6 @@ def _padding(costs) -> List[Any]:
 
 def _fusion(fusion: fusions.Fusion) -> List[Any]:
     """[name, what it makes, hits, misses, [[reason, count, lines of code]]]."""
-    reasons = [[why, len(places), list(dict.fromkeys(step_graph.line_of(one.broken_by) for one in places))[:_LINES]]
-               for why, places in fusions.by_reason(fusion.misses)]
+    reasons = [[why, len(sites), list(dict.fromkeys(step_graph.line_of(one.broken_by) for one in sites))[:_LINES]]
+               for why, sites in fusions.by_reason(fusion.misses)]
     return [fusion.name, fusion.makes, len(fusion.hits), len(fusion.misses), reasons]

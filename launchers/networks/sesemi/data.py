@@ -79,7 +79,7 @@ def train_input(data: Data, config: Config) -> Input:
     Labels are distributions [6 * batch_size, classes]; --cutmix_alpha mixes them and their images. The other images
     are batch_size images in six poses each; an epoch is a pass over those, and at least one step.
     """
-    task, place = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
+    task, share = TASKS[config.task], dict(rank=config.rank, ranks=config.ranks)
     classes = len(data.class_names)
     count = len(data.train.y) if config.labels == 'all' else config.labels
     labelled = labelled_subset(data.train, classes, count, config.seed)
@@ -101,9 +101,9 @@ def train_input(data: Data, config: Config) -> Input:
     together = POSES * config.batch_size
     stream = pipeline.zip_streams(
         pipeline.training_stream(_at_least(together * config.ranks, labelled), together,
-                                 config.seed, transform=label, **place, **data.loading),
+                                 config.seed, transform=label, **share, **data.loading),
         pipeline.training_stream(_at_least(config.batch_size * config.ranks, unlabelled), config.batch_size,
-                                 config.seed + 1, transform=pose, **place, **data.loading))
+                                 config.seed + 1, transform=pose, **share, **data.loading))
     pairs = stream.dataset.map(as_written(lambda labelled, posed: tuple(zip(labelled, posed))))
     return pipeline.as_input(stream._replace(dataset=pairs, batches=steps, size=size))
 

@@ -28,18 +28,18 @@ FILES = {
 
 
 @pytest.fixture(scope='module', autouse=True)
-def place(tmp_path_factory):
+def working_directory(tmp_path_factory):
     """A working directory with a file of each kind, without variables of the Ascend software."""
     patch = MonkeyPatch()
-    place = tmp_path_factory.mktemp('probes')
-    patch.chdir(place)
+    directory = tmp_path_factory.mktemp('probes')
+    patch.chdir(directory)
     for name in ('AOE_MODE', 'JOB_ID', 'ASCEND_WORK_PATH', 'ENABLE_HF32_EXECUTION'):
         patch.delenv(name, raising=False)
-    (place / 'dumps').mkdir()
-    (place / 'linked').symlink_to('dumps')
+    (directory / 'dumps').mkdir()
+    (directory / 'linked').symlink_to('dumps')
     for name, text in FILES.items():
-        (place / name).write_text(text)
-    yield place
+        (directory / name).write_text(text)
+    yield directory
     patch.undo()
 
 
@@ -60,7 +60,7 @@ def refused(*given, **kwargs):
     return str(refusal.value)
 
 
-# One option, nothing around it that could be refused in its place.
+# One option, nothing around it that could be refused instead.
 SINGLE = [
     *['input_shape=' + text for text in ('data', 'data:', 'data:a,b', 'data:-1,32;label', 'data=-1,32', 'data:-1.5',
                                          'data:--1', ':1,', 'data:1,,2', 'data:1;;label:1', ';data:1', 'data:1,',

@@ -234,7 +234,7 @@ def test_nothing_that_no_export_has_written_is_overwritten_unless_asked_for(run_
     mine.write_text('{"mine": 1}')
     status, _, error = run_export('--format=' + form, '--samples=1', '--output=%s' % output)
     assert status == 2 and mine.read_text() == '{"mine": 1}' and ('no export' in error or 'no directory' in error)
-    if form != 'saved_model':      # a directory never takes the place of a file
+    if form != 'saved_model':      # a directory never replaces a file
         for flags in (['--overwrite'], []):    # and then it is an export's own
             assert run_export('--format=' + form, '--samples=1', '--output=%s' % output, *flags)[0] == 0
         assert not mine.read_bytes().startswith(b'{"mine')
@@ -251,7 +251,7 @@ def test_a_configuration_of_aipp_that_no_export_has_written_stays(run_export, tm
     (['--format=onnx'], '--format=onnx: must be one of pb, saved_model, h5'),
     (['--format=h5', '--input_dtype=uint8'], 'needs --format=pb|saved_model'),
     (['--format=h5', '--dynamic_batch_size=1,8'], '--dynamic_batch_size: needs --format=pb|saved_model'),
-    (['--dynamic_batch_size=1,8', '--batch_size=8'], '--dynamic_batch_size: takes the place of --batch_size'),
+    (['--dynamic_batch_size=1,8', '--batch_size=8'], '--dynamic_batch_size: replaces --batch_size'),
     (['--dynamic_batch_size=8'], '--dynamic_batch_size=8: must be 2 to 100 different whole numbers'),
     (['--dynamic_batch_size=1,8,1'], '--dynamic_batch_size=1,8,1: must be'),
     (['--dynamic_batch_size=0,8'], '--dynamic_batch_size=0,8: must be'),

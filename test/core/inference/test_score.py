@@ -25,7 +25,7 @@ def metrics(manifest, outputs, dtype='float32'):
 
 
 @pytest.fixture
-def place(tmp_path):
+def exported(tmp_path):
     """(manifest, directory of outputs) of five samples in batches of 2, the last one filled up."""
     writer = samples.SamplesWriter(str(tmp_path / 's'), None)
     for start in (0, 2, 4):
@@ -38,8 +38,8 @@ def place(tmp_path):
     return str(tmp_path / 's' / 'manifest.json'), outputs
 
 
-def test_outputs_in_a_directory_named_by_the_time_are_found_and_rows_that_fill_up_do_not_count(place):
-    manifest, outputs = place
+def test_outputs_in_a_directory_named_by_the_time_are_found_and_rows_that_fill_up_do_not_count(exported):
+    manifest, outputs = exported
     found = metrics(manifest, outputs.parent)
     probabilities = np.exp(LOGITS[:5]) / np.exp(LOGITS[:5]).sum(1, keepdims=True)
     assert found['accuracy'] == 4 / 5
@@ -47,8 +47,8 @@ def test_outputs_in_a_directory_named_by_the_time_are_found_and_rows_that_fill_u
     assert metrics(manifest, outputs) == found
 
 
-def test_text_and_half_precision_give_the_same(place):
-    manifest, outputs = place
+def test_text_and_half_precision_give_the_same(exported):
+    manifest, outputs = exported
     expected = metrics(manifest, outputs)
     for number in range(3):
         rows = LOGITS[2 * number:2 * number + 2]
@@ -78,8 +78,8 @@ def test_the_only_output_may_be_named_after_the_model(tmp_path, ending):
         metrics(tmp_path / 's' / 'manifest.json', tmp_path)
 
 
-def test_probabilities_score_like_their_logits(place):
-    manifest, outputs = place
+def test_probabilities_score_like_their_logits(exported):
+    manifest, outputs = exported
     of_logits = metrics(manifest, outputs)
     probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
     for number in range(3):
@@ -91,8 +91,8 @@ def test_probabilities_score_like_their_logits(place):
     assert metrics(manifest, outputs) == pytest.approx(of_logits)
 
 
-def test_a_manifest_of_an_earlier_version_scores_as_before(place):
-    manifest, outputs = place
+def test_a_manifest_of_an_earlier_version_scores_as_before(exported):
+    manifest, outputs = exported
     expected = metrics(manifest, outputs)
     with open(manifest, 'w') as file:
         json.dump({'network': 'n', 'samples': 5, 'input_name': 'input', 'input_shape': [2, 4],
@@ -103,16 +103,16 @@ def test_a_manifest_of_an_earlier_version_scores_as_before(place):
 
 
 @pytest.mark.parametrize('label', [3, -1, 2 ** 31 - 1])
-def test_labels_that_are_no_classes_are_refused(place, label):
-    manifest, outputs = place
+def test_labels_that_are_no_classes_are_refused(exported, label):
+    manifest, outputs = exported
     path = os.path.join(os.path.dirname(manifest), 'labels.npy')
     np.save(path, np.array([0, 1, label, 2, 1], np.int32))
     with pytest.raises(InputError, match='sample 2 has the label %d; there are the classes 0 to 2' % label):
         metrics(manifest, outputs)
 
 
-def test_every_faulty_output_is_named_with_its_fault(place):
-    manifest, outputs = place
+def test_every_faulty_output_is_named_with_its_fault(exported):
+    manifest, outputs = exported
     (outputs / '000000_output_0.bin').unlink()
     (outputs / '000001_output_0.bin').write_bytes(b'1234')
     np.array([[1, np.nan, 3]] * 2, np.float32).tofile(str(outputs / '000002_output_0.bin'))
@@ -122,8 +122,8 @@ def test_every_faulty_output_is_named_with_its_fault(place):
         metrics(manifest, outputs.parent)
 
 
-def test_outputs_of_two_runs_in_one_directory_are_refused(place):
-    manifest, outputs = place
+def test_outputs_of_two_runs_in_one_directory_are_refused(exported):
+    manifest, outputs = exported
     other = outputs.parent / 'other'
     other.mkdir()
     (other / '000000_output_0.bin').write_bytes(b'')

@@ -50,19 +50,19 @@ def numbers(text):
 
 
 def ticks(figure, anchor, axis):
-    """[(value, its place on the axis)] of the ticks, by value; anchor: end for values, middle for steps."""
+    """[(value, its coordinate on the axis)] of the ticks, by value; anchor: end for values, middle for steps."""
     lines = [line for line in figure.iter('line') if line.get('class') == 'grid']
     texts = [text for text in figure.iter('text') if text.get('class') == 'tick' and text.get('text-anchor') == anchor]
     found = []
     for text in texts:
         nearest = min((float(line.get(axis + '1')) for line in lines
                        if (line.get('y1') == line.get('y2')) == (axis == 'y')),
-                      key=lambda place: abs(place - float(text.get(axis))))
+                      key=lambda coordinate: abs(coordinate - float(text.get(axis))))
         found.append((float(text.text.replace(',', '')), nearest))
     return sorted(found)
 
 
-def places(figure, kind='polyline', index=0):
+def points(figure, kind='polyline', index=0):
     """[(x, y)] of a line or an outline."""
     flat = numbers(list(figure.iter(kind))[index].get('points'))
     return list(zip(flat[::2], flat[1::2]))
@@ -73,7 +73,7 @@ def test_points_lie_where_the_ticks_of_both_axes_say_and_larger_is_higher():
     steps, values = ticks(figure, 'middle', 'x'), ticks(figure, 'end', 'y')
     assert [value for value, _ in steps] == [0, 50, 100] and [value for value, _ in values] == [0, 1, 2, 3, 4]
     assert steps[0][1] < steps[-1][1] and values[0][1] > values[-1][1]
-    for (step, value), (x, y) in zip([(0, 0.), (50, 1.), (75, 3.5), (100, 4.)], places(figure)):
+    for (step, value), (x, y) in zip([(0, 0.), (50, 1.), (75, 3.5), (100, 4.)], points(figure)):
         assert x == pytest.approx(np.interp(step, *zip(*steps)), abs=.2)
         assert y == pytest.approx(np.interp(value, *zip(*values)), abs=.2)
 
@@ -82,8 +82,8 @@ def test_values_that_span_more_than_a_factor_of_60_have_a_logarithmic_axis():
     figure = drawn([(0, 1000.), (1, 10.), (2, 1.)])
     values = ticks(figure, 'end', 'y')
     assert [value for value, _ in values] == [1, 10, 100, 1000]
-    assert np.diff([place for _, place in values]) == pytest.approx([values[1][1] - values[0][1]] * 3, abs=.2)
-    assert [y for _, y in places(figure)] == pytest.approx([values[3][1], values[1][1], values[0][1]], abs=.1)
+    assert np.diff([y for _, y in values]) == pytest.approx([values[1][1] - values[0][1]] * 3, abs=.2)
+    assert [y for _, y in points(figure)] == pytest.approx([values[3][1], values[1][1], values[0][1]], abs=.1)
     assert [value for value, _ in ticks(drawn([(0, 1.), (1, 60.)]), 'end', 'y')] == [0, 20, 40, 60]
     assert [value for value, _ in ticks(drawn([(0, 1.), (1, 61.)]), 'end', 'y')] == [1, 10, 100]
     assert [value for value, _ in ticks(drawn([(0, 0.), (1, 600.)]), 'end', 'y')] == [0, 200, 400, 600]
@@ -94,30 +94,30 @@ def test_a_flat_curve_lies_between_the_ticks(value, low, high):
     figure = drawn([(0, value), (9, value)])
     values = ticks(figure, 'end', 'y')
     assert values[0][0] <= low < high <= values[-1][0]
-    assert [y for _, y in places(figure)] == pytest.approx([np.interp(value, *zip(*values))] * 2, abs=.2)
+    assert [y for _, y in points(figure)] == pytest.approx([np.interp(value, *zip(*values))] * 2, abs=.2)
 
 
 def test_of_many_points_the_mean_of_each_stretch_is_drawn_and_its_range_behind():
     figure = drawn([(step, float(step % 2)) for step in range(480)])
     values = dict(ticks(figure, 'end', 'y'))
-    line, band = places(figure), places(figure, 'polygon')
+    line, band = points(figure), points(figure, 'polygon')
     assert len(line) == 240 and len(band) == 480 and not list(figure.iter('circle'))
     middle = np.mean([values[0], values[1]])
     for part, y in (line, middle), (band[:240], values[1]), (band[240:], values[0]):
-        assert [place[1] for place in part] == pytest.approx([y] * 240, abs=.1)
+        assert [point[1] for point in part] == pytest.approx([y] * 240, abs=.1)
     assert [x for x, _ in band[:240]] == [x for x, _ in reversed(band[240:])] == [x for x, _ in line]
     steps = ticks(figure, 'middle', 'x')
     assert line[-1][0] == pytest.approx(steps[0][1] + 479 * (steps[-1][1] - steps[0][1]) / steps[-1][0], abs=.2)
     whole = drawn([(step, 1.) for step in range(240)])
-    assert len(places(whole)) == 240 and not list(whole.iter('polygon'))
+    assert len(points(whole)) == 240 and not list(whole.iter('polygon'))
 
 
 @pytest.mark.parametrize('count, circles', [(40, 40), (41, 0)])
 def test_few_points_are_marked_one_by_one(count, circles):
     figure = drawn([(step, 1. * step) for step in range(count)])
     assert len(list(figure.iter('circle'))) == circles
-    for circle, place in zip(figure.iter('circle'), places(figure)):
-        assert (float(circle.get('cx')), float(circle.get('cy'))) == place
+    for circle, point in zip(figure.iter('circle'), points(figure)):
+        assert (float(circle.get('cx')), float(circle.get('cy'))) == point
 
 
 def test_a_curve_without_points_is_left_out_and_the_legend_has_the_last_values():

@@ -130,8 +130,8 @@ def test_ranks_exchange_what_numpy_computes(start, tmp_path, size, others):
         assert result['sums'].tolist() == [sum(range(size)), 2 * sum(range(size))]
         assert result['means'].tolist() == [np.mean(range(size)), 2 * np.mean(range(size))]
         np.testing.assert_allclose(result['average'], np.mean([first[2] for first in firsts], 0), atol=1e-6)
-        for name, place in (('weights', 0), ('bias', 1), ('counter', 3)):
-            np.testing.assert_array_equal(result[name], firsts[0][place])
+        for name, index in (('weights', 0), ('bias', 1), ('counter', 3)):
+            np.testing.assert_array_equal(result[name], firsts[0][index])
         for name, gradient in zip(('weights_gradient', 'bias_gradient'), gradients):
             np.testing.assert_allclose(result[name], gradient, atol=1e-6)
         # The overflow of one rank is skipped by all.

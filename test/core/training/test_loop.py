@@ -262,7 +262,7 @@ def test_results_of_every_rank_are_moved_away(train, tmp_path):
 
 
 def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
-    (tmp_path / 'data_dump').write_text('a file in its place')
+    (tmp_path / 'data_dump').write_text('a file')
     status, _, error = train('--data_dump_flag=True', run=toy.plan)
     assert status == 2 and '%s: cannot be written' % (tmp_path / 'data_dump') in error
 

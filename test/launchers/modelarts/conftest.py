@@ -1,4 +1,4 @@
-"""Fixtures of the ModelArts tests: a place for a job, and an S3 server."""
+"""Fixtures of the ModelArts tests: a working directory for a job, and an S3 server."""
 import os
 import subprocess
 import sys
@@ -9,23 +9,23 @@ from modelarts_job import CONTENTS, Server
 
 # A trainer that, unlike fake_python.py, prints its environment and lists its data before it trains.
 TRAINER = '''#!/bin/sh
-case "$2" in train) env; ls -R "%(place)s/cache/dataset" "%(place)s/cache/result";; esac
+case "$2" in train) env; ls -R "%(workdir)s/cache/dataset" "%(workdir)s/cache/result";; esac
 exec "%(python)s" "%(here)s/fake_python.py" "$@"
 '''
 
 
 @pytest.fixture
-def place(tmp_path):
+def workdir(tmp_path):
     """A working directory with a blank in its name, a trainer and a small data set."""
-    place = tmp_path / 'a place'
-    place.mkdir()
-    trainer = place / 'python'
-    trainer.write_text(TRAINER % dict(place=place, python=sys.executable, here=HELPERS))
+    workdir = tmp_path / 'a directory'
+    workdir.mkdir()
+    trainer = workdir / 'python'
+    trainer.write_text(TRAINER % dict(workdir=workdir, python=sys.executable, here=HELPERS))
     trainer.chmod(0o755)
     for name, content in CONTENTS.items():
-        (place / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / 'data' / name).write_text(content)
-    return place
+        (workdir / 'data' / name).parent.mkdir(parents=True, exist_ok=True)
+        (workdir / 'data' / name).write_text(content)
+    return workdir
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""launchers/boot_modelarts.py: data in, a launcher with fake_python.py in the trainer's place, results out."""
+"""launchers/boot_modelarts.py: data in, a launcher with fake_python.py as the trainer, results out."""
 import json
 import os
 import signal
@@ -11,64 +11,64 @@ from modelarts_job import CASE_LOG, CONTENTS, SECRETS, boot, contents, ended, ha
 
 
 @pytest.mark.slow
-def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(place, server):
-    server.copy(place / 'data', 's3://bucket/a set')
-    status, stdout, stderr = ended(boot(place, '--data_url=obs://bucket/a set/', '--train_url=s3://bucket/job 1/',
+def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(workdir, server):
+    server.copy(workdir / 'data', 's3://bucket/a set')
+    status, stdout, stderr = ended(boot(workdir, '--data_url=obs://bucket/a set/', '--train_url=s3://bucket/job 1/',
                                         **server.environment))
     assert (status, stderr) == (0, '') and 'Final Performance images/sec : 1250' in stdout
-    assert contents(place / 'cache' / 'dataset') == CONTENTS
-    server.copy('s3://bucket/job 1', place / 'there')
-    there = contents(place / 'there')
+    assert contents(workdir / 'cache' / 'dataset') == CONTENTS
+    server.copy('s3://bucket/job 1', workdir / 'there')
+    there = contents(workdir / 'there')
     assert {'0/train_0.log', '0/' + CASE_LOG} <= set(there)
-    assert there == {name: text for name, text in contents(place / 'cache' / 'result').items() if '.lock' not in name}
+    assert there == {name: text for name, text in contents(workdir / 'cache' / 'result').items() if '.lock' not in name}
     for text in (stdout, stderr, str(there)):
         assert server.facts['key'] not in text and server.facts['secret'] not in text
 
 
 @pytest.mark.slow
-def test_the_real_trainer_trains_on_what_was_copied_in(place):
-    cifar_pickles.write(place / 'cifar')
-    job = boot(place, '--data_url=%s' % (place / 'cifar'), '--network=cutmix', '--batch_size=2', '--train_steps=2',
+def test_the_real_trainer_trains_on_what_was_copied_in(workdir):
+    cifar_pickles.write(workdir / 'cifar')
+    job = boot(workdir, '--data_url=%s' % (workdir / 'cifar'), '--network=cutmix', '--batch_size=2', '--train_steps=2',
                PYTHON=sys.executable)
     status, stdout, stderr = ended(job)
     assert (status, stderr) == (0, '') and 'Final Performance' in stdout
-    results = place / 'out' / '0'
+    results = workdir / 'out' / '0'
     assert (results / 'train_0.log').exists() and (results / 'ckpt' / 'model.ckpt-2.index').exists()
 
 
 @pytest.mark.slow
-def test_a_cache_that_cannot_be_made_is_refused_by_name(place):
-    (place / 'cache').write_text('a file')
-    status, _, stderr = ended(boot(place))
-    assert status == 2 and stderr.startswith('--cache_dir=%s: ' % (place / 'cache'))
+def test_a_cache_that_cannot_be_made_is_refused_by_name(workdir):
+    (workdir / 'cache').write_text('a file')
+    status, _, stderr = ended(boot(workdir))
+    assert status == 2 and stderr.startswith('--cache_dir=%s: ' % (workdir / 'cache'))
 
 
 @pytest.mark.slow
-def test_a_wrong_key_is_said_in_one_line_and_nothing_runs(place, server):
+def test_a_wrong_key_is_said_in_one_line_and_nothing_runs(workdir, server):
     environment = dict(server.environment, AWS_SECRET_ACCESS_KEY='wrong-and-secret')
-    status, stdout, stderr = ended(boot(place, '--data_url=s3://bucket/set', '--train_url=s3://bucket/job 2',
+    status, stdout, stderr = ended(boot(workdir, '--data_url=s3://bucket/set', '--train_url=s3://bucket/job 2',
                                         **environment))
     assert (status, stdout, stderr.count('\n')) == (2, '', 1)
     assert stderr.startswith('s3://bucket/job 2: SignatureDoesNotMatch') and 'wrong-and' not in stderr
-    assert not (place / 'cache' / 'result').exists()
+    assert not (workdir / 'cache' / 'result').exists()
 
 
 @pytest.mark.slow
-def test_a_server_that_is_away_for_a_while_is_waited_for(place, server):
+def test_a_server_that_is_away_for_a_while_is_waited_for(workdir, server):
     server.tell('stop')
-    job = boot(place, '--train_url=s3://bucket/job 3', '--copy_retries=12', **server.environment)
+    job = boot(workdir, '--train_url=s3://bucket/job 3', '--copy_retries=12', **server.environment)
     until(has_line(job.stdout, 'cannot be reached.*trying again'))
     server.tell('start')
     status, stdout, _ = ended(job)
     assert (status, 'Final Performance' in stdout) == (0, True)
-    server.copy('s3://bucket/job 3/0', place / 'there')
-    assert CASE_LOG in contents(place / 'there')
+    server.copy('s3://bucket/job 3/0', workdir / 'there')
+    assert CASE_LOG in contents(workdir / 'there')
 
 
 @pytest.mark.slow
-def test_when_the_server_is_gone_for_good_the_results_are_kept_here(place, server):
-    job = boot(place, '--train_url=s3://bucket/job 4', FAKE_TRAINER='stop', **server.environment)
-    log = place / 'cache' / 'result' / '0' / 'train_0.log'
+def test_when_the_server_is_gone_for_good_the_results_are_kept_here(workdir, server):
+    job = boot(workdir, '--train_url=s3://bucket/job 4', FAKE_TRAINER='stop', **server.environment)
+    log = workdir / 'cache' / 'result' / '0' / 'train_0.log'
     until(has_line(log, 'ready'))
     server.tell('stop')
     job.send_signal(signal.SIGTERM)
@@ -77,13 +77,13 @@ def test_when_the_server_is_gone_for_good_the_results_are_kept_here(place, serve
     assert status == 143 and 'checkpoint saved after signal 15' in log.read_text()
     last = stderr.splitlines()[-1]
     assert 'S3_ENDPOINT=%s cannot be reached' % server.environment['S3_ENDPOINT'] in last
-    assert 'the results are kept in %s' % (place / 'cache' / 'result') in last
+    assert 'the results are kept in %s' % (workdir / 'cache' / 'result') in last
 
 
 @pytest.mark.slow
-def test_results_go_out_while_the_job_runs_and_after_sigterm(place):
-    job = boot(place, '--copy_interval=0.1', FAKE_TRAINER='stop')
-    there = place / 'out' / '0' / 'train_0.log'
+def test_results_go_out_while_the_job_runs_and_after_sigterm(workdir):
+    job = boot(workdir, '--copy_interval=0.1', FAKE_TRAINER='stop')
+    there = workdir / 'out' / '0' / 'train_0.log'
     until(has_line(there, 'ready'))
     job.send_signal(signal.SIGTERM)
     status, _, _ = ended(job)
@@ -91,51 +91,51 @@ def test_results_go_out_while_the_job_runs_and_after_sigterm(place):
 
 
 @pytest.mark.slow
-def test_a_failing_job_keeps_its_status_and_its_log_goes_out(place):
-    status, _, stderr = ended(boot(place, FAKE_TRAINER='die'))
+def test_a_failing_job_keeps_its_status_and_its_log_goes_out(workdir):
+    status, _, stderr = ended(boot(workdir, FAKE_TRAINER='die'))
     assert status == 137 and 'the last words' in stderr
-    assert 'the last words' in (place / 'out' / '0' / 'train_0.log').read_text()
+    assert 'the last words' in (workdir / 'out' / '0' / 'train_0.log').read_text()
 
 
 @pytest.mark.slow
-def test_no_secret_reaches_a_log_or_the_trainer(place):
-    status, stdout, stderr = ended(boot(place, '--train_url=%s' % (place / SECRETS['SOME_TOKEN']),
-                                        MODELARTS_MODEL_PATH='/model', MODELARTS_LOG_DIR=str(place), **SECRETS))
-    log = (place / 'cache' / 'result' / '0' / 'train_0.log').read_text()
+def test_no_secret_reaches_a_log_or_the_trainer(workdir):
+    status, stdout, stderr = ended(boot(workdir, '--train_url=%s' % (workdir / SECRETS['SOME_TOKEN']),
+                                        MODELARTS_MODEL_PATH='/model', MODELARTS_LOG_DIR=str(workdir), **SECRETS))
+    log = (workdir / 'cache' / 'result' / '0' / 'train_0.log').read_text()
     assert status == 0 and 'ASCEND_DEVICE_ID=0' in log and 'ASCEND_DEVICE_ID=0' in stdout
-    assert 'results are in %s' % (place / '***') in stdout
+    assert 'results are in %s' % (workdir / '***') in stdout
     for secret in SECRETS.values():
         assert secret not in stdout + stderr + log
 
 
 @pytest.mark.slow
-def test_an_interrupted_job_is_brought_back_and_resumed(place):
+def test_an_interrupted_job_is_brought_back_and_resumed(workdir):
     for name in ('ckpt/model.ckpt-10.index', 'ckpt/model.ckpt-10.data-00000-of-00001', 'train_0.log'):
-        (place / 'out' / '0' / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / 'out' / '0' / name).write_text('of the first job')
-    status, stdout, stderr = ended(boot(place))
+        (workdir / 'out' / '0' / name).parent.mkdir(parents=True, exist_ok=True)
+        (workdir / 'out' / '0' / name).write_text('of the first job')
+    status, stdout, stderr = ended(boot(workdir))
     assert (status, stdout, stderr.count('\n')) == (2, '', 1)
     assert 'ckpt: holds the checkpoints of an earlier job; add --resume' in stderr
-    status, _, _ = ended(boot(place, '--resume=True'))
+    status, _, _ = ended(boot(workdir, '--resume=True'))
     assert status == 0
-    kept = place / 'cache' / 'result' / '0' / 'ckpt' / 'model.ckpt-10.index'
+    kept = workdir / 'cache' / 'result' / '0' / 'ckpt' / 'model.ckpt-10.index'
     assert kept.read_text() == 'of the first job'
     # A resumed run goes on in its log.
-    assert (place / 'out' / '0' / 'train_0.log').read_text().startswith('of the first job\nresume at ')
+    assert (workdir / 'out' / '0' / 'train_0.log').read_text().startswith('of the first job\nresume at ')
 
 
 @pytest.mark.slow
-def test_a_job_that_gets_another_device_goes_on_with_the_newest_checkpoints(place):
+def test_a_job_that_gets_another_device_goes_on_with_the_newest_checkpoints(workdir):
     for device, step in ((0, 10), (5, 20)):
         for name in ('ckpt/model.ckpt-%d.index' % step, 'ckpt/swa/model.ckpt-%d.index' % step, 'summary/events'):
-            (place / 'out' / str(device) / name).parent.mkdir(parents=True, exist_ok=True)
-            (place / 'out' / str(device) / name).write_text('of device %d' % device)
-    status, stdout, _ = ended(boot(place, '--resume', ASCEND_DEVICE_ID='3'))
+            (workdir / 'out' / str(device) / name).parent.mkdir(parents=True, exist_ok=True)
+            (workdir / 'out' / str(device) / name).write_text('of device %d' % device)
+    status, stdout, _ = ended(boot(workdir, '--resume', ASCEND_DEVICE_ID='3'))
     assert status == 0 and 'the checkpoints of device 5 go to device 3' in stdout
-    there = contents(place / 'out' / '3')
+    there = contents(workdir / 'out' / '3')
     for name in ('ckpt/model.ckpt-20.index', 'ckpt/swa/model.ckpt-20.index', 'summary/events'):
         assert there[name] == 'of device 5'
-    assert contents(place / 'out' / '0')['ckpt/model.ckpt-10.index'] == 'of device 0'
+    assert contents(workdir / 'out' / '0')['ckpt/model.ckpt-10.index'] == 'of device 0'
 
 
 def test_every_case_and_size_has_its_launcher():
@@ -212,14 +212,14 @@ class file:
 
 @pytest.mark.slow
 @pytest.mark.parametrize('train_url, expected', [('obs://bucket/out', 0), ('obs://bucket/away', 1)])
-def test_moxing_is_used_where_it_is_installed(place, train_url, expected):
-    (place / 'moxing.py').write_text(MOXING)
-    status, _, stderr = ended(boot(place, '--data_url=obs://bucket/set', '--train_url=' + train_url,
-                                   PYTHONPATH=str(place), MOXING_CALLS=str(place / 'calls')))
-    calls = [json.loads(line) for line in (place / 'calls').read_text().splitlines()]
+def test_moxing_is_used_where_it_is_installed(workdir, train_url, expected):
+    (workdir / 'moxing.py').write_text(MOXING)
+    status, _, stderr = ended(boot(workdir, '--data_url=obs://bucket/set', '--train_url=' + train_url,
+                                   PYTHONPATH=str(workdir), MOXING_CALLS=str(workdir / 'calls')))
+    calls = [json.loads(line) for line in (workdir / 'calls').read_text().splitlines()]
     assert status == expected
     assert ['make_dirs', train_url] in calls
-    assert ['copy_parallel', 'obs://bucket/set', str(place / 'cache' / 'dataset')] in calls
+    assert ['copy_parallel', 'obs://bucket/set', str(workdir / 'cache' / 'dataset')] in calls
     sent = [call for call in calls if call[0] == 'copy_parallel' and call[2] == train_url]
     assert len(sent) == (1 if expected == 0 else 4)
     assert expected == 0 or 'no answer; the results are kept in' in stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""launchers/modelarts/server.py: the boot file once per card, with fake_python.py in the trainers' place."""
+"""launchers/modelarts/server.py: the boot file once per card, with fake_python.py as the trainers."""
 import json
 import os
 import re
@@ -15,114 +15,114 @@ from launchers.modelarts import arguments, job as modelarts, server as server_mo
 from launchers.modelarts.server import BootProcesses
 
 
-def boots(place, ranks, *flags, **environment):
+def boots(workdir, ranks, *flags, **environment):
     """The boot processes of so many cards of a server."""
-    return [boot(place, *flags, RANK_ID=str(n), RANK_SIZE=str(ranks), ASCEND_DEVICE_ID=str(n), **environment)
+    return [boot(workdir, *flags, RANK_ID=str(n), RANK_SIZE=str(ranks), ASCEND_DEVICE_ID=str(n), **environment)
             for n in range(ranks)]
 
 
-def log_of(place, rank):
-    return place / 'cache' / 'result' / str(rank) / ('train_%d.log' % rank)
+def log_of(workdir, rank):
+    return workdir / 'cache' / 'result' / str(rank) / ('train_%d.log' % rank)
 
 
-def trainer(place, rank):
+def trainer(workdir, rank):
     """Waits until the FAKE_TRAINER=stop or wait rank is ready; returns its process id."""
-    log = log_of(place, rank)
+    log = log_of(workdir, rank)
     return int(until(lambda: log.exists() and re.search(r'^ready (\d+)$', log.read_text(), re.M)).group(1))
 
 
 @pytest.mark.slow
-def test_each_card_trains_its_rank_and_the_lowest_copies_the_data_and_the_results_also_on_s3(place, server):
-    server.copy(place / 'data', 's3://bucket/cards')
-    jobs = boots(place, 3, '--data_url=s3://bucket/cards', '--train_url=s3://bucket/of cards', **server.environment)
+def test_each_card_trains_its_rank_and_the_lowest_copies_the_data_and_the_results_also_on_s3(workdir, server):
+    server.copy(workdir / 'data', 's3://bucket/cards')
+    jobs = boots(workdir, 3, '--data_url=s3://bucket/cards', '--train_url=s3://bucket/of cards', **server.environment)
     outcomes = [ended(job) for job in jobs]
     assert [(status, stderr) for status, _, stderr in outcomes] == [(0, '')] * 3, outcomes
     for line in 'copying s3://bucket/cards to', 'results are in':
         assert [stdout.count(line) for _, stdout, _ in outcomes] == [1, 0, 0]
     for rank in 1, 2:
         assert 'rank %d: the boot process of rank 0 copies the data and the results' % rank in outcomes[rank][1]
-    assert contents(place / 'cache' / 'dataset') == CONTENTS
+    assert contents(workdir / 'cache' / 'dataset') == CONTENTS
     meetings = set()
     for rank in range(3):
-        lines = log_of(place, rank).read_text().splitlines()
+        lines = log_of(workdir, rank).read_text().splitlines()
         assert {'ASCEND_DEVICE_ID=%d' % rank, 'RANK_ID=%d' % rank, 'RANK_SIZE=3'} <= set(lines)
         meetings.update(line for line in lines if line.startswith('RANKS_DIRECTORY='))
         assert not any(server.facts['secret'] in line for line in lines)
-    assert len(meetings) == 1 and not (place / 'cache' / 'boot' / 'meeting').exists()
-    server.copy('s3://bucket/of cards', place / 'there')
-    assert set(contents(place / 'there')) == {name for name in contents(place / 'cache' / 'result')
-                                              if '.lock' not in name}
+    assert len(meetings) == 1 and not (workdir / 'cache' / 'boot' / 'meeting').exists()
+    server.copy('s3://bucket/of cards', workdir / 'there')
+    assert set(contents(workdir / 'there')) == {name for name in contents(workdir / 'cache' / 'result')
+                                                if '.lock' not in name}
     for rank in range(3):
-        case_log = place / 'there' / str(rank) / 'CSPNet_ID0840_for_TensorFlow_bs64_3p_perf.log'
+        case_log = workdir / 'there' / str(rank) / 'CSPNet_ID0840_for_TensorFlow_bs64_3p_perf.log'
         assert 'RankSize = 3' in case_log.read_text() and 'ActualFPS = 3750' in case_log.read_text()
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_all_with_its_status_and_each_names_it(place):
-    jobs = boots(place, 2, FAKE_TRAINER='stop,1:wait die')
-    trainers = [trainer(place, rank) for rank in range(2)]
+def test_a_rank_that_fails_ends_all_with_its_status_and_each_names_it(workdir):
+    jobs = boots(workdir, 2, FAKE_TRAINER='stop,1:wait die')
+    trainers = [trainer(workdir, rank) for rank in range(2)]
     os.kill(trainers[1], signal.SIGUSR1)
     outcomes = [ended(job) for job in jobs]
     assert [status for status, _, _ in outcomes] == [137, 137]
     failure = 'rank 1 of 2 ended with status 137 (killed, as when memory runs out)'
-    assert outcomes[0][2] == '%s; its log is in %s\n' % (failure, place / 'cache' / 'result')
+    assert outcomes[0][2] == '%s; its log is in %s\n' % (failure, workdir / 'cache' / 'result')
     assert outcomes[1][2].splitlines()[-2:] == [
-        'the last words', '%s; the lines above end its log, %s' % (failure, log_of(place, 1))]
-    assert 'checkpoint saved after signal 15' in log_of(place, 0).read_text()
-    assert 'the last words' in (place / 'out' / '1' / 'train_1.log').read_text()
+        'the last words', '%s; the lines above end its log, %s' % (failure, log_of(workdir, 1))]
+    assert 'checkpoint saved after signal 15' in log_of(workdir, 0).read_text()
+    assert 'the last words' in (workdir / 'out' / '1' / 'train_1.log').read_text()
 
 
 @pytest.mark.slow
-def test_all_ranks_are_started_again_together(place):
-    jobs = boots(place, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:wait die once', RESTART_SECONDS='0')
-    trainers = [trainer(place, rank) for rank in range(2)]
+def test_all_ranks_are_started_again_together(workdir):
+    jobs = boots(workdir, 2, '--max_restarts=1', FAKE_TRAINER='stop once,1:wait die once', RESTART_SECONDS='0')
+    trainers = [trainer(workdir, rank) for rank in range(2)]
     os.kill(trainers[1], signal.SIGUSR1)
     outcomes = [ended(job) for job in jobs]
     assert [(status, stderr) for status, _, stderr in outcomes] == [(0, '')] * 2
     for rank, (_, stdout, _) in enumerate(outcomes):
         assert 'restart 1 of 1: rank 1 of 2 ended with status 137' in stdout
-        assert log_of(place, rank).read_text().count('RANK_ID=%d\n' % rank) == 2
+        assert log_of(workdir, rank).read_text().count('RANK_ID=%d\n' % rank) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('disturbed, number, statuses', [
     (0, signal.SIGKILL, [-9, 143]), (1, signal.SIGKILL, [143, -9]), (1, signal.SIGTERM, [143, 143])])
-def test_when_a_boot_process_is_killed_or_stopped_all_ranks_save_and_end(place, disturbed, number, statuses):
-    jobs = boots(place, 2, '--max_restarts=3', FAKE_TRAINER='stop')
-    trainers = [trainer(place, rank) for rank in range(2)]
+def test_when_a_boot_process_is_killed_or_stopped_all_ranks_save_and_end(workdir, disturbed, number, statuses):
+    jobs = boots(workdir, 2, '--max_restarts=3', FAKE_TRAINER='stop')
+    trainers = [trainer(workdir, rank) for rank in range(2)]
     jobs[disturbed].send_signal(number)
     assert [ended(job)[0] for job in jobs] == statuses
     until(lambda: not any(map(is_running, trainers)))
     for rank in range(2):
-        assert 'checkpoint saved after signal 15' in log_of(place, rank).read_text()
+        assert 'checkpoint saved after signal 15' in log_of(workdir, rank).read_text()
 
 
 @pytest.mark.slow
-def test_a_launcher_that_cannot_start_ends_the_other_ranks(place):
-    (place / 'cache' / 'result').mkdir(parents=True)
-    (place / 'cache' / 'result' / '1').write_text('no directory')
-    outcomes = [ended(job) for job in boots(place, 2, FAKE_TRAINER='stop')]
+def test_a_launcher_that_cannot_start_ends_the_other_ranks(workdir):
+    (workdir / 'cache' / 'result').mkdir(parents=True)
+    (workdir / 'cache' / 'result' / '1').write_text('no directory')
+    outcomes = [ended(job) for job in boots(workdir, 2, FAKE_TRAINER='stop')]
     assert outcomes[1][0] != 0
     assert outcomes[0][0] == outcomes[1][0] and 'rank 1 ended with status' in outcomes[0][2]
 
 
 @pytest.mark.slow
-def test_several_servers_do_the_same_each_with_results_in_its_place(place, tmp_path):
+def test_several_servers_do_the_same_each_with_results_in_its_place(workdir, tmp_path):
     table = {'status': 'initializing', 'group_count': '1', 'group_list': [{
         'group_name': 'job', 'device_count': '1', 'instance_count': '2', 'instance_list': [
             {'pod_name': 'pod-%d' % n, 'server_id': '127.0.0.%d' % (n + 1),
              'devices': [{'device_id': '0', 'device_ip': '192.168.100.10%d' % n}]} for n in range(2)]}]}
     path = tmp_path / 'jobstart_hccl.json'
-    flags = ['--base_port=%d' % free_ports(2), '--data_url=%s' % (place / 'data'),
+    flags = ['--base_port=%d' % free_ports(2), '--data_url=%s' % (workdir / 'data'),
              '--trusted_network=127.0.0.1,127.0.0.2']
-    jobs = [boot(place, *flags, '--cache_dir=%s' % (place / ('cache%d' % n)), RANK_ID=str(n), RANK_SIZE='2',
+    jobs = [boot(workdir, *flags, '--cache_dir=%s' % (workdir / ('cache%d' % n)), RANK_ID=str(n), RANK_SIZE='2',
                  ASCEND_DEVICE_ID='0', RANK_TABLE_FILE=str(path)) for n in range(2)]
     until(has_line(jobs[0].stderr, 'the rank table is missing: waiting up to'))
     path.write_text(json.dumps(dict(table, status='completed')))
     assert [ended(job)[0] for job in jobs] == [0, 0]
-    for n, results in enumerate([place / 'out', place / 'out' / 'from-rank-1']):
+    for n, results in enumerate([workdir / 'out', workdir / 'out' / 'from-rank-1']):
         assert 'RANK_ID=%d' % n in (results / '0' / 'train_0.log').read_text().splitlines()
-        assert contents(place / ('cache%d' % n) / 'dataset') == CONTENTS
+        assert contents(workdir / ('cache%d' % n) / 'dataset') == CONTENTS
 
 
 @pytest.mark.parametrize('environment, words', [
@@ -231,25 +231,25 @@ def test_bash_reads_every_variable_that_a_launcher_gets_from_its_boot_process(lo
 
 
 @pytest.mark.slow
-def test_arguments_that_the_platform_adds_are_told_and_ignored(place):
-    status, stdout, stderr = ended(boot(place, '--num_gpus=1', '--obs_thing', 'some value',
-                                        FAKE_CALLS=str(place / 'calls')))
+def test_arguments_that_the_platform_adds_are_told_and_ignored(workdir):
+    status, stdout, stderr = ended(boot(workdir, '--num_gpus=1', '--obs_thing', 'some value',
+                                        FAKE_CALLS=str(workdir / 'calls')))
     assert (status, stderr) == (0, '') and '--num_gpus --obs_thing: unknown here and ignored' in stdout.splitlines()
-    assert not any('num_gpus' in word or 'some' in word for word in json.loads((place / 'calls').read_text()))
+    assert not any('num_gpus' in word or 'some' in word for word in json.loads((workdir / 'calls').read_text()))
 
 
 @pytest.mark.slow
-def test_tuning_and_ge_graphs_go_out_with_the_results(place):
+def test_tuning_and_ge_graphs_go_out_with_the_results(workdir):
     for name in ('tuned', 'bank', 'ge'):
-        (place / name).mkdir()
-        (place / name / 'file').write_text(name)
-    environment = dict(TUNE_BANK_PATH=str(place / 'bank'), DUMP_GE_GRAPH='2', DUMP_GRAPH_PATH=str(place / 'ge'))
-    job = arguments.parse(['--train_url=out', '--npu_option=work_path=%s' % (place / 'tuned')], environment)
-    assert {name: job.folders[str(place / name)] for name in ('tuned', 'bank', 'ge')} == {
+        (workdir / name).mkdir()
+        (workdir / name / 'file').write_text(name)
+    environment = dict(TUNE_BANK_PATH=str(workdir / 'bank'), DUMP_GE_GRAPH='2', DUMP_GRAPH_PATH=str(workdir / 'ge'))
+    job = arguments.parse(['--train_url=out', '--npu_option=work_path=%s' % (workdir / 'tuned')], environment)
+    assert {name: job.folders[str(workdir / name)] for name in ('tuned', 'bank', 'ge')} == {
         'tuned': 'out/tuning', 'bank': 'out/tuning_bank', 'ge': 'out/ge_graph'}
-    assert ended(boot(place, **environment))[0] == 0
-    assert contents(place / 'out' / 'tuning_bank') == {'file': 'bank'}
-    assert contents(place / 'out' / 'ge_graph') == {'file': 'ge'}
-    # Where the user has named no place for the graphs, they go to the results.
+    assert ended(boot(workdir, **environment))[0] == 0
+    assert contents(workdir / 'out' / 'tuning_bank') == {'file': 'bank'}
+    assert contents(workdir / 'out' / 'ge_graph') == {'file': 'ge'}
+    # Where the user has named no directory for the graphs, they go to the results.
     here = modelarts._child_environ(job, {'DUMP_GE_GRAPH': '1'})
     assert here['DUMP_GRAPH_PATH'] == os.path.join(job.result, 'ge_graph') and here['PYTHON'] == sys.executable

@@ -21,8 +21,8 @@ def flat_images(count):
     return Split(np.tile((labels * 255).astype(np.uint8)[:, None, None, None], [1, 32, 32, 3]), labels)
 
 
-def view(network, *given, data=None, predictions=None, stored=None, **places):
-    flags = dict(dict(case='performance', network=network), **dict(given), **places)
+def view(network, *given, data=None, predictions=None, stored=None, **more):
+    flags = dict(dict(case='performance', network=network), **dict(given), **more)
     config = resolve(RECIPES[network], flags, {})._replace(class_names=NAMES)
     return View(config, data, 10, 0, predictions, (stored or {}).get)
 

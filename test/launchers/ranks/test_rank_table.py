@@ -47,10 +47,10 @@ def changed(*path_and_value):
     """TWO_SERVERS with the value at a path of keys replaced."""
     table = copy.deepcopy(TWO_SERVERS)
     *path, last, value = path_and_value
-    place = table
+    holder = table
     for key in path:
-        place = place[key]
-    place[last] = value
+        holder = holder[key]
+    holder[last] = value
     return table
 
 
@@ -79,8 +79,8 @@ def super_pods(servers=('node0', 'node1'), devices=16):
     return {
         'version': '1.2', 'status': 'completed', 'server_count': str(len(servers)),
         'server_list': [{'server_id': server, 'device': [
-            {'device_id': str(i), 'super_device_id': str(i), 'device_ip': '192.168.%d.%d' % (place, i),
-             'rank_id': str(place * devices + i)} for i in range(devices)]} for place, server in enumerate(servers)],
+            {'device_id': str(i), 'super_device_id': str(i), 'device_ip': '192.168.%d.%d' % (index, i),
+             'rank_id': str(index * devices + i)} for i in range(devices)]} for index, server in enumerate(servers)],
         'super_pod_list': [{'super_pod_id': '0', 'server_list': [{'server_id': server} for server in servers]}]}
 
 
@@ -136,8 +136,8 @@ def test_the_table_of_16_devices_that_set_ranktable_writes_is_a_rank_table(write
     """Two 910 servers of eight; every value is text, and ranks are numbered through."""
     servers = ('192.0.2.6', '192.0.2.7')
     table = {'server_count': '2', 'server_list': [{'server_id': server, 'device': [
-        {'device_id': str(i), 'device_ip': '192.168.%d.%d' % (100 + i % 4, 100 + 2 * place + i // 4),
-         'rank_id': str(8 * place + i)} for i in range(8)]} for place, server in enumerate(servers)],
+        {'device_id': str(i), 'device_ip': '192.168.%d.%d' % (100 + i % 4, 100 + 2 * index + i // 4),
+         'rank_id': str(8 * index + i)} for i in range(8)]} for index, server in enumerate(servers)],
         'status': 'completed', 'version': '1.0'}
     path = write(table)
     assert [server.server_id for server in rank_table.load(path)] == list(servers)
@@ -289,9 +289,9 @@ def test_a_server_is_known_by_its_address_or_by_its_name(write):
     ('192.0.2.8', 'this machine is none of the servers 192.0.2.8, 192.0.2.7'),
     ('127.0.0.2', 'this machine has the addresses of several of the servers 127.0.0.1, 127.0.0.2')])
 def test_a_server_that_cannot_be_told_is_asked_for(write, server_id, words):
-    place = FIRST if server_id == '192.0.2.8' else SECOND
+    path = FIRST if server_id == '192.0.2.8' else SECOND
     with pytest.raises(InputError, match='--server_id: needed, ' + words):
-        placement.plan(asked(ranks=0, rank_table=write(changed(*place, 'server_id', server_id))), on_npu=True)
+        placement.plan(asked(ranks=0, rank_table=write(changed(*path, 'server_id', server_id))), on_npu=True)
 
 
 def test_ranks_of_several_servers_meet_at_the_ports_from_base_port_on(write):

@@ -55,32 +55,33 @@ def test_a_code_is_told_with_its_meaning(code, words):
     assert line.startswith('Ascend error %s: ' % code) and words in line and line.endswith('(in /the/log)\n')
 
 
-def failed(place, *flags, **environment):
+def failed(workdir, *flags, **environment):
     """The lines on standard error of a run whose trainer prints SCREEN and ends with status 1."""
-    script = place / 'python'
+    script = workdir / 'python'
     says = '[ "$2" != train ] || { echo "$SAYS"; [ -z "$PLOG" ] || echo "$SAYS_PLOG" >"$PLOG"; }'
     script.write_text(script.read_text().replace('exec', says + '\nexec'))
-    status, _, stderr = launch(place, *flags, environment=dict(environment, FAKE_TRAINER='exit1', TMPDIR=str(place)))
+    status, _, stderr = launch(workdir, *flags,
+                               environment=dict(environment, FAKE_TRAINER='exit1', TMPDIR=str(workdir)))
     assert status == 1
     return stderr.splitlines()
 
 
-def test_a_failed_run_on_an_npu_ends_with_the_codes_of_its_log_and_of_the_process_logs(place):
-    plog = place / 'plogs' / 'run' / 'plog' / 'plog-99999999_20251224.log'
+def test_a_failed_run_on_an_npu_ends_with_the_codes_of_its_log_and_of_the_process_logs(workdir):
+    plog = workdir / 'plogs' / 'run' / 'plog' / 'plog-99999999_20251224.log'
     plog.parent.mkdir(parents=True)
     old = plog.with_name('plog-1_2024.log')
     old.write_text('EZ9999: of another run')
     os.utime(str(old), (time.time() - 9999,) * 2)
     plog.with_name('plog-%d_2025.log' % os.getpid()).write_text('EZ9999: of a run that goes on')
-    lines = failed(place, '--device=npu', SAYS=SCREEN, PLOG=str(plog), SAYS_PLOG=PROCESS_LOG,
-                   ASCEND_PROCESS_LOG_PATH=str(place / 'plogs'))
+    lines = failed(workdir, '--device=npu', SAYS=SCREEN, PLOG=str(plog), SAYS_PLOG=PROCESS_LOG,
+                   ASCEND_PROCESS_LOG_PATH=str(workdir / 'plogs'))
     assert 'training ended with status 1; the lines above end its log' in lines[-4]
     assert [line.split(':')[0] for line in lines[-3:]] == [
         'Ascend error EI0006', 'Ascend error EE1001', 'Ascend error E39999']
-    assert lines[-3].endswith('(in %s/output/0/train_0.log)' % place) and lines[-2].endswith('(in %s)' % plog)
+    assert lines[-3].endswith('(in %s/output/0/train_0.log)' % workdir) and lines[-2].endswith('(in %s)' % plog)
 
 
 @pytest.mark.parametrize('flags, says', [(['--device=npu'], 'no code at all'), ([], SCREEN)])
-def test_nothing_is_printed_without_a_code_and_off_an_npu(place, flags, says):
-    lines = failed(place, *flags, SAYS=says, HOME=str(place))
+def test_nothing_is_printed_without_a_code_and_off_an_npu(workdir, flags, says):
+    lines = failed(workdir, *flags, SAYS=says, HOME=str(workdir))
     assert 'training ended with status 1' in lines[-1]

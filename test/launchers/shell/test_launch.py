@@ -1,4 +1,4 @@
-"""test/train_*.sh from the plan to the Final block, with fake_python.py in the trainer's place."""
+"""test/train_*.sh from the plan to the Final block, with fake_python.py as the trainer."""
 import json
 import fcntl
 import os
@@ -14,9 +14,9 @@ from launching import HERE, ROOT, fake, is_running, launch, start, tree, until
 CSPNET = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf'
 
 
-def trainer_of(place):
+def trainer_of(workdir):
     """Waits until the trainer of a FAKE_TRAINER=stop run is ready; returns its process id."""
-    log = place / 'output' / '0' / 'train_0.log'
+    log = workdir / 'output' / '0' / 'train_0.log'
     ready = until(lambda: log.exists() and re.search(r'ready (\d+)\n', log.read_text()))
     return int(ready.group(1))
 
@@ -30,9 +30,9 @@ def test_ctrl_c_while_the_trainer_loads_tensorflow_ends_it_at_once():
     assert 'Traceback' not in trainer.communicate(timeout=60)[1] and trainer.returncode == -signal.SIGINT
 
 
-def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
-    status, stdout, stderr = launch(place)
-    run_dir = place / 'output' / '0'
+def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(workdir):
+    status, stdout, stderr = launch(workdir)
+    run_dir = workdir / 'output' / '0'
     assert (status, stderr) == (0, '')
     lines = re.sub(r'(Duration sec :) \d+', r'\1 N', stdout).splitlines()
     assert lines == [
@@ -60,9 +60,9 @@ def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(place):
     assert (run_dir / (CSPNET + '_loss.txt')).read_text() == '2.3025851\n1.2345678\n'
 
 
-def test_the_case_log_of_an_npu_ends_with_the_seconds_until_the_first_step_was_done(place, tmp_path):
-    assert launch(place, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))[0] == 0
-    lines = (place / 'output' / '0' / (CSPNET + '.log')).read_text().splitlines()
+def test_the_case_log_of_an_npu_ends_with_the_seconds_until_the_first_step_was_done(workdir, tmp_path):
+    assert launch(workdir, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))[0] == 0
+    lines = (workdir / 'output' / '0' / (CSPNET + '.log')).read_text().splitlines()
     assert lines[-2].startswith('E2ETrainingTime = ') and lines[-1] == 'CompileTime = 41.5'
 
 
@@ -76,239 +76,239 @@ def test_the_case_log_of_an_npu_ends_with_the_seconds_until_the_first_step_was_d
     ('train_performance_1p_dynamic_eval.sh', [],
      'cutmix_ID2502_for_TensorFlow2.X_bs32_1p_dynamic_eval_perf'),
 ])
-def test_the_vendors_case_names(place, script, flags, case_name):
-    assert launch(place, *flags, script=script)[0] == 0
-    assert (place / 'output' / '0' / (case_name + '.log')).is_file()
+def test_the_vendors_case_names(workdir, script, flags, case_name):
+    assert launch(workdir, *flags, script=script)[0] == 0
+    assert (workdir / 'output' / '0' / (case_name + '.log')).is_file()
 
 
-def test_an_npu_run_is_told_from_the_log(place):
-    stdout = launch(place, **fake('npu'))[1]
+def test_an_npu_run_is_told_from_the_log(workdir):
+    stdout = launch(workdir, **fake('npu'))[1]
     assert 'INFO, your task have used Ascend NPU' in stdout and 'ERROR' not in stdout
 
 
-def test_flags_reach_the_trainer_untouched(place):
+def test_flags_reach_the_trainer_untouched(workdir):
     data_path = '--data_path=/no such/;$(touch oops) `touch oops` "x" *'
-    calls = place / 'calls'
-    status, stdout, _ = launch(place, data_path, environment={'FAKE_CALLS': str(calls)})
-    assert status == 0 and not (place / 'oops').exists()
+    calls = workdir / 'calls'
+    status, stdout, _ = launch(workdir, data_path, environment={'FAKE_CALLS': str(calls)})
+    assert status == 0 and not (workdir / 'oops').exists()
     assert json.loads(calls.read_text()) == [
-        '--case=performance', '--output_path=%s' % (place / 'output'), data_path]
+        '--case=performance', '--output_path=%s' % (workdir / 'output'), data_path]
     assert 'synthetic' not in stdout
 
 
-def test_odd_output_paths_and_links_to_the_script_work(place):
-    link = place / 'a link'
+def test_odd_output_paths_and_links_to_the_script_work(workdir):
+    link = workdir / 'a link'
     link.symlink_to(os.path.join(HERE, 'train_performance_1p.sh'))
-    status, stdout, stderr = launch(place, '--output_path=out put;$(touch oops)', script=str(link))
+    status, stdout, stderr = launch(workdir, '--output_path=out put;$(touch oops)', script=str(link))
     assert (status, stderr) == (0, '') and 'Final result' in stdout
-    run_dir = place / 'out put;$(touch oops)' / '0'
-    assert (run_dir / (CSPNET + '.log')).is_file() and not (place / 'oops').exists()
+    run_dir = workdir / 'out put;$(touch oops)' / '0'
+    assert (run_dir / (CSPNET + '.log')).is_file() and not (workdir / 'oops').exists()
 
 
-def test_a_bad_flag_is_the_trainers_to_refuse_and_nothing_is_touched(place):
-    status, stdout, stderr = launch(place, '--batchsize=3')
+def test_a_bad_flag_is_the_trainers_to_refuse_and_nothing_is_touched(workdir):
+    status, stdout, stderr = launch(workdir, '--batchsize=3')
     assert (status, stdout, stderr) == (2, '', 'unknown flag --batchsize\n')
-    assert not (place / 'output').exists()
+    assert not (workdir / 'output').exists()
 
 
 @pytest.mark.parametrize('device', ['', '16', '-1', 'x', '1 2', '00', '../0'])
-def test_a_device_that_is_no_small_number_is_refused_before_anything(place, device):
-    status, stdout, stderr = launch(place, device=device)
-    assert (status, stdout) == (2, '') and not (place / 'output').exists()
+def test_a_device_that_is_no_small_number_is_refused_before_anything(workdir, device):
+    status, stdout, stderr = launch(workdir, device=device)
+    assert (status, stdout) == (2, '') and not (workdir / 'output').exists()
     assert stderr == "ASCEND_DEVICE_ID='%s': must be a whole number from 0 to 15\n" % device
 
 
-def test_an_unset_device_is_0_and_said(place):
-    status, _, stderr = launch(place, device=None)
+def test_an_unset_device_is_0_and_said(workdir):
+    status, _, stderr = launch(workdir, device=None)
     assert (status, stderr) == (0, 'ASCEND_DEVICE_ID is not set: using 0\n')
-    assert (place / 'output' / '0' / 'train_0.log').is_file()
+    assert (workdir / 'output' / '0' / 'train_0.log').is_file()
 
 
-def test_help_is_shown_and_nothing_runs(place):
-    status, stdout, _ = launch(place, '-h')
+def test_help_is_shown_and_nothing_runs(workdir):
+    status, stdout, _ = launch(workdir, '-h')
     assert (status, stdout) == (0, 'usage: the flags and their defaults\n')
-    assert not (place / 'output').exists()
+    assert not (workdir / 'output').exists()
 
 
-def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(place):
-    status, stdout, stderr = launch(place, **fake('die'))
-    log = place / 'output' / '0' / 'train_0.log'
+def test_a_failed_run_shows_its_logs_end_and_has_no_case_log(workdir):
+    status, stdout, stderr = launch(workdir, **fake('die'))
+    log = workdir / 'output' / '0' / 'train_0.log'
     lines = stderr.splitlines()
     assert status == 128 + signal.SIGKILL and 'Final result' not in stdout
     assert lines[0] == 'line 81' and lines[-2] == 'the last words' and len(lines) == 21
     assert lines[-1] == ('training ended with status 137 (killed, as when memory runs out); the lines above end its '
                          'log, %s' % log)
-    assert list(tree(place / 'output')) == ['0/train_0.log']
+    assert list(tree(workdir / 'output')) == ['0/train_0.log']
 
 
-def test_bad_input_that_the_trainer_finds_is_one_line_on_the_screen(place):
-    status, _, stderr = launch(place, **fake('refuse'))
+def test_bad_input_that_the_trainer_finds_is_one_line_on_the_screen(workdir):
+    status, _, stderr = launch(workdir, **fake('refuse'))
     assert (status, stderr) == (2, '--data_path=x: holds no images; give the directory of the images\n')
 
 
-def test_a_log_that_cannot_grow_is_named(place):
-    script = place / 'python'
+def test_a_log_that_cannot_grow_is_named(workdir):
+    script = workdir / 'python'
     script.write_text(script.read_text().replace('exec', 'ulimit -f 0; exec'))
-    status, _, stderr = launch(place)
-    assert status != 0 and 'it has left nothing in its log (is the disk full?), %s' % place in stderr
+    status, _, stderr = launch(workdir)
+    assert status != 0 and 'it has left nothing in its log (is the disk full?), %s' % workdir in stderr
 
 
 @pytest.mark.parametrize('status', [1, 2, 127, 143])
-def test_the_trainers_status_is_the_launchers(place, status):
-    assert launch(place, **fake('exit%d' % status))[0] == status
+def test_the_trainers_status_is_the_launchers(workdir, status):
+    assert launch(workdir, **fake('exit%d' % status))[0] == status
 
 
-def test_a_run_that_leaves_no_figures_is_an_error(place):
-    status, stdout, stderr = launch(place, **fake('no figures'))
+def test_a_run_that_leaves_no_figures_is_an_error(workdir):
+    status, stdout, stderr = launch(workdir, **fake('no figures'))
     assert status == 1 and 'Final result' not in stdout
     assert stderr.endswith('/output/0/report/figures: the trainer has left no figures, so there is no case log\n')
-    assert list(tree(place / 'output')) == ['0/train_0.log']
+    assert list(tree(workdir / 'output')) == ['0/train_0.log']
 
 
 @pytest.mark.slow
-def test_a_previous_run_is_moved_to_the_history(place):
-    launch(place, '--data_path=first')
-    first = tree(place / 'output' / '0')
-    launch(place)
-    (archive,) = (place / 'output' / 'history').iterdir()
+def test_a_previous_run_is_moved_to_the_history(workdir):
+    launch(workdir, '--data_path=first')
+    first = tree(workdir / 'output' / '0')
+    launch(workdir)
+    (archive,) = (workdir / 'output' / 'history').iterdir()
     assert re.match(r'0-\d{8}-\d{6}$', archive.name) and tree(archive) == first
-    assert set(tree(place / 'output' / '0')) == set(first)
+    assert set(tree(workdir / 'output' / '0')) == set(first)
 
 
-def test_runs_of_the_same_second_do_not_share_an_archive(place):
+def test_runs_of_the_same_second_do_not_share_an_archive(workdir):
     script = ('source "$0/launchers/shell/launch.sh"; new_archive "$1/0-20240101-000000"; '
               'new_archive "$1/0-20240101-000000"; new_archive "$1/0-20240101-000000"')
-    names = subprocess.check_output(['bash', '-c', script, ROOT, str(place)]).decode().split()
+    names = subprocess.check_output(['bash', '-c', script, ROOT, str(workdir)]).decode().split()
     assert [os.path.basename(name) for name in names] == [
         '0-20240101-000000', '0-20240101-000000-2', '0-20240101-000000-3']
 
 
-def test_a_resumed_run_keeps_its_checkpoints_summaries_and_log_in_place(place):
-    run_dir = place / 'output' / '0'
+def test_a_resumed_run_keeps_its_checkpoints_summaries_and_log_in_place(workdir):
+    run_dir = workdir / 'output' / '0'
     for name in ('ckpt/model.ckpt-10', 'summary/events', 'train_0.log', '.hidden'):
         (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (run_dir / name).write_text('old')
-    assert launch(place, '--resume=True')[0] == 0
-    (archive,) = (place / 'output' / 'history').iterdir()
+    assert launch(workdir, '--resume=True')[0] == 0
+    (archive,) = (workdir / 'output' / 'history').iterdir()
     assert set(tree(archive)) == {'.hidden'}
     assert tree(run_dir)['ckpt/model.ckpt-10'] == tree(run_dir)['summary/events'] == 'old'
     assert re.match(r'old\nresume at [0-9 :-]+: what follows is of the same run\nstarted', tree(run_dir)['train_0.log'])
 
 
-def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(place):
-    history = place / 'output' / 'history'
+def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(workdir):
+    history = workdir / 'output' / 'history'
     names = ['0-20240101-000000', '0-20240101-000000-2', '0-20240101-000000-10',
              '0-20240102-000000', '1-20230101-000000', '0-20230101', 'x0-20230101-000000', 'mine']
     for name in names:
         (history / name).mkdir(parents=True)
     (history / '0-20220101-000000').symlink_to(history / 'mine')
-    assert launch(place, '--keep_history=2')[0] == 0
+    assert launch(workdir, '--keep_history=2')[0] == 0
     gone = {'0-20240101-000000', '0-20240101-000000-2'}
     assert {path.name for path in history.iterdir()} == (set(names) | {'0-20220101-000000'}) - gone
 
 
 @pytest.mark.slow
-def test_keep_history_deletes_nothing_when_the_run_fails(place):
-    launch(place)
-    assert launch(place, '--keep_history=0', **fake('die'))[0]
-    assert len(list((place / 'output' / 'history').iterdir())) == 1
+def test_keep_history_deletes_nothing_when_the_run_fails(workdir):
+    launch(workdir)
+    assert launch(workdir, '--keep_history=0', **fake('die'))[0]
+    assert len(list((workdir / 'output' / 'history').iterdir())) == 1
 
 
-def test_without_keep_history_every_archive_stays(place):
-    history = place / 'output' / 'history'
+def test_without_keep_history_every_archive_stays(workdir):
+    history = workdir / 'output' / 'history'
     for day in range(10, 30):
         (history / ('0-202401%d-000000' % day)).mkdir(parents=True)
-    launch(place)
+    launch(workdir)
     assert len(list(history.iterdir())) == 20
 
 
 @pytest.mark.slow
-def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_killed(place):
-    first = start(place, **fake('stop'))
-    trainer = trainer_of(place)
-    before = tree(place / 'output')
-    refused = launch(place)
+def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_killed(workdir):
+    first = start(workdir, **fake('stop'))
+    trainer = trainer_of(workdir)
+    before = tree(workdir / 'output')
+    refused = launch(workdir)
     assert re.search(r' \(process %d of user \S+ on \S+, started 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\); wait ' % first.pid,
                      refused[2])
-    assert launch(place, device='1')[0] == 0
+    assert launch(workdir, device='1')[0] == 0
     first.kill()
     first.wait()
-    refused_again = launch(place)
+    refused_again = launch(workdir)
     assert 'it was killed, and its trainers have not ended yet' in refused_again[2]
     os.kill(trainer, signal.SIGTERM)
     for status, stdout, stderr in (refused, refused_again):
         assert (status, stdout) == (1, '')
         assert stderr.startswith('ASCEND_DEVICE_ID=0 is in use') and stderr.count('\n') == 1
-    assert (place / 'output' / '0' / 'train_0.log').read_text().startswith(before['0/train_0.log'])
+    assert (workdir / 'output' / '0' / 'train_0.log').read_text().startswith(before['0/train_0.log'])
     until(lambda: not is_running(trainer))
-    until(lambda: launch(place)[0] == 0)     # the watch over the trainer, which has the lock too, ends after it
+    until(lambda: launch(workdir)[0] == 0)     # the watch over the trainer, which has the lock too, ends after it
 
 
 @pytest.mark.parametrize('plant', ['link', 'FIFO'])
-def test_a_lock_that_another_user_has_planted_is_refused_and_what_it_leads_to_stays(place, tmp_path, plant):
+def test_a_lock_that_another_user_has_planted_is_refused_and_what_it_leads_to_stays(workdir, tmp_path, plant):
     lock, precious = tmp_path / 'ascend-device-0.lock', tmp_path / 'precious'
     precious.write_text('mine')
     if plant == 'link':
         lock.symlink_to(precious)
     else:
         os.mkfifo(str(lock))
-    status, stdout, stderr = launch(place, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))
+    status, stdout, stderr = launch(workdir, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))
     assert (status, stdout) == (2, '') and stderr.startswith('%s: ' % lock) and stderr.count('\n') == 1
-    assert precious.read_text() == 'mine' and not (place / 'output' / '0').exists()
+    assert precious.read_text() == 'mine' and not (workdir / 'output' / '0').exists()
 
 
-def test_the_record_of_a_lock_follows_no_link(place, tmp_path):
+def test_the_record_of_a_lock_follows_no_link(workdir, tmp_path):
     precious = tmp_path / 'precious'
     precious.write_text('mine')
-    (place / 'output').mkdir()
-    (place / 'output' / ('.lock-0.%d' % os.getuid())).symlink_to(precious)
-    assert launch(place)[0] == 0 and precious.read_text() == 'mine'
+    (workdir / 'output').mkdir()
+    (workdir / 'output' / ('.lock-0.%d' % os.getuid())).symlink_to(precious)
+    assert launch(workdir)[0] == 0 and precious.read_text() == 'mine'
 
 
-def test_the_bytes_of_another_users_record_are_shown_with_escapes(place):
-    (place / 'output').mkdir()
-    with open(str(place / 'output' / '.lock-0'), 'w') as lock:
+def test_the_bytes_of_another_users_record_are_shown_with_escapes(workdir):
+    (workdir / 'output').mkdir()
+    with open(str(workdir / 'output' / '.lock-0'), 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (place / 'output' / '.lock-0.4711').write_bytes(b'7 \x1b]0;x\x07\x1b[31mEVIL host 2026-01-01\n')
-        status, _, stderr = launch(place)
+        (workdir / 'output' / '.lock-0.4711').write_bytes(b'7 \x1b]0;x\x07\x1b[31mEVIL host 2026-01-01\n')
+        status, _, stderr = launch(workdir)
     assert status == 1 and '\x1b' not in stderr and 'of user ^[]0;x^G^[[31mEVIL on host' in stderr
 
 
 @pytest.mark.slow
-def test_an_npu_in_use_is_refused_whatever_the_output_path(place, tmp_path):
+def test_an_npu_in_use_is_refused_whatever_the_output_path(workdir, tmp_path):
     environment = dict(TMPDIR=str(tmp_path))
-    first = start(place, '--device=npu', environment=dict(environment, FAKE_TRAINER='stop'))
-    trainer = trainer_of(place)
-    elsewhere = '--output_path=%s' % (place / 'elsewhere')
-    status, stdout, stderr = launch(place, '--device=npu', elsewhere, environment=environment)
+    first = start(workdir, '--device=npu', environment=dict(environment, FAKE_TRAINER='stop'))
+    trainer = trainer_of(workdir)
+    elsewhere = '--output_path=%s' % (workdir / 'elsewhere')
+    status, stdout, stderr = launch(workdir, '--device=npu', elsewhere, environment=environment)
     assert (status, stdout) == (1, '') and stderr.startswith(
         'ASCEND_DEVICE_ID=0 is in use: another run trains on this NPU (process %d of user' % first.pid)
-    assert launch(place, elsewhere, environment=environment)[0] == 0
+    assert launch(workdir, elsewhere, environment=environment)[0] == 0
     os.kill(trainer, signal.SIGTERM)
     assert first.wait() == 143
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_the_trainer_save_and_leaves_no_process_behind(place, number):
-    launcher = start(place, **fake('stop'))
-    trainer = trainer_of(place)
+def test_a_signal_lets_the_trainer_save_and_leaves_no_process_behind(workdir, number):
+    launcher = start(workdir, **fake('stop'))
+    trainer = trainer_of(workdir)
     launcher.send_signal(number)
     stderr = launcher.communicate(timeout=60)[1]
     assert launcher.returncode == 143 and not is_running(trainer)
     sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
     assert 'checkpoint saved after signal %d\n' % sent in stderr
-    assert not list((place / 'output' / '0').glob('*_perf*'))
+    assert not list((workdir / 'output' / '0').glob('*_perf*'))
 
 
-def on_a_terminal(place, keys=b'', **options):
+def on_a_terminal(workdir, keys=b'', **options):
     """Runs a launcher on a terminal, types `keys` to a ready trainer; -> (status, screen)."""
     controller, terminal = pty.openpty()
-    launcher = start(place, stdin=terminal, stdout=terminal, stderr=terminal,
+    launcher = start(workdir, stdin=terminal, stdout=terminal, stderr=terminal,
                      preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(1), os.O_RDWR))),
                      **options)
     os.close(terminal)
     if keys:
-        trainer_of(place)
+        trainer_of(workdir)
         os.write(controller, keys)
     screen = b''
     while True:
@@ -320,101 +320,101 @@ def on_a_terminal(place, keys=b'', **options):
     return launcher.wait(timeout=60), screen.decode()
 
 
-def test_the_live_line_is_on_the_terminal_only(place):
-    status, screen = on_a_terminal(place)
+def test_the_live_line_is_on_the_terminal_only(workdir):
+    status, screen = on_a_terminal(workdir)
     assert status == 0 and 'the live line\r\n' in screen and 'Final result' in screen
-    assert 'the live line' not in (place / 'output' / '0' / 'train_0.log').read_text()
+    assert 'the live line' not in (workdir / 'output' / '0' / 'train_0.log').read_text()
 
 
 @pytest.mark.parametrize('trainer_ends', ['well', 'badly'])
-def test_a_run_survives_the_end_of_its_terminal_and_leaves_its_last_words_in_a_file(place, trainer_ends):
+def test_a_run_survives_the_end_of_its_terminal_and_leaves_its_last_words_in_a_file(workdir, trainer_ends):
     controller, terminal = pty.openpty()
-    launcher = start(place, stdin=terminal, stdout=terminal, stderr=terminal,
+    launcher = start(workdir, stdin=terminal, stdout=terminal, stderr=terminal,
                      preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(1), os.O_RDWR))), **fake('wait'))
     os.close(terminal)
-    trainer = trainer_of(place)
+    trainer = trainer_of(workdir)
     os.close(controller)  # the kernel sends SIGHUP to the session, and every write to the terminal fails from now on
     os.kill(trainer, signal.SIGUSR1 if trainer_ends == 'well' else signal.SIGKILL)
     assert launcher.wait(timeout=60) == (0 if trainer_ends == 'well' else 137)
-    last_words = (place / 'output' / '0' / 'nohup.out').read_text()
+    last_words = (workdir / 'output' / '0' / 'nohup.out').read_text()
     assert ('Final Train Accuracy' if trainer_ends == 'well' else 'training ended with status 137') in last_words
-    assert ((place / 'output' / '0' / (CSPNET + '.log')).exists()) == (trainer_ends == 'well')
+    assert ((workdir / 'output' / '0' / (CSPNET + '.log')).exists()) == (trainer_ends == 'well')
 
 
-def test_a_hangup_does_not_stop_a_launcher_whose_output_is_a_file(place):
-    launcher = start(place, **fake('wait'))
-    trainer = trainer_of(place)
+def test_a_hangup_does_not_stop_a_launcher_whose_output_is_a_file(workdir):
+    launcher = start(workdir, **fake('wait'))
+    trainer = trainer_of(workdir)
     for process in (launcher.pid, trainer):
         os.kill(process, signal.SIGHUP)
     os.kill(trainer, signal.SIGUSR1)
     stdout, stderr = launcher.communicate(timeout=60)
     assert (launcher.returncode, stderr) == (0, '') and 'Final result' in stdout
-    assert not (place / 'output' / '0' / 'nohup.out').exists()
+    assert not (workdir / 'output' / '0' / 'nohup.out').exists()
 
 
-def test_no_live_line_in_a_pipe(place):
-    assert 'the live line' not in launch(place, environment={'LIVE_FD': '1'})[1]
+def test_no_live_line_in_a_pipe(workdir):
+    assert 'the live line' not in launch(workdir, environment={'LIVE_FD': '1'})[1]
 
 
-def test_ctrl_c_on_a_terminal_reaches_the_trainer_once(place):
-    status, screen = on_a_terminal(place, keys=b'\x03', **fake('stop'))
+def test_ctrl_c_on_a_terminal_reaches_the_trainer_once(workdir):
+    status, screen = on_a_terminal(workdir, keys=b'\x03', **fake('stop'))
     assert status == 143
     assert screen.count('checkpoint saved after signal %d' % signal.SIGINT) == 1
 
 
 @pytest.mark.slow
-def test_ctrl_c_before_the_first_step_ends_without_a_traceback(real_place):
-    launcher = start(real_place, '--train_epochs=1000')
-    log = real_place / 'output' / '0' / 'train_0.log'
+def test_ctrl_c_before_the_first_step_ends_without_a_traceback(real_workdir):
+    launcher = start(real_workdir, '--train_epochs=1000')
+    log = real_workdir / 'output' / '0' / 'train_0.log'
     until(lambda: log.exists() and log.stat().st_size)
     launcher.send_signal(signal.SIGINT)
     stderr = launcher.communicate(timeout=200)[1]
     assert launcher.returncode == 130 and 'Traceback' not in stderr
 
 
-def test_in_modelarts_the_output_is_on_the_screen_too_and_its_own_log_is_named(place):
-    logs = place / 'modelarts log'
+def test_in_modelarts_the_output_is_on_the_screen_too_and_its_own_log_is_named(workdir):
+    logs = workdir / 'modelarts log'
     logs.mkdir()
     (logs / 'job-proc-rank-0.txt').write_text('')
     environment = {'MODELARTS_MODEL_PATH': '/model', 'MODELARTS_LOG_DIR': str(logs)}
-    status, stdout, _ = launch(place, environment=environment)
-    log = (place / 'output' / '0' / 'train_0.log').read_text()
+    status, stdout, _ = launch(workdir, environment=environment)
+    log = (workdir / 'output' / '0' / 'train_0.log').read_text()
     assert status == 0 and log in stdout and 'Final Performance images/sec : 1250' in stdout
     assert '### get your log here : %s/job-proc-rank-0.txt\n' % logs in stdout
 
 
-def test_in_modelarts_the_trainers_status_is_kept_and_our_log_named_without_theirs(place):
+def test_in_modelarts_the_trainers_status_is_kept_and_our_log_named_without_theirs(workdir):
     environment = {'MODELARTS_MODEL_PATH': '/model', 'FAKE_TRAINER': 'die',
-                   'MODELARTS_LOG_DIR': str(place / 'missing')}
-    status, stdout, _ = launch(place, environment=environment)
+                   'MODELARTS_LOG_DIR': str(workdir / 'missing')}
+    status, stdout, _ = launch(workdir, environment=environment)
     assert status == 137 and 'line 0\n' in stdout
-    assert '### get your log here : %s/output/0/train_0.log\n' % place in stdout
+    assert '### get your log here : %s/output/0/train_0.log\n' % workdir in stdout
 
 
 @pytest.mark.slow
-def test_checkpoints_among_the_results_themselves_are_refused(real_place):
-    status, _, stderr = launch(real_place, '--modeldir=%s' % (real_place / 'output' / '0'))
+def test_checkpoints_among_the_results_themselves_are_refused(real_workdir):
+    status, _, stderr = launch(real_workdir, '--modeldir=%s' % (real_workdir / 'output' / '0'))
     assert status == 2 and stderr.startswith('--modeldir=') and 'use a directory in it' in stderr
 
 
 @pytest.mark.slow
-def test_packages_of_the_working_directory_are_not_ours(real_place):
+def test_packages_of_the_working_directory_are_not_ours(real_workdir):
     for package in ('core', 'data', 'launchers'):
-        (real_place / package).mkdir()
-        (real_place / package / '__init__.py').write_text('raise ImportError("not ours")')
-    (real_place / 'signal.py').write_text('raise ImportError("not ours")')
-    status, stdout, stderr = launch(real_place, '--print_config')
+        (real_workdir / package).mkdir()
+        (real_workdir / package / '__init__.py').write_text('raise ImportError("not ours")')
+    (real_workdir / 'signal.py').write_text('raise ImportError("not ours")')
+    status, stdout, stderr = launch(real_workdir, '--print_config')
     assert (status, stderr) == (0, '') and 'NpuOptimizer' in stdout
 
 
 @pytest.mark.slow
-def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_place):
-    status, stdout, stderr = launch(real_place, '--batchsize=3')
-    assert (status, stdout) == (2, '') and not (real_place / 'output').exists()
+def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_workdir):
+    status, stdout, stderr = launch(real_workdir, '--batchsize=3')
+    assert (status, stdout) == (2, '') and not (real_workdir / 'output').exists()
     assert 'batchsize' in stderr and stderr.count('\n') == 1
 
 
 @pytest.mark.slow
-def test_the_real_trainer_answers_help_with_its_flags(real_place):
-    status, stdout, _ = launch(real_place, '-h')
-    assert status == 0 and '--batch_size' in stdout and not (real_place / 'output').exists()
+def test_the_real_trainer_answers_help_with_its_flags(real_workdir):
+    status, stdout, _ = launch(real_workdir, '-h')
+    assert status == 0 and '--batch_size' in stdout and not (real_workdir / 'output').exists()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from launching import HELPERS, ROOT, is_running, place_with, start, until
+from launching import HELPERS, ROOT, is_running, workdir_with, start, until
 
 from launchers import stalls
 from launchers.stalls import Stalls, Trainer
@@ -86,15 +86,15 @@ def test_the_watch_leaves_the_screen_of_a_launcher_that_was_killed(trainers, tmp
         watch.wait()
 
 
-def processes_of(place, ranks):
+def processes_of(workdir, ranks):
     """[process id] of the trainers by rank, once they train."""
-    log = place / 'output' / '0' / 'train_0.log'
+    log = workdir / 'output' / '0' / 'train_0.log'
     until(lambda: log.exists() and '\nstep 12 ' in log.read_text(), 240)
     found = {}
     for entry in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError):
             command, environ = ((pathlib.Path('/proc') / entry / name).read_text() for name in ('cmdline', 'environ'))
-            if '%s\0train\0' % ROOT in command and str(place) in command:
+            if '%s\0train\0' % ROOT in command and str(workdir) in command:
                 found[int(re.search('(?:^|\\0)RANK_ID=(\\d+)', environ).group(1))] = int(entry)
     return [found[rank] for rank in range(ranks)]
 
@@ -105,8 +105,8 @@ def train(tmp_path):
     launchers = []
 
     def act(*flags, **environment):
-        place = place_with(tmp_path, sys.executable, os.path.join(HELPERS, 'toy_python.py'))
-        launchers.append(start(place, '--stall_seconds=2', *flags, script='train_performance_8p.sh', device=None,
+        workdir = workdir_with(tmp_path, sys.executable, os.path.join(HELPERS, 'toy_python.py'))
+        launchers.append(start(workdir, '--stall_seconds=2', *flags, script='train_performance_8p.sh', device=None,
                                environment=environment))
         return launchers[-1]
     yield act

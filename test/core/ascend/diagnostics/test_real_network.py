@@ -45,7 +45,7 @@ def corrupt():
 def first_step(tmp_path, monkeypatch):
     """first_step(fault, change, **switches) runs a step of the network, one block a stage, batch 4.
 
-    fault(conv2d, *arguments) is what the layer FAULTY computes in place of conv2d(*arguments); change() is called when
+    fault(conv2d, *arguments) is what the layer FAULTY computes instead of conv2d(*arguments); change() is called when
     the graph is built.
     """
     monkeypatch.setattr(resnet, 'BLOCKS', 1)
