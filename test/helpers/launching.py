@@ -2,6 +2,7 @@
 import contextlib
 import os
 import random
+import re
 import socket
 import subprocess
 import time
@@ -38,6 +39,13 @@ def launch(workdir, *flags, **options):
     process = start(workdir, *flags, **options)
     stdout, stderr = process.communicate(timeout=60)
     return process.returncode, stdout, stderr
+
+
+def trainer_of(workdir):
+    """Waits until the trainer of a FAKE_TRAINER=stop run is ready; returns its process id."""
+    log = workdir / 'output' / '0' / 'train_0.log'
+    ready = until(lambda: log.exists() and re.search(r'ready (\d+)\n', log.read_text()))
+    return int(ready.group(1))
 
 
 def fake(behaviour):

@@ -1,33 +1,14 @@
 """test/train_*.sh from the plan to the Final block, with fake_python.py as the trainer."""
 import json
-import fcntl
 import os
-import pty
 import re
 import signal
 import subprocess
-import sys
 
 import pytest
-from launching import HERE, ROOT, fake, is_running, launch, start, tree, until
+from launching import HERE, ROOT, fake, launch, tree
 
 CSPNET = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf'
-
-
-def trainer_of(workdir):
-    """Waits until the trainer of a FAKE_TRAINER=stop run is ready; returns its process id."""
-    log = workdir / 'output' / '0' / 'train_0.log'
-    ready = until(lambda: log.exists() and re.search(r'ready (\d+)\n', log.read_text()))
-    return int(ready.group(1))
-
-
-def test_ctrl_c_while_the_trainer_loads_tensorflow_ends_it_at_once():
-    trainer = subprocess.Popen([sys.executable, ROOT, 'train', '-h'], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.PIPE, universal_newlines=True)
-    with open('/proc/%d/maps' % trainer.pid) as maps:
-        until(lambda: maps.seek(0) == 0 and '_pywrap_tensorflow_internal' in maps.read())
-    trainer.send_signal(signal.SIGINT)
-    assert 'Traceback' not in trainer.communicate(timeout=60)[1] and trainer.returncode == -signal.SIGINT
 
 
 def test_a_run_ends_in_the_final_block_the_case_log_and_the_losses(workdir):
@@ -220,156 +201,6 @@ def test_without_keep_history_every_archive_stays(workdir):
         (history / ('0-202401%d-000000' % day)).mkdir(parents=True)
     launch(workdir)
     assert len(list(history.iterdir())) == 20
-
-
-@pytest.mark.slow
-def test_a_second_run_on_the_same_device_is_refused_even_if_the_launcher_was_killed(workdir):
-    first = start(workdir, **fake('stop'))
-    trainer = trainer_of(workdir)
-    before = tree(workdir / 'output')
-    refused = launch(workdir)
-    assert re.search(r' \(process %d of user \S+ on \S+, started 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\); wait ' % first.pid,
-                     refused[2])
-    assert launch(workdir, device='1')[0] == 0
-    first.kill()
-    first.wait()
-    refused_again = launch(workdir)
-    assert 'it was killed, and its trainers have not ended yet' in refused_again[2]
-    os.kill(trainer, signal.SIGTERM)
-    for status, stdout, stderr in (refused, refused_again):
-        assert (status, stdout) == (1, '')
-        assert stderr.startswith('ASCEND_DEVICE_ID=0 is in use') and stderr.count('\n') == 1
-    assert (workdir / 'output' / '0' / 'train_0.log').read_text().startswith(before['0/train_0.log'])
-    until(lambda: not is_running(trainer))
-    until(lambda: launch(workdir)[0] == 0)     # the watch over the trainer, which has the lock too, ends after it
-
-
-@pytest.mark.parametrize('plant', ['link', 'FIFO'])
-def test_a_lock_that_another_user_has_planted_is_refused_and_what_it_leads_to_stays(workdir, tmp_path, plant):
-    lock, precious = tmp_path / 'ascend-device-0.lock', tmp_path / 'precious'
-    precious.write_text('mine')
-    if plant == 'link':
-        lock.symlink_to(precious)
-    else:
-        os.mkfifo(str(lock))
-    status, stdout, stderr = launch(workdir, '--device=npu', environment=dict(TMPDIR=str(tmp_path)))
-    assert (status, stdout) == (2, '') and stderr.startswith('%s: ' % lock) and stderr.count('\n') == 1
-    assert precious.read_text() == 'mine' and not (workdir / 'output' / '0').exists()
-
-
-def test_the_record_of_a_lock_follows_no_link(workdir, tmp_path):
-    precious = tmp_path / 'precious'
-    precious.write_text('mine')
-    (workdir / 'output').mkdir()
-    (workdir / 'output' / ('.lock-0.%d' % os.getuid())).symlink_to(precious)
-    assert launch(workdir)[0] == 0 and precious.read_text() == 'mine'
-
-
-def test_the_bytes_of_another_users_record_are_shown_with_escapes(workdir):
-    (workdir / 'output').mkdir()
-    with open(str(workdir / 'output' / '.lock-0'), 'w') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (workdir / 'output' / '.lock-0.4711').write_bytes(b'7 \x1b]0;x\x07\x1b[31mEVIL host 2026-01-01\n')
-        status, _, stderr = launch(workdir)
-    assert status == 1 and '\x1b' not in stderr and 'of user ^[]0;x^G^[[31mEVIL on host' in stderr
-
-
-@pytest.mark.slow
-def test_an_npu_in_use_is_refused_whatever_the_output_path(workdir, tmp_path):
-    environment = dict(TMPDIR=str(tmp_path))
-    first = start(workdir, '--device=npu', environment=dict(environment, FAKE_TRAINER='stop'))
-    trainer = trainer_of(workdir)
-    elsewhere = '--output_path=%s' % (workdir / 'elsewhere')
-    status, stdout, stderr = launch(workdir, '--device=npu', elsewhere, environment=environment)
-    assert (status, stdout) == (1, '') and stderr.startswith(
-        'ASCEND_DEVICE_ID=0 is in use: another run trains on this NPU (process %d of user' % first.pid)
-    assert launch(workdir, elsewhere, environment=environment)[0] == 0
-    os.kill(trainer, signal.SIGTERM)
-    assert first.wait() == 143
-
-
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_the_trainer_save_and_leaves_no_process_behind(workdir, number):
-    launcher = start(workdir, **fake('stop'))
-    trainer = trainer_of(workdir)
-    launcher.send_signal(number)
-    stderr = launcher.communicate(timeout=60)[1]
-    assert launcher.returncode == 143 and not is_running(trainer)
-    sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
-    assert 'checkpoint saved after signal %d\n' % sent in stderr
-    assert not list((workdir / 'output' / '0').glob('*_perf*'))
-
-
-def on_a_terminal(workdir, keys=b'', **options):
-    """Runs a launcher on a terminal, types `keys` to a ready trainer; -> (status, screen)."""
-    controller, terminal = pty.openpty()
-    launcher = start(workdir, stdin=terminal, stdout=terminal, stderr=terminal,
-                     preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(1), os.O_RDWR))),
-                     **options)
-    os.close(terminal)
-    if keys:
-        trainer_of(workdir)
-        os.write(controller, keys)
-    screen = b''
-    while True:
-        try:
-            screen += os.read(controller, 4096)
-        except OSError:  # EIO: everyone who held the terminal has ended
-            break
-    os.close(controller)
-    return launcher.wait(timeout=60), screen.decode()
-
-
-def test_the_live_line_is_on_the_terminal_only(workdir):
-    status, screen = on_a_terminal(workdir)
-    assert status == 0 and 'the live line\r\n' in screen and 'Final result' in screen
-    assert 'the live line' not in (workdir / 'output' / '0' / 'train_0.log').read_text()
-
-
-@pytest.mark.parametrize('trainer_ends', ['well', 'badly'])
-def test_a_run_survives_the_end_of_its_terminal_and_leaves_its_last_words_in_a_file(workdir, trainer_ends):
-    controller, terminal = pty.openpty()
-    launcher = start(workdir, stdin=terminal, stdout=terminal, stderr=terminal,
-                     preexec_fn=lambda: (os.setsid(), os.close(os.open(os.ttyname(1), os.O_RDWR))), **fake('wait'))
-    os.close(terminal)
-    trainer = trainer_of(workdir)
-    os.close(controller)  # the kernel sends SIGHUP to the session, and every write to the terminal fails from now on
-    os.kill(trainer, signal.SIGUSR1 if trainer_ends == 'well' else signal.SIGKILL)
-    assert launcher.wait(timeout=60) == (0 if trainer_ends == 'well' else 137)
-    last_words = (workdir / 'output' / '0' / 'nohup.out').read_text()
-    assert ('Final Train Accuracy' if trainer_ends == 'well' else 'training ended with status 137') in last_words
-    assert ((workdir / 'output' / '0' / (CSPNET + '.log')).exists()) == (trainer_ends == 'well')
-
-
-def test_a_hangup_does_not_stop_a_launcher_whose_output_is_a_file(workdir):
-    launcher = start(workdir, **fake('wait'))
-    trainer = trainer_of(workdir)
-    for process in (launcher.pid, trainer):
-        os.kill(process, signal.SIGHUP)
-    os.kill(trainer, signal.SIGUSR1)
-    stdout, stderr = launcher.communicate(timeout=60)
-    assert (launcher.returncode, stderr) == (0, '') and 'Final result' in stdout
-    assert not (workdir / 'output' / '0' / 'nohup.out').exists()
-
-
-def test_no_live_line_in_a_pipe(workdir):
-    assert 'the live line' not in launch(workdir, environment={'LIVE_FD': '1'})[1]
-
-
-def test_ctrl_c_on_a_terminal_reaches_the_trainer_once(workdir):
-    status, screen = on_a_terminal(workdir, keys=b'\x03', **fake('stop'))
-    assert status == 143
-    assert screen.count('checkpoint saved after signal %d' % signal.SIGINT) == 1
-
-
-@pytest.mark.slow
-def test_ctrl_c_before_the_first_step_ends_without_a_traceback(real_workdir):
-    launcher = start(real_workdir, '--train_epochs=1000')
-    log = real_workdir / 'output' / '0' / 'train_0.log'
-    until(lambda: log.exists() and log.stat().st_size)
-    launcher.send_signal(signal.SIGINT)
-    stderr = launcher.communicate(timeout=200)[1]
-    assert launcher.returncode == 130 and 'Traceback' not in stderr
 
 
 def test_in_modelarts_the_output_is_on_the_screen_too_and_its_own_log_is_named(workdir):

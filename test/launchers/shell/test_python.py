@@ -1,123 +1,12 @@
-"""launchers/shell/python.sh finds a Python, or builds one, on machines made of stubs.
-
-A stub Python tells its version, has TensorFlow or not, and makes venvs that hold a copy of itself.
-The PATH of each machine has the stubs and the few tools that python.sh needs, nothing of this machine.
-"""
+"""launchers/shell/python.sh finds a Python, or builds one, on machines made of stubs."""
 import glob
 import os
-import re
 import shutil
 import signal
 import subprocess
 
 import pytest
 from launching import ROOT, until
-
-TOOLS = ('awk', 'bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'env', 'flock', 'grep', 'mkdir', 'mv', 'readlink',
-         'realpath', 'rm', 'sha256sum', 'sleep', 'tail', 'uname')
-STUB = '''#!/bin/bash
-# has_tensorflow, the venv check and `python -c ""` differ in their code
-if [[ $1 == -c ]]; then
-    case $2 in
-        *tensorflow*)
-            [[ {no_tensorflow} == 0 || -e ${{0%/*}}/installed ]] && echo "TensorFlow 1.15.0" && exit
-            echo "No module named tensorflow"
-            exit 1 ;;
-        *version_info*) exit {not_37} ;;
-        *) exit 0 ;;
-    esac
-fi
-if [[ $* == "-m pip config list" ]]; then
-    echo "$STUB_PIP_CONF"
-    exit
-fi
-echo "${{*:2}}" >>"{calls}"
-if [[ $2 == venv ]]; then
-    mkdir -p "$3/bin"
-    cp "$0" "$3/bin/python"
-elif [[ $* == *requirements.lock* ]]; then
-    echo "pip says: line 1"
-    env >"{calls}.environment"
-    [[ ${{STUB_PIP_STATUS:-0}} != 0 || -n $STUB_BROKEN ]] || echo >"${{0%/*}}/installed"
-    [[ -z $STUB_PIP_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
-    exit ${{STUB_PIP_STATUS:-0}}
-elif [[ $* == *uv==* ]]; then
-    [[ -n $STUB_PYPI ]] || exit 1
-    cp "$STUB_PYPI" "${{0%/*}}/uv"
-fi
-'''
-# uv and conda: the directory that they make is the last word, or the one behind --prefix
-DOWNLOADER = '''#!/bin/bash
-echo "{name} $*" >>"{calls}"
-[[ {works} == 1 ]] || {{ echo "{name} says: no network"; exit 1; }}
-words=$* dir=${{!#}}
-[[ $words != *--prefix* ]] || {{ dir=${{words#*--prefix }}; dir=${{dir% --channel*}}; }}
-mkdir -p "$dir/bin"
-cp "{python37}" "$dir/bin/python"
-[[ -z $STUB_DOWNLOAD_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
-'''
-
-
-class Machine:
-    """A home directory, a PATH and a repository with nothing but what sets up Python."""
-
-    def __init__(self, root):
-        self.bin, self.home, self.repo = root / 'bin', root / 'home', root / 'a repo'
-        self.calls = root / 'calls'
-        for directory in (self.bin, self.home, self.repo / 'launchers' / 'shell'):
-            directory.mkdir(parents=True)
-        for library in ('python.sh', 'ascend.sh', 'environment.sh', 'kernels.sh', 'set_up.sh'):
-            shutil.copy(os.path.join(ROOT, 'launchers', 'shell', library), str(self.repo / 'launchers' / 'shell'))
-        (self.repo / 'requirements.lock').write_text('pip==24.0\ntensorflow==1.15.0\n')
-        for tool in TOOLS:
-            (self.bin / tool).symlink_to(shutil.which(tool))
-
-    def add_python(self, path, tensorflow=False, is_37=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(STUB.format(no_tensorflow=int(not tensorflow), not_37=int(not is_37),
-                                    calls=self.calls))
-        path.chmod(0o755)
-        return path
-
-    def add_downloader(self, path, works=True):
-        """A stand-in for uv, conda, ...: makes a directory with a stub of Python 3.7."""
-        python37 = self.add_python(self.home / 'python3.7 of a downloader')
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(DOWNLOADER.format(name=path.name, calls=self.calls, works=int(works), python37=python37))
-        path.chmod(0o755)
-        return path
-
-    def add_failing_shim(self, name):
-        (self.bin / name).write_text('#!/bin/sh\necho "%s: command not found"; exit 127' % name)
-        (self.bin / name).chmod(0o755)
-
-    def start(self, **environment):
-        environment = dict({'PATH': str(self.bin), 'HOME': str(self.home)}, **environment)
-        script = 'set -euo pipefail; source "$0"; find_python; echo "$PYTHON"'
-        return subprocess.Popen(
-            [shutil.which('bash'), '-c', script, str(self.repo / 'launchers' / 'shell' / 'python.sh')],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            universal_newlines=True, cwd=str(self.home), preexec_fn=os.setsid)
-
-    def find_python(self, **environment):
-        """-> (status, the Python that was found, stderr)"""
-        process = self.start(**environment)
-        stdout, stderr = process.communicate(timeout=60)
-        return process.returncode, stdout.strip(), stderr
-
-    def set_ups(self):
-        """-> how often a venv was made."""
-        calls = self.calls.read_text() if self.calls.exists() else ''
-        return sum(line.startswith('venv') for line in calls.splitlines())
-
-    @property
-    def venv_python(self):
-        return str(self.repo / '.venv' / 'bin' / 'python')
-
-
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['python3', 'python3.7'])
@@ -247,66 +136,6 @@ def test_an_interrupted_download_is_done_again(machine):
     assert machine.calls.read_text().count('uv venv --seed') == 2
 
 
-def test_new_requirements_rebuild_the_venv(machine):
-    machine.add_python(machine.bin / 'python3.7')
-    machine.find_python()
-    (machine.repo / 'requirements.lock').write_text('tensorflow==1.15.5\n')
-    assert machine.find_python()[0] == 0 and machine.set_ups() == 2
-
-
-def test_a_venv_whose_python_is_gone_is_rebuilt(machine):
-    machine.add_python(machine.bin / 'python3.7')
-    machine.find_python()
-    os.remove(machine.venv_python)
-    assert machine.find_python()[0] == 0 and machine.set_ups() == 2
-
-
-def test_a_failed_set_up_shows_pips_last_words_and_is_done_again(machine):
-    machine.add_python(machine.bin / 'python3.7')
-    status, python, stderr = machine.find_python(STUB_PIP_STATUS='1')
-    assert (status, python) == (1, '') and 'pip says: line 1\n' in stderr
-    assert stderr.splitlines()[-1].startswith('setting up %s/.venv failed' % machine.repo)
-    (machine.repo / '.venv.new' / 'half-built').write_text('')
-    assert machine.find_python()[0] == 0 and machine.set_ups() == 2
-    assert not (machine.repo / '.venv' / 'half-built').exists()
-
-
-@pytest.mark.parametrize('fault', ['STUB_PIP_STATUS', 'STUB_BROKEN'])
-def test_a_set_up_that_fails_leaves_the_venv_that_was_there(machine, fault):
-    machine.add_python(machine.bin / 'python3.7')
-    machine.find_python()
-    (machine.repo / '.venv' / 'precious').write_text('')
-    (machine.repo / 'requirements.lock').write_text('tensorflow==1.15.5\n')
-    status, _, stderr = machine.find_python(**{fault: '1'})
-    assert status == 1 and 'what was there is as before' in stderr
-    assert (machine.repo / '.venv' / 'precious').exists()
-    (machine.repo / 'requirements.lock').write_text('pip==24.0\ntensorflow==1.15.0\n')
-    assert machine.find_python() == (0, machine.venv_python, '') and (machine.repo / '.venv' / 'precious').exists()
-
-
-def test_a_set_up_that_was_killed_between_its_last_steps_has_lost_nothing(machine):
-    machine.add_python(machine.bin / 'python3.7')
-    machine.find_python()
-    (machine.repo / '.venv').rename(machine.repo / '.venv.old')
-    assert machine.find_python() == (0, machine.venv_python, ''.join(
-        'setting up %s/.venv: once, a minute or two\n' % machine.repo)) and machine.set_ups() == 1
-
-
-@pytest.mark.parametrize('kind', ['link', 'link to nothing', 'fifo'])
-def test_a_set_up_does_not_lock_what_another_has_put_in_the_place_of_the_lock(machine, kind):
-    machine.add_python(machine.bin / 'python3.7')
-    lock, victim = machine.repo / '.venv.lock', machine.home / 'victim'
-    if kind == 'link':
-        victim.write_text('precious')
-    if kind == 'fifo':
-        os.mkfifo(str(lock))
-    else:
-        lock.symlink_to(victim)
-    assert machine.find_python() == (1, '', '%s: is no plain file, so it cannot be locked; remove it\n' % lock)
-    assert machine.set_ups() == 0 and victim.exists() == (kind == 'link')
-    assert kind != 'link' or victim.read_text() == 'precious'
-
-
 def test_no_setting_of_the_user_reaches_our_python_and_pip_but_the_index(machine):
     machine.add_python(machine.bin / 'python3.7')
     hostile = dict(PYTHONHOME='/usr', PYTHONOPTIMIZE='2', PYTHONWARNINGS='error', PYTHONPATH='/mine', PYTHONINSPECT='1',
@@ -359,34 +188,6 @@ def test_another_architecture_is_told_to_bring_its_tensorflow(machine):
     status, _, stderr = machine.find_python()
     assert status == 1 and stderr.splitlines()[1:] == [
         'TensorFlow 1.15 has no package for aarch64: set PYTHON to a Python that has it, as Ascend images do']
-
-
-def test_requirements_and_lock_file_name_the_same_versions_and_every_package_has_checksums():
-    for directory in (ROOT, os.path.join(ROOT, 'core', 'cpu', 'kernels')):
-        with open(os.path.join(directory, 'requirements.txt')) as short, \
-                open(os.path.join(directory, 'requirements.lock')) as whole:
-            wanted = set(re.findall(r'^[\w.-]+==\S+', short.read().lower(), re.M))
-            packages = re.findall(r'^([\w.-]+==\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})+)$', whole.read(), re.M)
-            whole.seek(0)
-            assert len(packages) == len(re.findall('^[a-z]', whole.read(), re.M)) >= len(wanted) > 0
-        assert wanted <= {name for name, _ in packages}
-
-
-def test_an_interrupted_set_up_is_done_again(machine):
-    machine.add_python(machine.bin / 'python3.7')
-    process = machine.start(STUB_PIP_WAITS='1')
-    until(machine.calls.with_name('calls.waiting').exists)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert machine.find_python()[:2] == (0, machine.venv_python) and machine.set_ups() == 2
-
-
-def test_launchers_at_once_build_one_venv(machine):
-    machine.add_python(machine.bin / 'python3.7')
-    processes = [machine.start() for _ in range(3)]
-    assert [process.communicate(timeout=60)[0].strip() for process in processes] == [
-        machine.venv_python] * 3
-    assert machine.set_ups() == 1
 
 
 def test_a_python_of_the_ascend_environment_is_found(machine):
