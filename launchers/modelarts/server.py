@@ -20,7 +20,6 @@ from core.errors import InputError, RankLost
 VARIABLES = ('ONLY_RANK', 'RANKS_DIRECTORY', 'BOOT_LOCK')
 _DATA = 'data'
 _POLL_SECONDS = .1
-_PATIENCE = 1.                 # seconds in which a process that only looks at a lock lets it go
 
 
 class BootProcesses:
@@ -93,11 +92,11 @@ class BootProcesses:
 
     def _hold(self, name) -> BinaryIO:
         file = self._open(name)
-        deadline = time.monotonic() + _PATIENCE
         while not _lock(file, fcntl.LOCK_EX):
-            if time.monotonic() > deadline:
+            if not _lock(file, fcntl.LOCK_SH):     # a process that only looks at it shares it
                 raise InputError('RANK_ID=%d: another boot process of this rank works in %s; give each job a '
                                  '--cache_dir of its own' % (self._rank, os.path.dirname(self._directory)))
+            fcntl.flock(file, fcntl.LOCK_UN)
             time.sleep(_POLL_SECONDS)
         return file
 

@@ -12,6 +12,7 @@
 #   WATCH          process id of launchers/stalls.py; empty without it
 #   STALLED        not empty when a rank did not get on
 #   TIMER          process id of what ends before the remaining trainers are killed; empty without one
+#   PAUSE          process id of what ends before the ranks start again; empty at other times
 # On ModelArts each rank has a launcher of its own, started by the boot process of its card with the variables of
 # launchers/modelarts/server.py. The launchers share RANKS_DIRECTORY, in which the file end-N ends all their trainers
 # that were started again N times: it has a signal's name, or an exit status and how a rank failed with it.
@@ -30,7 +31,7 @@ STATUS_BAD_LOSS=4
 STATUS_STALLED=64  # of launchers/stalls.py: for the rank of index 0
 
 train() {  # FLAG...: returns when every rank ended well; otherwise exits with the status of the first failure
-    SIGNAL='' RESTARTS=0 MEETING=''
+    SIGNAL='' RESTARTS=0 MEETING='' PAUSE=''
     trap 'pass_on TERM' TERM
     trap 'pass_on INT' INT
     begin_logs
@@ -120,10 +121,12 @@ $(restart_seconds) seconds from the newest whole checkpoint"
 
 pause_before_restart() {
     start_timer "$(restart_seconds)"
-    while [[ -z $SIGNAL ]] && kill -0 "$TIMER" 2>/dev/null; do
-        wait "$TIMER" || true  # returns early when a signal came
+    PAUSE=$TIMER
+    while [[ -z $SIGNAL ]] && kill -0 "$PAUSE" 2>/dev/null; do
+        wait "$PAUSE" || true  # a signal that comes just before this line has ended the timer
     done
-    kill "$TIMER" 2>/dev/null || true
+    kill "$PAUSE" 2>/dev/null || true
+    PAUSE=''
 }
 
 restart_seconds() {
@@ -193,6 +196,7 @@ collect_watch() {  # it has ended
 
 pass_on() {  # SIGNAL
     SIGNAL=$1
+    [[ -z $PAUSE ]] || kill "$PAUSE" 2>/dev/null || true
     end_all "$1" || true
     signal_ranks "$1"
 }
@@ -208,7 +212,7 @@ end_all() {  # LINE: ends the trainers of the launchers beside this one; status 
 # Returns when another launcher has ended all trainers, and when the boot process is gone, which would have copied the
 # results: its lock is free then.
 await_end() {
-    until [[ -s $RANKS_DIRECTORY/end-$RESTARTS ]] || flock -n "$BOOT_LOCK" true; do
+    until [[ -s $RANKS_DIRECTORY/end-$RESTARTS ]] || flock -s -n "$BOOT_LOCK" true; do
         sleep 0.2
     done
 }

@@ -1,4 +1,5 @@
 """launchers/modelarts/server.py: the boot file once per card, with fake_python.py as the trainers."""
+import fcntl
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from launching import ROOT, free_ports, is_running, until
+from launching import PATIENCE, ROOT, free_ports, is_running, until
 from modelarts_job import CONTENTS, boot, contents, ended, has_line
 
 from core.errors import InputError, RankLost
@@ -163,6 +164,16 @@ def test_two_boot_processes_of_one_rank_are_refused_and_one_that_has_ended_is_no
     BootProcesses(locks, 1, [0, 1])
 
 
+def test_a_process_that_looks_at_a_lock_is_waited_for_however_long_it_takes(locks):
+    with open(os.path.join(locks, 'rank-1'), 'w') as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        thread, raised = waiting(lambda: BootProcesses(locks, 1, [0, 1]))
+        thread.join(.3)
+        assert thread.is_alive() and not raised
+    thread.join()
+    assert not raised
+
+
 def waiting(act):
     """A thread in which act() runs, and the list of what it raised."""
     raised = []
@@ -170,7 +181,7 @@ def waiting(act):
     def run():
         try:
             act()
-        except RankLost as error:
+        except (InputError, RankLost) as error:
             raised.append(str(error))
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -182,12 +193,12 @@ def test_the_others_wait_for_the_data_and_what_an_earlier_job_left_counts_for_no
     with open(os.path.join(locks, 'meeting', 'end-0'), 'w') as file:
         file.write('TERM\n')
     lowest, other = BootProcesses(locks, 0, [0, 1]), BootProcesses(locks, 1, [0, 1])
-    lowest.gather(9)
+    lowest.gather(PATIENCE)
     thread, raised = waiting(other.await_data)
     thread.join(.1)
     assert thread.is_alive()
     lowest.share_data()
-    thread.join(9)
+    thread.join()
     assert not thread.is_alive() and not raised
     meeting = other.variables['RANKS_DIRECTORY']
     assert os.listdir(meeting) == [] and os.stat(meeting).st_mode & 0o777 == 0o700
@@ -199,7 +210,7 @@ def test_the_others_wait_for_the_data_and_what_an_earlier_job_left_counts_for_no
     thread.join(.1)
     assert thread.is_alive()
     other._lock.close()
-    thread.join(9)
+    thread.join()
     assert not thread.is_alive() and not os.path.exists(meeting)
 
 
@@ -208,7 +219,7 @@ def test_a_boot_process_that_ends_before_the_data_is_there_is_named_to_those_tha
     thread, raised = waiting(other.await_data)
     lowest._lock.close()
     lowest._data.close()
-    thread.join(9)
+    thread.join()
     assert raised == ['the boot process of rank 0, which copies the data, has ended; see its log']
     other._lock.close()
     with pytest.raises(RankLost, match='the boot process of rank 1 has ended; see its log'):
