@@ -26,7 +26,7 @@ def browse(workdir, path, *flags):
     done = subprocess.run(
         [BROWSER, '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--enable-logging=stderr',
          '--user-data-dir=%s' % (workdir / 'browser'), '--virtual-time-budget=2000', *flags, 'file://%s' % path],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=120)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 0, done.stderr
     return done.stdout, re.findall(r'CONSOLE.*', done.stderr)
 

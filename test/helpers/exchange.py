@@ -11,6 +11,7 @@ import tensorflow as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from launching import PATIENCE  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
 from core.ranks.connect import connect  # noqa: E402
@@ -78,9 +79,9 @@ def session_config(communicator):
 
 def main(path):
     buckets.BUCKET_BYTES = 20  # the weights alone, the scalars together
-    config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']), connect_timeout=60,
+    config = SimpleNamespace(rank=int(os.environ['RANK_ID']), ranks=int(os.environ['RANK_SIZE']),
                              addresses=tuple(filter(None, os.environ.get('RANK_ADDRESSES', '').split(','))),
-                             ranks_directory=os.environ.get('RANKS_DIRECTORY', ''))
+                             connect_timeout=PATIENCE, ranks_directory=os.environ.get('RANKS_DIRECTORY', ''))
     np.savez(path, **exchange(connect(config, CPU, {}, ())))
 
 

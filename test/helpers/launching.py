@@ -11,6 +11,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 HERE = os.path.join(ROOT, 'test')
 HELPERS = os.path.join(HERE, 'helpers')
 FAKES = os.path.join(HERE, 'fakes')
+PATIENCE = 400                 # seconds; a hang ends so, and nothing else, because any process may have to wait long
+LONG_STOPS = dict(STOP_SECONDS='600', SAVE_SECONDS='600')     # so that a slow rank is not killed before it has saved
 
 
 def workdir_with(directory, *python):
@@ -24,7 +26,8 @@ def workdir_with(directory, *python):
 def start(workdir, *flags, script='train_performance_1p.sh', device='0', environment=(), **popen):
     """Starts a launcher; its output goes to `output` unless a flag says otherwise."""
     inherited = {name: value for name, value in os.environ.items() if name not in ('MODELARTS_MODEL_PATH', 'LIVE_FD')}
-    environment = dict(inherited, PYTHON=str(workdir / 'python'), ASCEND_DEVICE_ID=device, **dict(environment))
+    own = dict(LONG_STOPS, PYTHON=str(workdir / 'python'), ASCEND_DEVICE_ID=device)
+    environment = dict(dict(inherited, **own), **dict(environment))
     if device is None:
         del environment['ASCEND_DEVICE_ID']
     command = ['bash', os.path.join(HERE, script), '--output_path=%s' % (workdir / 'output')]
@@ -37,7 +40,7 @@ def start(workdir, *flags, script='train_performance_1p.sh', device='0', environ
 def launch(workdir, *flags, **options):
     """-> (exit status, stdout, stderr) of a launcher that has ended."""
     process = start(workdir, *flags, **options)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate()
     return process.returncode, stdout, stderr
 
 
@@ -52,9 +55,9 @@ def fake(behaviour):
     return {'environment': {'FAKE_TRAINER': behaviour}}
 
 
-def until(fact, seconds=60):
+def until(fact):
     """Polls until fact() is true; returns it."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not fact():
         assert time.monotonic() < deadline, 'it never came true'
         time.sleep(0.02)

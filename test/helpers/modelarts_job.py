@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from launching import ROOT
+from launching import LONG_STOPS, ROOT
 from prefork import Forked
 
 CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
@@ -26,7 +26,8 @@ def boot(workdir, *flags, **environment):
     for name, default in (('data_url', 'data'), ('train_url', 'out')):
         if not any(flag.startswith('--' + name) for flag in flags):
             words.append('--%s=%s' % (name, workdir / default))
-    environment = dict(dict(os.environ, PYTHON=str(workdir / 'python'), ASCEND_DEVICE_ID='0'), **environment)
+    own = dict(LONG_STOPS, PYTHON=str(workdir / 'python'), ASCEND_DEVICE_ID='0')
+    environment = dict(dict(os.environ, **own), **environment)
     return Boot(workdir, [os.path.join(ROOT, '__main__.py'), 'boot_modelarts', *words, *flags], environment)
 
 
@@ -42,7 +43,7 @@ class Boot(Forked):
 
 def ended(job):
     """-> (status, standard output, standard error) of a boot process"""
-    return job.wait(120), job.stdout.read_text(), job.stderr.read_text()
+    return job.wait(), job.stdout.read_text(), job.stderr.read_text()
 
 
 def has_line(path, pattern):

@@ -36,7 +36,7 @@ elif [[ $* == *requirements.lock* ]]; then
     echo "pip says: line 1"
     env >"{calls}.environment"
     [[ ${{STUB_PIP_STATUS:-0}} != 0 || -n $STUB_BROKEN ]] || echo >"${{0%/*}}/installed"
-    [[ -z $STUB_PIP_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
+    [[ -z $STUB_PIP_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 600; }}
     exit ${{STUB_PIP_STATUS:-0}}
 elif [[ $* == *uv==* ]]; then
     [[ -n $STUB_PYPI ]] || exit 1
@@ -51,7 +51,7 @@ words=$* dir=${{!#}}
 [[ $words != *--prefix* ]] || {{ dir=${{words#*--prefix }}; dir=${{dir% --channel*}}; }}
 mkdir -p "$dir/bin"
 cp "{python37}" "$dir/bin/python"
-[[ -z $STUB_DOWNLOAD_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 60; }}
+[[ -z $STUB_DOWNLOAD_WAITS ]] || {{ echo waiting >"{calls}.waiting"; sleep 600; }}
 '''
 
 
@@ -99,7 +99,7 @@ class Machine:
     def find_python(self, **environment):
         """-> (status, the Python that was found, stderr)"""
         process = self.start(**environment)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate()
         return process.returncode, stdout.strip(), stderr
 
     def set_ups(self):

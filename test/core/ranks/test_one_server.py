@@ -1,14 +1,16 @@
 """Ranks of one server exchange tensors through memory that they share, without a port and without a name."""
 import os
+import socket
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from launching import PATIENCE
 
 from core.errors import InputError, RankLost
 from core.ranks import buckets
-from core.ranks.meeting import Meeting
+from core.ranks.meeting import Meeting, _only_ours as short_name_of
 from core.ranks.one_server import OneServer
 from launchers.devices import CPU
 
@@ -46,7 +48,7 @@ def together(ranks, act):
 
 def server(rank, ranks, directory, way):
     """A rank that has met the others."""
-    ours = OneServer(rank, ranks, directory, 60, CPU.shared_exchange() if way == 'compiled' else None)
+    ours = OneServer(rank, ranks, directory, PATIENCE, CPU.shared_exchange() if way == 'compiled' else None)
     assert ours.rendezvous([rank, 2 ** 40 + rank]) == [0, 2 ** 40]
     return ours
 
@@ -104,15 +106,14 @@ def test_all_types_are_added_up_and_any_is_broadcast(ours, way, ranks):
 
 
 def test_nothing_has_a_name_once_all_ranks_have_met(ours):
-    before = set(os.listdir('/dev/shm'))
-    together(3, lambda rank: Meeting(ours, rank, 3, 60))
-    assert os.listdir(ours) == [] and set(os.listdir('/dev/shm')) <= before
+    met = together(3, lambda rank: Meeting(ours, rank, 3, PATIENCE))
+    assert os.listdir(ours) == [] and [os.fstat(meeting.memory).st_nlink for meeting in met] == [0, 0, 0]
 
 
 def test_a_socket_that_killed_ranks_have_left_is_replaced(ours):
     with open(os.path.join(ours, 'rank-0'), 'w'):
         pass
-    together(2, lambda rank: Meeting(ours, rank, 2, 60))
+    together(2, lambda rank: Meeting(ours, rank, 2, PATIENCE))
 
 
 def test_a_rank_that_does_not_come_is_named(ours):
@@ -122,16 +123,23 @@ def test_a_rank_that_does_not_come_is_named(ours):
         Meeting(ours, 1, 3, 0)
 
 
-def test_a_rank_that_others_wait_with_learns_that_rank_0_has_ended(ours):
+def test_a_rank_that_waits_for_others_learns_that_rank_0_has_ended(ours):
     def act(rank):
-        Meeting(ours, rank, 3, 1 if rank == 0 else 3)   # rank 2 never comes
-    with pytest.raises((InputError, RankLost), match='no answer from rank [02]|rank 0 is gone'):
+        if rank == 1:
+            return Meeting(ours, 1, 3, PATIENCE)
+        with socket.socket(socket.AF_UNIX) as listener, short_name_of(ours) as directory:
+            listener.bind(directory + '/rank-0')
+            listener.listen(1)
+            connection, _ = listener.accept()
+            connection.recv(8, socket.MSG_WAITALL)
+            connection.close()         # it has not waited for rank 2 to the end
+    with pytest.raises(RankLost, match='rank 0 is gone'):
         together(2, act)
 
 
 @pytest.mark.parametrize('way', WAYS)
 def test_a_rank_that_ends_before_it_may_is_lost_and_one_that_may_is_not(ours, way):
-    lost, met = [], together(3, lambda rank: Meeting(ours, rank, 3, 60))
+    lost, met = [], together(3, lambda rank: Meeting(ours, rank, 3, PATIENCE))
     heard = threading.Event()
     for rank, meeting in enumerate(met):
         meeting.watch(lambda line, rank=rank: (lost.append((rank, line)), heard.set()), lambda: None)
@@ -139,7 +147,7 @@ def test_a_rank_that_ends_before_it_may_is_lost_and_one_that_may_is_not(ours, wa
     met[1].leave()                 # then its process may end
     to_1.shutdown(2)
     to_2.shutdown(2)               # as when the process of rank 2 dies, for rank 0; and the other way round
-    assert heard.wait(30)
+    assert heard.wait(PATIENCE)
     assert {line.split(':')[0] for _, line in lost} <= {'rank 2 is gone', 'rank 0 is gone'}
     assert not [line for rank, line in lost if rank == 1 or 'rank 1' in line]
 
@@ -171,7 +179,6 @@ def test_too_little_room_is_one_line_and_no_other_way_is_taken(ours, monkeypatch
 def test_a_machine_without_nameless_files_of_the_kernel_has_them_in_dev_shm(ours, monkeypatch):
     from core.ranks import meeting
     monkeypatch.setattr(meeting.ctypes, 'CDLL', lambda *_, **__: object())
-    before = set(os.listdir('/dev/shm'))
     descriptor = meeting._memory()
     os.posix_fallocate(descriptor, 0, 100)
-    assert set(os.listdir('/dev/shm')) <= before and os.fstat(descriptor).st_nlink == 0
+    assert os.fstat(descriptor).st_nlink == 0 and os.readlink('/proc/self/fd/%d' % descriptor).startswith('/dev/shm/')

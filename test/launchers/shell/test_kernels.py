@@ -46,7 +46,7 @@ class Machine:
         done = subprocess.run([shutil.which('bash'), '-c', script,
                                str(self.repo / 'launchers' / 'shell' / 'python.sh'), str(self.bin / 'python')],
                               env={'PATH': str(self.bin)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True, timeout=60, check=True)
+                              universal_newlines=True, check=True)
         return self.count() - before, done.stderr
 
     def count(self):

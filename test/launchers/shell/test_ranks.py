@@ -140,7 +140,7 @@ def test_a_rank_killed_from_outside_ends_the_run(workdir):
     launcher = start(workdir, '--rank_size=2', **dict(PERFORMANCE, **fake('stop')))
     (first,), (second,) = processes(workdir, 0), processes(workdir, 1)
     os.kill(second, signal.SIGKILL)
-    stderr = launcher.communicate(timeout=60)[1]
+    stderr = launcher.communicate()[1]
     assert launcher.returncode == 137 and 'rank 1 of 2 ended' in stderr and not is_running(first)
     assert 'checkpoint saved after signal %d' % signal.SIGTERM in log_of(workdir, 0).read_text()
 
@@ -150,7 +150,7 @@ def test_ranks_deaf_to_the_stop_are_killed_with_all_that_they_started(workdir):
     launcher = start(workdir, '--rank_size=2', environment=environment, **PERFORMANCE)
     deaf, (other,) = processes(workdir, 0), processes(workdir, 1)
     os.kill(other, signal.SIGKILL)
-    assert 'rank 1 of 2 ended' in launcher.communicate(timeout=60)[1] and launcher.returncode == 137
+    assert 'rank 1 of 2 ended' in launcher.communicate()[1] and launcher.returncode == 137
     until(lambda: not any(map(is_running, deaf)))
 
 
@@ -160,7 +160,7 @@ def test_a_signal_lets_every_rank_save_and_leaves_no_process_behind(workdir, num
     launcher = start(workdir, '--rank_size=3', **dict(PERFORMANCE, **fake('stop')))
     ranks = [processes(workdir, device)[0] for device in range(3)]
     launcher.send_signal(number)
-    launcher.communicate(timeout=60)
+    launcher.communicate()
     assert launcher.returncode == 143 and not any(map(is_running, ranks))
     for device in range(3):
         assert log_of(workdir, device).read_text().count('checkpoint saved after signal %d\n' % number) == 1
@@ -172,7 +172,7 @@ def test_after_a_signal_a_deaf_rank_is_killed_in_the_end(workdir):
     deaf = processes(workdir, 0)
     processes(workdir, 1)
     launcher.send_signal(signal.SIGTERM)
-    launcher.communicate(timeout=60)
+    launcher.communicate()
     assert launcher.returncode == 143
     until(lambda: not any(map(is_running, deaf)))
 
@@ -183,7 +183,7 @@ def test_a_device_in_use_is_named_and_the_other_ranks_do_not_start(workdir):
     (trainer,) = processes(workdir, 1)
     status, stdout, stderr = launch(workdir, '--rank_size=2', **PERFORMANCE)
     os.kill(trainer, signal.SIGTERM)
-    first.communicate(timeout=60)
+    first.communicate()
     assert (status, stdout) == (1, '') and stderr.startswith('ASCEND_DEVICE_ID=1 is in use')
     assert not log_of(workdir, 0).exists()
 
@@ -266,7 +266,7 @@ def test_a_signal_to_the_launcher_ends_the_restarts(workdir):
                     **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='600')))
     until(lambda: 'restart 1' in log_of(workdir, 0).read_text() if log_of(workdir, 0).exists() else False)
     process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=30)
+    stdout, _ = process.communicate()
     assert process.returncode == 137 and 'restart 2' not in stdout
 
 
@@ -275,7 +275,7 @@ def test_a_launcher_killed_in_the_pause_before_a_restart_leaves_no_process_no_sc
                     **dict(RESTARTS, environment=dict(FAKE_TRAINER='die', RESTART_SECONDS='600', TMPDIR=str(workdir))))
     until(lambda: 'restart 1' in log_of(workdir, 0).read_text() if log_of(workdir, 0).exists() else False)
     process.kill()
-    process.communicate(timeout=30)                    # until nobody has the other end of the pipes
+    process.communicate()                    # until nobody has the other end of the pipes
 
     def left():
         return [pid for pid in filter(str.isdigit, os.listdir('/proc')) if has_in_environment(pid, str(workdir))]

@@ -13,6 +13,8 @@ from launching import HELPERS, ROOT, is_running, workdir_with, start, until
 from launchers import stalls
 from launchers.stalls import Stalls, Trainer
 
+SECONDS = 4                    # twice as many end a run, and no load makes a step of the toy take so long
+
 
 @pytest.fixture
 def trainers(tmp_path):
@@ -78,7 +80,7 @@ def test_the_watch_leaves_the_screen_of_a_launcher_that_was_killed(trainers, tmp
     found, _ = trainers
     watch = subprocess.Popen([sys.executable, ROOT, 'stalls', '600'] + ['%s:%d:%s' % trainer for trainer in found],
                              stdout=subprocess.PIPE, env=dict(os.environ, RANKS_DIRECTORY=str(tmp_path),
-                                                              LAUNCHER_PID='1'))
+                                                              LAUNCHER_PID=str(found[0].pid)))
     try:
         assert watch.stdout.read() == b'' and watch.poll() is None
     finally:
@@ -86,28 +88,30 @@ def test_the_watch_leaves_the_screen_of_a_launcher_that_was_killed(trainers, tmp
         watch.wait()
 
 
-def processes_of(workdir, ranks):
-    """[process id] of the trainers by rank, once they train."""
+def processes_of(launcher, workdir, ranks):
+    """[process id] of the launcher's trainers by rank, once they train."""
     log = workdir / 'output' / '0' / 'train_0.log'
-    until(lambda: log.exists() and '\nstep 12 ' in log.read_text(), 240)
+    until(lambda: log.exists() and '\nstep 12 ' in log.read_text())
     found = {}
     for entry in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError):
-            command, environ = ((pathlib.Path('/proc') / entry / name).read_text() for name in ('cmdline', 'environ'))
-            if '%s\0train\0' % ROOT in command and str(workdir) in command:
+            command, environ, stat = ((pathlib.Path('/proc') / entry / name).read_text()
+                                      for name in ('cmdline', 'environ', 'stat'))
+            parent = int(stat.rpartition(')')[2].split()[1])
+            if parent == launcher.pid and '%s\0train\0' % ROOT in command:
                 found[int(re.search('(?:^|\\0)RANK_ID=(\\d+)', environ).group(1))] = int(entry)
     return [found[rank] for rank in range(ranks)]
 
 
 @pytest.fixture
 def train(tmp_path):
-    """train(flag..., NAME=value...) -> a launcher of ranks that train toy.py in tmp_path, whose limit is 2 seconds."""
+    """train(flag..., NAME=value...) -> a launcher of ranks that train toy.py in tmp_path, whose limit is SECONDS."""
     launchers = []
 
     def act(*flags, **environment):
         workdir = workdir_with(tmp_path, sys.executable, os.path.join(HELPERS, 'toy_python.py'))
-        launchers.append(start(workdir, '--stall_seconds=2', *flags, script='train_performance_8p.sh', device=None,
-                               environment=environment))
+        launchers.append(start(workdir, '--stall_seconds=%d' % SECONDS, *flags, script='train_performance_8p.sh',
+                               device=None, environment=environment))
         return launchers[-1]
     yield act
     for launcher in launchers:
@@ -119,15 +123,15 @@ def train(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ranks, stopped', [(1, 0), (2, 0), (4, 3)])
+@pytest.mark.parametrize('ranks, stopped', [(1, 0), (2, 0), (3, 2)])
 def test_a_rank_stopped_while_it_trains_is_named_on_the_screen_and_in_every_log_and_the_run_ends(
         train, tmp_path, ranks, stopped):
     launcher = train('--train_epochs=1000000', '--rank_size=%d' % ranks)
-    pids = processes_of(tmp_path, ranks)
+    pids = processes_of(launcher, tmp_path, ranks)
     os.kill(pids[stopped], signal.SIGSTOP)
-    stdout, stderr = launcher.communicate(timeout=120)
-    line = re.search(r'^no progress for 2 seconds: rank %d \(process %d\) is behind, .*: its process is stopped .*$' % (
-        stopped, pids[stopped]), stdout, re.M).group(0)
+    stdout, stderr = launcher.communicate()
+    line = re.search(r'^no progress for %d seconds: rank %d \(process %d\) is behind, .*: its process is stopped .*$'
+                     % (SECONDS, stopped, pids[stopped]), stdout, re.M).group(0)
     assert launcher.returncode == 1 and '(it did not get on)' in stderr.splitlines()[-1]
     for rank in range(ranks):
         assert line in (tmp_path / 'output' / str(rank) / ('train_%d.log' % rank)).read_text().splitlines()
@@ -139,7 +143,7 @@ def test_a_stopped_trainer_whose_launcher_was_killed_does_not_stay(train, tmp_pa
     temporary = tmp_path / 'tmp'
     temporary.mkdir()
     launcher = train('--train_epochs=1000000', '--rank_size=2', TMPDIR=str(temporary))
-    pids = processes_of(tmp_path, 2)
+    pids = processes_of(launcher, tmp_path, 2)
     os.kill(pids[1], signal.SIGSTOP)
     launcher.kill()
     until(lambda: not any(map(is_running, pids)))
@@ -151,12 +155,12 @@ def test_a_stopped_trainer_whose_launcher_was_killed_does_not_stay(train, tmp_pa
 def test_a_file_system_that_hangs_is_named_by_its_rank_and_a_restart_helps(train, tmp_path, ranks):
     fifo = tmp_path / 'fifo'
     os.mkfifo(str(fifo))
-    launcher = train('--train_steps=30', '--rank_size=%d' % ranks, '--max_restarts=1',
+    launcher = train('--train_steps=30', '--rank_size=%d' % ranks, '--max_restarts=3',
                      TOY_FIFO='%d:%s' % (ranks - 1, fifo), RESTART_SECONDS='0')
-    stdout, stderr = launcher.communicate(timeout=180)
+    stdout, stderr = launcher.communicate()
     line = ''.join(re.findall('^no progress for .*$', stdout, re.M))
     assert 'rank %d ' % (ranks - 1) in line and ': it waits for ' in line, stdout + stderr
-    assert 'restart 1 of 1: ' in stdout, stderr
+    assert 'restart 1 of 3: ' in stdout, stderr
     assert '\nstep 30 ' in (tmp_path / 'output' / '0' / 'train_0.log').read_text()
 
 
