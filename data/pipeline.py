@@ -130,8 +130,8 @@ def test_stream(split: Split, batch_size: int, transform: Optional[Transform] = 
     return Stream(dataset, feed, (), batches, count, skipped)
 
 
-def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor, rank: int = 0, ranks: int = 1,
-                  tries: int = 1, order: Optional[Order] = None) -> tf.data.Dataset:
+def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor, rank: int, ranks: int,
+                  tries: int, order: Optional[Order]) -> tf.data.Dataset:
     """An endless Dataset of (position, index) from batch `first_step` on.
 
     position, int64 [batch_size]: of each sample in the whole stream. index, int64 [batch_size, tries]: which

@@ -22,7 +22,7 @@ class Figures(Listener):
 
     def __init__(self, run_dir: str, log: Log, ranks: int):
         self._directory, self._log, self._ranks = record.directory(run_dir), log, ranks
-        self._losses = None
+        self._losses, self._loss = None, ''
 
     def first_step(self, report: Report) -> None:
         if self._losses is None:
@@ -40,9 +40,9 @@ class Figures(Listener):
         self._losses = open(path, 'a')
 
     def _append(self):
-        self._losses.writelines('%d %s\n' % loss for loss in self._log.losses)
+        for step, self._loss in self._log.losses:
+            self._losses.write('%d %s\n' % (step, self._loss))
         self._losses.flush()
-        self._last = self._log.losses[-1:] or self._last
         self._log.losses.clear()
 
     def step(self, report: Report) -> None:
@@ -54,8 +54,6 @@ class Figures(Listener):
     def end(self, report: Report) -> None:
         self._losses.close()
         values = ('%.8g' % (report.images_per_second * self._ranks), '%.8g' % report.seconds_per_step,
-                  self._last[-1][1] if self._last else '', self._log.accuracy, self._log.test_accuracy,
+                  self._loss, self._log.accuracy, self._log.test_accuracy,
                   self._log.accuracy_is, '%.8g' % self._first_step_seconds)
         save(os.path.join(self._directory, 'figures'), ''.join('%s=%s\n' % pair for pair in zip(KEYS, values)))
-
-    _last = ()

@@ -2,7 +2,7 @@
 import pytest
 
 from core import run as run_lib
-from core.run import WARMUP_RUNS, Clock
+from core.run import WARMUP_RUNS, Clock, Report
 
 
 class Watch:
@@ -78,3 +78,10 @@ def test_epochs_end_with_their_last_step(step, steps_per_run, epoch, passed, at_
     clock.step = step
     assert (clock.epochs, clock.epoch, clock.passed(10), clock.at_end) == (3, epoch, passed, at_end)
     assert clock.at_epoch_end == (passed or at_end) and clock.at_epoch_start == (step % 10 == 0)
+
+
+@pytest.mark.parametrize('step, in_epoch', [(1, 1), (9, 9), (10, 10), (11, 1), (25, 5)])
+def test_a_report_has_the_finished_steps_of_its_epoch(step, in_epoch):
+    report = Report(step=step, steps=25, epoch=0, steps_per_epoch=10, batch_size=8, metrics={}, epoch_metrics={},
+                    learning_rate=.1, skipped=0, seconds=2., run_seconds=1.25, seconds_per_step=.02)
+    assert (report.steps_in_epoch, report.images_per_second) == (in_epoch, 400.)

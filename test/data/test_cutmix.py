@@ -43,6 +43,16 @@ def test_images_and_labels_are_numpys_pixel_by_pixel(alpha, number):
     assert not np.array_equal(images, IMAGES)
 
 
+@pytest.mark.parametrize('alpha, kept', [
+    (.25, [.9999792575836182, 3.1836960260989144e-05, .8615572452545166, .005263967905193567]),
+    (1., [.9049671292304993, .03566822037100792, .6265602707862854, .06314685940742493])])
+def test_a_seed_draws_the_same_cuts_in_every_version_so_that_a_resumed_run_goes_on_with_its_batches(alpha, kept):
+    with tf.Graph().as_default(), tf.Session() as session:
+        cut = session.run(cutmix.draw(4, 9, 11, [5, 6], alpha))
+    np.testing.assert_allclose(cut.kept, kept, rtol=1e-5)
+    assert [part.tolist() for part in cut[1:]] == [[2, 0, 1, 6], [9, 5, 4, 3], [0, 1, 3, 2]]
+
+
 def test_the_centre_of_the_box_may_lie_anywhere():
     with tf.Graph().as_default(), tf.Session() as session:
         cut = session.run(cutmix.draw(500, 4, 6, [1, 2], 1.))

@@ -6,6 +6,7 @@ from pictures import GIF, bmp_of_palette, encoded
 
 from core.errors import InputError
 from data import cats_dogs, images
+from data.dataset import DataSet
 
 IMAGE = np.random.RandomState(0).randint(0, 256, [6, 5, 3]).astype(np.uint8)
 
@@ -55,6 +56,27 @@ def test_a_square_is_the_middle_of_a_picture_and_a_small_picture_is_its_own_squa
     path = tmp_path / 'wide.png'
     path.write_bytes(encoded(wide, 'png'))
     assert (images.ImageReader(lambda image: images.square(image, 32))(str(path)) == wide[:, 32:64]).all()
+
+
+@pytest.mark.parametrize('of_no_kind, is_refused', [((0, 1, 2, 3, 4), True), ((0, 2, 4), True), ((1, 3), False),
+                                                    ((0, 2), False), ((2, 4), False), ((0, 4), False)])
+def test_a_set_is_refused_at_its_first_middle_and_last_file_if_none_is_an_image(tmp_path, of_no_kind, is_refused):
+    names = [tmp_path / ('%d.jpg' % number) for number in range(5)]
+    for number, name in enumerate(names):
+        name.write_bytes(b'<!DOCTYPE html>' if number in of_no_kind else encoded(IMAGE, 'jpg'))
+    paths = [str(name).encode() for name in names]
+    if is_refused:
+        with pytest.raises(InputError, match='0.jpg: is an HTML page'):
+            images.check_kind(paths)
+    else:
+        images.check_kind(paths)
+
+
+def test_images_of_a_size_are_loaded_with_three_channels():
+    data = images.of_size(DataSet(None, None, ('one', 'two')), (20, 30), 1.)
+    with tf.Graph().as_default(), tf.Session() as session:
+        image, label = session.run(data.load_one(tf.constant(encoded(IMAGE, 'png')), tf.constant(1), None))
+    assert image.shape == data.shape == (20, 30, 3) and label == 1
 
 
 @pytest.mark.slow

@@ -262,6 +262,8 @@ def test_a_row_of_a_nest_that_cannot_be_loaded_is_replaced_and_told_by_its_name(
     assert capfd.readouterr().out.count('row7: ') == 1
     tested = batches(lambda: pipeline.test_input(split, BATCH, load_one=load_one, skipped=Skipped(names)))
     assert sum(weight.sum() for _, _, weight in tested) == COUNT - 1
+    good = pipeline.samples(split, load_one=lambda *row: (load_one(*row)[0]['row'], row[1]), skipped=Skipped(names))[1]
+    assert good.tolist() == [row != 7 for row in range(COUNT)]
 
 
 def test_arrays_of_different_length_are_no_split():

@@ -1,6 +1,7 @@
 """TFRecord shards: TensorFlow's own records, in an order that is a function of (seed, step), read where they lie."""
 import os
 import re
+import zlib
 
 import numpy as np
 import pytest
@@ -85,6 +86,24 @@ def test_a_test_pass_has_the_records_of_tensorflows_reader_in_their_order(shards
 
 
 @pytest.mark.slow
+def test_a_long_search_for_records_says_how_far_it_is(shards, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(records, '_TOLD_AFTER', -1.)
+    records.index(shards, str(tmp_path))
+    assert capfd.readouterr().err.splitlines() == [
+        '%s: looking for the records of 4 files, once: %d are done' % (tmp_path, done) for done in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize('content, words', [
+    (b'<html>' + bytes(50), 'is an HTML page, as a server sends instead of a file: '),
+    (b'no records at all, but words', 'is no TFRecord file: no record starts at its first byte'),
+    (zlib.compress(bytes(500)), 'is compressed by zlib: its records cannot be read one by one; ')])
+def test_a_file_without_records_is_called_what_it_is(tmp_path, content, words):
+    (tmp_path / 'train-0').write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        records.index([str(tmp_path / 'train-0')], str(tmp_path))
+    assert str(caught.value).startswith('%s/train-0: %s' % (tmp_path, words))
+
+
 @pytest.mark.parametrize('parse', [dict(transform=parsed), dict(load_one=parsed_one)])
 def test_an_epoch_has_every_record_once_with_its_own_values(shards, tmp_path, parse):
     found = batches(records.records(shards, str(tmp_path), buffer=16), 12, **parse)

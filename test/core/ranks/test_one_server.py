@@ -74,9 +74,13 @@ def test_every_rank_gets_the_same_sums_and_means_in_every_step_in_any_order(ours
             totals = [tf.concat([tf.reshape(part, [-1]) for part in parts], 0), server_.mean([vector])[0]]
             if rank % 2:
                 totals.reverse()
-            return run(server_, lambda session: [
+            found = run(server_, lambda session: [
                 session.run(totals, {step: number})[::-1 if rank % 2 else 1] for number in (1, 2, 3)])
+            reached.append(server_.reached)
+            return found
+    reached = []
     results = together(ranks, act)
+    assert reached == [9] * ranks                  # two buckets of sums and one of means in each of three steps
     for number, step in enumerate((1, 2, 3)):
         expected = step * sum(VECTORS[:ranks])
         np.testing.assert_allclose(results[0][number][0], expected, rtol=1e-5, atol=1e-5)
@@ -173,6 +177,9 @@ def test_too_little_room_is_one_line_and_no_other_way_is_taken(ours, monkeypatch
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(os, 'posix_fallocate', full)
     with tf.Graph().as_default(), pytest.raises(InputError, match='2 ranks need more than 0 MB .*: No space'):
+        first.sum([tf.zeros([60])])
+    first._end = 5 << 20
+    with tf.Graph().as_default(), pytest.raises(InputError, match='2 ranks need more than 5 MB'):
         first.sum([tf.zeros([60])])
 
 

@@ -1,4 +1,5 @@
 """What a user may type as a value, and what an error says."""
+import numpy as np
 import pytest
 
 from core.settings import kinds, table
@@ -17,6 +18,9 @@ PATH = ('a path in UTF-8, not empty, without control characters and without blan
     (kinds.boolean(), 'False', False),
     (kinds.boolean(), '0', False),
     (kinds.choice('all', 'input'), 'input', 'input'),
+    (kinds.loss_scale(), '1', 1.), (kinds.loss_scale(), '4294967296', 2. ** 32), (kinds.loss_scale(), 'True', True),
+    (kinds.dump_steps(), '0|5|10-20|', '0|5|10-20|'), (kinds.dump_steps(), '|'.join(['7'] * 100), '7|' * 99 + '7'),
+    (kinds.step_range(), '10-12', '10-12'), (kinds.step_range(), '7', '7'),
     (kinds.text(), 'a b;$(x)', 'a b;$(x)'),
     (kinds.text(), '数据\u3000集', '数据\u3000集'),
     (kinds.path(), '/data/a b;$(x)/数据', '/data/a b;$(x)/数据'),
@@ -42,6 +46,11 @@ def test_an_allowed_text_becomes_its_typed_value(kind, text, value):
     (kinds.boolean(), 'yes', 'True or False'),
     (kinds.boolean(), '', 'True or False'),
     (kinds.choice('all', 'input'), 'Input', 'one of all, input'),
+    *[(kinds.loss_scale(), slip, 'False, True (dynamic) or a number from 1 to 4294967296 (static)')
+      for slip in ('.5', '4294967297', 'auto')],
+    *[(kinds.dump_steps(), slip, 'N or A-B with A < B, joined by |, at most 100 of them, such as 0|5|10-20')
+      for slip in ('a', '1-2-3', '5-5', '6-5', '2147483648', '1||2', '|'.join(['7'] * 101))],
+    *[(kinds.step_range(), slip, 'N or A-B with A < B, such as 10-12') for slip in ('5-5', '6-5', '1-', '-1', 'x')],
     *[(kinds.text(), text, 'UTF-8 text, not empty, without control characters') for text in ('', 'a\nb', 'x/\udcff')],
     *[(kinds.path(), slip, PATH) for slip in (
         '', ' /data', '/data ', '/data\t', '/data\r', '/da\nta', '/da\x1b[31mta', '/data\u202e', '/data/\udcff',
@@ -51,6 +60,10 @@ def test_any_other_text_is_refused_with_what_is_allowed(kind, text, allowed):
     with pytest.raises(ValueError) as refusal:
         kind.parse(text)
     assert str(refusal.value) == 'must be ' + allowed
+
+
+def test_the_largest_whole_number_is_that_of_an_int32():
+    assert kinds.MOST == np.iinfo(np.int32).max
 
 
 def test_a_tilde_is_the_home_directory_in_every_kind_of_path(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Stochastic weight averaging with any network, and the SWA system."""
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import margins
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 import toy
 
-from core.run import Report
+from core.run import Clock, Report
 from core.settings.config import resolve
 from core.training import swa
 from launchers import command, evaluate, train
@@ -36,6 +37,20 @@ def averaged(tmp_path, capfd):
         assert toy.run('--output_path=%s' % output, *flags) == 0
         return output / '0' / 'ckpt', capfd.readouterr().out
     return act
+
+
+@pytest.mark.parametrize('start, freq, steps', [
+    (0, 1, [10, 20, 30, 40, 50]), (1, 1, [20, 30, 40, 50]), (1, 2, [30, 50]), (0, 3, [30])])
+def test_the_weights_enter_the_mean_once_at_the_end_of_every_cycle(start, freq, steps):
+    clock, entered = Clock(50, 10), []
+    averaging = SimpleNamespace(_run=SimpleNamespace(clock=clock, config=SimpleNamespace(swa_freq=freq)), _start=start,
+                                _entered=None)
+    for clock.step in range(1, 51):
+        if swa.Averaging.has_to_read.fget(averaging):
+            averaging._entered = clock.step
+            entered.append(clock.step)
+            assert not swa.Averaging.has_to_read.fget(averaging)
+    assert entered == steps
 
 
 @pytest.mark.slow
