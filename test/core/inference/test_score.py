@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from core.errors import InputError
 from core.inference import samples, score
@@ -152,3 +153,31 @@ def test_a_limit_of_samples_is_kept_and_one_beyond_the_test_set_is_refused(tmp_p
     many.add({'input': np.ones([2, 4], np.uint8)}, [np.array([0, 1], np.int32)])
     with pytest.raises(InputError, match='--samples=3: the test set has only 2'):
         many.finish(**DESCRIPTION, output=samples.LOGITS)
+
+
+def frozen(path, name='input', shape=(2, 4), dtype=tf.float32, classes=3):
+    """Writes a graph whose output has the first columns of its input."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(dtype, shape, name)
+        tf.identity(tf.cast(x, tf.float32)[:, :classes], name='logits')
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return str(path)
+
+
+def test_a_frozen_graph_runs_on_all_inputs_of_its_manifest(exported, tmp_path):
+    outputs = tmp_path / 'computed'
+    assert score.run_pb(frozen(tmp_path / 'm.pb'), exported[0], str(outputs)) == 3
+    assert sorted(os.listdir(str(outputs))) == ['%06d_output_0.bin' % number for number in range(3)]
+    assert np.fromfile(str(outputs / '000002_output_0.bin'), np.float32).tolist() == [0] * 6
+    with pytest.raises(InputError, match='--outputs: .*000000_output_0.bin is there, and 2 more; '):
+        score.run_pb(frozen(tmp_path / 'm.pb'), exported[0], str(outputs))
+
+
+@pytest.mark.parametrize('other, words', [
+    (dict(name='x'), r'takes x float32 \[2, 4\] and gives \[2, 3\]; the manifest has input float32 \[2, 4\] and '),
+    (dict(dtype=tf.uint8), 'takes input uint8 '), (dict(shape=(2, 5)), r'takes input float32 \[2, 5\]'),
+    (dict(classes=2), r'gives \[2, 2\]; the manifest has input float32 \[2, 4\] and \[2, 3\]')])
+def test_a_frozen_graph_of_another_export_is_refused(exported, tmp_path, other, words):
+    with pytest.raises(InputError, match='--run_pb=.*m.pb: .*' + words):
+        score.run_pb(frozen(tmp_path / 'm.pb', **other), exported[0], str(tmp_path / 'computed'))
+    assert not (tmp_path / 'computed').exists()
