@@ -61,6 +61,26 @@ def test_miou_is_the_mean_over_the_classes_of_the_whole_test_set():
     assert found['accuracy'] == pytest.approx(np.mean(guess == labels), abs=1e-6)
 
 
+def test_metrics_of_counts_are_those_by_hand():
+    # Of 4 x 4 pairs 1 x 1 (half of two ties) + 3 x 3 (two that are below, half of two ties) are in the right order.
+    assert heads.auc(np.array([[2, 2], [1, 3]])) == 10 / 16
+    assert np.isnan(heads.auc(np.array([[2, 2], [0, 0]])))
+    # The first class is always right, the second never, the third does not occur.
+    assert heads.mean_iou(np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0]])) == .5
+
+
+@pytest.mark.parametrize('smoothing', [0., .1])
+def test_smoothed_labels_take_their_share_of_every_class(smoothing):
+    labels, logits = RANDOM.randint(0, 5, SIZE), RANDOM.normal(size=[SIZE, 5]).astype(np.float32)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -(np.eye(5)[labels] * (1 - smoothing) + smoothing / 5) * logs
+    with tf.Graph().as_default(), tf.Session() as session:
+        scores = heads.softmax.score(tf.constant(logits), tf.constant(labels),
+                                     CONFIG._replace(label_smoothing=smoothing))
+        losses = session.run(scores.losses)
+    np.testing.assert_allclose(losses, expected.sum(1), rtol=1e-5)
+
+
 def test_top_k_counts_the_k_most_probable_classes():
     labels, logits = RANDOM.randint(0, 9, COUNT), RANDOM.normal(size=[COUNT, 9]).astype(np.float32)
     ranks = np.sum(logits > logits[np.arange(COUNT), labels][:, None], 1)
