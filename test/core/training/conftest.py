@@ -1,4 +1,8 @@
 """Fixtures of the tests of training: runs of the network toy."""
+import contextlib
+import io
+import shutil
+
 import pytest
 import toy
 
@@ -10,6 +14,25 @@ def train(tmp_path, capfd):
         status = run('--output_path=%s' % tmp_path, *given)
         captured = capfd.readouterr()
         return status, captured.out, captured.err
+    return act
+
+
+@pytest.fixture(scope='session')
+def run_of_two_epochs(tmp_path_factory):
+    """(results, log) of a run of two epochs."""
+    output = tmp_path_factory.mktemp('two_epochs')
+    with contextlib.redirect_stdout(io.StringIO()) as log:
+        assert toy.run('--output_path=%s' % output) == 0
+    return output / '0', log.getvalue()
+
+
+@pytest.fixture
+def trained(run_of_two_epochs, tmp_path):
+    """trained() -> the log of a run of two epochs whose results are in tmp_path/0 now; it is trained only once."""
+    def act():
+        results, log = run_of_two_epochs
+        shutil.copytree(str(results), str(tmp_path / '0'))
+        return log
     return act
 
 

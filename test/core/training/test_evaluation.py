@@ -9,8 +9,8 @@ from launchers import evaluate
 
 
 @pytest.mark.slow
-def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
-    _, out, _ = train('--train_epochs=2')
+def test_evaluate_counts_every_test_example_once(trained, tmp_path, capfd):
+    out = trained()
     assert toy.run('--data_path=synthetic', '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), act=evaluate.act) == 0
     lines = capfd.readouterr().out.splitlines()
     accuracy = float(re.findall('test accuracy (.*) loss', out)[-1])
@@ -21,12 +21,12 @@ def test_evaluate_counts_every_test_example_once(train, tmp_path, capfd):
 
 @pytest.mark.slow
 def test_evaluate_tests_all_images_on_request_and_takes_classes_under_other_names_by_their_numbers_on_request_alone(
-        train, tmp_path, capfd, monkeypatch):
+        trained, tmp_path, capfd, monkeypatch):
     def evaluated(*flags):
         status = evaluate.main(['--network=toy', '--case=performance', '--data_path=synthetic',
                                 '--ckpt_path=%s' % (tmp_path / '0' / 'ckpt'), *flags], {})
         return status, capfd.readouterr()
-    train('--train_epochs=1')
+    trained()
     status, said = evaluated('--all_images')
     assert status == 0 and said.out.splitlines()[0] == 'tested on 101 of all 101 examples'
     right = float(said.out.split('Top-1: ')[1]) * 101
@@ -52,8 +52,8 @@ def test_evaluate_tests_on_what_the_checkpoints_run_held_out(train, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_evaluate_needs_a_checkpoint_of_its_own_network(train, tmp_path, capfd):
-    train()
+def test_evaluate_needs_a_checkpoint_of_its_own_network(trained, tmp_path, capfd):
+    trained()
     path = str(tmp_path / '0' / 'ckpt' / 'model.ckpt-20')
     assert toy.run('--network=plain', '--ckpt_path=' + path, act=evaluate.act) == 2
     assert 'not a checkpoint of this plain' in capfd.readouterr().err.splitlines()[-1]

@@ -59,11 +59,11 @@ def test_a_dump_directory_that_cannot_be_written_to_is_refused(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_plan_knows_a_finished_run(train, tmp_path):
+def test_the_plan_knows_a_finished_run(train, trained, tmp_path):
     def finished(*given):
         return re.search('^finished=(.*)$', train('--resume', *given, run=toy.plan)[1], re.M).group(1)
     assert finished() == ''
-    train()
+    trained()
     assert re.match('--resume: the run in .* has already done 20 steps of 20; raise --train_epochs', finished())
     assert finished('--train_epochs=3') == ''
     assert finished('--train_steps=20').endswith('raise --train_steps to go on')
@@ -75,14 +75,14 @@ def test_the_plan_knows_a_finished_run(train, tmp_path):
 @pytest.mark.parametrize('given, words', [
     ('--seed=2', 'seed=1, this one 2'), ('--network=plain', 'another --network'),
     ('--batch_size=4', 'batch_size=8, this one 4')])
-def test_the_plan_refuses_to_resume_another_run(train, given, words):
-    assert train('--train_epochs=1')[0] == 0
+def test_the_plan_refuses_to_resume_another_run(train, trained, given, words):
+    trained()
     status, out, error = train('--resume', given, run=toy.plan)
     assert status == 2 and 'run_dir=' not in out and words in error
 
 
-def test_the_plan_refuses_weights_that_are_not_of_this_network(train, tmp_path):
-    train('--train_epochs=1')
+def test_the_plan_refuses_weights_that_are_not_of_this_network(train, trained, tmp_path):
+    trained()
     ckpt = str(tmp_path / 'ckpt')
     shutil.move(str(tmp_path / '0' / 'ckpt'), ckpt)
     assert train('--ckpt_path=' + ckpt, run=toy.plan)[0] == 0

@@ -78,8 +78,8 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_checkpoint_before(train, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize('harm', ['truncated', 'flipped', 'emptied index', 'data gone'])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, tmp_path, harm):
-    train('--train_epochs=2')
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, trained, tmp_path, harm):
+    trained()
     data = tmp_path / '0' / 'ckpt' / 'model.ckpt-20.data-00000-of-00001'
     content = data.read_bytes()
     if harm == 'truncated':
@@ -98,8 +98,8 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(train, tmp_path,
 
 
 @pytest.mark.slow
-def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
-    train()
+def test_resume_refuses_the_checkpoint_of_another_network(train, trained, tmp_path):
+    trained()
     status, _, error = train('--network=plain', '--resume', '--train_epochs=9')
     assert status == 2 and 'not a checkpoint of this plain' in error.splitlines()[-1]
     assert steps_saved(tmp_path / '0' / 'ckpt') == [10, 20]
@@ -107,15 +107,15 @@ def test_resume_refuses_the_checkpoint_of_another_network(train, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('change', ['--batch_size=4', '--seed=7', '--task=svhn'])
-def test_resume_refuses_another_sequence_of_batches(train, change):
-    train()
+def test_resume_refuses_another_sequence_of_batches(train, trained, change):
+    trained()
     status, _, error = train('--resume', '--train_epochs=9', change)
     assert status == 2 and change.split('=')[0][2:] in error.splitlines()[-1]
 
 
 @pytest.mark.slow
-def test_resume_of_a_finished_run_trains_nothing_and_says_how_to_go_on(train, tmp_path):
-    train()
+def test_resume_of_a_finished_run_trains_nothing_and_says_how_to_go_on(train, trained, tmp_path):
+    trained()
     before = {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
     status, out, error = train('--resume')
     assert status == NothingLeft.status and not losses(out)
@@ -130,8 +130,8 @@ def test_resume_without_a_checkpoint_starts_from_the_beginning(train):
 
 
 @pytest.mark.slow
-def test_a_run_without_resume_never_writes_over_an_earlier_one(train, tmp_path):
-    train()
+def test_a_run_without_resume_never_writes_over_an_earlier_one(train, trained, tmp_path):
+    trained()
     before = {p.name: p.read_bytes() for p in (tmp_path / '0' / 'ckpt').iterdir()}
     status, _, error = train()
     assert status == 2 and 'add --resume' in error
