@@ -306,3 +306,25 @@ def test_the_atc_line_has_a_size_for_each_input_that_is_no_image():
     line = exporting._atc('m.pb', dict(inputs=[('x', 'float32', [-1, 2]), ('y', 'int32', [-1, 5, 7])]),
                           exporting.ExportRequest(runner.PB, dynamic_batch_size=(1, 8, 64)))
     assert line.endswith(' --input_format=ND --input_shape="x:-1,2;y:-1,5,7" --dynamic_dims="1,1;8,8;64,64"')
+
+
+def test_what_fails_in_the_middle_of_an_export_is_one_line_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match='^--output=%s/there/m.pb: cannot be written: first$' % tmp_path):
+        with exporting._aside(str(tmp_path / 'there' / 'm.pb')) as directory:
+            with open(os.path.join(directory, 'half'), 'w'):
+                raise tf.errors.UnknownError(None, None, 'first\nsecond')
+    assert os.listdir(str(tmp_path / 'there')) == []
+
+
+@pytest.mark.parametrize('attributes, is_own', [(('network', 'case'), True), (('network', 'case', 'step'), True),
+                                                (('network',), False), ((), False)])
+def test_an_hdf5_file_of_another_program_is_none_that_an_export_may_replace(tmp_path, attributes, is_own):
+    with h5py.File(str(tmp_path / 'm.h5'), 'w') as file:
+        file.attrs.update({name: 'x' for name in attributes})
+    assert exporting._is_own_h5(str(tmp_path / 'm.h5')) is is_own
+
+
+@pytest.mark.parametrize('network, shape', [('swa', [8, 32, 32, 3]), ('sesemi', [8, 2, 32, 32, 3])])
+def test_inputs_that_are_no_images_or_several_views_of_one_have_no_aipp(network, shape):
+    form = tf.TensorSpec(shape, tf.float32)
+    assert exporting._image(RECIPES[network], form, {}, exporting.ExportRequest(runner.PB)) == {}

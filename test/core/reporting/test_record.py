@@ -11,7 +11,7 @@ def lines_of(run_dir):
 def test_of_very_many_points_of_a_kind_every_second_is_kept_then_every_fourth_and_all_that_are_to_stay(tmp_path):
     writer = record.RecordWriter(str(tmp_path))
     for step in range(1, 4501):
-        writer.point('step', step, {'loss': 1., 'bad': float('nan')}, keep=step == 4499)
+        writer.point('step', step, {'loss': 1., 'bad': float('nan')}, *[True] * (step == 4499))
         if step % 1000 == 0:
             writer.point('test', step, {'accuracy': .5})
     writer.close()

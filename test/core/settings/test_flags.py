@@ -35,6 +35,28 @@ def test_a_vendor_spelling_sets_its_field(spelling, field, value):
     assert flags.parse([spelling]) == {field: value}
 
 
+@pytest.mark.parametrize('case, name', [('performance', 'perf'), ('full', 'acc'), ('static_eval', 'static_eval_perf'),
+                                        ('dynamic_eval', 'dynamic_eval_perf')])
+def test_a_case_has_the_vendors_name(case, name):
+    assert resolve(RECIPES['cutmix'], {'case': 'performance'}, {})._replace(case=case).case_name == name
+
+
+def test_a_network_without_built_in_data_needs_a_directory_when_data_are_read():
+    recipe, short = RECIPES['cutmix']._replace(built_in_data=False), {'case': 'performance'}
+    for given in {}, {'data_path': 'synthetic'}:
+        with pytest.raises(InputError, match='--data_path: this network has no built-in data; give the directory'):
+            resolve(recipe, dict(short, **given), {})
+    assert resolve(recipe, short, {}, needs_data=False).synthetic
+    assert resolve(recipe, dict(short, data_path='/data'), {}).data_path == '/data'
+
+
+def test_epochs_that_are_given_count_before_the_steps_of_a_recipes_short_run():
+    recipe = RECIPES['cutmix']._replace(cases=dict(performance=dict(train_steps=5)))
+    assert resolve(recipe, {'case': 'performance'}, {}).train_steps == 5
+    settled = resolve(recipe, {'case': 'performance', 'train_epochs': 7}, {})
+    assert (settled.train_steps, settled.train_epochs) == (None, 7)
+
+
 @pytest.mark.parametrize('argument', ['--max_step=0', '--train_steps=0', '--data_dump_path='])
 def test_what_the_vendors_launchers_pass_for_nothing_counts_as_not_given(argument):
     assert flags.parse([argument]) == {}

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.errors import InputError
 from core.settings import config
 from launchers.devices import CPU
 from launchers.networks.registry import RECIPES
-from nets.blocks import chosen
+from nets.blocks import chosen, updates
 
 ROWS, RATE, STEPS = 6, .1, 5
 RANDOM = np.random.RandomState(0)
@@ -147,6 +148,21 @@ def test_a_skipped_step_neither_accumulates_nor_averages():
     for name in 'w', 'b', 'w/ExponentialMovingAverage', 'accumulated/b':
         np.testing.assert_allclose(variables[name], others[name], rtol=1e-5, atol=1e-6)
     assert variables['applied'] == others['applied'] == 4
+
+
+def test_without_a_switch_nothing_stands_around_an_optimizer():
+    _, ours = settled(optimizer='momentum')
+    sgd = tf.train.GradientDescentOptimizer(RATE)
+    assert ours.accumulate_steps == 1 and updates.around(sgd, ours) is sgd
+    assert updates.around(sgd, ours._replace(accumulate_steps=2)) is not sgd
+
+
+@pytest.mark.parametrize('names, words', [('^x$', 'freezes none of the variables of this network, such as w'),
+                                          ('.', 'freezes all of the variables of this network, such as w')])
+def test_a_pattern_that_freezes_nothing_or_everything_is_refused(names, words):
+    with pytest.raises(InputError) as caught:
+        trained(optimizer='momentum', freeze=names)
+    assert str(caught.value) == '--freeze=%s: %s' % (names, words)
 
 
 def test_frozen_variables_stay_as_they_are():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from core.ascend.diagnostics import profile_files
+from core.ascend.diagnostics import operator_profile, profile_files
 from core.ascend.diagnostics.profile_columns import metric_columns
 from core.ascend.diagnostics.profile_files import Described, Iteration, ProfiledOperator
 
@@ -107,3 +107,14 @@ def test_the_timeline_has_the_profilers_events(written):
 
 def test_a_step_splits_into_input_waiting_forward_backward_and_update():
     assert STEP.split == {'input waiting': 50., 'forward': 500., 'backward': 200., 'update': 50.}
+
+
+def test_the_log_has_the_largest_operator_types_and_how_a_step_splits():
+    def ran(op_type, duration):
+        return ProfiledOperator('net/op', op_type, 'AI_CORE', 0., duration, 1)
+    steps = [Iteration(number, 0., 500., 500., 1500., 3500., 4000.) for number in (1, 2)]
+    lines = operator_profile.summary([ran('Conv2D', 3000.), ran('Conv2D', 4500.), ran('Relu', 2500.)], steps)
+    assert lines == ['Profile:  75.0%      3.750 ms a step in 1 Conv2D',
+                     'Profile:  25.0%      1.250 ms a step in 0 Relu',
+                     'Profile: of a step input waiting 0.500 ms, forward 1.000 ms, backward 2.000 ms, update 0.500 ms']
+    assert operator_profile.summary([], steps) == lines[-1:]
