@@ -156,12 +156,15 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
 
     @as_written
     def epoch_batches(epoch):
-        row = tf.reshape(tf.range(batches * stride), [batches, ranks, batch_size])[:, rank]
-        candidate = (row[..., None] + tf.range(tries)) % count
-        index = tf.gather(_permutation(count, seed_of(seed, ORDER, epoch)), candidate)
-        position = epoch * batches * stride + tf.cast(row, tf.int64)
+        rows = _permutation(count, seed_of(seed, ORDER, epoch))
+
+        @as_written
+        def batch_of_epoch(number):
+            position = number * stride + rank * batch_size + tf.range(batch_size, dtype=tf.int64)
+            candidate = (position[:, None] + tf.range(tries, dtype=tf.int64)) % count
+            return epoch * batches * stride + position, tf.gather(rows, candidate)
         skipped = tf.maximum(first_step - epoch * batches, 0)
-        return tf.data.Dataset.from_tensor_slices((position, index)).skip(skipped)
+        return tf.data.Dataset.range(skipped, batches).map(batch_of_epoch)
 
     # Divided inside a dataset, because an operator of the graph itself would be one to compile for an NPU.
     epochs = tf.data.Dataset.from_tensors(first_step).flat_map(
