@@ -1,7 +1,10 @@
 """The example recipes under the switches of every network: stopped, resumed, averaged, rehearsed, on two ranks."""
 import os
 import re
+import shlex
+import shutil
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,19 +13,20 @@ import two_ranks
 from launching import ROOT, launch
 
 from core.run import Clock
-from launchers import command, doctor, evaluate, runs, train
+from launchers import command, doctor, evaluate, plan, runs, train
 from launchers.networks import registry
 
-HEADLINES = dict(regression='mse', textcnn='accuracy', deepfm='auc', unet='miou')   # resnet50 takes too long
+HEADLINES = dict(regression='mse', textcnn='accuracy', deepfm='auc', unet='miou', resnet50='accuracy')
+SMALL = dict(resnet50=['--depth=14', '--image_size=32'])     # the same code in seconds
 
 
 def path_of(name):
     return os.path.join(ROOT, 'docs', 'examples', name + '.py')
 
 
-def run(name, output, *flags, act=train.act):
+def run(name, output, *flags, act=train.act, **options):
     return command.run(act, ['--network=' + path_of(name), '--output_path=%s' % output, '--data_path=synthetic',
-                             '--case=performance', *flags], {})
+                             '--case=performance', *SMALL.get(name, []), *flags], {}, **options)
 
 
 def variables(path):
@@ -30,9 +34,36 @@ def variables(path):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+def assert_close(one, other, **tolerance):
+    """Two checkpoints have the same variables but for rounding."""
+    one, other = variables(one), variables(other)
+    assert set(one) == set(other)
+    for name in one:
+        if not name.startswith('run_facts'):
+            np.testing.assert_allclose(one[name], other[name], err_msg=name, **tolerance)
+
+
+def case_log(plan, seconds='9'):
+    """The case log that the launchers write of a run that has ended; plan: the lines of the command plan."""
+    script = """
+        set -euo pipefail
+        source launchers/shell/figures.sh
+        declare -A PLAN
+        while IFS= read -r line; do PLAN["${line%%=*}"]=${line#*=}; done
+        LOGS=("${PLAN[run_dir]}/train_0.log") RANK_SIZE=${PLAN[rank_size]}
+        touch "${LOGS[0]}"
+        report_figures "$1" >&2
+        cat "${PLAN[run_dir]}/$(case_name).log"
+    """
+    done = subprocess.run(['bash', '-c', script, 'bash', seconds], input=plan, stdout=subprocess.PIPE, cwd=ROOT,
+                          universal_newlines=True, check=True)
+    return dict(line.split(' = ') for line in done.stdout.splitlines())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(HEADLINES))
-def test_an_example_goes_on_bit_for_bit_after_sigterm_is_averaged_and_reported(name, tmp_path, capfd, monkeypatch):
+def test_an_example_goes_on_bit_for_bit_after_sigterm_is_averaged_and_reported_up_to_the_case_log(
+        name, tmp_path, capfd, monkeypatch):
     flags = '--train_steps=5', '--batch_size=4', '--swa_start_epoch=1'
     assert run(name, tmp_path / 'whole', *flags) == 0
     own = Clock.after_run
@@ -55,13 +86,18 @@ def test_an_example_goes_on_bit_for_bit_after_sigterm_is_averaged_and_reported(n
     assert HEADLINES[name] in (tmp_path / 'whole' / '0' / 'report.html').read_text()
     assert runs.main(['--output_path=%s' % (tmp_path / 'whole')], {}) == 0
     assert re.search(r'%s\b.*\b%s' % (name, HEADLINES[name]), capfd.readouterr().out)
+    assert run(name, tmp_path / 'whole', *flags, act=plan.act, planning=True) == 0
+    case = case_log(capfd.readouterr().out)
+    assert (case['Network'], case['BatchSize'], case['E2ETrainingTime']) == (name, '4', '9')
+    value = re.findall(r'^test after .* %s (\S+)' % HEADLINES[name], log, re.M)[0]
+    assert float(case['TrainAccuracy']) == pytest.approx(float(value), abs=1e-4)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['deepfm', 'unet'])
+@pytest.mark.parametrize('name', sorted(HEADLINES))
 def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd):
     flags = ['--precision_mode=force_fp16', '--loss_scale=True']
-    assert run(name, tmp_path, '--train_steps=3', '--batch_size=4', '--data_dump_flag', '--data_dump_step=1',
+    assert run(name, tmp_path, '--train_steps=2', '--batch_size=4', '--data_dump_flag', '--data_dump_step=1',
                '--profiling', '--profiling_steps=1', *flags) == 0
     assert 'Emulating precision_mode=force_fp16' in capfd.readouterr().out
     assert list((tmp_path / 'data_dump').rglob('*.npy')) and list((tmp_path / 'profiling').rglob('op_summary*.csv'))
@@ -72,17 +108,20 @@ def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd):
 @pytest.mark.slow
 def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_case_log(real_workdir, capfd):
     flags = ['--train_steps=8', '--clip_norm=0.5', '--optimizer=lamb', '--buckets=50']
-    status, screen, error = launch(real_workdir, '--network=' + path_of('deepfm'), '--rank_size=2', '--batch_size=16',
+    (real_workdir / 'of mine').mkdir()
+    shutil.copy(path_of('deepfm'), str(real_workdir / 'of mine'))
+    status, screen, error = launch(real_workdir, '--network=of mine/deepfm.py', '--rank_size=2', '--batch_size=16',
                                    *flags, script='train_performance_8p.sh')
     assert status == 0, error
     output = real_workdir / 'output'
     assert run('deepfm', real_workdir / 'one', '--batch_size=32', *flags) == 0
-    together, alone = (variables(where / '0' / 'ckpt' / 'model.ckpt-8') for where in (output, real_workdir / 'one'))
-    for name in alone:
-        if not name.startswith('run_facts'):
-            np.testing.assert_allclose(together[name], alone[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert_close(*(where / '0' / 'ckpt' / 'model.ckpt-8' for where in (output, real_workdir / 'one')),
+                 rtol=1e-4, atol=1e-6)
     capfd.readouterr()
-    assert run('deepfm', output, '--buckets=50', act=evaluate.act) == 0
+    line, = [line for line in screen.splitlines() if line.startswith('Next: ')]
+    words = shlex.split(line)
+    assert words[1:5] == ['python3', '-m', 'launchers', 'evaluate']
+    assert evaluate.main([*words[5:], '--data_path=synthetic'], {}) == 0
     auc = re.search('test auc (.*)', capfd.readouterr().out).group(1)
     log = (output / '0' / 'train_0.log').read_text()
     assert 'auc ' + auc in [line for line in log.splitlines() if line.startswith('test after')][-1]
@@ -92,10 +131,24 @@ def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_cas
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['regression', 'textcnn', 'unet'])
+def test_accumulated_and_averaged_steps_of_two_ranks_are_those_of_one_rank_with_twice_the_batch(tmp_path, capfd):
+    flags = '--train_steps=6', '--accumulate_steps=2', '--ema_decay=0.9'
+    (tmp_path / 'two').mkdir()
+    two_ranks.train(tmp_path / 'two', '--network=' + path_of('regression'), '--batch_size=4', *flags)
+    assert run('regression', tmp_path / 'one', '--batch_size=8', *flags) == 0
+    for path in 'model.ckpt-6', 'ema/model.ckpt-6':
+        assert_close(*(tmp_path / where / '0' / 'ckpt' / path for where in ('two', 'one')), rtol=1e-4, atol=1e-6)
+    weights, averages = (variables(tmp_path / 'two' / '0' / 'ckpt' / path) for path in (
+        'model.ckpt-6', 'ema/model.ckpt-6'))
+    assert abs(weights['regression/dense/kernel'] - averages['regression/dense/kernel']).max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['regression', 'textcnn', 'unet', 'resnet50'])
 def test_the_metrics_of_two_ranks_are_those_of_one_process(name, tmp_path, capfd):
     """Which are those of NumPy: test_examples.py."""
-    log = two_ranks.train(tmp_path, '--network=' + path_of(name), '--train_steps=1', '--batch_size=4')
+    log = two_ranks.train(tmp_path, '--network=' + path_of(name), '--train_steps=1', '--batch_size=4',
+                          *SMALL.get(name, []))
     line = [line for line in log.splitlines() if line.startswith('test after')][-1]
     assert run(name, tmp_path, act=evaluate.act) == 0
     found = re.findall(r'^test (\w+) ([\d.]+)$', capfd.readouterr().out, re.M)
@@ -104,8 +157,11 @@ def test_the_metrics_of_two_ranks_are_those_of_one_process(name, tmp_path, capfd
         assert float(re.search(r' %s ([\d.]+)' % metric, line).group(1)) == pytest.approx(float(value), abs=2e-6)
 
 
-@pytest.mark.parametrize('name', [*HEADLINES, 'resnet50'])
-def test_the_doctor_knows_an_example(name, capfd):
-    assert doctor.main(['--network=' + path_of(name)], {}) in (0, 1)
-    assert re.search(r'\b%s\b' % name, capfd.readouterr().out)
-    assert registry.RECIPES[path_of(name)].built_in_data
+@pytest.mark.slow
+def test_the_doctor_plans_a_run_of_an_example(capfd):
+    assert doctor.main(['--network=' + path_of('deepfm'), '--buckets=50'], {}) in (0, 1)
+    assert re.search(r'^ok +the run +%s, batch 64' % re.escape(path_of('deepfm')), capfd.readouterr().out, re.M)
+
+
+def test_each_example_has_built_in_data():
+    assert all(registry.RECIPES[path_of(name)].built_in_data for name in HEADLINES)

@@ -24,7 +24,7 @@ def evaluate(recipe: Recipe, config: Config, device: Device, by_number: bool = F
         raise InputError('--graph_cache=True: the graphs of trainings alone are kept; leave it out')
     options = device.options(config)
     device.check(config._replace(ranks=1), options)
-    path, reader, config = trained.find(config)
+    path, reader, config = trained.find(recipe, config)
     data, config = trained.load_data(recipe, config, by_number)
     device.prepare(config, options)
     with tf.Graph().as_default():

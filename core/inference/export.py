@@ -74,7 +74,7 @@ def export(recipe: Recipe, config: Config, request: ExportRequest) -> None:
                              '--overwrite' % folder)
     if request.dynamic_batch_size:
         config = config._replace(batch_size=request.dynamic_batch_size[-1])
-    path, reader, config = trained.find(config)
+    path, reader, config = trained.find(recipe, config)
     data, pixels = None, PIXELS.get(request.input_dtype)
     if config.data_path:
         data, config = trained.load_data(recipe, config, request.classes_by_number)

@@ -39,7 +39,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
     """
     if not recipe.images:
         raise InputError('--network=%s: its inputs are no images' % config.network)
-    path, reader, config = trained.find(config)
+    path, reader, config = trained.find(recipe, config)
     data = None
     if config.data_path:
         data, config = trained.load_data(recipe, config, by_number=True)   # the names are the checkpoint's

@@ -15,7 +15,7 @@ from core.settings.config import Config
 from core.training import checkpoints, evaluation, forms, identity, weights
 
 
-def find(config: Config) -> Tuple[str, Reader, Config]:
+def find(recipe: Recipe, config: Config) -> Tuple[str, Reader, Config]:
     """(path, reader, Config) of the weights that --ckpt_path names (unset: the run's newest checkpoint).
 
     The Config is for this process alone, with the seed that drew the run's test set, the run's classes and the size of
@@ -26,7 +26,7 @@ def find(config: Config) -> Tuple[str, Reader, Config]:
     size = getattr(config, 'image_size', None)     # which only some networks have
     if size and noted:
         own = kinds.size().parse('%dx%d' % noted)
-        if size not in (own, kinds.OWN_SIZE):
+        if size not in (own, recipe.defaults['image_size']):
             raise InputError('--image_size=%s: the checkpoint is of images of %s; leave the flag out' % (
                 size, own))
         config = config._replace(image_size=own)
