@@ -47,8 +47,9 @@ def act(recipe: Recipe, config: Config) -> None:
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):
         trained.check_start(recipe, first)
-    lines.update(vendor_name=recipe.vendor_name or config.network, loss_prefix=recipe.loss_prefix,
-                 headline=headline(recipe, config), data=readers.inspect(recipe, config))
+    lines.update(network=recipe.path or config.network, vendor_name=recipe.vendor_name or config.network,
+                 loss_prefix=recipe.loss_prefix, headline=headline(recipe, config),
+                 data=readers.inspect(recipe, config))
     if (device.is_exclusive or config.emulate_precision) and environment.enables_hf32(config, os.environ):
         lines['case_name'] = 'hf32_%s' % lines['case_name']
     lines.update(device='%s: %s' % (device.name, device.hardware()), ckpt_dir=first.ckpt_dir,

@@ -108,8 +108,8 @@ def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str
     paths.check_room('--output_path', config.run_dir, _LEAST_ROOM)
     paths.check_room('--modeldir' if config.modeldir else '--output_path', config.ckpt_dir,
                      _LEAST_ROOM + checkpoints.size(config.ckpt_dir))
-    return dict(network=config.network, case_name=config.case_name, run_dir=config.run_dir,
-                batch_size=config.batch_size, synthetic=config.synthetic, kept='/'.join(_kept(config)),
+    return dict(case_name=config.case_name, run_dir=config.run_dir, batch_size=config.batch_size,
+                synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history,
                 max_restarts=config.max_restarts, stall_seconds=config.stall_seconds)
 

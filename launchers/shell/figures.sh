@@ -77,7 +77,7 @@ print_results() {  # what the figures are, and where the rest is
         printf 'Dumps, profiles or tuning: %s\n' "$directory"
         cat -- "$directory"/summary_*.txt 2>/dev/null || true
     done
-    printf 'Next: python3 -m launchers evaluate --network=%s --ckpt_path=%s\n' "${PLAN[network]}" "${PLAN[ckpt_dir]}"
+    printf 'Next: python3 -m launchers evaluate --network=%q --ckpt_path=%q\n' "${PLAN[network]}" "${PLAN[ckpt_dir]}"
 }
 
 print_npu_notice() {
