@@ -11,6 +11,7 @@ from core.reporting import record
 TITLE = Words('On the chip', '在芯片上')
 _CURVES = 6                    # variables that lose most
 _MATTERS = 5.                  # percent of a gradient
+_PADDED = 1.05                 # of what the network asks for, from which padded channels are worth a card
 _SURPRISES = {
     'unlisted': Words('of a type that the table of operators lacks: taken for a gray vector operator; add a row to '
                       'core/operators/table.tsv', '算子表中没有这种类型：按灰名单向量算子处理；请在 core/operators/table.tsv 中添加一行'),
@@ -39,7 +40,7 @@ def _table(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     def row(cells, kind):
         return '<tr>%s</tr>' % ''.join('<%s>%s</%s>' % (
             kind, cell.html() if isinstance(cell, Words) else escape(cell), kind) for cell in cells)
-    return '<div class="scroll"><table>%s%s</table></div>' % (
+    return '<div class="scroll"><table class="chip">%s%s</table></div>' % (
         row(header, 'th'), ''.join(row(cells, 'td') for cells in rows))
 
 
@@ -107,7 +108,7 @@ def _roofline(facts: Dict[str, Any]) -> str:
             (Words('type', '类型'), Words('count', '个数'), Words('ms', '毫秒'), Words('bound by', '受限于')), rows) + _said(
                 Words(chip['source'], chip['source']))))
     factor, *worst = facts['padding']
-    if worst:
+    if worst and factor >= _PADDED:
         name, line = worst
         cards.append(_card(Words('Channels padded to 16', '通道补齐到 16'), _said(Words(
             'The cube computes %.2f times what the network asks for, most of it in %s (%s): choose multiples of 16.' % (
