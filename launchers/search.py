@@ -104,9 +104,7 @@ def run(recipe: Recipe, config: Config, options: Options, data: Any, rules: Rule
     if keeping.stuck:
         print('Without a float32 kernel on this chip, so not tried: %s' % ', '.join(keeping.stuck))
     if not types or distance(keeping.by_types(types), 'float32: ' + ', '.join(types)).largest > closeness:
-        print('Not even with all of these types in float32 is it within %g: %s' % (closeness, (
-            'the rest is %s, which this chip has in float16 alone; try --emulate_chip=910B' % ', '.join(keeping.stuck)
-            if keeping.stuck else 'weights or gradients are rounded beside the operators; try a mixed precision mode')))
+        print('Not even with all of these types in float32 is it within %g: %s' % (closeness, _why(keeping)))
         return 1
     types = search.fewest(types, lambda some: distance(
         keeping.by_types(some), 'float32: ' + ', '.join(some)).largest <= closeness)
@@ -122,6 +120,17 @@ def run(recipe: Recipe, config: Config, options: Options, data: Any, rules: Rule
         ', '.join(one or '(no scope)' for one in scopes), len(chosen)))
     _write(paths, rules, types, chosen)
     return 0
+
+
+def _why(keeping: search.Keeping) -> str:
+    """Why it is of no use to keep all operators in float32 that can be, and what to do."""
+    if keeping.stuck:
+        return 'the rest is %s, which this chip has in float16 alone; try --emulate_chip=910B' % (
+            ', '.join(keeping.stuck))
+    if keeping.hf32:
+        return 'this chip takes float32 operands of convolutions in HF32, with 10 bits of the fraction as float16; ' \
+            'try --enable_hf32=False'
+    return 'weights or gradients are rounded beside the operators; try a mixed precision mode'
 
 
 def _write(paths: Sequence[str], rules: Rules, types: Sequence[str], chosen: Sequence[tf.Operation]) -> None:

@@ -88,6 +88,7 @@ class Keeping:
         narrow = [op for op in ops if op in done.choices and (done.choices[op].takes or done.choices[op].gives)]
         self.stuck = sorted({row(op.type).chip for op in narrow if rules.lacks_float32(op.type)})
         self._ops = [op for op in narrow if not rules.lacks_float32(op.type)]
+        self.hf32 = any(rules.takes_hf32(op.type) for op in self._ops)     # whether float32 is not all of it for some
 
     @property
     def types(self) -> List[str]:

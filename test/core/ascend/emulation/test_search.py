@@ -79,6 +79,15 @@ def test_a_layer_is_its_operators_and_their_gradients(keeping):
         'layer/MatMul', 'gradients/layer/MatMul_grad/MatMul_1']
 
 
+@pytest.mark.parametrize('enable_hf32, is_rounded', [(None, True), (True, True), (False, False)])
+def test_a_convolution_that_is_kept_is_still_rounded_where_the_chip_takes_hf32(enable_hf32, is_rounded):
+    with tf.Graph().as_default() as graph:
+        y = tf.nn.conv2d(tf.placeholder(tf.float32, [1, 8, 8, 3]), tf.get_variable('kernel', [3, 3, 3, 2]), 1, 'SAME')
+        rules = precision_rules.rules('allow_mix_precision', '910B', False, enable_hf32=enable_hf32)
+        found = search.Keeping(rules, emulation.emulate(graph, rules), step_graph.operators([y.op]))
+    assert found.hf32 == is_rounded
+
+
 def test_the_files_say_what_the_search_tried(keeping, tmp_path):
     mix, types = tmp_path / 'mix.json', tmp_path / 'types.cfg'
     mix.write_text(search.mixlist(['Square', 'MatMulV2']))
