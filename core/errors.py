@@ -28,14 +28,21 @@ class InputError(RunEnd, ValueError):
 
 @contextlib.contextmanager
 def input_errors() -> Iterator[None]:
-    """A context in which the InputError of a Python function in a graph (tf.py_func) is raised as what it is."""
+    """A context in which what a graph makes of bad data is an InputError of one line.
+
+    That is the InputError of a Python function (tf.py_func), and values that an operator cannot take.
+    """
     try:
         yield
     except Exception as error:         # TensorFlow makes one of its own of it, with the traceback as its message
-        found = re.search('InputError: (.*)', getattr(error, 'message', None) or '')
-        if not found:
+        message = getattr(error, 'message', None) or ''
+        found = re.search('InputError: (.*)', message)
+        if found:
+            raise InputError(found[1]) from None
+        if type(error).__name__ != 'InvalidArgumentError' or not error.op:   # TensorFlow's, which this file lacks
             raise
-        raise InputError(found[1]) from None
+        raise InputError('%s: in the operator %s, %s; see whether the data is what the network takes' % (
+            message.splitlines()[0], error.op.name, error.op.type)) from error
 
 
 class RankLost(RunEnd):

@@ -7,6 +7,7 @@ import zipfile
 from typing import Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from core import files
 from core.errors import InputError
@@ -14,14 +15,19 @@ from core.log import one_line
 from data.dataset import DataSet, Split, find
 
 
-def arrays(path: str, class_names: Sequence[str] = ()) -> DataSet:
-    """The DataSet in the directory `path`. Raises InputError naming the file at fault."""
+def arrays(path: str, class_names: Sequence[str] = (), classes: int = 0) -> DataSet:
+    """The DataSet in the directory `path`.
+
+    classes: how many values y has, the whole numbers from 0; 0: as many as class_names, or any numbers without these.
+    Raises InputError naming the file at fault.
+    """
     files = ['train.npz', 'test.npz']
     folder = find(path, 'arrays', files)
-    return DataSet(*(_split(os.path.join(folder, file)) for file in files), tuple(class_names))
+    return DataSet(*(_split(os.path.join(folder, file), classes or len(class_names)) for file in files),
+                   tuple(class_names))
 
 
-def _split(path):
+def _split(path, classes):
     try:
         with files.opened(path) as content:
             found = _unpacked(content)
@@ -30,10 +36,22 @@ def _split(path):
             path, one_line(str(error)) or type(error).__name__))
     split = Split(*(_part(path, found, name) for name in ('x', 'y')))
     try:
-        len(split)
+        if not all(array.ndim for array in tf.nest.flatten((split.x, split.y))) or not split.size:
+            raise ValueError('has no rows')
     except ValueError as error:
         raise InputError('%s: %s' % (path, error))
+    if classes:
+        _check_labels(path, split.y, classes)
     return split
+
+
+def _check_labels(path, y, classes):
+    for labels in tf.nest.flatten(y):
+        if labels.dtype.kind not in 'iu':
+            raise InputError('%s: y is %s; labels must be whole numbers' % (path, labels.dtype))
+        if labels.min() < 0 or labels.max() >= classes:
+            raise InputError('%s: y has the label %d; %d classes have the labels 0 to %d' % (
+                path, labels.min() if labels.min() < 0 else labels.max(), classes, classes - 1))
 
 
 def _unpacked(content):

@@ -1,6 +1,8 @@
 """Scores of a model in a graph, and their sums over batches: for training, tests and an inference device's outputs."""
+import contextlib
+import os
 import traceback
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +13,15 @@ from core.recipe import Head, Model, Scores, Total
 from core.settings.config import Config
 
 _LONGEST = 160                 # characters of another library's message
+# Where no line of a user's code is: this room, and TensorFlow's packages, of which the names start alike.
+_FOREIGN = os.path.dirname(os.path.abspath(__file__)), os.path.dirname(tf.__file__)
 
 
 def computed(model: Model, inputs: Any, labels: Any, is_training: bool, config: Config,
              dropout: Dropout) -> Tuple[Any, Scores]:
     """(outputs, Scores) of a batch. Raises InputError, in words, for what a net or a head must not return."""
-    outputs = model.net(inputs, is_training, config, dropout)
+    with _in_words(config, lambda: 'its net cannot take inputs %s' % form(inputs)):
+        outputs = model.net(inputs, is_training, config, dropout)
     for output in outputs.values() if isinstance(outputs, dict) else [outputs]:
         if not isinstance(output, tf.Tensor):
             raise InputError('--network=%s: a net must return a tensor or {name: tensor}, not %s' % (
@@ -26,17 +31,25 @@ def computed(model: Model, inputs: Any, labels: Any, is_training: bool, config: 
 
 def scored(head: Head, outputs: Any, labels: Any, config: Config) -> Scores:
     """The Scores of outputs and labels, whose forms are checked. Raises InputError."""
-    try:
+    with _in_words(config, lambda: 'its head cannot score outputs %s with labels %s' % (form(outputs), form(labels))):
         scores = head.score(outputs, labels, config)
-    except InputError:
-        raise
-    except (ValueError, TypeError) as error:    # as TensorFlow raises them for shapes and types
-        line = traceback.extract_tb(error.__traceback__)[1:2] or traceback.extract_tb(error.__traceback__)
-        raise InputError('--network=%s: its head cannot score outputs %s with labels %s: %s (%s:%d)' % (
-            config.network, form(outputs), form(labels), str(error).splitlines()[0][:_LONGEST], line[0].filename,
-            line[0].lineno)) from error
     _check(scores, head, config.network)
     return scores
+
+
+@contextlib.contextmanager
+def _in_words(config: Config, what: Callable[[], str]) -> Iterator[None]:
+    """A context in which TensorFlow's exceptions for shapes and types are an InputError of one line: what() fails."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        line = [frame for frame in traceback.extract_tb(error.__traceback__)
+                if not frame.filename.startswith(_FOREIGN)][-1]
+        raise InputError('--network=%s: %s: %s (%s:%d)' % (
+            config.network, what(), (str(error).splitlines() or [type(error).__name__])[0][:_LONGEST], line.filename,
+            line.lineno)) from error
 
 
 def form(nest: Any) -> str:

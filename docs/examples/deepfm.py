@@ -21,7 +21,7 @@ FIELDS, SIZE = 8, 8
 def load(config):
     """The DataSet."""
     if not config.synthetic:
-        return arrays(config.data_path)
+        return arrays(config.data_path, classes=2)
     random = np.random.RandomState(0)
     ids, numbers = random.randint(0, config.buckets, [5120, FIELDS]), random.normal(size=[5120, 4])
     score = 2 * (ids[:, 0] % 2) + 2 * (ids[:, 1] % 3 == 0) + numbers[:, 0] + random.normal(size=len(ids)) - 1.7

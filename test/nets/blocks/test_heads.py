@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from nets.blocks import heads
 from core.errors import InputError
-from core.recipe import Head, Scores, Total
+from core.recipe import Head, Model, Scores, Total
 from core.settings import config
 from core.training import scoring
 from launchers.networks.registry import RECIPES
@@ -99,3 +99,11 @@ def test_a_head_that_returns_something_else_is_refused_in_words(score, words):
     with tf.Graph().as_default(), pytest.raises(InputError, match=words) as refused:
         scoring.scored(Head(score, 'm'), tf.zeros([8, 3]), tf.zeros([8], tf.int32), CONFIG)
     assert len(str(refused.value)) <= 300 + len(__file__)
+
+
+def test_a_net_that_cannot_take_its_inputs_is_refused_in_words():
+    def net(x, is_training, config, dropout):
+        return x['numbers']
+    with tf.Graph().as_default(), pytest.raises(
+            InputError, match=r"its net cannot take inputs \{ids: int32 \[8\]\}: 'numbers' \(\S*test_heads.py:\d+\)"):
+        scoring.computed(Model(net, heads.regression), {'ids': tf.zeros([8], tf.int32)}, None, True, CONFIG, None)
