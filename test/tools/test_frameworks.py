@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from pictures import write_class_folders
 
 from core.ascend.emulation import emulation
 from core.inference import runner
-from launchers import export
+from launchers import export, shards
 
 PYTHON = os.environ.get('TOOLS_FRAMEWORKS')
 INFER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'infer.py')
@@ -22,6 +23,7 @@ def tool(*command):
     done = subprocess.run([PYTHON, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ,
                           universal_newlines=True)
     assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
 
 
 @pytest.fixture(scope='module')
@@ -43,6 +45,24 @@ def test_other_frameworks_compute_what_the_export_does(model, tmp_path, framewor
     with runner.Runner(runner.PB, model) as ours:
         name, = ours.inputs
         np.testing.assert_allclose(np.load(str(tmp_path / 'y.npy')), ours({name: x}), rtol=1e-4, atol=1e-5)
+
+
+READER = '''
+import glob, tensorflow as tf
+form = {'image/encoded': tf.io.FixedLenFeature([], tf.string), 'image/class/label': tf.io.FixedLenFeature([], tf.int64)}
+for record in tf.data.TFRecordDataset(sorted(glob.glob('%s/*-of-*'))):
+    found = tf.io.parse_single_example(record, form)
+    image = tf.io.decode_image(found['image/encoded'])
+    print('label', int(found['image/class/label']), 'channel', int(tf.argmax(image[0, 0])), image.shape)
+'''
+
+
+def test_tensorflow_2_reads_the_shards_that_are_written(tmp_path):
+    write_class_folders(tmp_path / 'data', {'one': 4, 'two': 5})
+    assert shards.main(['--data_path=%s' % (tmp_path / 'data'), '--output=%s' % (tmp_path / 'shards')], {}) == 0
+    lines = tool('-c', READER % (tmp_path / 'shards')).splitlines()
+    assert sorted(line for line in lines if line.startswith('label')) == [
+        'label 1 channel 0 (40, 48, 3)'] * 4 + ['label 2 channel 1 (40, 48, 3)'] * 5
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
