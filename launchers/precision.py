@@ -39,6 +39,8 @@ _OWN = (
     Switch('precision', 'closeness', kinds.number(above=0), .1,
            'of --search: the largest relative difference of loss and gradients from float32 that is near enough'),
     Switch('precision', 'search_steps', kinds.whole(least=1, most=1000), 2, 'of --search: steps that are compared'),
+    Switch('precision', 'search_minutes', kinds.number(above=0), None,
+           'of --search: after so many minutes it writes what is enough so far; unset: until nothing can be left out'),
     Switch('precision', 'search_output', kinds.path(), '.', 'of --search: directory for the files'))
 USAGE = command.Usage(
     'python3 -m launchers precision --network=NAME --precision_mode=MODE --emulate_chip=CHIP [--flag=value ...]',
@@ -63,8 +65,8 @@ def act(recipe: Recipe, config: Config, **given: Any) -> int:
     print('types and kernels: %s' % (', '.join(rules.cann.paths) if rules.cann else operators.TABLE))
     data, config = load(recipe, config)
     if asked['search']:
-        return search.run(recipe, config, options, data, rules, asked['closeness'], asked['search_steps'],
-                          asked['search_output'])
+        return search.run(recipe, config, options, data, rules, search.Asked(
+            asked['closeness'], asked['search_steps'], asked['search_minutes'], asked['search_output']))
     with training_step(recipe, config, options, data, rules) as rehearsed:
         done = rehearsed.emulation
         ops = [op for op in computed_by([rehearsed.step.train_op]) if op in done.choices]

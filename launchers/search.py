@@ -1,7 +1,7 @@
 """The search for what has to stay in float32: steps on real batches in candidate precisions beside those in float32."""
 import os
 import time
-from typing import Any, List, NamedTuple, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence
 
 import tensorflow as tf
 
@@ -15,6 +15,14 @@ from core.settings.config import Config
 from launchers.rehearsed import Rehearsed, training_step
 
 MIXLIST, CUSTOMIZED = 'float32_types.json', 'float32_operators.cfg'
+
+
+class Asked(NamedTuple):
+    """What a search is asked for."""
+    closeness: float               # the largest relative difference that is near enough
+    steps: int                     # that are compared
+    minutes: Optional[float]       # after which what is enough so far is written; None: never
+    output: str                    # directory of the files
 
 
 class Trial(NamedTuple):
@@ -78,43 +86,45 @@ def _measured(rehearsed, fetched):
         for (variable, _), gradient in zip(rehearsed.gradients, gradients)})
 
 
-def run(recipe: Recipe, config: Config, options: Options, data: Any, rules: Rules, closeness: float, steps: int,
-        output: str) -> int:
+def run(recipe: Recipe, config: Config, options: Options, data: Any, rules: Rules, asked: Asked) -> int:
     """Searches, prints what it finds and writes the files; returns 0 when the closeness is reached, else 1."""
-    paths = [os.path.join(output, name) for name in (MIXLIST, CUSTOMIZED)]
+    paths = [os.path.join(asked.output, name) for name in (MIXLIST, CUSTOMIZED)]
     taken = [path for path in paths if os.path.lexists(path)]
     if taken:
         raise InputError('%s: is there; choose another --search_output, or move it away' % taken[0])
-    trial = reference(recipe, config, options, data, steps)
+    started, tried = time.monotonic(), {}
+    trial = reference(recipe, config, options, data, asked.steps)
     with training_step(recipe, config, options, data, rules) as rehearsed:
         keeping = search.Keeping(rules, rehearsed.emulation, computed_by([rehearsed.step.train_op]))
-    started, tried = time.monotonic(), {}
 
-    def distance(candidate, what):
+    def is_enough(candidate, what):
         if what not in tried:
             tried[what] = trial.distance(candidate)
             print('%5.0f s  %-60s %s' % (time.monotonic() - started, what[:60], _words(tried[what])), flush=True)
-        return tried[what]
+        return tried[what].largest <= asked.closeness
 
-    now = distance(rules, 'the mode as it is')
-    if now.largest <= closeness:
-        print('It is within %g: nothing has to stay in float32' % closeness)
+    def is_late():
+        return asked.minutes is not None and time.monotonic() - started > 60 * asked.minutes
+
+    if is_enough(rules, 'the mode as it is'):
+        print('It is within %g: nothing has to stay in float32' % asked.closeness)
         return 0
     types = keeping.types
     if keeping.stuck:
         print('Without a float32 kernel on this chip, so not tried: %s' % ', '.join(keeping.stuck))
-    if not types or distance(keeping.by_types(types), 'float32: ' + ', '.join(types)).largest > closeness:
-        print('Not even with all of these types in float32 is it within %g: %s' % (closeness, _why(keeping)))
+    if not types or not is_enough(keeping.by_types(types), 'float32: ' + ', '.join(types)):
+        print('Not even with all of these types in float32 is it within %g: %s' % (asked.closeness, _why(keeping)))
         return 1
-    types = search.fewest(types, lambda some: distance(
-        keeping.by_types(some), 'float32: ' + ', '.join(some)).largest <= closeness)
+    types = search.fewest(types, lambda some: is_enough(keeping.by_types(some), 'float32: ' + ', '.join(some)), is_late)
     every = keeping.scopes(types)
     scopes, chosen = every, keeping.operators(types, every)
-    if distance(keeping.by_operators(chosen), 'float32 by name: all %d of these' % len(chosen)).largest <= closeness:
-        scopes = search.fewest(every, lambda some: distance(
+    if not is_late() and is_enough(keeping.by_operators(chosen), 'float32 by name: all %d of these' % len(chosen)):
+        scopes = search.fewest(every, lambda some: is_enough(
             keeping.by_operators(keeping.operators(types, some)),
-            'float32 in ' + ', '.join(one or '(no scope)' for one in some)).largest <= closeness)
+            'float32 in ' + ', '.join(one or '(no scope)' for one in some)), is_late)
         chosen = keeping.operators(types, scopes)
+    if is_late():
+        print('The %g minutes are over: this is enough, and some of it might be left out' % asked.minutes)
     print('The fewest types found: %s (%d operators); within them the fewest scopes: %s (%d operators)' % (
         ', '.join(types), len(keeping.operators(types, every)),
         ', '.join(one or '(no scope)' for one in scopes), len(chosen)))

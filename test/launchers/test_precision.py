@@ -6,10 +6,12 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+import photographs
+import tiny
 import toy
 
 from launchers import precision
-from launchers.networks import classification
+from launchers.networks import cifar10, classification
 from nets import layers
 
 
@@ -103,3 +105,39 @@ def test_where_chip_and_rehearsal_disagree_is_told_and_ends_with_status_1(capsys
     assert precision.main([*mode, '--graph=%s' % changed], {}) == 1
     assert re.search(r'^Relu +rehearsal float16 -> float16, chip float32 -> float16: 1 operators, toy/Relu$',
                      capsys.readouterr().out, re.M)
+
+
+def sphere_of_photographs(images, is_training, classes):
+    """Logits of features on the unit sphere, of which the squares leave the range of float16."""
+    del is_training
+    with tf.variable_scope('sphere_of_photographs', reuse=tf.AUTO_REUSE):
+        with tf.variable_scope('features'):
+            x = tf.nn.relu(layers.conv2d(images, 8, 5, strides=4))
+            x = 1000 * layers.dense(tf.reshape(x, [-1, 8 * 8 * 8]), 16)
+        with tf.variable_scope('normalize'):
+            x = tf.nn.l2_normalize(x, 1)
+        with tf.variable_scope('classes'):
+            return layers.dense(10 * x, classes)
+
+
+sys.modules['launchers.networks.sphere_of_photographs'] = types.SimpleNamespace(
+    __file__=__file__, RECIPE=cifar10.recipe(sphere_of_photographs, tiny.DEFAULTS))
+
+
+@pytest.mark.slow
+def test_some_hundred_steps_on_photographs_with_what_a_search_keeps_in_float32_are_those_in_float32(tmp_path, capfd):
+    photographs.write_cifar10(tmp_path / 'data', 400, 100)
+    flags = ['--network=sphere_of_photographs', '--data_path=%s' % (tmp_path / 'data'), '--batch_size=16']
+    mode = ['--precision_mode=allow_mix_precision', '--emulate_chip=910']
+
+    def losses(name, *more):
+        """Of every 25th step."""
+        assert tiny.run(*flags, '--device=cpu', '--train_steps=300', '--display_step=25', '--val_epoch=12',
+                        '--output_path=%s' % (tmp_path / name), *more, network='sphere_of_photographs') == 0
+        return [float(loss) for loss in re.findall(r'^step .* loss (\S+)', capfd.readouterr().out, re.M)]
+    plain, faulty = losses('plain'), losses('faulty', *mode)
+    assert precision.main([*flags, *mode, '--search', '--search_output=%s' % tmp_path], {}) == 0
+    cured = losses('cured', *mode, '--use_mixlist=True', '--mixlist_file=%s' % (tmp_path / 'float32_types.json'))
+    assert min(faulty) > 1000 * max(plain)
+    np.testing.assert_allclose(cured[:6], plain[:6], rtol=.1)      # measured: .02; later they drift apart
+    assert np.mean(cured) == pytest.approx(np.mean(plain), rel=.1)     # measured: .001

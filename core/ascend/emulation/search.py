@@ -59,14 +59,20 @@ def _finite(value):
     return float(value) if np.isfinite(value) else float('inf')
 
 
-def fewest(items: Sequence[Item], is_enough: Callable[[Sequence[Item]], bool]) -> List[Item]:
-    """Items of which none can be left out, so that is_enough() holds; it has to hold of all of them."""
+def fewest(items: Sequence[Item], is_enough: Callable[[Sequence[Item]], bool],
+           is_late: Callable[[], bool] = lambda: False) -> List[Item]:
+    """Items of which none can be left out, so that is_enough() holds; it has to hold of all of them.
+
+    When is_late(), those that are enough so far, of which some might be left out.
+    """
     items, parts = list(items), 2
     while len(items) > 1:
         cuts = [len(items) * part // parts for part in range(parts + 1)]
         chunks = [items[first:last] for first, last in zip(cuts, cuts[1:])]
         rests = [items[:first] + items[last:] for first, last in zip(cuts, cuts[1:])] if parts > 2 else []
         for number, some in enumerate(chunks + rests):
+            if is_late():
+                return items
             if is_enough(some):
                 items, parts = some, 2 if number < len(chunks) else max(parts - 1, 2)
                 break

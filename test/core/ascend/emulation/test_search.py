@@ -34,6 +34,16 @@ def test_of_two_cures_one_is_found_and_nothing_of_it_can_be_left_out():
     assert not any(is_enough(some) for some in itertools.combinations(found, len(found) - 1))
 
 
+def test_when_the_time_is_up_what_is_enough_so_far_is_left():
+    tries = []
+
+    def is_enough(some):
+        tries.append(some)
+        return {5} <= set(some)
+    found = search.fewest(range(16), is_enough, lambda: len(tries) == 3)
+    assert found == [4, 5, 6, 7] and search.fewest(range(16), is_enough) == [5]
+
+
 def step(loss, **gradients):
     return search.Measured(loss, {name: np.asarray(value, np.float32) for name, value in gradients.items()})
 
