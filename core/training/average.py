@@ -75,9 +75,9 @@ class Exponential(Average):
 
     def __init__(self, run: Run, renewal: statistics.Renewal):
         super().__init__(run, renewal)
-        shadows = tf.train.ExponentialMovingAverage(run.config.ema_decay)
+        name = tf.train.ExponentialMovingAverage(run.config.ema_decay).name
         by_name = {v.op.name: v for v in tf.global_variables()}
-        self.changes = changed({v: tf.where(self._install, by_name[shadows.average_name(v)], v)
+        self.changes = changed({v: tf.where(self._install, by_name['%s/%s' % (v.op.name, name)], v)
                                 for v in tf.moving_average_variables()}, (self._install,))
 
 

@@ -37,6 +37,17 @@ def test_a_run_that_was_stopped_between_two_updates_ends_bit_for_bit_and_its_ave
     assert 'Top-1: %s' % found[0] in capfd.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_average_without_any_other_switch_is_the_sum_that_its_paper_has(tmp_path):
+    assert toy.run('--output_path=%s' % tmp_path, '--train_steps=3', '--save_steps=1', '--ema_decay=0.75') == 0
+    before, after, final = (variables(tmp_path / '0' / 'ckpt' / path) for path in (
+        'model.ckpt-2', 'model.ckpt-3', 'ema/model.ckpt-3'))
+    for name in 'toy/dense/kernel', 'toy/dense_1/bias':
+        average = name + '/ExponentialMovingAverage'
+        np.testing.assert_allclose(after[average], .75 * before[average] + .25 * after[name], rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(final[name], after[average])
+
+
 def test_a_run_makes_one_average(capfd):
     assert toy.run('--ema_decay=0.9', '--swa_start_epoch=1') == 2
     assert 'not together with stochastic weight averaging' in capfd.readouterr().err
