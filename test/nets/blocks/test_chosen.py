@@ -11,7 +11,7 @@ from launching import ROOT
 from core.settings import config
 from launchers import command, train
 from launchers.networks.registry import RECIPES
-from nets.blocks import chosen, heads
+from nets.blocks import chosen
 
 STEPS = 30
 
@@ -39,16 +39,6 @@ def test_the_learning_rate_falls_as_asked_and_rises_at_first():
     np.testing.assert_allclose(rates(warmup=4), [.25, .5, .75] + [1] * 27, rtol=1e-6)
     np.testing.assert_allclose(rates(learning_rate_decay='linear', warmup=4)[:4],
                                [.25, .5 * 29 / 30, .75 * 28 / 30, 27 / 30], rtol=1e-6)
-
-
-def test_smoothed_labels_share_their_part_with_all_classes():
-    logits = np.random.RandomState(0).normal(size=[8, 5]).astype(np.float32)
-    labels = np.arange(8) % 5
-    settled = config.resolve(RECIPES['swa'], dict(label_smoothing=.1), {})
-    with tf.Graph().as_default(), tf.Session() as session:
-        losses = session.run(heads.softmax.score(tf.constant(logits), tf.constant(labels), settled).losses)
-    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    np.testing.assert_allclose(losses, -(log_probabilities * (.9 * np.eye(5)[labels] + .02)).sum(1), rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -121,6 +121,10 @@ def test_an_operator_of_one_side_stands_in_graph_order_without_figures(tmp_path)
     rows = comparison.compare(npu(tmp_path / 'npu', more), ground_truth(tmp_path / 'cpu')).rows
     assert [row.right for row in rows][0] == '*' and [row.right for row in rows][-1] == '*'
     assert math.isnan(rows[0].metrics['CosineSimilarity']) and 'only one of the dumps' in rows[0].reason
+    assert rows[0].cells((True, False))[7] == 'net_start:output:0'
+    rows = comparison.compare(ground_truth(tmp_path / 'less'), ground_truth(tmp_path / 'more', more)).rows
+    assert (rows[0].left, rows[0].cells((False, False))[6]) == ('*', 'net_start:output:0')
+    assert comparison.worst(rows, 9) == []             # those of both are equal
     assert comparison.first_beyond(rows, .01) is None
 
 

@@ -58,8 +58,8 @@ def test_a_dump_file_of_hand_made_bytes_is_read(tmp_path):
 
 
 @pytest.mark.parametrize('dtype, number', [
-    ('float32', 1), ('float16', 2), ('int8', 3), ('uint8', 4), ('int32', 7), ('int64', 8), ('uint32', 9), ('bool', 11),
-    ('float64', 12)])
+    ('float32', 1), ('float16', 2), ('int8', 3), ('uint8', 4), ('int16', 5), ('uint16', 6), ('int32', 7), ('int64', 8),
+    ('uint32', 9), ('uint64', 10), ('bool', 11), ('float64', 12)])
 def test_a_written_header_has_the_numbers_of_the_tools(tmp_path, dtype, number):
     array = np.ones([2, 3], dtype)
     path = dump_files.write_npu(str(tmp_path), dump(outputs=[Tensor(array, 'NCHW', (3, 2), 'NHWC', 'a', 4)]))
@@ -135,6 +135,12 @@ def test_bfloat16_is_read_as_float32(tmp_path):
     encoded = header.SerializeToString()
     open(path, 'wb').write(struct.pack('<Q', len(encoded)) + encoded + bytes(content[8 + length:]))
     assert dump_files.read_npu(path).outputs[0].array.tolist() == [1., -2.]
+
+
+def test_bfloat16_is_the_upper_half_of_a_float32():
+    held = dump_files.in_type(np.float32([[1., -2.5]]), 'bfloat16')
+    assert held.dtype == np.uint16 and held.tolist() == [[0x3f80, 0xc020]]
+    assert dump_files.values_of(held, 'bfloat16').tolist() == [[1., -2.5]]
 
 
 def test_blocked_layouts_come_back_in_the_layout_of_the_graph():
