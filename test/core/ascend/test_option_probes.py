@@ -4,6 +4,7 @@ import re
 
 import pytest
 from _pytest.monkeypatch import MonkeyPatch
+from launching import PATIENCE
 
 from core.errors import InputError
 from core.ascend import chip, switches
@@ -351,6 +352,7 @@ def test_the_chip_of_a_machine_with_npus_is_known(tmp_path, monkeypatch, name, r
     script.write_text('#!/bin/sh\ncat <<END\n| NPU   Name      | Health |\n| 0     %s     | OK     |\nEND\n' % name)
     script.chmod(0o755 if name else 0o644)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    monkeypatch.setattr(chip, '_SECONDS', PATIENCE)
     chip.answer.cache_clear()
     try:
         if refuses:

@@ -6,7 +6,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
-from launching import free_ports
+from launching import PATIENCE, free_ports
 
 from core.errors import InputError
 from core.ascend import chip
@@ -190,6 +190,7 @@ def test_without_a_configuration_hccn_tool_is_asked(monkeypatch, tmp_path):
     tool.chmod(0o755)
     monkeypatch.setattr(device_addresses, 'HCCN_CONF', str(tmp_path / 'absent'))
     monkeypatch.setattr(device_addresses, 'HCCN_TOOL', (str(tool),))
+    monkeypatch.setattr(device_addresses, '_SECONDS', PATIENCE)
     assert device_addresses.device_addresses([2, 5]) == ({2: '10.2.0.2', 5: '10.2.0.5'}, 'hccn_tool')
 
 
