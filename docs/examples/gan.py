@@ -1,8 +1,9 @@
 """A GAN (Goodfellow et al. 2014, arXiv 1406.2661): bash test/train_performance_1p.sh --network=docs/examples/gan.py
 
 Two losses in one step: the discriminator sees generated points as if they were data, the generator is judged by a
-discriminator of which the weights are constants. One optimizer moves both at the same time. Built-in data: points near
-an ellipse; --data_path has train.npz and test.npz of the same points as x and as y, [n, 2] float32.
+discriminator of which the weights are constants. One optimizer moves both at the same time; its momentum is that of
+Radford et al. 2015, arXiv 1511.06434. Built-in data: points near an ellipse; --data_path has train.npz and test.npz of
+the same points as x and as y, [n, 2] float32. About 20 seconds to an `apart` of 0.3, with --ema_decay=0.99.
 """
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from data import inputs
 from data.arrays import arrays
 from data.dataset import DataSet, Split
 from nets import layers
-from nets.blocks import heads, optimizers, schedules
+from nets.blocks import heads, schedules
 
 
 def load(config):
@@ -22,8 +23,7 @@ def load(config):
     random = np.random.RandomState(0)
     angle = random.uniform(0, 2 * np.pi, 1280)
     x = np.stack([1 + 2 * np.cos(angle), np.sin(angle)], 1) + .1 * random.normal(size=[1280, 2])
-    parts = np.split(x.astype(np.float32), [1024])
-    return DataSet(*(Split(part, part) for part in parts), ())
+    return DataSet(*(Split(part, part) for part in np.split(x.astype(np.float32), [1024])), ())
 
 
 def network(x, scope, size, getter=None):
@@ -55,5 +55,6 @@ def score(outputs, labels, config):
 BATCH = lambda x, y, seed: ({'noise': tf.random.stateless_normal([x.shape[0].value, 8], seed), 'points': x}, y)  # noqa
 RECIPE = Recipe(
     defaults=dict(train_epochs=60, batch_size=64, learning_rate=1e-3, weight_decay=0., display_step=160, val_epoch=10),
-    load=load, **inputs.of_data_set(BATCH, BATCH), learning_rate=schedules.constant, optimizer=optimizers.adam,
+    load=load, **inputs.of_data_set(BATCH, BATCH), learning_rate=schedules.constant,
+    optimizer=lambda learning_rate, config: tf.train.AdamOptimizer(learning_rate, .5),
     model=heads.model(net, Head(score, 'apart', smaller_is_better=True, of_outputs=False)))
