@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from core.errors import InputError
-from data import blobs, pipeline, synthetic
-from data.dataset import Split, labelled_subset
+from data import blobs, dataset, pipeline, synthetic
+from data.dataset import DataSet, Split, labelled_subset
 from data.transforms import normalize
 
 
@@ -41,6 +41,31 @@ def test_a_small_net_learns_synthetic_cifar10_in_80_steps():
         for _ in range(80):
             session.run(step)
         margins.above('built-in images: right of 256', sum(session.run(correct) for _ in range(test.batches)), 128)
+
+
+@pytest.mark.parametrize('name, content, words', [
+    ('cifar.tar.gz', b'\x1f\x8b' + bytes(60), 'gzip'), ('set.zip', b'nothing known', 'an archive: unpack it'),
+    ('data_batch_1.bin', b'', 'of another version of CIFAR'), ('notes.txt', b'', '')])
+def test_what_lies_where_a_data_set_should_be_is_called_what_it_is(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    said = dataset.packed(str(tmp_path))
+    assert words in said and said.startswith('; %s there is ' % name) == bool(words)
+
+
+def test_all_rows_of_files_that_are_in_both_parts_are_there_once():
+    train, test = (Split(np.array(names, object), np.array(labels)) for names, labels in (
+        (['b', 'a', 'b'], [1, 0, 1]), (['c', 'a'], [2, 0])))
+    rows = dataset.whole(DataSet(train, test, ('x', 'y', 'z'))).test
+    assert dict(zip(rows.x, rows.y)) == dict(a=0, b=1, c=2) and rows.size == 3
+    numbers = Split(np.zeros([2, 3]), np.zeros(2, int))
+    assert dataset.whole(DataSet(numbers, numbers, ('x',))).test.size == 4
+
+
+@pytest.mark.parametrize('rows, is_kept', [(6, True), (7, False)])
+def test_decoded_images_stay_in_memory_if_all_of_them_fit(monkeypatch, rows, is_kept):
+    monkeypatch.setattr(dataset, 'KEPT_BYTES', 10 * 4 * 3)
+    parts = [Split(np.zeros(count), np.zeros(count, int)) for count in (rows, 4)]
+    assert DataSet(*parts, ('x',), shape=(2, 2, 3)).loading['kept'] == ((2, 2, 3) if is_kept else ())
 
 
 @pytest.mark.parametrize('make, classes', [

@@ -80,9 +80,9 @@ def test_a_step_is_the_sum_of_its_operators():
 def test_the_measured_time_of_a_type_is_the_mean_of_its_operators_runs(tmp_path):
     path = tmp_path / 'op_summary_1.csv'
     path.write_text('Device_id,Op Name,OP Type,Task Duration(us)\n0,a,ReduceMeanD,10\n0,a,ReduceMeanD,30\n'
-                    '0,b,ReduceMean,5\n0,c,Conv2D,100\t\n')
+                    '0,b,ReduceMean,5\n0,c,Conv2D,100\t\n0,d,Relu,0\n0,d,Relu,0.5\n')
     assert profile_files.seconds_by_type(str(path)) == {'ReduceMean': pytest.approx(25e-6), 'Conv2D': pytest.approx(
-        1e-4)}
+        1e-4), 'Relu': pytest.approx(.25e-6)}
     for text in 'a,b\n1,2\n', 'Op Name,OP Type,Task Duration(us)\na,b,many\n', 'Op Name,OP Type,Task Duration(us)\na\n':
         path.write_text(text)
         with pytest.raises(InputError, match='is no op_summary_'):

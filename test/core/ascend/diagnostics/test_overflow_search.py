@@ -1,0 +1,32 @@
+"""What the search says of an operator, without a run: which unit overflowed, and which operator updates a variable."""
+from types import SimpleNamespace
+
+import tensorflow as tf
+
+from core.ascend.diagnostics import overflow_search, step_graph
+from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16
+
+
+def test_an_overflow_is_the_cubes_one_of_a_narrow_value_or_one_of_float32():
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [2, 2])
+        product, narrow, wide = tf.matmul(x, x), tf.nn.relu(x), tf.nn.relu(x)
+        kept, other = (tf.get_variable(name, [2, 2], use_resource=False) for name in 'ab')
+        updates = [tf.assign_add(variable, x).op for variable in (kept, other)]
+        done = SimpleNamespace(types={step_graph.updated(updates[0]): tf.float16}, limits={narrow: 65504.})
+        status = [overflow_search.OverflowSearch._status(SimpleNamespace(_done=done), op)
+                  for op in (product.op, narrow.op, wide.op, *updates)]
+    assert status == [CUBE_ACCUMULATION, TO_FLOAT16, FLOATING_POINT, TO_FLOAT16, FLOATING_POINT]
+
+
+def test_of_several_operators_that_write_a_variable_the_optimizers_updates_it():
+    with tf.Graph().as_default() as graph:
+        trained, counted = (tf.get_variable(name, [], use_resource=False) for name in ('trained', 'counted'))
+        tf.train.GradientDescentOptimizer(1.).apply_gradients([(tf.constant(1.), trained)])
+        first, _ = (tf.assign_add(variable, 1.).op for variable in (counted, counted))
+        tf.assign(trained, 0.)
+        ops = [op for op in graph.get_operations() if not op.name.endswith('/Assign')]
+        found = overflow_search._updates(ops)
+    assert {variable.name: op.type for variable, op in found.items()} == dict(
+        trained='ApplyGradientDescent', counted='AssignAdd')
+    assert found[counted.op] is first
