@@ -45,11 +45,13 @@ prune_histories() {
     done
 }
 
+# Looks at the archives of this device alone: the launchers of other devices delete theirs at the same time.
 prune_history() {  # HISTORY DEVICE N: deletes all archives of the device but its N newest, and nothing else
-    local name
-    find "$1/" -mindepth 1 -maxdepth 1 -type d -regextype posix-extended \
-        -regex ".*/$2-[0-9]{8}-[0-9]{6}(-[0-9]+)?" -printf '%f\n' |
-        sort -rV | tail -n +"$(($3 + 1))" | while IFS= read -r name; do
+    local path name
+    for path in "$1/$2-"*; do
+        name=${path##*/}
+        [[ ! -d $path || -L $path || ! $name =~ ^[^-]+-[0-9]{8}-[0-9]{6}(-[0-9]+)?$ ]] || printf '%s\n' "$name"
+    done | sort -rV | tail -n +"$(($3 + 1))" | while IFS= read -r name; do
         rm -rf -- "${1:?}/${name:?}"
     done
 }
