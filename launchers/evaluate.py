@@ -50,6 +50,7 @@ def _of_which(data, recipe, config, all_images):
     everything = len(data.skipped.files) if data.skipped else data.train.size + data.test.size
     part, noun = everything if all_images else data.test.size, 'images' if recipe.images else 'examples'
     tested = part - part % config.batch_size if getattr(config, 'eval_static', False) else part
+    tested -= len(data.skipped.names) if data.skipped else 0
     words = 'tested on %d of all %d %s' % (tested, everything, noun)
     return [words if all_images else words + ', the test part; --all_images tests all']
 

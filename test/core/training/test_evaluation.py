@@ -2,9 +2,12 @@
 import os
 import re
 
+import numpy as np
 import pytest
 import toy
 
+from data.dataset import DataSet, Split
+from data.loading import Skipped
 from launchers import evaluate
 
 
@@ -17,6 +20,23 @@ def test_evaluate_counts_every_test_example_once(trained, tmp_path, capfd):
     assert lines == ['tested on 21 of all 101 examples, the test part; --all_images tests all',
                      '---- Final accuracy ----', 'Top-1: %.4f' % accuracy]
     assert accuracy * toy.TEST == pytest.approx(round(accuracy * toy.TEST), abs=1e-4)
+
+
+@pytest.mark.parametrize('flags, line', [
+    ([], 'tested on 3 of all 10 examples, the test part; --all_images tests all'),
+    (['--all_images'], 'tested on 9 of all 10 examples')])
+def test_evaluate_does_not_count_an_image_that_it_could_not_load(monkeypatch, capsys, flags, line):
+    names = np.array([b'%d' % number for number in range(10)], object)
+    data = DataSet(Split(names[:6], np.zeros(6, np.int32)), Split(names[6:], np.zeros(4, np.int32)), ('a', 'b'),
+                   skipped=Skipped(names))
+
+    def evaluated(recipe, *given):
+        recipe.load(None).skipped.names.add(b'7')
+        return {}
+    monkeypatch.setattr(evaluate, 'evaluate', evaluated)
+    monkeypatch.setattr(toy, 'RECIPE', toy.RECIPE._replace(load=lambda config: data, evaluation_lines=lambda means: []))
+    assert evaluate.main(['--network=toy', '--case=performance', '--data_path=synthetic', *flags], {}) == 0
+    assert capsys.readouterr().out == line + '\n'
 
 
 @pytest.mark.slow
