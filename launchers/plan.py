@@ -21,9 +21,9 @@ from launchers.networks import readers
 from launchers.ranks import placement
 
 # The keys of the lines; launchers/shell/ has them as PLAN and reads each.
-KEYS = ('network', 'case_name', 'run_dir', 'batch_size', 'synthetic', 'kept', 'keep_history', 'max_restarts',
-        'stall_seconds', 'vendor_name', 'loss_prefix', 'headline', 'data', 'finished', 'npu', 'device', 'ckpt_dir',
-        'directories', *placement.RanksOfServer._fields)
+KEYS = ('network', 'case_name', 'run_dir', 'batch_size', 'data_path', 'synthetic', 'kept', 'keep_history',
+        'max_restarts', 'stall_seconds', 'vendor_name', 'loss_prefix', 'headline', 'data', 'finished', 'npu', 'device',
+        'ckpt_dir', 'directories', *placement.RanksOfServer._fields)
 # The environment variables by which launchers/shell/ tells a trainer which rank it is.
 VARIABLES = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES',
              'RANKS_DIRECTORY', 'LAUNCHER_PID', 'LIVE_FD')

@@ -109,6 +109,7 @@ def lines(config: Config, device: Device, device_ids: Sequence[int]) -> Dict[str
     paths.check_room('--modeldir' if config.modeldir else '--output_path', config.ckpt_dir,
                      _LEAST_ROOM + checkpoints.size(config.ckpt_dir))
     return dict(case_name=config.case_name, run_dir=config.run_dir, batch_size=config.batch_size,
+                data_path='' if config.synthetic else config.data_path,
                 synthetic=config.synthetic, kept='/'.join(_kept(config)),
                 keep_history='' if config.keep_history is None else config.keep_history,
                 max_restarts=config.max_restarts, stall_seconds=config.stall_seconds)

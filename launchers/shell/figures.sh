@@ -68,7 +68,7 @@ FINAL
 }
 
 print_results() {  # what the figures are, and where the rest is
-    local directories directory
+    local directories directory next
     [[ -z ${FIGURES[accuracy]} ]] || printf 'The accuracy is %s\n' "${FIGURES[accuracy_is]}"
     printf 'Report: %s\n' "${PLAN[run_dir]}/report.html"
     [[ ! -d ${PLAN[ckpt_dir]} ]] || printf 'Checkpoints: %s\n' "${PLAN[ckpt_dir]}"  # rank 0 alone has them
@@ -77,7 +77,8 @@ print_results() {  # what the figures are, and where the rest is
         printf 'Dumps, profiles or tuning: %s\n' "$directory"
         cat -- "$directory"/summary_*.txt 2>/dev/null || true
     done
-    printf 'Next: python3 -m launchers evaluate --network=%q --ckpt_path=%q\n' "${PLAN[network]}" "${PLAN[ckpt_dir]}"
+    printf -v next '%q ' "--network=${PLAN[network]}" ${PLAN[data_path]:+"--data_path=${PLAN[data_path]}"}
+    printf 'Next: python3 -m launchers evaluate %s%q\n' "$next" "--ckpt_path=${PLAN[ckpt_dir]}"
 }
 
 print_npu_notice() {

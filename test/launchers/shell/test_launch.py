@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 
@@ -75,6 +76,9 @@ def test_flags_reach_the_trainer_untouched(workdir):
     assert json.loads(calls.read_text()) == [
         '--case=performance', '--output_path=%s' % (workdir / 'output'), data_path]
     assert 'synthetic' not in stdout
+    assert shlex.split(stdout.splitlines()[-1]) == [
+        'Next:', 'python3', '-m', 'launchers', 'evaluate', '--network=cspnet', data_path,
+        '--ckpt_path=%s' % (workdir / 'output' / '0' / 'ckpt')]
 
 
 def test_odd_output_paths_and_links_to_the_script_work(workdir):
@@ -186,6 +190,25 @@ def test_keep_history_deletes_this_devices_oldest_archives_and_nothing_else(work
     assert launch(workdir, '--keep_history=2')[0] == 0
     gone = {'0-20240101-000000', '0-20240101-000000-2'}
     assert {path.name for path in history.iterdir()} == (set(names) | {'0-20220101-000000'}) - gone
+
+
+def test_the_launchers_of_several_devices_delete_their_archives_in_one_directory_at_the_same_time(tmp_path):
+    script = r'''set -euo pipefail
+        source "$1/launchers/shell/history.sh"
+        mkdir history
+        trap 'touch stop; wait' EXIT
+        until [[ -e stop ]]; do
+            mkdir history/3-20240101-00000{0..9}
+            rmdir history/3-20240101-00000{0..9}
+        done &
+        for round in {1..50}; do
+            mkdir -p history/1-20240101-000000
+            prune_history history 1 0
+            [[ ! -e history/1-20240101-000000 ]]
+        done'''
+    done = subprocess.run(['bash', '-c', script, 'bash', ROOT], cwd=str(tmp_path), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    assert (done.returncode, done.stdout) == (0, '')
 
 
 @pytest.mark.slow
