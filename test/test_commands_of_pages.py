@@ -185,5 +185,5 @@ def test_the_commands_of_the_pages_work_as_typed(fresh):
                 failed.append('%s: %s: status %d\n%s\n%s' % (
                     name, command, result.returncode, result.stdout[-1500:], result.stderr[-1500:]))
             elif command.startswith('python3 -m launchers'):
-                assert ' runs in %s' % (fresh.copy / '.venv' / 'bin' / 'python') in result.stderr
+                assert ' uses the Python %s' % (fresh.copy / '.venv' / 'bin' / 'python') in result.stderr
     assert not failed, '\n\n'.join(failed)

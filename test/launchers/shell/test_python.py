@@ -162,7 +162,7 @@ def test_a_command_says_in_one_line_which_python_it_runs_in_unless_the_user_chos
             env=dict({'PATH': str(machine.bin), 'HOME': str(machine.home)}, **environment),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
         return done.returncode, done.stderr
-    assert start('/usr/bin/bare', 'score', '--x=a b') == (0, 'score runs in %s\n' % found)
+    assert start('/usr/bin/bare', 'score', '--x=a b') == (0, 'the command score uses the Python %s\n' % found)
     assert machine.calls.read_text() == 'score --x=a b\n'
     assert start(str(found), 'score') == start('/usr/bin/bare', 'score', PYTHON=str(found)) == (0, '')
 
