@@ -78,6 +78,8 @@ class Images(NamedTuple):
     constants: Callable[[Any], Dict[str, Any]] = lambda data: {}
     # fit(height, width) -> how read() makes an image of a picture of any size, for people who write an application
     fit: Callable[[int, int], str] = lambda height, width: ''
+    # crop(height, width) -> the part of the sides that this is of the largest rectangle of these proportions
+    crop: Callable[[int, int], float] = lambda height, width: 1.
 
 
 class Picture(NamedTuple):

@@ -12,13 +12,13 @@ import collections
 import itertools
 import os
 import re
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from data import images, jpeg
+from data import crops, images
 from data.dataset import DataSet, Split, check_directory, packed, summary
 from data.listing import left_out, listing
 from data.loading import Sample, Skipped
@@ -111,21 +111,14 @@ def _split(photos: List[List[bytes]]) -> Split:
     return Split(np.array([file for files in photos for file in files], object), labels, tf.read_file)
 
 
-class _File(NamedTuple):
-    """What one file holds; sizes are (height, width)."""
-    content: tf.Tensor         # its bytes
-    orientation: tf.Tensor     # data.jpeg.orientation()
-    size: tf.Tensor            # of the image as it was seen
-    side: tf.Tensor            # of the window that becomes the crop
-
-
 def load_training(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The image of a file's bytes for training: (float32 [227, 227, 3], y); a crop drawn by `seed`."""
     row_seed, column_seed, flip_seed, colour_seed = split_seed(seed, 4)
-    file = _file(content)
-    row, column = (tf.random.stateless_uniform([], part, 0, free + 1, tf.int32)
-                   for part, free in zip((row_seed, column_seed), tf.unstack(file.size - file.side)))
-    image = _decode(file, row, column, file.side)
+    file = crops.opened(content)
+    side = _window(file.size)
+    first = [tf.random.stateless_uniform([], part, 0, free + 1, tf.int32)
+             for part, free in zip((row_seed, column_seed), tf.unstack(file.size - side))]
+    image = _scaled(crops.decode(file, tf.stack(first), tf.stack([side, side]), (CROP, CROP)), CROP)
     heads = tf.random.stateless_uniform([], flip_seed) < 0.5
     image = tf.cond(heads, lambda: image[:, ::-1], lambda: image)
     return centred(image + _colour_noise(colour_seed)), y
@@ -134,9 +127,8 @@ def load_training(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
 def load_test(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     """The image of a file's bytes for tests: (float32 [227, 227, 3], y); the crop in the centre."""
     del seed
-    file = _file(content)
-    row, column = tf.unstack((file.size - file.side) // 2)
-    return centred(_decode(file, row, column, file.side)), y
+    file = crops.opened(content)
+    return centred(_central(file, _window(file.size), CROP)), y
 
 
 def central_crop(image: tf.Tensor) -> tf.Tensor:
@@ -152,30 +144,19 @@ def load_ten_crops(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     The corners and the centre of the central 256x256 part, then their mirror images.
     """
     del seed
-    file = _file(content)
+    file = crops.opened(content)
     shortest = tf.reduce_min(file.size)
-    scaled = tf.where(tf.equal(file.side, shortest), CROP, SHORTEST)
-    row, column = tf.unstack((file.size - shortest) // 2)
-    square = _decode(file, row, column, shortest, scaled)
+    scaled = tf.where(tf.equal(_window(file.size), shortest), CROP, SHORTEST)
+    square = _central(file, shortest, scaled)
     free = scaled - CROP
     corners = [(0, 0), (0, free), (free, 0), (free, free), (free // 2, free // 2)]
-    crops = tf.stack([tf.slice(square, [row, column, 0], [CROP, CROP, 3])
-                      for row, column in corners])
-    return centred(tf.concat([crops, crops[:, :, ::-1]], axis=0)), y
+    found = tf.stack([tf.slice(square, [row, column, 0], [CROP, CROP, 3]) for row, column in corners])
+    return centred(tf.concat([found, found[:, :, ::-1]], axis=0)), y
 
 
-def _file(content):
-    """The _File of a file's bytes.
-
-    A JPEG file without its end marker is decoded as a whole, because the crop alone may lie above the truncation. A
-    file of another format is decoded as a whole, too.
-    """
-    ends = tf.equal(tf.strings.substr(content, -len(jpeg.END), len(jpeg.END)), jpeg.END)
-    orientation = jpeg.orientation(content)
-    size = tf.cond(jpeg.is_jpeg(content) & ends,
-                   lambda: jpeg.seen_size(tf.image.extract_jpeg_shape(content)[:2], orientation),
-                   lambda: tf.shape(images.decode(content, check=False))[:2])
-    return _File(content, orientation, size, _window(size))
+def _central(file, side, scaled):
+    """The square window in the centre as float32 [scaled, scaled, 3]."""
+    return _scaled(crops.decode(file, (file.size - side) // 2, tf.stack([side, side])), scaled)
 
 
 def _window(size):
@@ -183,18 +164,6 @@ def _window(size):
     shortest = tf.cast(tf.reduce_min(size), tf.float64)
     window = tf.cast(tf.maximum(tf.round(shortest * CROP / SHORTEST), 1), tf.int32)
     return tf.where(tf.reduce_all(tf.equal(size, CROP)), CROP, window)
-
-
-def _decode(file, row, column, side, scaled=CROP):
-    """The square window as float32 [scaled, scaled, 3]; as it is if `side` is `scaled`."""
-    def of_jpeg():
-        corner = jpeg.stored_window(row, column, side, file.size, file.orientation)
-        window = tf.image.decode_and_crop_jpeg(file.content, [*corner, side, side], channels=3)
-        return jpeg.upright(jpeg.checked(window, file.content), file.orientation)
-    window = tf.cond(jpeg.is_jpeg(file.content), of_jpeg,
-                     lambda: images.decode(file.content)[row:row + side, column:column + side])
-    window.set_shape([None, None, 3])
-    return _scaled(window, scaled)
 
 
 def _scaled(window, side):

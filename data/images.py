@@ -62,8 +62,17 @@ def centre(image: tf.Tensor, size: Tuple[int, int], part: float = 1.) -> tf.Tens
     scale = part * tf.reduce_min(tf.cast(seen, tf.float64) / size)
     height, width = tf.unstack(tf.maximum(tf.cast(tf.round(scale * size), tf.int32), 1))
     top, left = tf.unstack((seen - tf.stack([height, width])) // 2)
-    scaled = tf.compat.v2.image.resize(image[top:top + height, left:left + width], size, antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(scaled), 0, 255), tf.uint8)
+    return scaled(image[top:top + height, left:left + width], size)
+
+
+def scaled(image: tf.Tensor, size: Tuple[int, int]) -> tf.Tensor:
+    """An image [height, width, 3] from 0 to 255 scaled to uint8 [*size, 3], with antialiasing."""
+    return rounded(tf.compat.v2.image.resize(image, size, antialias=True))
+
+
+def rounded(image: tf.Tensor) -> tf.Tensor:
+    """The uint8 pixels that are nearest."""
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
 def square(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -97,14 +97,13 @@ def seen_size(size: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.where(_is_set(_TRANSPOSED, orientation), size[::-1], size)
 
 
-def stored_window(row: tf.Tensor, column: tf.Tensor, side: tf.Tensor, size: tf.Tensor,
+def stored_window(first: tf.Tensor, window: tf.Tensor, size: tf.Tensor,
                   orientation: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-    """The first row and column in the stored image of a square window in the image as it was seen, of `size`."""
-    is_transposed = _is_set(_TRANSPOSED, orientation)
-    height, width = tf.unstack(seen_size(size, orientation))   # which turns the seen size back into the stored
-    row, column = tf.where(is_transposed, column, row), tf.where(is_transposed, row, column)
-    return (tf.where(_is_set(_ROWS_REVERSED, orientation), height - side - row, row),
-            tf.where(_is_set(_COLUMNS_REVERSED, orientation), width - side - column, column))
+    """(first row and column, size), int32 [2], in the stored image of a window in the image as it was seen, of `size`.
+    """
+    first, window, size = (seen_size(one, orientation) for one in (first, window, size))   # or back, which is the same
+    is_reversed = tf.stack([_is_set(_ROWS_REVERSED, orientation), _is_set(_COLUMNS_REVERSED, orientation)])
+    return tf.where(is_reversed, size - window - first, first), window
 
 
 def _is_set(table, orientation):

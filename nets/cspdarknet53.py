@@ -5,7 +5,8 @@ through the residual blocks, then both are concatenated and fused. As in the aut
 of the first stage keep the full width, a 1x1 convolution ends the blocks of each stage (the partial transition of the
 paper), and every convolution is followed by batch norm and activation. Differences:
 - Paper: 224x224 images and leaky ReLU; here Mish, as the vendor's, and 32x32 where --image_size is not another. The
-  stem and the strides are those of the authors' configuration for ImageNet (csdarknet53.cfg) at every size: a 3x3
+  stem and the strides are those of the authors' configuration for ImageNet at every size
+  (github.com/WongKinYiu/CrossStagePartialNetworks, cfg/csdarknet53.cfg, which trains on crops of 128 to 448): a 3x3
   convolution of stride 1, then five down-samplings, which end at 7x7 for 224 and at 1x1 for 32.
 - Paper: does not say how the kernels start, and trains at 0.1; here, as the vendor's, they are drawn from a truncated
   normal distribution of standard deviation 0.01, to which the vendor's learning rate of 1e-3 belongs: behind each

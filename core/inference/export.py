@@ -157,7 +157,8 @@ def _image(recipe: Recipe, form: Any, constants: Dict[str, np.ndarray], request:
     shape, is_in_graph = form.shape.as_list()[1:], request.input_dtype in PIXELS
     found = preprocessing.NO_SCALING if is_in_graph else preprocessing.scaling(
         lambda images: recipe.images.normalize(images, constants), shape)
-    return preprocessing.described(shape, recipe.images.fit(*shape[:2]), found, is_in_graph)
+    return preprocessing.described(shape, recipe.images.fit(*shape[:2]), found, is_in_graph,
+                                   recipe.images.crop(*shape[:2]))
 
 
 def _aipp_path(target: str) -> str:

@@ -47,10 +47,14 @@ def scaling(normalize: Callable[[tf.Tensor], tf.Tensor], shape: Sequence[int]) -
     return Scaling(*[[float('%.7g' % number) for number in numbers] for numbers in (mean, std)])
 
 
-def described(shape: Sequence[int], fit: str, found: Optional[Scaling], is_in_graph: bool) -> Dict[str, Any]:
-    """What an application has to know of the images [height, width, 3] that an exported graph takes."""
+def described(shape: Sequence[int], fit: str, found: Optional[Scaling], is_in_graph: bool,
+              crop: float = 1.) -> Dict[str, Any]:
+    """What an application has to know of the images [height, width, 3] that an exported graph takes.
+
+    fit, crop: those of Recipe.images.
+    """
     facts = dict(height=shape[0], width=shape[1], layout='NHWC', colour_order='RGB', value_range=[0, 255], fit=fit,
-                 normalisation='in the graph' if is_in_graph else '(pixel - mean) / std' if found else
+                 crop=crop, normalisation='in the graph' if is_in_graph else '(pixel - mean) / std' if found else
                  'of the whole image: --input_dtype=uint8 has it in the graph')
     return dict(facts, **found._asdict()) if found else facts
 

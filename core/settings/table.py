@@ -159,6 +159,11 @@ class Switches:
     trunk: str = _row(HYPER_PARAMETERS, kinds.choice('convnet', 'nin', 'wrn'), RECIPE, 'the network under both heads')
     cutmix_alpha: float = _row(HYPER_PARAMETERS, kinds.number(least=0), RECIPE,
         'lambda ~ Beta(alpha, alpha) of an image is kept, the rest is pasted from another; 0: no CutMix')
+    random_resized_crop: float = _row(HYPER_PARAMETERS, kinds.number(least=0, most=1), RECIPE,
+        'train on random crops with at least this part of a picture\'s area; 0: on the crop of the tests')
+    mirror: bool = _row(HYPER_PARAMETERS, kinds.boolean(), RECIPE, 'mirror half of the training images left to right')
+    color_jitter: float = _row(HYPER_PARAMETERS, kinds.number(least=0, most=1), RECIPE,
+        'brightness, contrast and saturation of a training image change by factors from 1 - this to 1 + this')
 
     # Blocks that every network has (nets/blocks/chosen.py).
     optimizer: Optional[str] = _row(SCHEDULE,

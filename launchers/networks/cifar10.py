@@ -23,12 +23,15 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
     defaults: train_epochs, batch_size, learning_rate, weight_decay and what the optimizer reads. parts: the fields of
     Recipe that are to be others than these: momentum at a constant learning rate, neutral log lines, the line Top-1.
     """
+    augmented, variants = image_sets.augmentation(defaults)
     return Recipe(
         defaults=dict(dict(task='cifar10', image_size=OWN_SIZE, display_step=50, val_epoch=1, cutmix_alpha=0.,
-                           eval_static=False), **defaults),
+                           eval_static=False), **augmented),
+        variants=(*variants, *parts.pop('variants', ())),
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=classification.classifier(net, penalty),
-        images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.fit),
+        images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.fit,
+                      crop=image_sets.crop),
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
                     evaluation_lines=classification.top_1, hooks=skipped_hooks), **parts))
@@ -40,11 +43,11 @@ def _pictures() -> Dict[str, Picture]:
 
 
 def train_input(data: DataSet, config: Config) -> Input:
-    """Normalised batches, mixed by --cutmix_alpha; labels are distributions [batch, classes]."""
+    """Normalised batches, augmented, mixed by --cutmix_alpha; labels are distributions [batch, classes]."""
     def prepare(x, y, seed):
         return cutmix(normalize(x), tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
     return pipeline.train_input(data.train, config.batch_size, config.seed, transform=prepare,
-                                rank=config.rank, ranks=config.ranks, **data.loading)
+                                rank=config.rank, ranks=config.ranks, **image_sets.for_training(data.loading, config))
 
 
 def test_input(data: DataSet, config: Config) -> Input:

@@ -1,13 +1,14 @@
 """Data sets of images for the networks that classify them, which --task chooses: of 32x32 pixels, or --image_size."""
 import functools
 import os
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from core.errors import InputError
 from core.settings import paths
 from core.settings.config import Config
+from core.settings.kinds import OWN_SIZE
 from data import cifar, svhn, synthetic
 from data.dataset import DataSet, summary
 
@@ -15,6 +16,9 @@ SIZE = 32, 32
 # Of the sides of the largest rectangle in the centre: at 32 pixels all, as the vendors; else as at 224, which is cut
 # out of an image scaled to a shorter side of 256 (He et al. 2015, arXiv 1512.03385, section 3.4).
 PART, PART_OF_SMALL = 224 / 256, 1.
+# Of training images: at 32 pixels nothing, as the vendors; else as torchvision trains on ImageNet.
+AUGMENTATION = dict(random_resized_crop=.08, mirror=True, color_jitter=0.)
+OF_SMALL = dict(random_resized_crop=0., mirror=False)
 FOLDER, TFRECORD = 'folder', 'tfrecord'
 OF_FILES = {FOLDER: 'class folders', TFRECORD: 'TFRecord shards'}      # images of any size, and of no synthetic set
 
@@ -48,7 +52,7 @@ def of_files(path: str, config: Config) -> DataSet:
 def _small(path, config):
     from data import images            # the decoders of images, which no other run loads
     size = size_of(config)
-    return images.of_size(of_files(path, config), size, _part(size))
+    return images.of_size(of_files(path, config), size, crop(*size))
 
 
 def size_of(config: Config) -> Tuple[int, int]:
@@ -57,8 +61,9 @@ def size_of(config: Config) -> Tuple[int, int]:
     return (sides[0], sides[-1]) if sides else SIZE
 
 
-def _part(size):
-    return PART_OF_SMALL if tuple(size) == SIZE else PART
+def crop(height: int, width: int) -> float:
+    """Recipe.images.crop."""
+    return PART_OF_SMALL if (height, width) == SIZE else PART
 
 
 def load(config: Config, **of_synthetic: int) -> DataSet:
@@ -79,6 +84,22 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
     if not task.synthesize:
         return of_files(config.data_path, config)
     return task.synthesize(**of_synthetic)
+
+
+def augmentation(defaults: Mapping[str, Any], names: Sequence[str] = tuple(AUGMENTATION)) -> Tuple[Dict, Sequence]:
+    """(`defaults` of a recipe with those of the switches `names` of AUGMENTATION, variants by --image_size)."""
+    of_small = {name: value for name, value in OF_SMALL.items() if name in names and name not in defaults}
+    return ({**{name: AUGMENTATION[name] for name in names}, **defaults}, [({'image_size': OWN_SIZE}, of_small)])
+
+
+def for_training(loading: Dict[str, Any], config: Config) -> Dict[str, Any]:
+    """The options `loading` of a stream of images (DataSet.loading) for training, augmented as the switches have it."""
+    from data import augmentation      # imports the decoders
+    values = config.values()
+    how = augmentation.Augmentation(**{name: values[name] for name in AUGMENTATION if name in values})
+    if how == augmentation.Augmentation():
+        return loading
+    return dict(loading, kept=(), load_one=augmentation.load_augmented(how, size_of(config), loading.get('load_one')))
 
 
 def fit(height: int, width: int) -> str:
@@ -109,7 +130,7 @@ def read(path: str, size: Optional[Tuple[int, int]] = None) -> List[Tuple[str, n
 @functools.lru_cache(maxsize=1)
 def _reader(size: Tuple[int, int]) -> Callable[[str], np.ndarray]:
     from data import images
-    return images.ImageReader(lambda image: images.centre(image, size, _part(size)))
+    return images.ImageReader(lambda image: images.centre(image, size, crop(*size)))
 
 
 def _may_be_batch(path: str) -> bool:

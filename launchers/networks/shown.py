@@ -11,6 +11,7 @@ from core.run import Panel, View
 from data import pipeline
 from data.cutmix import draw, mix
 from data.dataset import DataSet
+from launchers.networks import image_sets
 
 MIXED = 24                     # images in the picture of CutMix
 ONE = 0.995                    # a share above it is shown as the whole image
@@ -55,7 +56,7 @@ def mixed_images(view: View) -> Optional[Panel]:
         return images, y, shares
     with tf.Graph().as_default(), cpu_session() as session:
         batches = pipeline.train_input(train, config.batch_size, config.seed, transform=show, rank=config.rank,
-                                       ranks=config.ranks, **view.data.loading)
+                                       ranks=config.ranks, **image_sets.for_training(view.data.loading, config))
         batches.initialize(session)
         images, labels, shares = session.run(batches.batch)
     names, lines = class_names(view), []

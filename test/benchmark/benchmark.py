@@ -19,7 +19,9 @@ sys.path.insert(0, ROOT)
 
 from core.errors import InputError  # noqa: E402
 from core.reporting import record  # noqa: E402
+from core.settings import kinds  # noqa: E402
 import page  # noqa: E402
+import pipeline  # noqa: E402
 import results  # noqa: E402
 from results import BASELINE, COMPILED, EAGER, MKL, OURS  # noqa: E402
 from turns import Worker, WorkerFailed  # noqa: E402
@@ -51,6 +53,13 @@ def parser():
     flags.add_argument('--with', dest='others', metavar='pytorch,mkl', type=_others, default=[],
                        help='measure PyTorch (eager: without torch.compile, which takes minutes) and the MKL build of '
                             'TensorFlow 1.15 as well; the first use sets them up')
+    flags.add_argument('--image_size', dest='sizes', metavar='N,...', type=_sizes, default=[None],
+                       help='pixels of the images, which are then made of JPEG files in class folders; networks that '
+                            'have this switch')
+    flags.add_argument('--batch_size', metavar='N', type=_positive, help="default: the recipe's")
+    flags.add_argument('--pipeline', action='store_true',
+                       help='measure nothing but the input pipeline alone beside training, and the CPU seconds of '
+                            'both, which are comparable on a machine that is not quiet, too')
     flags.add_argument('--steps', metavar='N', type=_positive, default=30,
                        help='least steps of each in a repeat; default: %(default)s')
     flags.add_argument('--seconds', metavar='N', type=_positive, default=60,
@@ -70,31 +79,65 @@ def _others(text):
     return [worker for worker in (EAGER, COMPILED, MKL) if worker in chosen]
 
 
+def _sizes(text):
+    """Sizes of images as --image_size has them."""
+    sizes = text.split(',')
+    for size in sizes:
+        try:
+            kinds.size().parse(size)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(error)
+    return sizes
+
+
 def _positive(text):
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError('must be a whole number >= 1')
     return int(text)
 
 
-def measure(network, asked):
+def flags_of(network, asked, size, photographs):
+    """The trainer's flags for a network at a size of images, of files in the directory `photographs`; None: its own."""
+    flags = ['--network=' + network]
+    flags += ['--batch_size=%d' % asked.batch_size] if asked.batch_size else []
+    return flags + (['--image_size=' + size, '--task=folder', '--data_path=' + photographs] if size else [])
+
+
+def measure(network, flags, asked):
     """What is found out about a network; results.summary() makes figures of it."""
     with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
-        found = _in_turns(network, asked, output)
+        found = _in_turns(network, flags, asked, output)
         _say('%s: the input pipeline alone, and a start' % network)
-        return dict(found, network=network, cores=os.cpu_count(), input=_seconds_of_input(network, output),
-                    start=_seconds_to_first_step(network, os.path.join(output, 'start')))
+        return dict(found, network=network, cores=os.cpu_count(), input=_seconds_of_input(network, flags, output),
+                    start=_seconds_to_first_step(flags, os.path.join(output, 'start')))
+
+
+def measure_pipeline(network, flags, asked):
+    """pipeline.figures() of training and of the input pipeline alone."""
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
+        workers = {}
+        try:
+            for name in (OURS, pipeline.INPUT):
+                _say('%s: starting %s' % (network, name))
+                worker = workers[name] = _start(name, network, flags, output, {})
+                images = worker.ready().get('images')
+                worker.burst(WARMUP_STEPS, WARMUP_SECONDS)
+            return pipeline.figures(workers, images, asked.repeats, BURST_SECONDS)
+        finally:
+            for worker in workers.values():
+                worker.kill()
 
 
 def _say(line):
     print(line, file=sys.stderr, flush=True)
 
 
-def _in_turns(network, asked, output):
+def _in_turns(network, flags, asked, output):
     workers, facts, failures = {}, {}, {}
     try:
         for name in [BASELINE, OURS] + asked.others:   # the baseline first: PyTorch's networks are made of what it says
             _say('%s: starting %s' % (network, name))
-            worker = workers[name] = _start(name, network, output, facts)
+            worker = workers[name] = _start(name, network, flags, output, facts)
             try:
                 facts[name] = worker.ready()
                 worker.burst(WARMUP_STEPS, WARMUP_SECONDS)
@@ -111,7 +154,7 @@ def _in_turns(network, asked, output):
             worker.kill()
 
 
-def _start(name, network, output, facts):
+def _start(name, network, flags, output, facts):
     """The Worker; facts: {worker: what it said of itself} of those that are ready."""
     environment = dict(os.environ, **ENVIRONMENT)
     if name in (EAGER, COMPILED):
@@ -120,7 +163,7 @@ def _start(name, network, output, facts):
                    json.dumps(facts[BASELINE]), os.path.join(output, BASELINE, 'network.npz')]
     else:
         python = os.environ['BENCHMARK_MKL'] if name == MKL else sys.executable
-        command = [python, os.path.join(HERE, 'tensorflow_worker.py'), name, '--network=' + network,
+        command = [python, os.path.join(HERE, 'tensorflow_worker.py'), name, *flags,
                    '--output_path=' + os.path.join(output, name)]
         os.makedirs(os.path.join(output, name))
     if name == MKL:
@@ -155,9 +198,9 @@ def _is_enough(seconds, asked):
     return total >= asked.seconds or (len(seconds) >= asked.steps and total >= LEAST_SECONDS)
 
 
-def _seconds_of_input(network, output):
+def _seconds_of_input(network, flags, output):
     """Seconds that a batch takes where nothing but batches is made."""
-    worker = _start('input', network, output, {})
+    worker = _start(pipeline.INPUT, network, flags, output, {})
     try:
         worker.ready()
         worker.burst(WARMUP_STEPS, INPUT_SECONDS)
@@ -167,9 +210,9 @@ def _seconds_of_input(network, output):
         worker.kill()
 
 
-def _seconds_to_first_step(network, output):
+def _seconds_to_first_step(flags, output):
     """From the start of the launcher until the record of the run has the first step; None when it fails."""
-    command = ['bash', os.path.join(ROOT, 'test', 'train_performance_1p.sh'), '--network=' + network, '--device=cpu',
+    command = ['bash', os.path.join(ROOT, 'test', 'train_performance_1p.sh'), *flags, '--device=cpu',
                '--display_step=1', '--train_steps=%d' % MANY, '--output_path=' + output]
     started, first = time.time(), None
     launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -194,20 +237,39 @@ def _first_step(output):
     return next((event['time'] for event in events if event['event'] == 'point'), None)
 
 
+def _tell(asked, runs):
+    measured = []
+    for network, size, flags in runs:
+        figures = results.summary(measure(network, flags, asked))
+        measured.append(dict(figures, network='%s at %s' % (network, size) if size else network))
+        print(results.text(measured[-1]) + '\n', flush=True)
+        results.write(asked.output_path, measured)
+        path = page.write(os.path.join(asked.output_path, 'benchmark.html'), measured)
+    print('%s\n\n%s' % (results.markdown(measured), path))
+    return 0
+
+
+def _tell_pipelines(asked, runs):
+    measured = []
+    for network, size, flags in runs:
+        measured.append(dict(measure_pipeline(network, flags, asked), network=network, image_size=size))
+        print(pipeline.text(measured[-1]), flush=True)
+        results.write(asked.output_path, measured, 'pipeline.json')
+    return 0
+
+
 def main(argv):
     """Measures and tells; the exit status is 2 for bad input."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         asked = parser().parse_args(argv)
         os.makedirs(asked.output_path, exist_ok=True)
-        measured = []
-        for network in NETWORKS if asked.network == 'all' else [asked.network]:
-            measured.append(results.summary(measure(network, asked)))
-            print(results.text(measured[-1]) + '\n', flush=True)
-            results.write(asked.output_path, measured)
-            path = page.write(os.path.join(asked.output_path, 'benchmark.html'), measured)
-        print('%s\n\n%s' % (results.markdown(measured), path))
-        return 0
+        with tempfile.TemporaryDirectory(prefix='photographs-') as directory:
+            if asked.sizes != [None]:
+                pipeline.write_photographs(directory)
+            runs = [(network, size, flags_of(network, asked, size, directory)) for network in (
+                NETWORKS if asked.network == 'all' else [asked.network]) for size in asked.sizes]
+            return (_tell_pipelines if asked.pipeline else _tell)(asked, runs)
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

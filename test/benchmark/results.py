@@ -91,7 +91,7 @@ def speed(worker):
     return '{:,.0f}'.format(value) if value >= 100 else '%.3g' % value
 
 
-def write(directory, measured):
-    """Writes benchmark.json. Raises OSError."""
-    with open(os.path.join(directory, 'benchmark.json'), 'w', encoding='utf-8') as file:
+def write(directory, measured, name='benchmark.json'):
+    """Writes the figures as a file. Raises OSError."""
+    with open(os.path.join(directory, name), 'w', encoding='utf-8') as file:
         json.dump(measured, file, indent=1)

@@ -151,7 +151,7 @@ def input_alone(turns, recipe, config):
     made = tf.group(*nest.flatten(train_input.batch))
     with tf.Session() as session:
         train_input.initialize(session)
-        turns.begin()
+        turns.begin(images=_images(session.run(train_input.batch)))
         while True:
             session.run(made)
             turns.stepped()

@@ -94,6 +94,12 @@ class Worker:
         return answer
 
     @property
+    def cpu_seconds(self):
+        """What the process and all its threads have computed so far."""
+        with open('/proc/%d/stat' % self._process.pid) as line:
+            return sum(map(int, line.read().rpartition(')')[2].split()[11:13])) / TICKS
+
+    @property
     def disturbance(self):
         """The part of the machine's cores that other processes used during the bursts so far."""
         return min(max(self._others / self._core_seconds, 0.), 1.)
@@ -119,9 +125,7 @@ class Worker:
         """The seconds that the cores have computed, or were kept from it, for other processes than this worker."""
         with open('/proc/stat') as lines:
             user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])
-        with open('/proc/%d/stat' % self._process.pid) as line:
-            own = sum(map(int, line.read().rpartition(')')[2].split()[11:13]))
-        return (user + nice + system + irq + softirq + steal - own) / TICKS
+        return (user + nice + system + irq + softirq + steal) / TICKS - self.cpu_seconds
 
     def _ask(self, **command):
         self._process.stdin.write(json.dumps(command) + '\n')

@@ -1,30 +1,16 @@
 """JPEG files as people see them: turned upright, alike in every reader, and named where a part is missing."""
 import os
-import struct
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from pictures import encoded
+from pictures import STORED, encoded, exif
 
 from core.errors import InputError
 from data import cats_dogs, images, jpeg
 
-# What a camera stores for each orientation of EXIF 2.3: STORED[n](what was seen).
-STORED = {1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
-          5: lambda x: x.transpose(1, 0, 2), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
-          8: lambda x: np.rot90(x, -1)}
 SEEN = np.zeros([240, 320, 3], np.uint8)
 SEEN[:120, :160], SEEN[:120, 160:], SEEN[120:, :160] = (250, 20, 20), (20, 250, 20), (20, 20, 250)
-
-
-def exif(number, order='>', before=b'', kind=3):
-    """An EXIF segment with the orientation, between two other tags."""
-    tags = [(0x10f, 2, 4, b'abc\0'), (0x112, kind, 1, struct.pack(order + 'HH', number, 0)), (0x11a, 3, 1, bytes(4))]
-    tiff = {'>': b'MM\0*', '<': b'II*\0'}[order] + struct.pack(order + 'IH', 8, len(tags)) + b''.join(
-        struct.pack(order + 'HHI', tag, of, count) + value for tag, of, count, value in tags)
-    body = b'Exif\0\0' + tiff
-    return before + b'\xff\xe1' + struct.pack('>H', len(body) + 2) + body
 
 
 def photograph(number, **form):

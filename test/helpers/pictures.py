@@ -5,6 +5,11 @@ import struct
 import numpy as np
 import tensorflow as tf
 
+# What a camera stores for each orientation of EXIF 2.3: STORED[n](what was seen).
+STORED = {1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+          5: lambda x: x.transpose(1, 0, 2), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+          8: lambda x: np.rot90(x, -1)}
+
 
 def encoded(image, form):
     """The bytes of a file of an image, uint8 [height, width, 3]."""
@@ -51,3 +56,12 @@ def write_class_folders(directory, counts, form='jpg', size=(40, 48)):
         for index in range(count):
             with open(os.path.join(str(directory), name, '%02d.%s' % (index, form)), 'wb') as file:
                 file.write(content)
+
+
+def exif(number, order='>', before=b'', kind=3):
+    """An EXIF segment with the orientation, between two other tags."""
+    tags = [(0x10f, 2, 4, b'abc\0'), (0x112, kind, 1, struct.pack(order + 'HH', number, 0)), (0x11a, 3, 1, bytes(4))]
+    tiff = {'>': b'MM\0*', '<': b'II*\0'}[order] + struct.pack(order + 'IH', 8, len(tags)) + b''.join(
+        struct.pack(order + 'HHI', tag, of, count) + value for tag, of, count, value in tags)
+    body = b'Exif\0\0' + tiff
+    return before + b'\xff\xe1' + struct.pack('>H', len(body) + 2) + body

@@ -66,6 +66,14 @@ def test_has_72_convolutions_from_32x32_down_to_1x1(graph):
     assert [sizes.count(size) for size in (32, 16, 8, 4, 2, 1)] == [1, 7, 9, 21, 21, 13]
 
 
+def test_at_224_the_maps_have_the_sizes_of_the_authors_network_for_imagenet():
+    with tf.Graph().as_default() as graph:
+        cspdarknet53(tf.placeholder(tf.float32, [1, 224, 224, 3]), False)
+        sizes = [op.outputs[0].shape[1].value for op in graph.get_operations() if op.type == 'Conv2D']
+    # The convolutions of cfg/csdarknet53.cfg of github.com/WongKinYiu/CrossStagePartialNetworks, but for the classifier
+    assert [sizes.count(size) for size in (224, 112, 56, 28, 14, 7)] == [1, 7, 9, 21, 21, 13]
+
+
 @pytest.mark.slow
 def test_the_test_network_shares_everything_with_the_training_network(monkeypatch):
     monkeypatch.setattr(cspdarknet, 'STAGES', SMALL)

@@ -30,7 +30,7 @@ RECIPE = Recipe(
     test_input=data.test_input,
     model=heads.model(model.net, heads.softmax._replace(score=model.score), layers.l2_loss),
     images=Images(data.test_pixels, data.read, lambda images, constants: cats_dogs.centred(images),
-                  fit=lambda height, width: data.FIT),
+                  fit=lambda height, width: data.FIT, crop=lambda height, width: cats_dogs.CROP / cats_dogs.SHORTEST),
     learning_rate=model.learning_rate,
     optimizer=optimizers.momentum,
     log=AlexnetLog,

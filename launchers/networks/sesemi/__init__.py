@@ -5,7 +5,8 @@ are the labelled images themselves (--unlabeled=labeled: augmented supervised le
 are) or the whole training set (--unlabeled=all: semi-supervised learning). Epochs and dropout follow the method, as in
 the authors' two scripts. Differences from the vendor's:
 - With --image_size other than 32 images are contrast-normalised and not whitened: the matrix of the whitening would
-  have as many rows as an image has values.
+  have as many rows as an image has values. Both heads see random crops then. --mirror is missing on purpose: labelled
+  images are mirrored anyway, and a mirror image is one of the poses that the other head tells apart.
 - The six poses of an image have a shift and a noise of their own; there they share them.
 - The trunk sees the images of both heads as one batch, so batch norm has one set of statistics; there each head's
   images are normalised by their own, and both move the averages in turn. One set errs less: after 100 steps with 100
@@ -35,11 +36,16 @@ from launchers.networks.sesemi import data, model, pictures
 from launchers.networks.sesemi.log import Announce, SesemiLog, error_lines
 from nets.blocks import heads, optimizers, schedules
 
+_DEFAULTS, _BY_SIZE = image_sets.augmentation(
+    dict(trunk='convnet', task='cifar10', image_size=OWN_SIZE, labels=2000, unlabeled='labeled', train_epochs=300,
+         batch_size=16, learning_rate=0.05, lr_decay_power=0.5, momentum=0.9, weight_decay=5e-4, cutmix_alpha=0.,
+         test_copies=True, display_step=50, val_epoch=300),
+    ('random_resized_crop', 'color_jitter'))
+
 RECIPE = Recipe(
-    defaults=dict(trunk='convnet', task='cifar10', image_size=OWN_SIZE, labels=2000, unlabeled='labeled',
-                  train_epochs=300, batch_size=16, learning_rate=0.05, lr_decay_power=0.5, momentum=0.9,
-                  weight_decay=5e-4, cutmix_alpha=0., test_copies=True, display_step=50, val_epoch=300),
-    variants=(*(({'task': task}, dict(labels='all')) for task in image_sets.OF_FILES),
+    defaults=_DEFAULTS,
+    variants=(*_BY_SIZE,
+              *(({'task': task}, dict(labels='all')) for task in image_sets.OF_FILES),
               ({'unlabeled': 'all'}, dict(train_epochs=50, val_epoch=1)),
               ({'unlabeled': 'all', 'task': 'svhn'}, dict(train_epochs=30))),
     cases=dict(full={}, performance=dict(train_epochs=3)),
@@ -48,7 +54,8 @@ RECIPE = Recipe(
     train_input=data.train_input,
     test_input=data.test_input,
     model=Model(model.net, heads.softmax._replace(score=model.score), model.penalty),
-    images=Images(data.test_pixels, image_sets.read, data.normalize, data.constants, fit=image_sets.fit),
+    images=Images(data.test_pixels, image_sets.read, data.normalize, data.constants, fit=image_sets.fit,
+                  crop=image_sets.crop),
     input_name='super_data',
     on_export=dict(test_copies=False),
     vendor_name='SESEMI_ID1270_for_TensorFlow',

@@ -66,9 +66,12 @@ def load(config: Config) -> Data:
                 data.summary, loading)
 
 
-def _prepared(data: Data, split: Split) -> Tuple[Split, Callable]:
-    """(split, function in the graph) that together make normalised images: of arrays at once, of files in batches."""
-    if data.loading:
+def _prepared(data: Data, split: Split, loading: Dict[str, Any]) -> Tuple[Split, Callable]:
+    """(split, function in the graph) that together make normalised images.
+
+    Those of arrays are made at once, and in batches those that the options `loading` of a stream change first.
+    """
+    if loading:
         return split, lambda images: normalize(images, constants(data))
     return Split(data.normalize(split.x), split.y), lambda images: images
 
@@ -86,7 +89,8 @@ def train_input(data: Data, config: Config) -> Input:
     unlabelled = labelled if config.unlabeled == 'labeled' else data.train
     size = len(unlabelled.y)
     steps = max(pipeline.steps_per_epoch(size, config.batch_size) // config.ranks, 1)
-    (labelled, prepare), (unlabelled, _) = (_prepared(data, split) for split in (labelled, unlabelled))
+    loading = image_sets.for_training(data.loading, config)
+    (labelled, prepare), (unlabelled, _) = (_prepared(data, split, loading) for split in (labelled, unlabelled))
 
     def label(images, y, seed):
         augment_seed, cutmix_seed = split_seed(seed, 2)
@@ -101,9 +105,9 @@ def train_input(data: Data, config: Config) -> Input:
     together = POSES * config.batch_size
     stream = pipeline.zip_streams(
         pipeline.training_stream(_at_least(together * config.ranks, labelled), together,
-                                 config.seed, transform=label, **share, **data.loading),
+                                 config.seed, transform=label, **share, **loading),
         pipeline.training_stream(_at_least(config.batch_size * config.ranks, unlabelled), config.batch_size,
-                                 config.seed + 1, transform=pose, **share, **data.loading))
+                                 config.seed + 1, transform=pose, **share, **loading))
     pairs = stream.dataset.map(as_written(lambda labelled, posed: tuple(zip(labelled, posed))))
     return pipeline.as_input(stream._replace(dataset=pairs, batches=steps, size=size))
 
@@ -128,7 +132,7 @@ def test_input(data: Data, config: Config) -> Input:
 
     Without --test_copies the images themselves, [batch, 32, 32, 3].
     """
-    test, prepare = _prepared(data, data.test)
+    test, prepare = _prepared(data, data.test, data.loading)
 
     def copy(images, y, seed):
         images = prepare(images)

@@ -1,18 +1,22 @@
 """Images of any size in files, --task=folder and --task=tfrecord, through every network and command that takes them."""
+import json
 import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from pictures import write_class_folders
+from pictures import encoded, exif, write_class_folders
 
 from core import recipe as recipes
+from core.errors import InputError
 from core.inference import export as exporting
 from core.inference import runner
 from core.settings import config as config_lib
+from core.settings import kinds
 from data import whitening
 from launchers import command, evaluate, export, plan, predict, score, shards
+from launchers.networks import image_sets
 from launchers.networks.registry import RECIPES
 
 COUNTS = {'red': 8, 'green': 8, 'blue': 8}
@@ -118,6 +122,85 @@ def test_a_network_of_another_size_is_evaluated_exported_and_asked_without_namin
     classes = capfd.readouterr().out
     assert predict.main(['--pb=%s/x.pb' % tmp_path, network, file], {}) == 0
     assert capfd.readouterr().out == classes
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+    """Class folders of noise of two colours in JPEG files of many sizes, one of which was taken upside down."""
+    directory, random = tmp_path_factory.mktemp('photographs'), np.random.RandomState(0)
+    for number in range(20):
+        size = random.randint(70, 300, 2)
+        noise = np.kron(random.randint(0, 256, [*(size // 10), 3]), np.ones([10, 10, 1]))
+        noise[..., number % 2] /= 2
+        content = encoded(noise.astype(np.uint8), 'jpg')
+        folder = directory / ('test' if number < 6 else 'train') / 'ab'[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ('%02d.jpg' % number)).write_bytes(content[:2] + exif(3 if number == 1 else 1) + content[2:])
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('size', ['64', '48x80'])
+def test_evaluation_prediction_and_the_exported_graph_see_the_same_crop(
+        size, photographs, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(exporting, 'FreshRunner', tiny.InProcess)
+    given = ['--network=other', '--output_path=%s' % tmp_path]
+    data = ['--task=folder', '--data_path=%s' % photographs]
+    assert tiny.run(*given[1:], *data, '--image_size=' + size, '--train_epochs=2', '--color_jitter=.2',
+                    network='other') == 0
+    assert export.main([*given, *data, '--output=%s/x.pb' % tmp_path, '--batch_size=6', '--samples=all'], {}) == 0
+    image = json.loads((tmp_path / 'x.json').read_text())['image']
+    assert image['crop'] == .875 and size == kinds.size().parse('%(height)dx%(width)d' % image)
+    probabilities = []
+    for flags in (given, ['--pb=%s/x.pb' % tmp_path, given[0]]):
+        capfd.readouterr()
+        assert predict.main([*flags, '--json', str(photographs / 'test')], {}) == 0
+        found = json.loads(capfd.readouterr().out)
+        probabilities.append([[{one['class']: one['probability'] for one in file['classes']}[name] for name in 'ab']
+                              for file in found])
+    samples = np.fromfile(str(tmp_path / 'x_samples' / 'input' / '000000.bin'), np.float32)    # of the test set
+    with runner.Runner(runner.PB, '%s/x.pb' % tmp_path) as model:
+        (name, one), = model.inputs.items()
+        logits = model({name: samples.reshape(one.shape.as_list())}).astype(np.float64)
+    evaluated = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert len(evaluated) == 6 and np.ptp(evaluated) > .01
+    for found in probabilities:
+        np.testing.assert_allclose(found, evaluated, atol=2e-6)      # of six decimals
+
+
+def settled(network, **given):
+    return config_lib.resolve(RECIPES[network], dict(given, network=network, case='performance'), {})
+
+
+@pytest.mark.parametrize('network', ['cspnet', 'cutmix', 'sesemi'])
+def test_training_images_are_cropped_at_random_above_32_pixels_alone_and_as_the_user_says(network):
+    small, large = settled(network), settled(network, image_size='64')
+    typed = settled(network, image_size='64', random_resized_crop=.5, color_jitter=.4)
+    assert [one.random_resized_crop for one in (small, large, typed)] == [0, .08, .5]
+    assert [one.color_jitter for one in (small, large, typed)] == [0, 0, .4]
+    if network == 'sesemi':            # it mirrors on its own, and a mirror image is one of its poses
+        with pytest.raises(InputError, match='--mirror: this network has no such parameter'):
+            settled(network, mirror=True)
+    else:
+        assert [one.mirror for one in (small, large)] == [False, True]
+    loading = dict(load_one=None, skipped=None, kept=(32, 32, 3))
+    assert image_sets.for_training(loading, small) is loading        # so that nothing is another batch than before
+    assert image_sets.for_training(loading, settled(network, random_resized_crop=.9))['load_one']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('network', ['cutmix', 'sesemi'])
+def test_images_of_arrays_are_cropped_too(network, tmp_path):
+    recipe = RECIPES[network]
+    given = dict(network=network, case='performance', batch_size=4, random_resized_crop=.3, color_jitter=.1,
+                 cutmix_alpha=0., output_path=str(tmp_path), **({'task': 'svhn'} if network == 'sesemi' else {}))
+    data, config = recipes.load(recipe, config_lib.resolve(recipe, given, {}))
+    with tf.Graph().as_default(), tf.Session() as session:
+        source = recipe.train_input(data, config)
+        source.initialize(session)
+        batch = session.run(source.batch)
+    for images in tf.nest.flatten(batch[0]):
+        assert images.shape[1:] == (32, 32, 3) and np.isfinite(images).all() and images.std() > .1
 
 
 def test_a_size_that_the_data_does_not_have_is_refused(sets, tmp_path, capsys):
