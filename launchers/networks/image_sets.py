@@ -94,12 +94,13 @@ def augmentation(defaults: Mapping[str, Any], names: Sequence[str] = tuple(AUGME
 
 def for_training(loading: Dict[str, Any], config: Config) -> Dict[str, Any]:
     """The options `loading` of a stream of images (DataSet.loading) for training, augmented as the switches have it."""
-    from data import augmentation      # imports the decoders
     values = config.values()
-    how = augmentation.Augmentation(**{name: values[name] for name in AUGMENTATION if name in values})
-    if how == augmentation.Augmentation():
+    switches = {name: values[name] for name in AUGMENTATION if values.get(name)}
+    if not switches:
         return loading
-    return dict(loading, kept=(), load_one=augmentation.load_augmented(how, size_of(config), loading.get('load_one')))
+    from data import augmentation      # with the decoders of images, which no other run loads
+    return dict(loading, kept=(), load_one=augmentation.load_augmented(
+        augmentation.Augmentation(**switches), size_of(config), loading.get('load_one')))
 
 
 def fit(height: int, width: int) -> str:
