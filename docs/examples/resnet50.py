@@ -55,4 +55,5 @@ RECIPE = Recipe(
     switches=[Switch('resnet50', 'depth', kinds.choice(*BLOCKS), '50', 'layers of the network')],
     **inputs.of_data_set(**PLAIN), model=heads.model(net, heads.top_k(5), layers.l2_loss),
     learning_rate=schedules.constant, optimizer=optimizers.nesterov, images=Images(
-        inputs.of_data_set()['test_input'], image_sets.read, lambda x, constants: normalize(x), fit=image_sets.fit))
+        inputs.of_data_set()['test_input'], image_sets.read, lambda x, constants: normalize(x), fit=image_sets.fit,
+        crop=image_sets.crop))
