@@ -56,12 +56,14 @@ def labelled_crops(count, odd, seed):
 
 
 def write_cifar10(folder, train, test, seed=0):
-    """Writes CIFAR-10's pickles with `train` and `test` crops into `folder`."""
+    """Writes CIFAR-10's pickles with `train` and `test` crops into `folder`; with no `test` ones the test images are
+    those of training, so that what has been learned by heart is tested."""
     os.makedirs(str(folder), exist_ok=True)
     images, labels = labelled_crops(train, False, seed)
     batches = [('data_batch_%d' % (1 + part), slice(part, None, 5)) for part in range(5)]
     contents = [(name, images[rows], labels[rows]) for name, rows in batches]
-    for name, x, y in contents + [('test_batch',) + labelled_crops(test, True, seed + 1)]:
+    tests = labelled_crops(test, True, seed + 1) if test else (images, labels)
+    for name, x, y in contents + [('test_batch', *tests)]:
         rows = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
         with open(os.path.join(str(folder), name), 'wb') as file:
             pickle.dump({'data': np.ascontiguousarray(rows), 'labels': y.tolist()}, file, protocol=2)
