@@ -66,6 +66,10 @@ class Clock(tf.train.SessionRunHook):
         self.run_seconds = 0.                     # in training steps of this process
         self._warmup = []                         # seconds of the first runs, in which graphs are compiled
 
+    def finish(self) -> None:
+        """Makes the last finished step the last one of the run."""
+        self.steps = self.step
+
     def start(self, step: int) -> None:
         """Says how many steps are finished when the session starts."""
         self.step = self.first_step = step
@@ -178,6 +182,13 @@ class Communicator:
         return contextlib.nullcontext()
 
 
+class Validation(NamedTuple):
+    """What the validation part tells of a run so far."""
+    metrics: Metrics
+    best: float                    # the best value of the headline
+    step: int                      # after which it was; 0 for none
+
+
 class Report(NamedTuple):
     """A run after one of its steps."""
     step: int                      # finished steps
@@ -193,6 +204,7 @@ class Report(NamedTuple):
     run_seconds: float             # of these in training steps
     seconds_per_step: float        # mean over the timed steps so far
     evaluation: Optional[Metrics] = None   # over the test set, when an evaluation was due
+    validation: Optional['Validation'] = None   # of the validation part, at the same steps; None without such a part
     first_step: int = 0            # finished steps when this process started
     timed_steps: int = 1           # steps of this process without those that warm up
     loss_scale: Optional[float] = None     # of this step; None without --loss_scale
@@ -262,11 +274,12 @@ class Log(Listener):
 
 
 class Predictions(NamedTuple):
-    """What an evaluation found about each example of the test set (of this rank's share of it)."""
-    rows: np.ndarray                   # [examples] int64: their rows in the test set
-    labels: np.ndarray                 # [examples] int32: their classes
-    classes: np.ndarray                # [examples] int32: the most probable class of each
-    probabilities: np.ndarray          # [examples] float32: the probability of that class
+    """What an evaluation of a classifier found in the test set, of all ranks: how many are right, and the mistakes."""
+    right: np.ndarray                  # [classes] int64: examples of each class that are taken for it
+    rows: np.ndarray                   # [mistakes] int64: the rows of the others in the test set
+    labels: np.ndarray                 # [mistakes] int64: their classes
+    classes: np.ndarray                # [mistakes] int64: the most probable class of each
+    probabilities: np.ndarray          # [mistakes] float64: the probability of that class
 
 
 class View(NamedTuple):
@@ -301,12 +314,15 @@ class Run(NamedTuple):
     train_input: Input
     # evaluate(session) -> the metrics over the test set, {'loss': ..., ...}; every rank has to call it
     evaluate: Callable[[tf.Session], Dict[str, float]]
-    # predictions() -> those of the newest evaluate() on this rank, None before
+    # predictions() -> those of the newest evaluate(), None before and of other heads than classifiers
     predictions: Callable[[], Optional[Predictions]]
     listener: Log                  # prints the recipe's log lines
     communicator: Communicator
     facts: Dict[str, int]          # of core/training/identity.py
     release_memory: Callable[[], None]   # of the Device
     headline: str                  # the metric by which the run is judged
+    smaller_is_better: bool        # of the headline
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: core/training/weights.py
     record: Callable[[int, Dict[str, float]], Any]   # record(step, values), in which a Device keeps what it measured
+    # validate(session), as evaluate(): the metrics over the validation part; None without such a part
+    validate: Optional[Callable[[tf.Session], Metrics]] = None

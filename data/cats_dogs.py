@@ -12,7 +12,7 @@ import collections
 import itertools
 import os
 import re
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -37,28 +37,37 @@ COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, 
 NOISE = 0.1  # sigma of the random multiples of the components
 
 
-def cats_dogs(path: str, seed: int, crops: int = 1) -> DataSet:
+def cats_dogs(path: str, seed: int, crops: int = 1, validation: Optional[float] = None) -> DataSet:
     """The DataSet of the JPEG files in or under `path`; x of a sample is the bytes of one, cat is 0, dog 1.
 
     The test part is drawn by `seed`: 1,000 photographs, or 4 % of a smaller set, of both classes; the crops of a
     photograph stay together. In the training part a photograph that is one file, and not crops already, counts
-    `crops` times: an epoch draws so many random crops of it.
+    `crops` times: an epoch draws so many random crops of it. validation: the part of the training photographs of each
+    class, at least one, that the validation part is drawn of; None: there is no such part.
     No image is decoded. Raises InputError when either class is missing, or what lies there is no image.
     """
     photos, others = _photos(path)
     total = sum(map(len, photos))
     held_out = min(HELD_OUT, HELD_OUT_PART * total) / total
     random = np.random.RandomState(seed)
-    train, test = [], []
+    train, test, held = [], [], []
     for of_class in photos:
         shuffled = [of_class[index] for index in random.permutation(len(of_class))]
         count = max(1, int(round(held_out * len(of_class))))
         test.append(list(itertools.chain(*shuffled[:count])))
-        train.append([file for files in shuffled[count:] for file in (files * crops if len(files) == 1 else files)])
-    parts = [_split(part) for part in (train, test)]
-    distinct = [len(set(part.x)) for part in parts]
-    return DataSet(*parts, CLASSES, summary(*distinct, len(CLASSES), [left_out(others)]),
-                   skipped=Skipped(np.unique(np.append(*[part.x for part in parts]))))
+        first, count = count, max(1, int(round(validation * (len(of_class) - count)))) if validation else 0
+        held.append(list(itertools.chain(*shuffled[first:first + count])))
+        train.append([file for files in shuffled[first + count:]
+                      for file in (files * crops if len(files) == 1 else files)])
+    if not all(train):
+        raise InputError('--validation=%g: leaves no photograph of a class to train on; give a smaller part' % (
+            validation))
+    train, test, held = (_split(part) for part in (train, test, held))
+    distinct = [len(set(part.x)) for part in (train, test)]
+    held_out = '%d of the training samples are held out for validation' % held.size if validation else ''
+    return DataSet(train, test, CLASSES, summary(*distinct, len(CLASSES), [left_out(others), held_out]),
+                   skipped=Skipped(np.unique(np.concatenate([part.x for part in (train, test, held)]))),
+                   validation=held if validation else None)
 
 
 def has_photos(path: str) -> bool:

@@ -39,7 +39,7 @@ class Split(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """A training part and the part held out for tests."""
+    """A training part, the part held out for tests, and perhaps a third that chooses the best of a training."""
     train: Split
     test: Split
     class_names: Tuple[str, ...]
@@ -47,6 +47,7 @@ class DataSet(NamedTuple):
     load_one: Optional[LoadOne] = None   # makes a sample of a row; None: the rows are the samples
     skipped: Optional[Skipped] = None    # counts the rows that cannot be loaded
     shape: Tuple[int, ...] = ()          # of what load_one makes of x whatever its seed, uint8; (): nothing fixed
+    validation: Optional[Split] = None   # None: there is none
 
     @property
     def classes(self) -> int:
@@ -56,16 +57,26 @@ class DataSet(NamedTuple):
     @property
     def loading(self) -> Dict[str, Any]:
         """The options of data.pipeline's streams that say how a row becomes a sample."""
-        size = int(np.prod(self.shape)) * (self.train.size + self.test.size)
+        size = int(np.prod(self.shape)) * sum(part.size for part in (self.train, self.test, self.validation) if part)
         return dict(load_one=self.load_one, skipped=self.skipped, kept=self.shape if size <= KEPT_BYTES else ())
+
+
+def is_of_files(split: Split) -> bool:
+    """Whether x has the names of files."""
+    return isinstance(split.x, np.ndarray) and split.x.dtype == object and split.fetch is tf.read_file
+
+
+def sample_name(split: Split, row: int) -> str:
+    """The file of a row, or 'row N' of a part whose samples are no files of their own."""
+    return shown(split.x[row]) if is_of_files(split) else 'row %d' % row
 
 
 def whole(data: DataSet) -> DataSet:
     """`data` with all its rows in the test part: a file that the training part has several times is there once."""
-    train, test = data.train, data.test
-    x, y = tf.nest.map_structure(lambda *parts: np.concatenate(parts), (train.x, train.y), (test.x, test.y))
-    test = test._replace(x=x, y=y)
-    if isinstance(x, np.ndarray) and x.dtype == object:
+    parts = [part for part in (data.train, data.test, data.validation) if part]
+    x, y = tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *((part.x, part.y) for part in parts))
+    test = data.test._replace(x=x, y=y)
+    if is_of_files(test):
         test = test.subset(np.unique(x, return_index=True)[1])
     return data._replace(test=test)
 

@@ -39,16 +39,17 @@ def images_in_shards(path: str, cache: str) -> DataSet:
     cache: as of data.records.index(). No image is decoded. Raises InputError naming the file at fault.
     """
     check_directory(path)
-    trains, tests = _parts(path)
+    trains, tests, validations = _parts(path)
     if not trains or not tests:
         raise InputError('--data_path=%s: has no TFRecord shards of the %s part; they are called %s%s' % (
             path, 'test' if trains else 'training',
             'validation-00000-of-00010 or test.tfrecord' if trains else 'train-00000-of-00010 or train.tfrecord',
             packed(path)))
-    (_, train), (_, test) = trains[0], tests[0]
-    names = [os.path.join(path, os.fsdecode(name)) for part in (train, test) for name in _complete(path, part)]
+    parts = [words[0][1] for words in (trains, tests, validations) if words]
+    names = [os.path.join(path, os.fsdecode(name)) for part in parts for name in _complete(path, part)]
     found = records.index(names, cache, label)
-    reader, end = records.ShardReader(found), found.rows[len(train)]
+    ends = found.rows[np.cumsum([len(part) for part in parts])]
+    reader, end = records.ShardReader(found), ends[0]
     class_names, first = _classes(path, found.labels[:end])
     labels = found.labels - first
     wrong = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
@@ -57,13 +58,15 @@ def images_in_shards(path: str, cache: str) -> DataSet:
             found.name(found.addresses[wrong[0]]), found.labels[wrong[0]], len(class_names), first,
             first + len(class_names) - 1))
     splits = [Split(found.addresses[rows], labels[rows].astype(np.int32), lambda x: encoded(reader.fetch(x)))
-              for rows in (slice(end), slice(end, None))]
-    splits[0] = splits[0]._replace(order=records.order(np.diff(found.rows)[:len(train)]))
+              for rows in map(slice, [0, *ends], ends)]
+    splits[0] = splits[0]._replace(order=records.order(np.diff(found.rows)[:len(parts[0])]))
     empty = int((np.diff(found.rows) == 0).sum())
     notes = ['%s without a record' % counted(empty, 'shard') if empty else '']
-    notes += ['shards of %s not used' % word for word, _ in trains[1:] + tests[1:]]
-    return DataSet(*splits, class_names, summary(splits[0].size, splits[1].size, len(class_names), notes),
-                   skipped=Skipped(found.addresses, lambda address: _why(reader, address)))
+    notes += ['shards of %s not used' % word for word, _ in trains[1:] + tests[1:] + validations[1:]]
+    notes += [counted(split.size, 'validation image') for split in splits[2:]]
+    return DataSet(*splits[:2], class_names, summary(splits[0].size, splits[1].size, len(class_names), notes),
+                   skipped=Skipped(found.addresses, lambda address: _why(reader, address)),
+                   validation=next(iter(splits[2:]), None))
 
 
 def encoded(examples: tf.Tensor) -> tf.Tensor:
@@ -72,8 +75,9 @@ def encoded(examples: tf.Tensor) -> tf.Tensor:
     return tf.reshape(found, examples.shape)
 
 
-def _parts(path: str) -> Tuple[List, List]:
-    """([(word, names of its shards)] of the training part, of the test part), the best word first."""
+def _parts(path: str) -> Tuple[List, List, List]:
+    """([(word, names of its shards)] of the training part, of the test part, of the validation part), the best word first.
+    """
     shards = {}
     for name in listing(os.fsencode(path), ('',)).files:
         match = _SHARD.fullmatch(name)

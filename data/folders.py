@@ -1,6 +1,7 @@
 """Class folders: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg, or DIR/CLASS/*.jpg, of which a part is held out.
 
-The test part may also be called val, valid or validation, in any case of letters; all of it may lie in one folder more.
+A folder that is called val, valid or validation, in any case of letters, is the validation part, and where there is no
+other the test part; all of it may lie in one folder more.
 """
 import collections
 import os
@@ -42,15 +43,16 @@ def folders(path: str, seed: int, cache: Optional[str] = None) -> DataSet:
     look = catalogue.listing if catalogue else listing
     top = _top(os.fsencode(path), look)
     inside = look(top, images.SUFFIXES)
-    trains, tests = parts_of(inside.folders)
+    trains, tests, validations = parts_of(inside.folders)
     others = collections.Counter(inside.others)
     if inside.files:
         others['images outside the class folders'] += len(inside.files)
     if trains or tests:
-        parts, unused = _given_parts(path, top, trains, tests, look), tests[1:]
-        train, test = (part.files for part in parts)
+        parts = _given_parts(path, top, trains, tests, validations, look)
+        unused = tests[1:] + validations[1:]
+        train, test, *validation = (part.files for part in parts)
     else:
-        parts, unused = [_part(path, top, look)], []
+        parts, unused, validation = [_part(path, top, look)], [], []
         train, test = _held_out(parts[0].files, seed)
     for part in parts:
         others.update(part.others)
@@ -68,9 +70,11 @@ def folders(path: str, seed: int, cache: Optional[str] = None) -> DataSet:
     if untested:
         notes.append('no test images of the class%s %s%s' % (
             'es' * (len(untested) > 1), ', '.join(map(shown, untested[:5])), ', ...' * (len(untested) > 5)))
-    train, test = _split(train, names), _split(test, names)
+    train, test, *validation = (_split(part, names) for part in (train, test, *validation))
+    notes += ['%s in %s/' % (counted(part.size, 'validation image'), shown(validations[0])) for part in validation]
     return DataSet(train, test, tuple(map(shown, names)), summary(train.size, test.size, len(names), notes),
-                   skipped=Skipped(np.append(train.x, test.x)))
+                   skipped=Skipped(np.concatenate([part.x for part in (train, test, *validation)])),
+                   validation=next(iter(validation), None))
 
 
 def _top(path: bytes, look: Look) -> bytes:
@@ -78,23 +82,27 @@ def _top(path: bytes, look: Look) -> bytes:
     for _ in range(_LEVELS):
         inside = look(path, images.SUFFIXES)
         below = os.path.join(path, inside.folders[0]) if len(inside.folders) == 1 and not inside.files else path
-        if below == path or sum(parts_of(inside.folders), []) or not look(below, ()).folders:
+        if below == path or any(parts_of(inside.folders)) or not look(below, ()).folders:
             break
         path = below
     return path
 
 
-def _given_parts(path, top, trains, tests, look):
-    """[training _Part, test _Part] of the folders of that name in `top`; of several for tests the first counts."""
+def _given_parts(path, top, trains, tests, validations, look):
+    """[training _Part, test _Part, validation _Part if there is one] of the folders of these names in `top`, of each
+    the first.
+    """
     if not trains or not tests:
         raise InputError('--data_path=%s: has %s/ but no folder for the %s part: class folders lie in train/ and in '
                          'test/, val/ or validation/, or in the directory itself' % (
                              path, shown((trains or tests)[0]), 'test' if trains else 'training'))
-    train, test = parts = [_part(path, os.path.join(top, names[0]), look) for names in (trains, tests)]
-    unknown = sorted(set(test.files) - set(train.files))
-    if unknown:
-        raise InputError('--data_path=%s: %s/ has the class %s, which %s/ has not' % (
-            path, shown(tests[0]), shown(unknown[0]), shown(trains[0])))
+    folders = [names[0] for names in (trains, tests, validations) if names]
+    train, *others = parts = [_part(path, os.path.join(top, folder), look) for folder in folders]
+    for folder, part in zip(folders[1:], others):
+        unknown = sorted(set(part.files) - set(train.files))
+        if unknown:
+            raise InputError('--data_path=%s: %s/ has the class %s, which %s/ has not' % (
+                path, shown(folder), shown(unknown[0]), shown(trains[0])))
     return parts
 
 

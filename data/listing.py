@@ -92,13 +92,16 @@ def counted(count: int, noun: str) -> str:
     return '%d %s' % (count, noun if count == 1 else noun + ('es' if noun.endswith('s') else 's'))
 
 
-def parts_of(names: Sequence[bytes]) -> Tuple[List[bytes], List[bytes]]:
-    """(folders of the training part, of the test part) among the names of folders, the best first."""
+def parts_of(names: Sequence[bytes]) -> Tuple[List[bytes], List[bytes], List[bytes]]:
+    """(folders of the training part, of the test part, of the validation part) among the names of folders, the best
+    first; without a test part the validation part is for tests.
+    """
     by_name = {}
     for name in names:
         by_name.setdefault(name.lower(), name)
-    return tuple([by_name[part] for part in parts if part in by_name]
-                 for parts in ((b'train', b'training'), (b'test', b'testing', b'val', b'valid', b'validation')))
+    trains, tests, validations = ([by_name[part] for part in parts if part in by_name] for parts in (
+        (b'train', b'training'), (b'test', b'testing'), (b'val', b'valid', b'validation')))
+    return (trains, tests, validations) if tests else (trains, validations, [])
 
 
 def what_is(head: bytes) -> Optional[str]:

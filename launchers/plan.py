@@ -15,7 +15,7 @@ from core.inference import trained
 from core.recipe import Recipe
 from core.settings.config import Config, idle_lines
 from core.training import checkpoints, preflight, swa
-from launchers import command
+from launchers import command, validated
 from launchers.devices import detect
 from launchers.networks import readers
 from launchers.ranks import placement
@@ -42,11 +42,13 @@ def act(recipe: Recipe, config: Config) -> None:
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.
     sees_all = config.resume and len(ours.ranks) == ours.rank_size
-    finished = checkpoints.finished(first, swa.resumable) if sees_all else ''
+    finished = (checkpoints.finished(first, swa.resumable) or validated.finished(first)) if sees_all else ''
     lines = preflight.lines(first, device, ours.devices)
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):
         trained.check_start(recipe, first)
+    if config.validation or config.early_stop:
+        validated.with_parts(recipe).load(first)
     lines.update(network=recipe.path or config.network, vendor_name=recipe.vendor_name or config.network,
                  loss_prefix=recipe.loss_prefix, headline=headline(recipe, config),
                  data=readers.inspect(recipe, config))

@@ -11,12 +11,15 @@ from typing import Any, Callable, ContextManager, Dict, Sequence
 from core.errors import Interrupted, NothingLeft, RunEnd
 from core.log import say
 from core.recipe import Recipe
+from core.pages import per_class
 from core.reporting import panels, record
 from core.reporting.report import Window
 from core.run import Listener, Panel, Report, Run, View
 from core.settings.config import Config
+from data.dataset import numbered, sample_name
 
 WritePage = Callable[[str, Dict[str, Panel]], Any]   # write_page(run_dir, {name: picture}) writes report.html
+_CLASSES = 'classes'           # the picture that every classifier has
 _LONGEST = 2000                # characters of an error's message
 
 
@@ -57,7 +60,8 @@ class RunReport(Listener):
         self._record = record.RecordWriter(config.run_dir)
         self._record.write('start', network=config.network, case=config.case, device_id=config.device_id,
                            ranks=config.ranks, batch_size=config.batch_size, resumed=config.resume,
-                           headline=self._recipe.model.head.headline, **self._facts)
+                           headline=self._recipe.model.head.headline,
+                           smaller_is_better=self._recipe.model.head.smaller_is_better, **self._facts)
 
     @_never_ends_the_run
     def begin(self, run: Run, data: Any) -> None:
@@ -85,23 +89,48 @@ class RunReport(Listener):
         self._report = report
         self._point('epoch', report.epoch_metrics)
         if report.evaluation:
-            self._point('test', report.evaluation)
+            self._test_points(report)
+            self._write_metrics(report, 'weights')
             self._draw(self._predictions())
             self._write_page()
 
     @_never_ends_the_run
     def evaluation(self, report: Report) -> None:
         self._report = report
-        self._point('test', report.evaluation)
+        self._test_points(report)
 
     @_never_ends_the_run
     def average(self, evaluation: Dict[str, float]) -> None:
-        self._point('average', evaluation)
+        self._point('average', evaluation, keep=True)
+        self._write_metrics(self._report._replace(evaluation=evaluation), 'average of the weights')
 
-    def _point(self, kind, metrics):
+    @_never_ends_the_run
+    def end(self, report: Report) -> None:
+        if self._predictions():
+            for line in per_class.lines(per_class.metrics(self._predictions(), self._class_names())):
+                say(line)
+
+    def _test_points(self, report):
+        self._point('test', report.evaluation)
+        if report.validation:
+            self._point('validation', report.validation.metrics, keep=report.validation.step == report.step)
+
+    def _point(self, kind, metrics, keep=False):
         step = self._report.step
         self._record.point(kind, step, {'%s/%s' % (kind, name): value for name, value in metrics.items()},
-                           keep=kind == 'average' or step == self._report.steps)
+                           keep=keep or step == self._report.steps)
+
+    def _write_metrics(self, report, tested):
+        """metrics.json, mistakes.csv and the table of the classes."""
+        predictions, names, test = self._predictions(), self._class_names(), getattr(self._data, 'test', None)
+        per_class.write(self._config.run_dir, report, tested, self._recipe.model.head.headline, predictions, names,
+                        lambda row: sample_name(test, row))
+        if predictions:
+            panels.store(self._config.run_dir, _CLASSES, per_class.table(per_class.metrics(predictions, names)))
+
+    def _class_names(self):
+        predictions = self._predictions()
+        return self._config.class_names or numbered(len(predictions.right) if predictions else 0)
 
     @_never_ends_the_run
     def values(self, step: int, values: Dict[str, float]) -> None:
@@ -129,7 +158,7 @@ class RunReport(Listener):
     def _write_page(self):
         directory = self._config.run_dir
         stored = panels.load(directory)
-        shown = {name: stored[name] for name in self._recipe.pictures() if name in stored}
+        shown = {name: stored[name] for name in (_CLASSES, *self._recipe.pictures()) if name in stored}
         self._page(directory, shown)
 
     def close(self, status: str, why: str) -> None:

@@ -10,7 +10,7 @@ from core.errors import InputError
 from core.recipe import Recipe
 from core.settings.config import Config
 from core.training import loop, preflight
-from launchers import command
+from launchers import command, validated
 from launchers.devices import detect
 from launchers.recorded import recorded
 
@@ -24,7 +24,7 @@ def act(recipe: Recipe, config: Config) -> None:
     if config.print_config:
         print(preflight.describe_session(config, device))
     else:
-        loop.train(recipe, config, device, _initial, recorded)
+        loop.train(validated.with_parts(recipe), config, device, _initial, recorded, validated.Best)
 
 
 def _initial(config, variables):

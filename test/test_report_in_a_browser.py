@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 from launching import launch, workdir_with
+from pictures import predictions
 
-from core.pages import page, pictures
+from core.pages import page, per_class, pictures
 from core.reporting.panels import load, store
 from core.reporting import record
-from core.run import Predictions
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 WIDTHS = (1200, 390)
@@ -82,13 +82,14 @@ def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
     random = np.random.RandomState(0)
     images = [random.randint(0, 255, [32, 32, 3]).astype(np.uint8) for _ in range(24)]
     labels = random.randint(0, 10, 200)
-    predictions = Predictions(np.arange(200), labels, random.randint(0, 10, 200), random.uniform(size=200))
+    found = predictions(labels, random.randint(0, 10, 200), random.uniform(size=200), 10)
     names = ['airplane & <b>'] + ['class %d' % number for number in range(1, 10)]
     kernels = pictures.encode([random.randint(0, 255, [72, 192, 3]).astype(np.uint8)])[0]
     panels = dict(
         mixed=pictures.gallery(('Mixed', '混合'), ('', ''), images, [[('', ('λ = 0.5', 'λ = 0.5'))]] * 24),
-        confusion=pictures.confusion_matrix(predictions, names),
-        mistakes=pictures.mistakes(predictions, names, lambda rows: [images[row % 24] for row in rows]),
+        classes=per_class.table(per_class.metrics(found, names)),
+        confusion=pictures.confusion_matrix(found, names),
+        mistakes=pictures.mistakes(found, names, lambda rows: [images[row % 24] for row in rows], str),
         kernels=pictures.slider(('Kernels', '卷积核'), ('', ''), [(kernels, ('epoch 1', '第 1 轮'))] * 20),
         regions=pictures.regions(('Regions', '区域'), ('', ''), ((-3, 5), (-1, 4)),
                                  [(('last', '最后'), images[0]), (('mean', '均值'), images[1])], [(0., 0., 1)]),

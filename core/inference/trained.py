@@ -26,7 +26,8 @@ def find(recipe: Recipe, config: Config) -> Tuple[str, Reader, Config]:
     size = getattr(config, 'image_size', None)     # which only some networks have
     if size and noted:
         own = kinds.size().parse('%dx%d' % noted)
-        if size not in (own, recipe.defaults['image_size']):
+        # By identity, because a size that is typed is another object than the default of the same text.
+        if size != own and size is not recipe.defaults.get('image_size'):
             raise InputError('--image_size=%s: the checkpoint is of images of %s; leave the flag out' % (
                 size, own))
         config = config._replace(image_size=own)

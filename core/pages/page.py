@@ -26,6 +26,7 @@ STATES = {record.DONE: Words('done', '完成'), record.STOPPED: Words('stopped',
           records.KILLED: Words('killed', '被强制终止')}
 TRAIN, EPOCH, TEST = Words('training batch', '训练批次'), Words('training, mean of the epoch', '训练，本轮均值'), \
     Words('test set', '测试集')
+VALIDATION = Words('validation part', '验证集')
 
 
 def write(run_dir: str, panels: Dict[str, Dict[str, Any]]) -> str:
@@ -107,6 +108,10 @@ def _figures(run):
     of_ranks = 'images/s' + (' = %d × rank 0' % ranks if ranks > 1 else '')
     cards = [(run.headline, Words('test ' + run.headline, '测试' + in_chinese(run.headline)),
               None if run.result is None else '%.4f' % run.result, ''),
+             ('best', Words('best %s%s' % ('validation ' if _is_validated(run) else 'test ', run.headline),
+                            '最佳%s%s' % ('验证' if _is_validated(run) else '测试', in_chinese(run.headline))),
+              '%.4f' % run.best[1] if run.best else None,
+              Words('epoch %s' % run.best_epoch, '第 %s 轮' % run.best_epoch)),
              ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, of_ranks),
              ('step_time', Words('time of a step', '单步时间'),
               number(1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
@@ -124,18 +129,27 @@ def _figures(run):
         cards.append(('duration', Words('training time', '训练用时'), duration(seconds), ''))
     return ''.join(
         '<div class="card" data-figure="%s"><span>%s</span><b>%s <small>%s</small></b></div>' % (
-            name, label.html(), value.html() if isinstance(value, Words) else escape(value), escape(unit))
+            name, label.html(), value.html() if isinstance(value, Words) else escape(value),
+            unit.html() if isinstance(unit, Words) else escape(unit))
         for name, label, value, unit in cards if value is not None)
+
+
+def _is_validated(run):
+    return bool(run.points.get('validation/' + run.headline))
 
 
 def curves(run: RecordedRun) -> str:
     """The charts that every run has."""
     p = run.points.get
+    best = [run.best] if run.best else []
     return ''.join([
         chart('loss', Words('Loss', '损失'), Words('loss', '损失'), [
-            Curve(TRAIN, p('batch/loss'), 1), Curve(EPOCH, p('epoch/loss'), 3), Curve(TEST, p('test/loss'), 2)]),
+            Curve(TRAIN, p('batch/loss'), 1), Curve(EPOCH, p('epoch/loss'), 3), Curve(TEST, p('test/loss'), 2),
+            Curve(VALIDATION, p('validation/loss'), 5)]),
         *(chart(name, Words(name.capitalize(), in_chinese(name)), Words(name, in_chinese(name)), [
             Curve(TRAIN, p('batch/' + name), 1), Curve(EPOCH, p('epoch/' + name), 3), Curve(TEST, p('test/' + name), 2),
+            Curve(VALIDATION, p('validation/' + name), 5),
+            Curve(Words('best', '最佳'), best if name == run.headline else [], 6),
             Curve(Words('test set, average of the weights', '测试集，权重平均'), p('average/' + name), 4)])
           for name in run.metrics or [run.headline]),
         chart('learning_rate', Words('Learning rate', '学习率'), Words('learning rate', '学习率'), [
@@ -172,12 +186,19 @@ def _table(rows: List[Tuple[Tuple[str, str], str]]):
 
 
 def _panel(name, panel):
-    draw = {'gallery': _gallery, 'matrix': _matrix, 'slider': _slider, 'regions': _regions}.get(panel['kind'])
+    draw = {'gallery': _gallery, 'matrix': _matrix, 'table': _rows, 'slider': _slider,
+            'regions': _regions}.get(panel['kind'])
     if not draw:
         return ''
     return '<figure class="card%s" data-figure="%s"><figcaption>%s<small>%s</small></figcaption>%s</figure>' % (
         ' wide' if panel['wide'] else '', escape(name), Words(*panel['title']).html(),
         Words(*panel['note']).html(), draw(panel))
+
+
+def _rows(panel):
+    head = ''.join('<th>%s</th>' % Words(*words).html() for words in panel['head'])
+    return '<div class="scroll"><table><tr>%s</tr>%s</table></div>' % (head, ''.join(
+        '<tr>%s</tr>' % ''.join('<td>%s</td>' % escape(cell) for cell in row) for row in panel['rows']))
 
 
 def _gallery(panel):

@@ -3,11 +3,13 @@
 A picture is a Panel of plain data (core/reporting/panels.py). Words are pairs (English, Chinese).
 """
 import base64
+import os
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 
+from core.pages import per_class
 from core.run import Panel, Predictions
 from core.session import cpu_session
 
@@ -48,27 +50,29 @@ def gallery(title: Pair, note: Pair, images: Sequence[np.ndarray], lines: Sequen
 
 def confusion_matrix(predictions: Predictions, names: Sequence[str]) -> Panel:
     """How often each class (rows) was taken for each (columns)."""
-    counts = np.zeros([len(names)] * 2, int)
-    np.add.at(counts, (predictions.labels, predictions.classes), 1)
-    total, right = len(predictions.labels), int(np.trace(counts))
+    counts = per_class.confusion(predictions)
+    total, right = int(counts.sum()), int(np.trace(counts))
     return dict(kind='matrix', wide=False, title=('Confusion matrix', '混淆矩阵'), names=list(names),
                 counts=counts.tolist(),
                 note=('%d of %d test images are right' % (right, total), '%d / %d 张测试图像分类正确' % (right, total)))
 
 
 def mistakes(predictions: Predictions, names: Sequence[str], images: Callable[[np.ndarray], Sequence[np.ndarray]],
-             count: int = 24, photographs: bool = False) -> Optional[Panel]:
-    """The wrong predictions with the largest probability; images(rows of the test set) -> uint8 images."""
+             sample_name: Callable[[int], str], count: int = 24, photographs: bool = False) -> Optional[Panel]:
+    """The wrong predictions with the largest probability; images(rows of the test set) -> uint8 images.
+
+    sample_name(row) -> the file of a row, or what else it is called.
+    """
     guesses, confidence = predictions.classes, predictions.probabilities
-    wrong = np.flatnonzero(guesses != predictions.labels)
-    chosen = wrong[np.argsort(-confidence[wrong], kind='stable')[:count]]
+    wrong, total = len(guesses), len(guesses) + int(predictions.right.sum())
+    chosen = np.argsort(-confidence, kind='stable')[:count]
     lines = [[('wrong', ('%s %.3f' % (names[guesses[i]], confidence[i]),) * 2),
-              ('right', ('is %s' % names[predictions.labels[i]], '实为 %s' % names[predictions.labels[i]]))]
-             for i in chosen]
+              ('right', ('is %s' % names[predictions.labels[i]], '实为 %s' % names[predictions.labels[i]])),
+              ('file', (os.path.basename(sample_name(predictions.rows[i])),) * 2)] for i in chosen]
     return gallery(('Most confident mistakes', '最自信的错误'),
-                   ('%d of %d test images are wrong; their guess and its probability, then their class' % (
-                       len(wrong), len(guesses)),
-                    '%d / %d 张测试图像分类错误；先列预测及其概率，再列真实类别' % (len(wrong), len(guesses))),
+                   ('%d of %d test images are wrong; their guess and its probability, their class, their name; '
+                    'mistakes.csv has all' % (wrong, total),
+                    '%d / %d 张测试图像分类错误；依次为预测及其概率、真实类别、名称；全部见 mistakes.csv' % (wrong, total)),
                    images(predictions.rows[chosen]), lines, photographs, wide=False)
 
 

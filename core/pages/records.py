@@ -39,6 +39,19 @@ class RecordedRun(NamedTuple):
         return self.last('test/' + self.headline) if average is None else average
 
     @property
+    def best(self) -> Optional[Tuple[int, float]]:
+        """(step, the best value of the headline, at the first of equals) on the validation part, without one the test set.
+        """
+        points = self.points.get('validation/' + self.headline) or self.points.get('test/' + self.headline)
+        sign = -1 if self.start.get('smaller_is_better') is True else 1
+        return max(points, key=lambda point: (sign * point[1], -point[0])) if points else None
+
+    @property
+    def best_epoch(self) -> Optional[int]:
+        """Of that step, from 1."""
+        return self.best and -(-self.best[0] // max(self.start['steps_per_epoch'], 1))
+
+    @property
     def metrics(self) -> List[str]:
         """The names of the metrics that a test has, but the loss; the headline first."""
         names = sorted(name[len('test/'):] for name in self.points if name.startswith('test/'))

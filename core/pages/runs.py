@@ -36,6 +36,8 @@ COLUMNS = {
     'images/s': Column(Words('images/s', '张/秒'), RecordedRun.images_per_second, '{:.1f}'.format),
     'metric': Column(Words('metric', '指标'), lambda run: run.headline),
     'value': Column(Words('value', '数值'), lambda run: run.result, '{:.4f}'.format),
+    'best': Column(Words('best', '最佳'), lambda run: run.best and run.best[1], '{:.4f}'.format),
+    'epoch': Column(Words('epoch', '最佳轮次'), lambda run: run.best_epoch),
     'precision': Column(Words('precision', '精度'), lambda run: run.start['precision']),
     'ranks': Column(Words('ranks', '设备数'), lambda run: run.start['ranks']),
     'status': Column(Words('status', '状态'), lambda run: run.status.splitlines()[0]),

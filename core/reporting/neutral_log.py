@@ -28,12 +28,12 @@ class NeutralLog(Log):
 
     def step(self, report: Report) -> None:
         say('step %d of %d, epoch %d of %d: %s %s' % (
-            report.step, report.steps, report.epoch + 1, self._epochs, _words(report.metrics), speed(report)))
+            report.step, report.steps, report.epoch + 1, self._epochs, in_words(report.metrics), speed(report)))
         self.loss(report.step, '%.6f' % report.metrics['loss'])
 
     def epoch(self, report: Report) -> None:
         if report.evaluation:
-            say('test after epoch %d of %d: %s' % (report.epoch + 1, self._epochs, _words(report.evaluation)))
+            say('test after epoch %d of %d: %s' % (report.epoch + 1, self._epochs, in_words(report.evaluation)))
             self.accuracy = '%.6f' % report.evaluation[self._headline]
 
     def end(self, report: Report) -> None:
@@ -44,7 +44,7 @@ class EvaluationLines(Listener):
     """A line after every evaluation within an epoch, in the log of every network."""
 
     def evaluation(self, report: Report) -> None:
-        say('test after step %d of %d: %s' % (report.step, report.steps, _words(report.evaluation)))
+        say('test after step %d of %d: %s' % (report.step, report.steps, in_words(report.evaluation)))
 
 
 def say_end(report: Report) -> None:
@@ -52,7 +52,8 @@ def say_end(report: Report) -> None:
     say('end: ' + speed(report))
 
 
-def _words(values: Dict[str, float]) -> str:
+def in_words(values: Dict[str, float]) -> str:
+    """The metrics of a line, the loss first."""
     names = sorted(values, key=lambda name: (name != 'loss', name))
     return ' '.join('%s %.6f' % (name, values[name]) for name in names)
 

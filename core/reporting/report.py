@@ -1,10 +1,10 @@
 """Reporter: makes the reports of a run; and the listeners that are not the log of a network."""
-from typing import Callable, List, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import tensorflow as tf
 
 from core.log import say
-from core.run import Clock, Listener, Metrics, Report, Step
+from core.run import Clock, Listener, Metrics, Report, Step, Validation
 from core.settings.config import Config
 
 
@@ -26,12 +26,12 @@ class Reporter(tf.train.SessionRunHook):
     """Makes the reports that are due, evaluates every --val_epoch epochs, every --eval_steps steps and at the end, tells
     the listeners.
 
-    evaluate(session) -> Metrics. What a report needs is fetched in every step, due or not, because a further set of
-    fetches would be a further graph to optimise and, on an NPU, to compile.
+    evaluate(session) -> (Metrics, Validation), which may end the run. What a report needs is fetched in every step, due
+    or not, because a further set of fetches would be a further graph to optimise and, on an NPU, to compile.
     """
 
     def __init__(self, clock: Clock, step: Step, config: Config, display_step: int,
-                 evaluate: Callable[[tf.Session], Metrics], listeners: List[Listener]):
+                 evaluate: Callable[[tf.Session], Tuple[Metrics, Optional[Validation]]], listeners: List[Listener]):
         self._clock, self._step, self._config = clock, step, config
         self._display_step, self._evaluate, self._listeners = display_step, evaluate, listeners
         self.report = None             # the newest one
@@ -62,21 +62,26 @@ class Reporter(tf.train.SessionRunHook):
         if step_is_due:
             for listener in self._listeners:
                 listener.step(self.report)
-        if clock.at_epoch_end:
-            if clock.at_end or evaluation_is_due or (clock.epoch + 1) % self._config.val_epoch == 0:
-                for listener in self._listeners:
-                    listener.evaluation_start(clock.epoch)
-                self._evaluate_now(run_context.session)
+        if clock.at_end or clock.at_epoch_end and (
+                evaluation_is_due or (clock.epoch + 1) % self._config.val_epoch == 0):
             for listener in self._listeners:
-                listener.epoch(self.report)
+                listener.evaluation_start(clock.epoch)
+            self._evaluate_now(run_context.session)
         elif evaluation_is_due:
             self._evaluate_now(run_context.session)
-            for listener in self._listeners:
+            for listener in self._listeners if not clock.at_end else ():
                 listener.evaluation(self.report)
+        if clock.at_end and not step_is_due:   # since the evaluation
+            for listener in self._listeners:
+                listener.step(self.report)
+        if clock.at_epoch_end:
+            for listener in self._listeners:
+                listener.epoch(self.report)
 
     def _evaluate_now(self, session):
-        evaluation = self._evaluate(session)
-        self.report = self.report._replace(evaluation=evaluation, seconds=self._clock.seconds)
+        evaluation, validation = self._evaluate(session)
+        self.report = self.report._replace(evaluation=evaluation, validation=validation, steps=self._clock.steps,
+                                           seconds=self._clock.seconds)
 
     def average(self, evaluation: Metrics) -> None:
         """Tells the listeners the metrics of the average of the weights."""
@@ -119,7 +124,9 @@ class Summaries(Listener):
             self.evaluation(report)
 
     def evaluation(self, report: Report) -> None:
-        self._write(report.step, {'test/' + name: value for name, value in report.evaluation.items()})
+        parts = {'test/': report.evaluation, 'validation/': report.validation.metrics if report.validation else {}}
+        self._write(report.step, {part + name: value for part, metrics in parts.items()
+                                  for name, value in metrics.items()})
 
     def end(self, report: Report) -> None:
         self._writer.close()

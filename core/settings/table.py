@@ -120,6 +120,9 @@ class Switches:
         'tfrecord: shards, train-00000-of-00010 and validation-00000-of-00002', ('data',), kept=True)
     image_size: str = _row(DATA, kinds.size(), RECIPE,
         'pixels of the images that the net sees, N or HEIGHTxWIDTH; other than 32: --task=folder or tfrecord')
+    validation: Optional[float] = _row(DATA, kinds.number(above=0, below=1), None,
+        'part of the training set that --seed holds out, to choose ckpt/best by; unset: what lies in a folder '
+        'validation/ beside train/ and test/', kept=True)
     labels: Union[int, str] = _row(DATA, kinds.either(_positive, kinds.choice('all')), RECIPE,
         'images that are used with their label, as many of each class, or all there are')
     unlabeled: str = _row(DATA, kinds.choice('all', 'labeled'), RECIPE,
@@ -135,6 +138,8 @@ class Switches:
         'steps between checkpoints, beside those of --save_interval; unset: none', ('save_checkpoints_steps',))
     eval_steps: Optional[int] = _row(SCHEDULE, _positive, None,
         'steps between evaluations, beside those of --val_epoch; unset: none')
+    early_stop: Optional[int] = _row(SCHEDULE, _positive, None,
+        'evaluations of the validation part after its best one that end the run; unset: it goes on')
     display_step: int = _row(SCHEDULE, _positive, RECIPE,
         'steps between log lines, the last step always has one; a shorter run has one an epoch',
         ('DISPLAY_STEP', 'log_steps'))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from core.log import say
 from core.reporting.report import Reporter
 from core.run import Run
-from core.training import checkpoints, identity, statistics, weights
+from core.training import checkpoints, statistics, weights
 
 EMA = 'ema'
 
@@ -50,9 +50,8 @@ class Average(tf.train.SessionRunHook):
             self._say('reinitializing batch normalization layers')
             self._say('running forward pass to adjust batch normalization')
             self._renewal.over(session, 0, run.train_input.batches)
-        saved = checkpoints.Checkpoints(
-            os.path.join(run.config.ckpt_dir, self.folder), run.config.network, state,
-            run.step.model_variables + list(identity.facts().values()) + weights.notes())
+        saved = checkpoints.Checkpoints(os.path.join(run.config.ckpt_dir, self.folder), run.config.network, state,
+                                        weights.for_inference(run))
         saved.save(session, run.clock.step, state.read(session))
         last, average = reporter.report.evaluation, run.evaluate(session)
         name = run.headline

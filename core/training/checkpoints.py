@@ -229,7 +229,7 @@ class State:
 class Checkpoints:
     """The checkpoints of `variables` in one directory. Rank 0 writes them, on the host, and reads them."""
 
-    def __init__(self, directory: str, network: str, state: State, variables: Sequence[tf.Variable]):
+    def __init__(self, directory: str, network: str, state: State, variables: Sequence[tf.Variable], kept: int = _KEPT):
         self._directory, self._network, self._state, self._variables = directory, network, state, variables
         with tf.Graph().as_default() as self._graph:
             path = tf.placeholder(tf.string, [])
@@ -241,7 +241,7 @@ class Checkpoints:
             # The state file has relative paths, because the directory may be copied elsewhere.
             self._saver = tf.train.Saver(save_relative_paths=True, saver_def=SaverDef(
                 filename_tensor_name=path.name, save_tensor_name=written.name, restore_op_name=tf.no_op().name,
-                max_to_keep=_KEPT, keep_checkpoint_every_n_hours=_HOURS, version=SaverDef.V2))
+                max_to_keep=kept, keep_checkpoint_every_n_hours=_HOURS, version=SaverDef.V2))
 
     def save(self, session: tf.Session, number: int, values: Dict[tf.Variable, np.ndarray]) -> None:
         """Saves what State.read() has read as the checkpoint of step `number`; every rank returns when it is written.
@@ -251,6 +251,10 @@ class Checkpoints:
         if self._state.rank == 0:
             self._write(number, {self._fed[v]: values[v] for v in self._variables})
         self._state.barrier(session)
+
+    def count(self, last: float = math.inf) -> None:
+        """Counts the checkpoints that are there already, up to the step `last`, among those of which some are kept."""
+        self._saver.recover_last_checkpoints([path for path in reversed(paths(self._directory)) if _step(path) <= last])
 
     def _write(self, number, fed):
         target = os.path.join(self._directory, PREFIX)
@@ -265,23 +269,22 @@ class Checkpoints:
                 target, number, str(error).splitlines()[0]))
         say('checkpoint saved in file: %s' % path)
 
-    def resume(self, config: Config, facts: Dict[str, int], notes: Container[tf.Variable],
+    def resume(self, config: Config, facts: Dict[str, int], may_lack: Container[tf.Variable],
                below: float) -> Dict[tf.Variable, np.ndarray]:
         """{variable: value} of the newest whole checkpoint of the run that `config` asks for; {} without one.
 
-        facts: those of this run; notes: the variables that checkpoints of earlier versions may lack; checkpoints count
-        that are of a step `below`.
+        facts: those of this run, of which a checkpoint of an earlier version may lack some, as it may lack variables in
+        `may_lack`; checkpoints count that are of a step `below`.
         Raises InputError when the checkpoint belongs to another network or to another sequence of batches.
         """
         path, reader = newest_whole(self._directory, below)
         if not path:
             say('--resume: no checkpoint in %s: starting from the beginning' % self._directory)
             return {}
-        variables = [v for v in self._variables
-                     if v.op.name != identity.FLAG_NOTE and (v not in notes or reader.has_tensor(v.op.name))]
+        variables = [v for v in self._variables if v.op.name != identity.FLAG_NOTE and (
+            reader.has_tensor(v.op.name) or v not in may_lack and not v.op.name.startswith(identity.FACTS))]
         check_fits(path, reader, variables, self._network)
         identity.check_checkpoint(path, reader, config, facts)
-        self._saver.recover_last_checkpoints(
-            [kept for kept in reversed(paths(self._directory)) if _step(kept) <= _step(path)])
+        self.count(_step(path))
         say('resumed from checkpoint: %s' % path)
         return {v: reader.get_tensor(v.op.name) for v in variables}

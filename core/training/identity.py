@@ -15,6 +15,7 @@ from core.settings.config import Config, typed
 from core.settings.table import MOST, SWITCHES, Switch
 
 FACTS = 'run_facts/'
+INPUT_FORM = 'input_form'      # the fact that is a checksum of the form of the inputs, which has the size of images
 FLAG_NOTE = 'notes/flags'      # the note of flags_of(), which a run that goes on writes anew
 
 
@@ -81,9 +82,10 @@ def fact(reader: Reader, name: str, default: Any = None) -> Any:
 def check_checkpoint(path: str, reader: Reader, config: Config, own: Dict[str, int]) -> None:
     """Raises InputError when the run in the checkpoint drew its batches otherwise than this one, `own`, will."""
     for name, here in own.items():
-        there = fact(reader, name)
+        # The defaults are for checkpoints of versions before these facts.
+        there = fact(reader, name, {INPUT_FORM: here, 'validation': checksum(None)}.get(name))
         if there != here:
-            is_number = isinstance(getattr(config, name, here), int)
+            is_number = name != INPUT_FORM and isinstance(getattr(config, name, here), int)
             word = 'another %s%s' % ('--' if name in facts_of(config) else '', name)
             found = '%s=%s, this one %d' % (name, there, here) if is_number else word
             raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))

@@ -21,6 +21,7 @@ from core.training import (average, checkpoints, evaluation, forms, hooks, ident
                            weights)
 
 Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Sequence[Listener]]]
+Judged = Callable[[Run, '_Save'], tf.train.SessionRunHook]
 Initial = Callable[[Config, Sequence[tf.Variable]], Dict[tf.Variable, Any]]
 
 
@@ -90,7 +91,7 @@ class _Start(tf.train.Scaffold):
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
         """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
         config = self._run.config
-        values = self._saving.saver.resume(config, self._run.facts, self._run.notes, swa.resumable(
+        values = self._saving.saver.resume(config, self._run.facts, self._saving.may_lack, swa.resumable(
             config, self._run.clock.steps)) if config.resume else {}
         return values or (self._initial(config, self._run.step.model_variables) if config.ckpt_path else {})
 
@@ -125,7 +126,8 @@ class _Save(tf.train.SessionRunHook):
 
     def __init__(self, run: Run, averaging: Optional[average.Average], reporter: Reporter):
         self._run, self._clock, self._average, self._reporter = run, run.clock, averaging, reporter
-        self._values, self._read_at = None, None
+        self._values, self._read_at, self._saved_at = None, None, None
+        self.may_lack = set(run.notes)     # variables that checkpoints of earlier versions lack
         self._intervals = [run.config.save_interval * run.clock.steps_per_epoch] + [
             steps for steps in [run.config.save_steps] if steps]
 
@@ -133,24 +135,31 @@ class _Save(tf.train.SessionRunHook):
         """Adds to the graph what reads the variables; called when all hooks have made theirs."""
         config = self._run.config
         changes = self._average.changes if self._average else checkpoints.Changes()
-        self._state = checkpoints.State(self._run.communicator, changes)
-        self.saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, self._state, tf.global_variables())
+        self.state = checkpoints.State(self._run.communicator, changes)
+        self.saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, self.state, tf.global_variables())
 
     def after_run(self, run_context, run_values):
         self.save_due(run_context.session)
         if self._clock.at_end and self._average:
-            self._average.finish(run_context.session, self._state, self._values, self._reporter)
+            self._average.finish(run_context.session, self.state, self._values, self._reporter)
 
     def save_due(self, session: tf.Session) -> None:
         """Saves a checkpoint of this step if one is due that is not saved yet."""
         clock, averaging = self._clock, self._average
-        if self._read_at == clock.step:
+        if self._saved_at == clock.step:
             return
         is_due = clock.at_end or any(map(clock.passed, self._intervals))
         if is_due or averaging and averaging.has_to_read:
-            self._values, self._read_at = self._read(session), clock.step
+            self.values(session)
         if is_due:
             self.saver.save(session, clock.step, self._values)
+            self._saved_at = clock.step
+
+    def values(self, session: tf.Session) -> Dict[tf.Variable, Any]:
+        """{variable: value} of this step, which is read once; every rank has to call it."""
+        if self._read_at != self._clock.step:
+            self._values, self._read_at = self._read(session), self._clock.step
+        return self._values
 
     def save(self, session: tf.Session) -> None:
         """Saves a checkpoint of this step."""
@@ -158,23 +167,25 @@ class _Save(tf.train.SessionRunHook):
 
     def _read(self, session):
         self._run.release_memory()      # the fragmented heap has no gap as large as a copy of the weights
-        return self._average.read(session, self._state) if self._average else self._state.read(session)
+        return self._average.read(session, self.state) if self._average else self.state.read(session)
 
 
-def train(recipe: Recipe, config: Config, device: Device, initial: Initial, reported: Reported = not_reported) -> None:
+def train(recipe: Recipe, config: Config, device: Device, initial: Initial, reported: Reported = not_reported,
+          judged: Judged = None) -> None:
     """Trains `recipe` on `device` as `config` says.
 
     initial(config, model variables) -> {variable: value} of what --ckpt_path has for a run that resumes none.
     reported(recipe, config, device, options) -> a context around the run with the further listeners of this rank.
+    judged(run, what saves) -> the hook that judges the validation part, by judge(session), where the data has one.
     Raises each RunEnd of core/errors.py.
     """
     progress.begin(config.ranks_directory, config.rank, config.stall_seconds, device.is_exclusive)
     options = preflight.check(config, device)
     with reported(recipe, config, device, options) as given, input_errors():
-        _train(recipe, config, device, options, initial, given)
+        _train(recipe, config, device, options, initial, given, judged)
 
 
-def _train(recipe, config, device, options, initial, given):
+def _train(recipe, config, device, options, initial, given, judged):
     data, config = load(recipe, config)
     if getattr(data, 'summary', ''):   # what was read, and what was left out
         say(data.summary)
@@ -182,25 +193,28 @@ def _train(recipe, config, device, options, initial, given):
     with tf.Graph().as_default():
         # Each rank draws noise of its own; the initial weights are those of rank 0 all the same.
         tf.set_random_seed(config.seed + config.rank)
-        inputs = recipe.train_input(data, config), recipe.test_input(data, config)
+        inputs = [recipe.train_input(data, config), recipe.test_input(data, config)]
+        if judged and getattr(data, 'validation', None) is not None:
+            inputs.append(recipe.test_input(data._replace(test=data.validation), config))
         communicator = connect(config, device, options, recipe.split_strategy)
         flags = identity.checksums(config).values()
         identity.check_flags(config, flags, communicator.rendezvous(flags))
         with device.graph(config, options):
-            run = _build(recipe, config, device, options, data, *inputs, communicator, given)
+            run = _build(recipe, config, device, options, data, inputs, communicator, given)
         train_op, loop_hooks = device.loop(run.step.train_op, run.clock.steps_per_run)
         session_config = device.session_config(options, config)
         communicator.configure(session_config)
         _prepare(config, options, device)
         kept = device.kept_graphs(config, options, session_config)
         with communicator.together(), _claimed(config), kept:
-            saving, run_hooks = _hooks(recipe, run, data, given, loop_hooks + device.hooks(run))
+            saving, run_hooks = _hooks(recipe, run, data, given, judged, loop_hooks + device.hooks(run))
             start = _Start(run, saving, kept, initial)
             _loop(train_op, run, session_config, start, run_hooks)
 
 
-def _build(recipe, config, device, options, data, train_input, test_input, communicator, given):
-    """The Run with its training and its test graph."""
+def _build(recipe, config, device, options, data, inputs, communicator, given):
+    """The Run with its training graph, its test graph and that of a validation part."""
+    train_input, test_input, *_ = inputs
     steps_per_epoch = train_input.batches
     steps = config.train_steps or config.train_epochs * steps_per_epoch
     if steps > MOST:
@@ -214,18 +228,19 @@ def _build(recipe, config, device, options, data, train_input, test_input, commu
     recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch,
                           options)
-    evaluate = evaluation.build(recipe, config, test_input, communicator)
+    evaluate, *validate = [evaluation.build(recipe, config, each, communicator) for each in inputs[1:]]
     facts = dict(identity.facts_of(config), train_size=train_input.size, steps_per_epoch=steps_per_epoch,
-                 class_names=identity.checksum(config.class_names))
+                 class_names=identity.checksum(config.class_names),
+                 **{identity.INPUT_FORM: identity.checksum(forms.text(forms.of(train_input.batch[0])))})
     identity.add_facts(**facts)
     notes = weights.add_notes(config.class_names, forms.of(test_input.batch[0]),
                               recipe.images.constants(data) if recipe.images else {}, identity.flags_of(config))
     clock = Clock(steps, steps_per_epoch, device.steps_per_run(options))
-    headline = recipe.model.head.headline
-    listener = recipe.log() if recipe.log else NeutralLog(headline)
+    head = recipe.model.head
+    listener = recipe.log() if recipe.log else NeutralLog(head.headline)
     return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
-               listener, communicator, facts, device.release_memory, headline, notes,
-               lambda step, values: [listener.values(step, values) for listener in given])
+               listener, communicator, facts, device.release_memory, head.headline, head.smaller_is_better, notes,
+               lambda step, values: [listener.values(step, values) for listener in given], *validate)
 
 
 def _claimed(config):
@@ -247,7 +262,7 @@ def _prepare(config, options, device):
         say(line)
 
 
-def _hooks(recipe: Recipe, run: Run, data: Any, given: Sequence[Listener],
+def _hooks(recipe: Recipe, run: Run, data: Any, given: Sequence[Listener], judged: Judged,
            device_hooks: List[tf.train.SessionRunHook]) -> Tuple[_Save, List[tf.train.SessionRunHook]]:
     """What saves, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
@@ -258,15 +273,18 @@ def _hooks(recipe: Recipe, run: Run, data: Any, given: Sequence[Listener],
         for line in live:
             line.evaluates()
         renewal(session)
-        saving.save_due(session)       # whatever becomes of the evaluation, the steps before it are kept
-        return run.evaluate(session)
+        validation = judge.judge(session) if judge else None   # which is a part of what is saved
+        saving.save_due(session)       # whatever becomes of the test, the steps before it are kept
+        return run.evaluate(session), validation
     reporter = _reporter(run, evaluate, given)
     method_hooks = recipe.hooks(run)
     averaging = (swa.Averaging if config.swa_start_epoch is not None else average.Exponential if config.ema_decay else
                  lambda *run: None)(run, renewal)
     saving = _Save(run, averaging, reporter)
+    judge = judged(run, saving) if run.validate else None
     return saving, [
         clock,                                                # counts the step, for all hooks below
+        *([judge] if judge else []),                          # before anything begins: --early_stop has ended some runs
         _Begin(run, data, given),
         *device_hooks,                                        # before a bad loss ends the run: they may show its cause
         hooks.StopOnBadLoss(clock, training.loss),            # before anything is reported or saved

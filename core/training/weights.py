@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from core import files
 from core.errors import InputError
-from core.run import Reader
+from core.run import Reader, Run
 from core.training import forms, identity
 
 _NOTES = 'notes/'
@@ -52,6 +52,11 @@ def add_notes(class_names: Sequence[str], form: Any, constants: Mapping[str, np.
 def notes() -> List[tf.Variable]:
     """The variables that add_notes() has added to the graph."""
     return tf.global_variables(re.escape(_NOTES))
+
+
+def for_inference(run: Run) -> List[tf.Variable]:
+    """What a checkpoint of the network alone holds: its variables, the facts of the run and the notes."""
+    return run.step.model_variables + list(identity.facts().values()) + notes()
 
 
 def is_note(name: str) -> bool:

@@ -10,7 +10,7 @@ from core.pages import pictures
 from core.run import Panel, View
 from data import pipeline
 from data.cutmix import draw, mix
-from data.dataset import DataSet
+from data.dataset import DataSet, sample_name
 from launchers.networks import image_sets
 
 MIXED = 24                     # images in the picture of CutMix
@@ -35,7 +35,8 @@ def confusion(view: View) -> Optional[Panel]:
 def mistakes(view: View) -> Optional[Panel]:
     """The test images that are wrong with the largest probability."""
     return view.predictions and pictures.mistakes(
-        view.predictions, class_names(view), lambda rows: test_images(view.data, rows))
+        view.predictions, class_names(view), lambda rows: test_images(view.data, rows),
+        lambda row: sample_name(view.data.test, row))
 
 
 def test_images(data: DataSet, rows: np.ndarray) -> Sequence[np.ndarray]:

@@ -5,10 +5,20 @@ import struct
 import numpy as np
 import tensorflow as tf
 
+from core.run import Predictions
+
 # What a camera stores for each orientation of EXIF 2.3: STORED[n](what was seen).
 STORED = {1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
           5: lambda x: x.transpose(1, 0, 2), 6: lambda x: np.rot90(x), 7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
           8: lambda x: np.rot90(x, -1)}
+
+
+def predictions(labels, guesses, probabilities, classes):
+    """The Predictions of a test set, whose rows have these labels and are taken for these guesses."""
+    labels, guesses = np.asarray(labels), np.asarray(guesses)
+    wrong = np.flatnonzero(labels != guesses)
+    return Predictions(np.bincount(labels[labels == guesses], minlength=classes), wrong, labels[wrong], guesses[wrong],
+                       np.asarray(probabilities)[wrong])
 
 
 def encoded(image, form):

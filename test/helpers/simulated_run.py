@@ -45,7 +45,7 @@ def run(network, case, directory, monkeypatch, seconds_of, ranks=1):
     log = (recipe.log or NeutralLog)()
     figures = Figures(str(directory), log, ranks)
     display_step = min(config.display_step, steps)
-    reporter = Reporter(clock, step, config, display_step, evaluation, [log, figures])
+    reporter = Reporter(clock, step, config, display_step, lambda session: (evaluation(session), None), [log, figures])
     train_log = open(str(directory / 'train.log'), 'w')
     with monkeypatch.context() as patch, train_log, contextlib.redirect_stdout(train_log):
         patch.setattr(time, 'monotonic', lambda: now[0])

@@ -113,10 +113,11 @@ def test_the_confusion_matrix_counts_each_test_image_once(train, pictured):
     pictured({'look': Picture(look), 'confusion': Picture(shown.confusion)})
     _, run, text = train('--train_epochs=1')
     predictions = found[0].predictions
-    assert predictions.rows.tolist() == list(range(toy.TEST))
-    assert predictions.labels.tolist() == found[0].data.test.y.tolist()
-    right = (predictions.classes == predictions.labels).mean()
-    assert abs(right - run.result) < 1e-6 and '%d of 21 test images are right' % round(right * 21) in text
+    right = predictions.right.sum()
+    assert right + len(predictions.rows) == toy.TEST and abs(right / toy.TEST - run.result) < 1e-6
+    assert predictions.labels.tolist() == found[0].data.test.y[predictions.rows].tolist()
+    assert (predictions.classes != predictions.labels).all() and (predictions.probabilities > .5).all()
+    assert '%d of 21 test images are right' % right in text and 'data-figure="classes"' in text
 
 
 def test_a_resumed_run_keeps_its_curves_and_pictures(train, pictured):

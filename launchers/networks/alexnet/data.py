@@ -38,8 +38,8 @@ def load(config: Config) -> DataSet:
         path = tempfile.mkdtemp(prefix='cats_dogs-')
         atexit.register(shutil.rmtree, path, ignore_errors=True)
         synthetic.write_cats_dogs(path, max(synthetic.FILES, synthetic.FILES_A_RANK * config.ranks))
-        return cats_dogs.cats_dogs(path, config.seed)._replace(summary='')
-    return cats_dogs.cats_dogs(path, config.seed, CROPS_AN_EPOCH)
+        return cats_dogs.cats_dogs(path, config.seed, validation=config.validation)._replace(summary='')
+    return cats_dogs.cats_dogs(path, config.seed, CROPS_AN_EPOCH, config.validation)
 
 
 def train_input(files: DataSet, config: Config) -> Input:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from core.pages import pictures
 from core.run import Panel, Run, View
 from data import images, pipeline
-from data.dataset import DataSet
+from data.dataset import DataSet, sample_name
 from launchers.networks import shown
 from nets.alexnet import first_kernels
 
@@ -73,7 +73,8 @@ def kernels_over_epochs(view: View) -> Optional[Panel]:
 def misclassified(view: View) -> Optional[Panel]:
     """The test images that are wrong with the largest probability, as the files have them."""
     return view.predictions and pictures.mistakes(
-        view.predictions, shown.class_names(view), lambda rows: photographs(view.data, rows), MISTAKES, True)
+        view.predictions, shown.class_names(view), lambda rows: photographs(view.data, rows),
+        lambda row: sample_name(view.data.test, row), MISTAKES, True)
 
 
 def photographs(files: DataSet, rows: Sequence[int]) -> Sequence[np.ndarray]:

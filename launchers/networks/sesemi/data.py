@@ -15,6 +15,7 @@ from data.cutmix import cutmix
 from data.dataset import Split, labelled_subset
 from data.loading import as_written
 from data.seeds import split_seed
+from data.validation import held_out
 from data.transforms import POSES, add_noise, copies_for_test, flip, shift, six_poses
 from launchers.networks import image_sets
 
@@ -44,17 +45,21 @@ class Data(NamedTuple):
     fitted: Optional[whitening.Whitening] = None       # the whitening in normalize()
     summary: str = ''
     loading: Dict[str, Any] = {}                       # of images in files: DataSet.loading
+    validation: Optional[Split] = None
 
 
 def load(config: Config) -> Data:
     """The Data of --task. Raises InputError naming the file at fault."""
     data = image_sets.load(config, test=SYNTHETIC_TEST)
+    if config.validation and data.validation is None:      # before the whitening, which is fitted to the training part
+        data = held_out(data, config.validation, config.seed)
     loading = data.loading if data.load_one else {}
     size = image_sets.size_of(config)
     if size[0] != size[1]:
         raise InputError('--image_size=%s: the six poses are those of square images' % config.image_size)
     if not TASKS[config.task].zca or size != image_sets.SIZE:
-        return Data(data.train, data.test, whitening.normalize_contrast, data.class_names, None, data.summary, loading)
+        return Data(data.train, data.test, whitening.normalize_contrast, data.class_names, None, data.summary, loading,
+                    data.validation)
     images = data.train.x
     if loading:
         few = np.random.RandomState(config.seed).permutation(data.train.size)[:FITTED]
@@ -63,7 +68,7 @@ def load(config: Config) -> Data:
         images = images[is_good]
     fitted = whitening.cached_whitening(images, os.path.join(config.output_path, paths.CACHE))
     return Data(data.train, data.test, functools.partial(whitening.whiten, whitening=fitted), data.class_names, fitted,
-                data.summary, loading)
+                data.summary, loading, data.validation)
 
 
 def _prepared(data: Data, split: Split, loading: Dict[str, Any]) -> Tuple[Split, Callable]:

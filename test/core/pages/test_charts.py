@@ -7,11 +7,11 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import predictions
 
 from core.pages import charts, page, pictures
 from core.pages.charts import Curve, chart
 from core.pages.text import Words
-from core.run import Predictions
 
 LOSS = Words('loss', '损失')
 UNCLOSED = ('img', 'br', 'input', 'line', 'circle', 'polyline', 'polygon', 'image')
@@ -144,8 +144,7 @@ def panel(made):
     return Parser(page._panel('name', made)).tree
 
 
-PREDICTIONS = Predictions(rows=np.array([5, 6, 7, 8]), labels=np.array([0, 0, 0, 1]), classes=np.array([0, 1, 1, 1]),
-                          probabilities=np.array([.9, .6, .8, .7]))
+PREDICTIONS = predictions([0, 0, 0, 1], [0, 1, 1, 1], [.9, .6, .8, .7], 2)
 
 
 def test_a_confusion_matrix_draws_a_cell_for_each_pair_that_occurs_in_its_true_class_row():
@@ -172,10 +171,11 @@ def test_mistakes_come_the_surest_first_with_what_was_guessed_and_what_is_right(
     def images(rows):
         shown.extend(rows)
         return [np.zeros([2, 2, 3], np.uint8)] * len(rows)
-    figure = panel(pictures.mistakes(PREDICTIONS, ['cat', 'dog'], images, count=1))
-    assert shown == [7]                          # row 7 with .8, before row 6 with .6
-    words = [''.join(span.itertext()) for span in figure.iter('span') if span.get('class') in ('wrong', 'right')]
-    assert words == ['dog 0.800', 'is cat实为 cat']
+    figure = panel(pictures.mistakes(PREDICTIONS, ['cat', 'dog'], images, '/data/{}.jpg'.format, count=1))
+    assert shown == [2]                          # row 2 with .8, before row 1 with .6
+    words = [''.join(span.itertext()) for span in figure.iter('span')
+             if span.get('class') in ('wrong', 'right', 'file')]
+    assert words == ['dog 0.800', 'is cat实为 cat', '2.jpg']
 
 
 def test_a_picture_is_in_the_page_pixel_by_pixel():

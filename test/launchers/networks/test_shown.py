@@ -4,9 +4,10 @@ import base64
 import numpy as np
 import pytest
 import tensorflow as tf
+from pictures import predictions
 
 from core.pages.pictures import decode, encode
-from core.run import Predictions, View
+from core.run import View
 from core.settings.config import resolve
 from data.dataset import DataSet, Split
 from launchers.networks import alexnet, sesemi, shown
@@ -55,13 +56,13 @@ def test_without_cutmix_there_is_no_picture_of_it():
 def test_mistakes_come_with_the_most_confident_first_and_the_right_class(tmp_path):
     data = DataSet(flat_images(4), flat_images(6), NAMES)
     white = np.array([.6, .9, .2, .3, .8, .1], np.float32)    # of images whose classes are 0 1 0 1 0 1
-    predictions = Predictions(np.arange(6), data.test.y, np.round(white).astype(int), np.maximum(white, 1 - white))
-    panel = shown.mistakes(view('cspnet', data=data, predictions=predictions))
+    found = predictions(data.test.y, np.round(white).astype(int), np.maximum(white, 1 - white), 2)
+    panel = shown.mistakes(view('cspnet', data=data, predictions=found))
     assert [[words[0] for _, words in lines] for _, lines in panel['items']] == [
-        ['black 0.900', 'is white'], ['white 0.800', 'is black'], ['black 0.700', 'is white'],
-        ['white 0.600', 'is black']]
+        ['black 0.900', 'is white', 'row 5'], ['white 0.800', 'is black', 'row 4'],
+        ['black 0.700', 'is white', 'row 3'], ['white 0.600', 'is black', 'row 0']]
     assert pixels(panel['items'][0][0], tmp_path).min() == 255
-    matrix = shown.confusion(view('cspnet', data=data, predictions=predictions))
+    matrix = shown.confusion(view('cspnet', data=data, predictions=found))
     assert matrix['counts'] == [[1, 2], [2, 1]] and matrix['names'] == list(NAMES)
 
 
@@ -86,9 +87,10 @@ def test_misclassified_photographs_are_those_of_the_files(tmp_path):
         with open(names[-1], 'wb') as file:
             file.write(content)
     files = Split(np.array(names, object), np.array([0, 1], np.int32), tf.read_file)
-    predictions = Predictions(np.arange(2), files.y, np.array([0, 0]), np.array([.9, .7]))
-    panel = alexnet.pictures.misclassified(view('alexnet', data=DataSet(files, files, NAMES), predictions=predictions))
-    (url, _), = panel['items']
+    found = predictions(files.y, [0, 0], [.9, .7], 2)
+    panel = alexnet.pictures.misclassified(view('alexnet', data=DataSet(files, files, NAMES), predictions=found))
+    (url, words), = panel['items']
+    assert words[-1][1][0] == '255.jpg'
     assert url.startswith('data:image/jpeg') and pixels(url, tmp_path).min() > 250
 
 
