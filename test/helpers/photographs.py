@@ -2,6 +2,8 @@
 
     python test/helpers/photographs.py cifar10 DIRECTORY [TRAIN TEST]      pickles, in DIRECTORY
     python test/helpers/photographs.py cats-dogs DIRECTORY [FILES]         JPEG files, in DIRECTORY
+    python test/helpers/photographs.py kinds DIRECTORY [TRAIN TEST NEW]    class folders of JPEG files, those of
+        docs/photographs.md, in DIRECTORY/photographs and DIRECTORY/new-photographs
 
 The class of a crop is the photograph that it comes from. Strips of a photograph are for training and for tests by
 turns, so that no pixel is in both. Only the files of the package are used (test/helpers/photographs.txt): its code
@@ -19,6 +21,9 @@ CLASSES = ('brick.png', 'chelsea.png', 'coffee.png', 'grass.png', 'gravel.png', 
 # Of the two-class data set: chelsea is a cat; nobody minds that the others are none.
 CATS = ('chelsea.png', 'coffee.png', 'brick.png')
 DOGS = ('motorcycle_left.png', 'astronaut.png', 'grass.png')
+# Of docs/photographs.md: eight kinds, of which grass and gravel look alike where they are small.
+KINDS = dict(brick='brick.png', cat='chelsea.png', coffee='coffee.png', coins='coins.png',
+             galaxies='hubble_deep_field.jpg', grass='grass.png', gravel='gravel.png', tissue='ihc.png')
 STRIP = 64       # pixels, of a photograph's width
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOLDER = os.path.join(ROOT, '.test-packages-photographs', 'skimage', 'data')
@@ -86,6 +91,23 @@ def write_cats_dogs(folder, count, size=160, seed=0):
                     file.write(content)
 
 
+def write_kinds(folder, train=60, test=15, new=1, size=64, seed=0):
+    """Writes crops of the KINDS as folder/photographs/PART/KIND/NUMBER.jpg and folder/new-photographs/NUMBER.jpg."""
+    random = np.random.RandomState(seed)
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        image = tf.placeholder(tf.uint8, [size, size, 3])
+        jpeg = tf.image.encode_jpeg(image, quality=95)
+        for number, (kind, photograph) in enumerate(zip(sorted(KINDS), read([KINDS[kind] for kind in sorted(KINDS)]))):
+            for part, count in ('photographs/train/' + kind, train), ('photographs/test/' + kind, test), (
+                    'new-photographs', new):
+                directory = os.path.join(str(folder), *part.split('/'))
+                os.makedirs(directory, exist_ok=True)
+                first = number * new if part == 'new-photographs' else 0
+                for index, crop in enumerate(crops(photograph, count, size, 'train' not in part, random)):
+                    with open(os.path.join(directory, 'IMG_%04d.jpg' % (first + index)), 'wb') as file:
+                        file.write(session.run(jpeg, {image: crop}))
+
+
 if __name__ == '__main__':
-    write = {'cifar10': write_cifar10, 'cats-dogs': write_cats_dogs}[sys.argv[1]]
+    write = {'cifar10': write_cifar10, 'cats-dogs': write_cats_dogs, 'kinds': write_kinds}[sys.argv[1]]
     write(sys.argv[2], *map(int, sys.argv[3:]))
