@@ -84,12 +84,14 @@ def test_shards_are_told_by_words_of_their_names_in_any_case(tmp_path):
 
 
 def test_shards_of_a_second_test_part_and_empty_ones_are_told(tmp_path):
-    write(tmp_path, train__00000_of_00002=[], train__00001_of_00002=[0, 1], test=[1, 0], val=[1])
+    write(tmp_path, train__00000_of_00002=[], train__00001_of_00002=[0, 1], test=[1, 0], testing=[1], val=[1])
     for number in range(2):
         os.rename(str(tmp_path / ('train-0000%d_of_00002.tfrecord' % number)),
                   str(tmp_path / ('train-0000%d-of-00002' % number)))
-    assert read(tmp_path).summary == ('read 2 training and 2 test images of 2 classes; 1 shard without a record; '
-                                      'shards of val not used')
+    data = read(tmp_path)
+    assert data.summary == ('read 2 training and 2 test images of 2 classes; 1 shard without a record; '
+                            'shards of testing not used; 1 validation image')
+    assert data.validation.y.tolist() == [1] and data.test.y.tolist() == [1, 0]
 
 
 def without(tmp_path, name):

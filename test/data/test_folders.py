@@ -50,8 +50,9 @@ def test_the_parts_have_any_of_their_names_in_any_case_and_may_lie_in_one_folder
 def test_a_second_folder_for_tests_and_a_class_without_test_images_are_told(tmp_path):
     for part, counts in (('train', {'a': 3, 'b': 3}), ('test', {'a': 2}), ('validation', {'a': 1, 'b': 1})):
         write_class_folders(tmp_path / part, dict(counts, c=2))
+    write_class_folders(tmp_path / 'valid', {'a': 1, 'b': 1})
     assert read(tmp_path).summary == ('read 8 training and 4 test images of 3 classes; validation/ not used; '
-                                      'no test images of the class b')
+                                      'no test images of the class b; 2 validation images in valid/')
 
 
 def test_one_level_is_split_by_the_seed_alike_in_every_class(tmp_path):

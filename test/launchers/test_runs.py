@@ -49,7 +49,7 @@ def listed(output, capfd):
 def test_every_run_has_its_row_the_killed_one_too(listed):
     status, (head, *rows), _ = listed()
     assert status == 0 and head.split()[:4] == ['network', 'case', 'when', 'steps']
-    assert [re.sub('  +', '|', row).split('|')[7:10] for row in rows] == [
+    assert [re.sub('  +', '|', row).split('|')[9:12] for row in rows] == [
         ['float32', '2', 'done'], ['float32', '2', 'failed at step 20: Loss is nan'],
         ['float32', '2', 'killed at step 20']]
     assert all('80.5' in row for row in rows)

@@ -32,12 +32,16 @@ class Told(Listener):
         self.lines.append(('evaluates', epoch))
 
 
-def run(clock, display_step, started=0, **config):
-    """What a listener is told in the steps of the clock, of which the second had no finite gradients."""
+def run(clock, display_step, started=0, ends=lambda: None, **config):
+    """What a listener is told in the steps of the clock, of which the second had no finite gradients.
+
+    ends() is called in every evaluation, which may end the run.
+    """
     told = Told()
     settled = SimpleNamespace(**dict(dict(eval_steps=0, val_epoch=1, batch_size=8), **config))
     evaluations = iter(range(100))
-    reporter = Reporter(clock, STEP, settled, display_step, lambda session: {'accuracy': next(evaluations)}, [told])
+    reporter = Reporter(clock, STEP, settled, display_step,
+                        lambda session: (ends(), ({'accuracy': next(evaluations)}, None))[1], [told])
     clock.start(started)
     clock.after_create_session(None, None)
     while not clock.at_end:
@@ -49,6 +53,17 @@ def run(clock, display_step, started=0, **config):
         reporter.after_run(SimpleNamespace(session=None), SimpleNamespace(results=(applied, fetched)))
     reporter.end(None)
     return told
+
+
+def test_a_run_that_an_evaluation_ends_has_the_last_reports_of_its_last_step():
+    clock = Clock(9, 3)
+    told = run(clock, 2, ends=clock.finish)
+    assert told.lines == [
+        ('start', 0, 3), ('first', 1), ('step', 2), ('evaluates', 0), ('step', 3), ('epoch', 3), ('end', 3)]
+    assert told.reports[-1].steps == 3
+    clock = Clock(9, 3)
+    told = run(clock, 9, ends=clock.finish, eval_steps=2)
+    assert told.lines == [('start', 0, 3), ('first', 1), ('step', 2), ('epoch', 2), ('end', 2)]
 
 
 def test_every_report_comes_after_its_step_and_the_last_ones_after_the_last_step():
