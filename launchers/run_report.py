@@ -11,7 +11,6 @@ from typing import Any, Callable, ContextManager, Dict, Sequence
 from core.errors import Interrupted, NothingLeft, RunEnd
 from core.log import say
 from core.recipe import Recipe
-from core.pages import per_class
 from core.reporting import panels, record
 from core.reporting.report import Window
 from core.run import Listener, Panel, Report, Run, View
@@ -107,6 +106,7 @@ class RunReport(Listener):
     @_never_ends_the_run
     def end(self, report: Report) -> None:
         if self._predictions():
+            from core.pages import per_class
             for line in per_class.lines(per_class.metrics(self._predictions(), self._class_names())):
                 say(line)
 
@@ -122,6 +122,7 @@ class RunReport(Listener):
 
     def _write_metrics(self, report, tested):
         """metrics.json, mistakes.csv and the table of the classes."""
+        from core.pages import per_class       # when the first is due, as the page
         predictions, names, test = self._predictions(), self._class_names(), getattr(self._data, 'test', None)
         per_class.write(self._config.run_dir, report, tested, self._recipe.model.head.headline, predictions, names,
                         lambda row: sample_name(test, row))

@@ -16,7 +16,7 @@ from core.reporting.neutral_log import in_words
 from core.run import Run, Validation
 from core.settings.config import Config
 from core.training import checkpoints, weights
-from data import duplicates, validation
+from data import duplicates
 
 BEST = 'best'                  # the directory, in that of the other checkpoints
 _SCOPE = 'validation/'
@@ -84,6 +84,7 @@ def with_parts(recipe: Recipe) -> Recipe:
             raise InputError('--validation=%g: the data of this network has no training part to hold some out of; '
                              'leave it out' % config.validation)
         if config.validation and data.validation is None:
+            from data import validation        # which few runs need
             data = validation.held_out(data, config.validation, config.seed)
         if config.early_stop and getattr(data, 'validation', None) is None:
             raise InputError('--early_stop=%d: needs a validation part; add --validation=0.1, or a folder validation/ '
