@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import InputError
 from core.ascend.options import describe_options
-from core.settings import flags, kinds
+from core.settings import flags
 from core.settings.config import Config, idle_lines, resolve
 from core.settings.table import RECIPE, SWITCHES
 from launchers import usage
@@ -166,7 +166,7 @@ def is_a(value, annotation):
         return any(is_a(value, one) for one in annotation.__args__)
     if getattr(annotation, '__origin__', None) is tuple:
         return type(value) is tuple and all(is_a(one, annotation.__args__[0]) for one in value)
-    return type(value) is annotation or annotation is str and isinstance(value, kinds.Default)
+    return type(value) is annotation
 
 
 @pytest.mark.parametrize('network', RECIPES)

@@ -111,8 +111,8 @@ def test_a_network_of_another_size_is_evaluated_exported_and_asked_without_namin
     capfd.readouterr()
     assert tiny.run(output, *data, network='other', act=evaluate.act) == 0
     accuracy = capfd.readouterr().out.splitlines()[-1]
-    assert tiny.run(output, *data, '--image_size=64', network='other', act=evaluate.act) == 2
-    assert '--image_size=64: the checkpoint is of images of 48x40' in capfd.readouterr().err
+    assert tiny.run(output, *data, '--image_size=32', network='other', act=evaluate.act) == 2
+    assert '--image_size=32: the checkpoint is of images of 48x40' in capfd.readouterr().err
     assert export.main([network, output, *data, '--samples=all', '--output=%s/x.pb' % tmp_path], {}) == 0
     assert 'images of 48x40 (height x width)' in capfd.readouterr().out
     assert score.main(['--manifest=%s/x_samples/manifest.json' % tmp_path, '--run_pb=%s/x.pb' % tmp_path], {}) == 0
