@@ -127,6 +127,7 @@ def test_the_learning_rate_falls_by_ten_when_nine_epochs_are_less_than_two_point
     np.testing.assert_allclose(rates(slower), [1.] * 10 + [.1] * 10 + [.01], rtol=1e-6)
     late = [.5] * 10 + [.53] + [.53] * 9 + [.53]             # the tenth alone is higher, then none
     np.testing.assert_allclose(rates(late), [1.] * 20 + [.1], rtol=1e-6)
+    assert rates([.01] * 5) == [1.] * 5                      # no earlier epoch is there to compare the first with
 
 
 def test_the_kernels_stand_in_6_rows_of_16_on_one_scale():
