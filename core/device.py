@@ -1,7 +1,7 @@
 """Device: everything that one kind of device (NPU, GPU, CPU) does in its own way.
 
 The records are NPU (core/ascend/device.py), GPU and CPU (launchers/devices.py); detect() beside the latter two
-chooses one at the start of a process. All other code calls the record's functions and never asks which device it has.
+chooses one at the start of a process. All other code calls the record's functions and never tests which device it has.
 
 A switch that acts on a device enters through these functions of that device's record:
     prepare         settings that have to be made before the first graph: environment variables, modes of the device
@@ -11,7 +11,7 @@ A switch that acts on a device enters through these functions of that device's r
     notice          what a reader of the log should know about the switches of the run
 """
 import contextlib
-from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -80,7 +80,7 @@ class Device(NamedTuple):
     # communicator(config, options, split) -> how its ranks exchange tensors: None: as ranks of CPUs do.
     # split: Recipe.split_strategy
     communicator: Callable[[Config, Options, Sequence[int]], Optional[Communicator]] = _nothing
-    # kept_graphs(config, options, session_config) -> the KeptGraphs of a run whose session gets that ConfigProto
+    # kept_graphs(config, options, session_config) -> the KeptGraphs of a run with that ConfigProto
     kept_graphs: Callable[[Config, Options, tf.ConfigProto], KeptGraphs] = lambda *run: KeptGraphs()
     # shared_exchange() -> the compiled operator through which ranks of one server exchange tensors; None without it
     shared_exchange: Callable[[], Optional[Callable]] = _nothing
@@ -94,5 +94,28 @@ class Device(NamedTuple):
     software: Callable[[], Dict[str, str]] = dict
     # release_memory(): gives freed memory of the host back to the system, at the end of a phase that needed much
     release_memory: Callable[[], None] = _nothing
-    has_hccl: bool = False         # ranks exchange tensors by HCCL; else as connect() in core/ranks chooses
+    has_hccl: bool = False         # ranks exchange tensors by HCCL; else as connect() of the loop chooses
     is_exclusive: bool = False     # one process at a time may use it: the launcher takes a lock of the machine
+
+
+def cpu_session(fed: Mapping[tf.Tensor, Any] = {}) -> tf.Session:
+    """A session on the CPU for the default graph, whatever device the run has: for work beside a run, and where two
+    processes must compute the same bits.
+
+    fed: {tensor: value} that every run is fed beside its own feeds.
+    """
+    proto = tf.ConfigProto(device_count={'GPU': 0})
+    # npu_bridge puts every session without an entry of this name on the NPU, and CANN takes the options of the whole
+    # process from the first of them. Where there is no NPU, TensorFlow skips the entry.
+    entry = proto.graph_options.rewrite_options.custom_optimizers.add(name='NpuOptimizer')
+    entry.parameter_map['use_off_line'].b = False
+    return _Session(fed, config=proto)
+
+
+class _Session(tf.Session):
+    def __init__(self, fed, **options):
+        super().__init__(**options)
+        self._fed = fed
+
+    def run(self, fetches, feed_dict=None, options=None, run_metadata=None):
+        return super().run(fetches, {**self._fed, **(feed_dict or {})}, options, run_metadata)

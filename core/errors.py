@@ -21,7 +21,7 @@ class RunEnd(Exception):
 class InputError(RunEnd, ValueError):
     """Bad input from a user: a flag, a file or the environment.
 
-    Its message names the flag or file, says what is wrong and what to do.
+    Its message has the flag or file, what is wrong and what to do.
     """
     status = 2
 
@@ -56,15 +56,15 @@ class OrderlyEnd(RunEnd):
 class LossIsNotFinite(OrderlyEnd):
     """The loss of a step is NaN or infinite.
 
-    The status tells launchers/shell/ranks.sh, whose own status is then 1, that a restart would not help.
+    With this status launchers/shell/ranks.sh does not restart the run, which would not help, and ends with 1.
     """
     status = 4
 
 
 class NothingLeft(OrderlyEnd):
-    """The run that --resume asks for has done all of its steps.
+    """The run of --resume has done all of its steps.
 
-    The status tells launchers/shell/ranks.sh, whose own status is then 0.
+    With this status launchers/shell/ranks.sh ends with 0.
     """
     status = 3
 

@@ -1,7 +1,7 @@
 """Files that others have written: measured before they are read, and read by their grammar alone.
 
-Each function raises ValueError, whose message completes `PATH: `, for a file that is not there, not a plain one, larger
-than it may be, or not of its form. No file makes them hang, ask for memory without end, or execute anything.
+Each function raises ValueError for a file that is missing, no plain file, larger than allowed, or not of its form; the
+message completes `PATH: `. No file makes them hang, ask for memory without end, or execute anything.
 """
 import json
 import math
@@ -49,7 +49,7 @@ def text(path: str) -> str:
 
 
 def json_of(given: str) -> Any:
-    """The value of JSON text whose numbers are finite and of a length that a person could write."""
+    """The value of JSON text; its numbers must be finite and no longer than a person could write."""
     try:
         return json.loads(given, parse_int=_whole, parse_float=_decimal, parse_constant=_refuse_constant)
     except RecursionError:

@@ -7,7 +7,7 @@ import time
 from typing import Dict, Optional
 
 START_SECONDS = 1836.          # the limit of the start and of what compiles a graph for an NPU: HCCL's own
-STEPS = 10                     # a step may take as long as so many steps like the one before it
+STEPS = 10                     # a step may take as long as so many steps like the last
 _IRREGULAR = 5                 # times the usual limit: for a checkpoint or a report
 
 STEP, EVALUATION, BETWEEN = 'computes step', 'evaluates after step', 'reports or saves after step'

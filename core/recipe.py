@@ -31,7 +31,7 @@ class Scores(NamedTuple):
 class Head(NamedTuple):
     """Knows losses, metrics and predictions of outputs and labels (as in tf.estimator).
 
-    nets/blocks/heads.py has those of classification, segmentation and regression.
+    nets/blocks/heads.py has heads for classification, segmentation and regression.
     """
     # score(outputs, labels, config) -> Scores; the same in training, evaluation and of an inference device's outputs
     score: Callable[[Any, Any, Config], Scores]
@@ -66,7 +66,7 @@ def first_output(outputs: Any) -> tf.Tensor:
 
 
 class Images(NamedTuple):
-    """How pictures reach a network that is trained: those of the test set and those of any file."""
+    """How pictures reach a trained network: from the test set and from any file."""
     # test_pixels(data set, config) -> Input of test_input's images before normalize(), 0 to 255
     test_pixels: Callable[[Any, Config], Input]
     # read(path, (height, width)) -> [(name, image [height, width, 3], 0 to 255)]; None: the size that the network has
@@ -102,7 +102,7 @@ def metric_lines(metrics: Dict[str, float]) -> List[str]:
 
 class Recipe(NamedTuple):
     """One network's training. Its functions read a parameter as config.NAME; hyper-parameters must be in `defaults`."""
-    # values of Config fields: those of the published recipe, which a full run follows
+    # values of Config fields, from the published recipe, which a full run follows
     defaults: Dict[str, Any]
     # load(config) -> the data set
     load: Callable[[Config], Any]
@@ -125,7 +125,7 @@ class Recipe(NamedTuple):
     path: str = ''
     # whether load() has data of its own for a run without --data_path
     built_in_data: bool = True
-    # log() -> the Log that prints the vendor's lines; None: core/reporting/neutral_log.py
+    # log() -> the Log that prints the vendor's lines; None: core/reporting/report.py
     log: Optional[Callable[[], Log]] = None
     # what the name of its file of losses has before the CaseName
     loss_prefix: str = ''

@@ -46,12 +46,12 @@ class Step(NamedTuple):
     learning_rate: tf.Tensor           # scalar
     loss_scale: Optional[tf.Tensor]    # scalar; None without --loss_scale
     model_variables: List[tf.Variable]   # of the network: weights and batch-norm statistics
-    stop_request: tf.Variable          # float32, of this rank alone: 1 asks all ranks to stop
+    stop_request: tf.Variable          # float32, of this rank alone: 1 stops all ranks
     stop_requests: tf.Tensor           # scalar: above 0 when any rank has set its stop_request before this step
 
 
 class Clock(tf.train.SessionRunHook):
-    """Counts finished steps on the host and times them; answers the other hooks' questions about the step.
+    """Counts finished steps on the host and times them; the other hooks read the step from it.
 
     Steps are counted here from the first one on, because global_step fetched beside train_op may be read before or
     after its update. The time between two steps (evaluation, checkpoints) does not count.
@@ -152,11 +152,11 @@ class Communicator:
         return optimizer
 
     def sum(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        """The sum over the ranks of each of the tensors, whose shapes are static."""
+        """The sum over the ranks of each tensor; their shapes are static."""
         return list(tensors)
 
     def mean(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        """The mean over the ranks of each of the floating-point tensors, whose shapes are static."""
+        """The mean over the ranks of each floating-point tensor; their shapes are static."""
         return list(tensors)
 
     def rendezvous(self, integers: Sequence[int]) -> List[int]:
@@ -167,7 +167,7 @@ class Communicator:
         return list(integers)
 
     def broadcast(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-        """What each of the tensors, whose shapes are static, is on rank 0."""
+        """What each tensor is on rank 0; their shapes are static."""
         return list(tensors)
 
     def barrier(self) -> tf.Operation:
@@ -199,7 +199,7 @@ class Report(NamedTuple):
     metrics: Metrics               # of the batch of this step
     epoch_metrics: Metrics         # means over the epoch so far
     learning_rate: float
-    skipped: int                   # steps whose gradients were not finite under a loss scale and were not applied
+    skipped: int                   # steps that a loss scale has left out, because their gradients were not finite
     seconds: float                 # since the session started
     run_seconds: float             # of these in training steps
     seconds_per_step: float        # mean over the timed steps so far
@@ -239,7 +239,7 @@ class Listener:
         """After the last step of an epoch."""
 
     def evaluation(self, report: Report) -> None:
-        """After an evaluation within an epoch (--eval_steps); the one after the last step of an epoch comes to epoch().
+        """After an evaluation within an epoch (--eval_steps); an evaluation after its last step comes to epoch().
         """
 
     def evaluation_start(self, epoch: int) -> None:
@@ -256,7 +256,7 @@ class Listener:
 
 
 class Log(Listener):
-    """A Listener that prints the log of a network, and keeps what its lines say of the run for core/reporting/figures.py.
+    """A Listener that prints the log of a network, and keeps what its lines say of the run for core/reporting/report.py.
 
     accuracy and test_accuracy are in the words of the newest lines; the latter is empty where the former is that of
     the test set.
@@ -306,7 +306,7 @@ class Reader:
 
 
 class Run(NamedTuple):
-    """A run whose graphs are built: what the hooks of a recipe, a device or a method may use."""
+    """A run with its graphs: what the hooks of a recipe, a device or a method may use."""
     config: Config
     options: Options
     clock: Clock

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.session import cpu_session
+from core.device import cpu_session
 from data import jpeg
 from data.listing import what_is, what_is_at
 from data.dataset import DataSet
@@ -39,18 +39,11 @@ def decode(content: tf.Tensor, check: bool = True) -> tf.Tensor:
 
 
 def _bmp(content):
-    """An image of 32 bits, 24 bits or, by its palette, 8 bits a pixel."""
-    def number(offset, dtype=tf.int32):
-        return tf.decode_raw(tf.strings.substr(content, offset, dtype.size), dtype)[0]
-    bits, pixels, header = tf.cast(number(28, tf.uint8), tf.int32), number(10), number(14)
-
-    def of_palette():
-        colours = tf.decode_raw(tf.strings.substr(content, 14 + header, pixels - 14 - header), tf.uint8)
-        colours = tf.reshape(colours, [-1, 4])
-        return tf.gather(colours[:, 2::-1], tf.cast(tf.image.decode_bmp(content, 1)[..., 0], tf.int32))
+    """An image of 24 or 32 bits a pixel."""
+    bits = tf.decode_raw(tf.strings.substr(content, 28, 1), tf.uint8)[0]
     # An op for each number of channels: TensorFlow's keeps the number of the first image that it saw.
-    return tf.cond(tf.equal(bits, 32), lambda: tf.image.decode_bmp(content, 4)[..., :3], lambda: tf.cond(
-        tf.equal(bits, 8), of_palette, lambda: tf.image.decode_bmp(content, 3)))
+    return tf.cond(tf.equal(bits, 32), lambda: tf.image.decode_bmp(content, 4)[..., :3],
+                   lambda: tf.image.decode_bmp(content, 3))
 
 
 def centre(image: tf.Tensor, size: Tuple[int, int], part: float = 1.) -> tf.Tensor:

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.run import Input
-from core.session import cpu_session
+from core.device import cpu_session
 from data.dataset import Order, Split
 from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, permuted, random_integers, seed_of

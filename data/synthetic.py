@@ -10,7 +10,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from core.session import cpu_session
+from core.device import cpu_session
 from data.dataset import DataSet, Split, numbered
 
 TRAIN, TEST = 2048, 512  # images, unless asked otherwise

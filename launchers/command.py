@@ -8,13 +8,11 @@ import signal
 import sys
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence
 
-from core.ascend.options import describe_options
 from core.errors import RunEnd, input_errors
 from core.log import one_line, say
 from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import RECIPE, SWITCHES, Switch, switch
-from launchers import usage
 
 ALL = tuple(row.name for row in SWITCHES)
 
@@ -40,12 +38,13 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
     about.own: flags that act() takes as arguments of the same names. planning: see config.resolve().
     """
     def from_flags():
-        from launchers.networks.described import completed
         from launchers.networks.registry import asked
         from nets.blocks import chosen
         arguments, lines = flags.without_foreign(argv)
         own, arguments = flags.parse_known(arguments, about.own)
-        arguments = completed(arguments, environ, trains=about.shared is ALL)
+        if flags.parse_known(arguments, [switch('ckpt_path')])[0].get('ckpt_path'):
+            from launchers.networks.described import completed     # here, because most runs start from nothing
+            arguments = completed(arguments, environ, trains=about.shared is ALL)
         recipe, given = asked(arguments, environ)
         recipe = chosen.recipe(recipe, given)
         if given.get('train_steps') and 'train_epochs' in given:
@@ -78,6 +77,8 @@ def status_of(act: Callable[[], Any], argv: Sequence[str], about: Usage) -> int:
 
 def help_text(argv: Sequence[str], about: Usage) -> str:
     """What -h prints; with --network=NAME in `argv` the flags and defaults of that network alone."""
+    from core.ascend.option_table import describe_options
+    from launchers import usage
     given, _ = flags.parse_known(argv, [switch('network'), switch('case')])
     if about.shared is ALL:
         return usage.usage(about.typed, _recipes(given), describe_options(), given.get('case'))

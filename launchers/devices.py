@@ -10,8 +10,8 @@ from typing import ContextManager, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from core.ascend import bridge, switches
-from core.ascend.session import session_config
+from core.ascend import switches
+from core.ascend.switches import session_config
 from core.device import Device, Dropout, Hooks
 from core.run import Communicator, Options, Run
 from core.settings.config import Config
@@ -22,8 +22,10 @@ def detect(flag: str) -> Device:
 
     Raises InputError when an NPU was asked for, or npu_bridge is installed, but npu_bridge cannot be used.
     """
-    if bridge.is_used(flag):
+    if flag == 'npu' or flag == 'auto' and importlib.util.find_spec('npu_bridge'):
+        from core.ascend import bridge
         from core.ascend.device import NPU
+        bridge.load(flag)
         return NPU
     gpus = flag != 'cpu' and tf.config.experimental.list_physical_devices('GPU')
     return GPU if gpus else CPU

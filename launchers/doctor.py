@@ -18,7 +18,7 @@ if __name__ == '__main__':
     os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'doctor'] + sys.argv[1:])
 
 from core.errors import InputError
-from core.ascend import chip, versions
+from core.ascend import machine
 from core.settings import config, flags, kinds, paths
 from core.settings.table import NO_DATA, ROOT, SWITCHES, SYNTHETIC, Switch, switch
 from launchers import command
@@ -225,7 +225,7 @@ def _gpu(probe):
 
 def _ascend(python, environ):
     """The Ascend software, one line where there is none of it."""
-    cann, driver, smi = versions.cann(environ), versions.driver(environ), _output(['npu-smi', 'info'])
+    cann, driver, smi = machine.cann(environ), machine.driver(environ), _output(['npu-smi', 'info'])
     bridge = python and _output([python, '-c', 'import importlib.util as u; print(u.find_spec("npu_bridge").origin)'])
     if not any((cann, driver, smi, bridge)):
         yield Check('NPU', OK, 'no Ascend software: training runs on the CPU or a GPU')
@@ -245,7 +245,7 @@ def _ascend(python, environ):
 
 
 def _set_env_scripts(environ):
-    return [os.path.join(root, package, 'set_env.sh') for root in versions.install_roots(environ)
+    return [os.path.join(root, package, 'set_env.sh') for root in machine.install_roots(environ)
             for package in ('ascend-toolkit', 'cann', 'nnae')]
 
 
@@ -255,7 +255,7 @@ def _npu_smi(answer):
                      'check the driver, and in a container that /dev/davinci* and npu-smi are mounted')
     chips = re.findall(r'^\|\s*(\d+)\s+(\S*9[15]0\S*)\s*\|\s*(\w+)', answer, re.M)
     words = ', '.join('%s: %s %s' % row for row in chips) or 'no chip listed'
-    family = chip.family_in(answer)
+    family = machine.family_in(answer)
     if not chips or any(health != 'OK' for _, _, health in chips):
         return Check('npu-smi', FAULT, words, 'npu-smi info -t health -i N tells what is wrong with NPU N')
     return Check('npu-smi', OK, words + (' (family %s)' % family if family else ''))

@@ -6,9 +6,8 @@ from typing import Mapping, Sequence
 if __name__ == '__main__':
     os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'npu_options'] + sys.argv[1:])
 
-from core.ascend.environment import VARIABLES
-from core.ascend.option_table import OPTIONS, REFUSED
-from core.ascend.options import chips_that_lack
+from core.ascend.machine import VARIABLES
+from core.ascend.option_table import OPTIONS, REFUSED, chips_that_lack
 from core.settings import flags
 from core.settings.table import SWITCHES
 from launchers import command

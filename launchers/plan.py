@@ -10,11 +10,11 @@ from typing import Mapping, Sequence
 if __name__ == '__main__':
     os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'plan'] + sys.argv[1:])
 
-from core.ascend import chip, environment, switches
+from core.ascend import machine, switches
 from core.inference import trained
 from core.recipe import Recipe
 from core.settings.config import Config, idle_lines
-from core.training import checkpoints, preflight, swa
+from core.training import checkpoints, preflight
 from launchers import command, validated
 from launchers.devices import detect
 from launchers.networks import readers
@@ -33,7 +33,7 @@ def act(recipe: Recipe, config: Config) -> None:
     """Prints the plan or the ConfigProto."""
     device = detect(config.device)
     only = os.environ.get('ONLY_RANK')     # from launchers/modelarts/server.py
-    ours = placement.plan(config, device.has_hccl, chip.family() if device.has_hccl else None, only and int(only))
+    ours = placement.plan(config, device.has_hccl, machine.family() if device.has_hccl else None, only and int(only))
     first = config._replace(ranks=ours.rank_size, rank=ours.ranks[0], device_id=ours.devices[0])
     if config.print_config:
         print(preflight.describe_session(first, device))
@@ -42,7 +42,7 @@ def act(recipe: Recipe, config: Config) -> None:
         return
     # Of several servers only one has the checkpoints: there the trainers find out together.
     sees_all = config.resume and len(ours.ranks) == ours.rank_size
-    finished = (checkpoints.finished(first, swa.resumable) or validated.finished(first)) if sees_all else ''
+    finished = (checkpoints.finished(first, preflight.resumable) or validated.finished(first)) if sees_all else ''
     lines = preflight.lines(first, device, ours.devices)
     readers.check(recipe, config)
     if config.ckpt_path and not (config.resume and checkpoints.paths(first.ckpt_dir)):
@@ -52,7 +52,7 @@ def act(recipe: Recipe, config: Config) -> None:
     lines.update(network=recipe.path or config.network, vendor_name=recipe.vendor_name or config.network,
                  loss_prefix=recipe.loss_prefix, headline=headline(recipe, config),
                  data=readers.inspect(recipe, config))
-    if (device.is_exclusive or config.emulate_precision) and environment.enables_hf32(config, os.environ):
+    if (device.is_exclusive or config.emulate_precision) and machine.enables_hf32(config, os.environ):
         lines['case_name'] = 'hf32_%s' % lines['case_name']
     lines.update(device='%s: %s' % (device.name, device.hardware()), ckpt_dir=first.ckpt_dir,
                  directories='|'.join(device.output_directories(device.options(first))))

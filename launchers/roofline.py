@@ -62,7 +62,7 @@ def act(recipe: Recipe, config: Config, **given: Any) -> None:
 
 def _table(found: Sequence[roofline.Cost], measured: Mapping[str, float]) -> List[str]:
     """A line for each type of operator, those first that a 910 takes longest for."""
-    chips = list(roofline.CHIPS)
+    chips = list(roofline.PEAKS)
     names = ['%s us' % chip for chip in chips] + ['measured us'] * bool(measured)
     lines = ['%-28s %6s %9s %9s %s  %s' % ('type on the chip', 'count', 'GFLOP', 'MB', ' '.join(
         '%12s' % name for name in names), 'bound by')]
@@ -79,7 +79,7 @@ def _table(found: Sequence[roofline.Cost], measured: Mapping[str, float]) -> Lis
 
 def _totals(found: Sequence[roofline.Cost], config: Config) -> List[str]:
     lines = ['']
-    for chip, peaks in roofline.CHIPS.items():
+    for chip, peaks in roofline.PEAKS.items():
         total = roofline.total(found, chip)
         lines.append(
             '%-5s %.3f ms a step at best, %.0f images/s: %s; cube %.0f %% of it, vector units %.0f %%; %d tasks '
@@ -110,7 +110,7 @@ def _input(train_input: Input, batch_size: int, batches: int, found: Sequence[ro
     return 'input: %.0f images/s on this machine; %s' % (speed, '; '.join(
         '%s takes up to %.0f: %s' % (chip, taken, 'the input keeps up' if speed >= taken else
                                      'the input is %.1f times too slow for it' % (taken / speed))
-        for chip in roofline.CHIPS for taken in [batch_size / roofline.total(found, chip).seconds]))
+        for chip in roofline.PEAKS for taken in [batch_size / roofline.total(found, chip).seconds]))
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> Optional[int]:

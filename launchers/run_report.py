@@ -1,23 +1,33 @@
-"""RunReport: keeps the record and report.html of the run while it goes on, whatever way it ends.
+"""RunReport: keeps the record and report.html of the run while it goes on, whatever way it ends. What the record starts
+with: what was asked of the run, on what machine it runs, where its results lie.
 
 All of its work lies between steps and at evaluations. A report that cannot be written never ends a run.
 """
 import contextlib
 import functools
 import os
+import platform
+import subprocess
 import traceback
-from typing import Any, Callable, ContextManager, Dict, Sequence
+from typing import Any, ContextManager, Dict, List, Sequence, Tuple
 
+import numpy as np
+import tensorflow as tf
+
+from core.device import Device
 from core.errors import Interrupted, NothingLeft, RunEnd
 from core.log import say
 from core.recipe import Recipe
-from core.reporting import panels, record
+from core.reporting import record
 from core.reporting.report import Window
-from core.run import Listener, Panel, Report, Run, View
+from core.run import Listener, Options, Report, Run, View
+from core.settings import config as config_lib
 from core.settings.config import Config
 from data.dataset import numbered, sample_name
+from core.settings.table import ROOT, SWITCHES
 
-WritePage = Callable[[str, Dict[str, Panel]], Any]   # write_page(run_dir, {name: picture}) writes report.html
+_CHINESE = {'NPU driver': 'NPU 驱动'}
+Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)
 _CLASSES = 'classes'           # the picture that every classifier has
 _LONGEST = 2000                # characters of an error's message
 
@@ -44,8 +54,7 @@ class RunReport(Listener):
     step is in it. Elsewhere it starts with the run: a start that is refused leaves what is there as it is.
     """
 
-    def __init__(self, recipe: Recipe, config: Config, facts: Dict[str, Any], write_page: WritePage):
-        self._page = write_page
+    def __init__(self, recipe: Recipe, config: Config, facts: Dict[str, Any]):
         self._recipe, self._config, self._facts, self._record = recipe, config, facts, None
         self._failed, self._settled = False, set()   # the latter: pictures not to make again
         self._data, self._clock, self._report, self._predictions = None, None, None, lambda: None
@@ -127,7 +136,7 @@ class RunReport(Listener):
         per_class.write(self._config.run_dir, report, tested, self._recipe.model.head.headline, predictions, names,
                         lambda row: sample_name(test, row))
         if predictions:
-            panels.store(self._config.run_dir, _CLASSES, per_class.table(per_class.metrics(predictions, names)))
+            record.store_picture(self._config.run_dir, _CLASSES, per_class.table(per_class.metrics(predictions, names)))
 
     def _class_names(self):
         predictions = self._predictions()
@@ -141,7 +150,7 @@ class RunReport(Listener):
     def _draw(self, predictions):
         """Makes the recipe's pictures that are due."""
         directory = self._config.run_dir
-        stored = panels.load(directory)
+        stored = record.load_pictures(directory)
         view = View(self._config, self._data, self._report.step, self._report.epoch, predictions, stored.get)
         for name, picture in self._recipe.pictures().items():
             if name in self._settled:
@@ -149,7 +158,7 @@ class RunReport(Listener):
             try:
                 panel = picture.make(view)
                 if panel:
-                    panels.store(directory, name, panel)
+                    record.store_picture(directory, name, panel)
                 if panel and picture.once:
                     self._settled.add(name)
             except Exception as error:  # a picture is no reason to lose the others, let alone the run
@@ -158,9 +167,10 @@ class RunReport(Listener):
 
     def _write_page(self):
         directory = self._config.run_dir
-        stored = panels.load(directory)
+        stored = record.load_pictures(directory)
         shown = {name: stored[name] for name in (_CLASSES, *self._recipe.pictures()) if name in stored}
-        self._page(directory, shown)
+        from core.pages import page    # when the first page is due, because most of a run needs none
+        page.write(directory, shown)
 
     def close(self, status: str, why: str) -> None:
         """After the run: the last pictures, the end in the record, the page."""
@@ -185,13 +195,15 @@ def _why(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def reported(write_page: WritePage, recipe: Recipe, config: Config,
-             facts: Callable[[], Dict[str, Any]]) -> ContextManager[Sequence[Listener]]:
-    """A context with the RunReport of rank 0, and no listener on other ranks, which sees how the run ends."""
+def reported(recipe: Recipe, config: Config, device: Device, options: Options) -> ContextManager[Sequence[Listener]]:
+    """The `reported` of core/training/loop.py's train(): a context with the RunReport of rank 0, none on other ranks.
+
+    The context sees how the run ends.
+    """
     if config.rank != 0:
         yield ()
         return
-    report = RunReport(recipe, config, facts(), write_page)
+    report = RunReport(recipe, config, facts(recipe, config, device, options))
     status, why = record.DONE, ''
     try:
         yield [report]
@@ -205,3 +217,59 @@ def reported(write_page: WritePage, recipe: Recipe, config: Config,
         raise
     finally:
         report.close(status, why)
+
+
+def facts(recipe: Recipe, config: Config, device: Device, options: Options) -> Dict[str, Any]:
+    """What core/reporting/record.py's `start` holds of a run: settings, precision, environment, results."""
+    precision = device.precision(config, options)
+    return dict(settings=_settings(recipe, config), precision=precision,
+                environment=_environment(device, precision), results=_results(config, device, options))
+
+
+def _settings(recipe: Recipe, config: Config) -> List[Tuple[str, str, str]]:
+    """(name, value, value of the published recipe) of each switch that means something to a run of this network."""
+    published = config_lib.published(recipe, config.values())
+    rows = [(row.name, getattr(config, row.name, None), published.get(row.name))
+            for row in (*SWITCHES, *recipe.switches)
+            if row.name not in ('network', 'rank_size', 'device_id', 'print_config')]
+    return [(name, _text(value), _text(recipes)) for name, value, recipes in rows
+            if not (value is None and recipes is None)]
+
+
+def _text(value):
+    if value in (None, ()):
+        return '–'
+    return ' '.join(value) if isinstance(value, tuple) else str(value)
+
+
+def _environment(device: Device, precision: str) -> Rows:
+    rows = [(('device', '设备'), '%s: %s' % (device.name, device.hardware())),
+            (('precision in force', '生效的精度'), precision),
+            (('TensorFlow', 'TensorFlow'), tf.__version__),
+            (('Python, NumPy', 'Python、NumPy'), '%s, %s' % (platform.python_version(), np.__version__)),
+            *(((name, _CHINESE.get(name, name)), version) for name, version in device.software().items()),
+            (('commit', '代码版本'), commit() or '–'),
+            (('system', '系统'), '%s, %d of %d cores' % (
+                platform.platform(terse=True), len(os.sched_getaffinity(0)), os.cpu_count()))]
+    return [row for row in rows if row[1] != '–']
+
+
+def commit() -> str:
+    """The commit of this repository, with + when files were changed since; '' outside git."""
+    try:
+        described = subprocess.run(
+            ['git', '--git-dir', os.path.join(ROOT, '.git'), '--work-tree', ROOT, 'describe', '--always', '--abbrev=12',
+             '--dirty=+', '--exclude=*'],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        return described.stdout.decode().strip() if described.returncode == 0 else ''
+    except OSError:
+        return ''
+
+
+def _results(config: Config, device: Device, options: Options) -> Rows:
+    """Where results lie, and for each NPU switch that is on where it writes."""
+    rows = [(('all results', '全部结果'), config.run_dir), (('checkpoints', '检查点'), config.ckpt_dir),
+            (('TensorBoard', 'TensorBoard'), config.summary_dir)]
+    rows += [((key, key), str(value)) for key, value in options.items()]
+    rows += [(('dump or profile', '转储或性能数据'), folder) for folder in device.output_directories(options)]
+    return rows

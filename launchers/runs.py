@@ -10,7 +10,7 @@ if __name__ == '__main__':
     os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'runs'] + sys.argv[1:])
 
 from core.pages import page, runs
-from core.reporting.panels import save
+from core.reporting.record import save
 from core.settings import flags, kinds
 from core.settings.table import Switch, switch
 from launchers import command

@@ -12,7 +12,7 @@ from core.settings.config import Config
 from core.training import loop, preflight
 from launchers import command, validated
 from launchers.devices import detect
-from launchers.recorded import recorded
+from launchers.run_report import reported
 
 
 def act(recipe: Recipe, config: Config) -> None:
@@ -24,7 +24,7 @@ def act(recipe: Recipe, config: Config) -> None:
     if config.print_config:
         print(preflight.describe_session(config, device))
     else:
-        loop.train(validated.with_parts(recipe), config, device, _initial, recorded, validated.Best)
+        loop.train(validated.with_parts(recipe), config, device, _initial, reported, validated.Best)
 
 
 def _initial(config, variables):

@@ -12,7 +12,7 @@ from core.device import keep_dtype
 from core.errors import InputError, NothingLeft
 from core.log import say
 from core.recipe import Recipe
-from core.reporting.neutral_log import in_words
+from core.reporting.report import in_words
 from core.run import Run, Validation
 from core.settings.config import Config
 from core.training import checkpoints, weights

@@ -1,1 +1,0 @@
-"""The networks, one file per paper: pure functions from images to logits."""

@@ -11,7 +11,7 @@ from typing import Callable, Optional, Tuple, Union
 
 import tensorflow as tf
 
-from core.operators.own import own_operator
+from core.operators import own_operator
 from core.recipe import BATCH_STATISTICS
 
 Initializer = Callable[..., tf.Tensor]

@@ -12,7 +12,7 @@ from launching import ROOT
 from core.inference import export as exporting
 from core.inference import runner, samples
 from core.settings.config import resolve
-from core.training import scoring
+from core.training import evaluation
 from launchers import command, evaluate, export, score, train
 from launchers.networks import registry
 
@@ -96,7 +96,7 @@ def test_each_loss_of_a_gan_moves_its_own_network_alone():
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = {name: tf.constant(random.normal(size=[16, size]), tf.float32) for name, size in (
             ('noise', 8), ('points', 2))}
-        outputs, scores = scoring.computed(recipe.model, inputs, inputs['points'], True, config, None)
+        outputs, scores = evaluation.computed(recipe.model, inputs, inputs['points'], True, config, None)
         of_discriminator = -tf.log_sigmoid(outputs['data']) - tf.log_sigmoid(-outputs['fake'])
         of_generator = -tf.log_sigmoid(outputs['judged'])
         for scope, own in (('generator', of_generator), ('discriminator', of_discriminator)):

@@ -11,7 +11,6 @@ from launching import launch, workdir_with
 from pictures import predictions
 
 from core.pages import page, per_class, pictures
-from core.reporting.panels import load, store
 from core.reporting import record
 
 BROWSER = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -103,8 +102,8 @@ def test_every_kind_of_picture_is_drawn_and_the_page_stays_small(tmp_path):
     writer.write('end', status='failed', step=9000, why='Loss is <nan>')
     writer.close()
     for name, panel in panels.items():
-        store(str(tmp_path), name, panel)
-    path = page.write(str(tmp_path), load(str(tmp_path)))
+        record.store_picture(str(tmp_path), name, panel)
+    path = page.write(str(tmp_path), record.load_pictures(str(tmp_path)))
     document, console = browse(tmp_path, path, '--dump-dom', '--window-size=390,800')
     assert console == [] and set(figures(document)) >= set(panels) | {'why', 'loss'}
     assert os.path.getsize(path) < 3e6 and 'Loss is &lt;nan&gt;' in document

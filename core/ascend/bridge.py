@@ -16,20 +16,19 @@ from core.device import LOSS_SCALE
 from core.errors import InputError
 
 
-def is_used(flag: str) -> bool:
-    """Whether a process with --device=`flag` (auto, npu or cpu) runs on an NPU. Loads npu_bridge, touches no device.
+def load(flag: str) -> None:
+    """Loads the adapter, which registers NpuOptimizer, before the first session exists; touches no device.
 
-    Raises InputError when the flag asks for an NPU, or npu_bridge is installed, but npu_bridge cannot be used.
+    flag: --device. Raises InputError when npu_bridge is not installed or cannot be imported.
     """
-    if flag == 'cpu':
-        return False
-    if importlib.util.find_spec('npu_bridge'):
-        _import_npu_bridge(flag)
-        return True
-    if flag == 'npu':
+    if not importlib.util.find_spec('npu_bridge'):
         raise InputError('--device=npu: the Python package npu_bridge is not installed; '
                          'install the Ascend TensorFlow adapter or use --device=auto')
-    return False
+    try:
+        importlib.import_module('npu_bridge.npu_init')
+    except (ImportError, ValueError) as error:  # hccl raises a ValueError where its library libhcomm.so is missing
+        raise InputError('--device=%s: npu_bridge is installed but cannot be imported (%s); source '
+                         "Ascend's set_env.sh or use --device=cpu" % (flag, error)) from error
 
 
 def fingerprint() -> List[Tuple[str, int, int]]:
@@ -158,15 +157,6 @@ def split_gradients(percents: List[int]) -> None:
     """
     from hccl.split.api import set_split_strategy_by_size
     set_split_strategy_by_size(percents)
-
-
-def _import_npu_bridge(flag):
-    """Loads the adapter, which registers NpuOptimizer, before the first session exists."""
-    try:
-        importlib.import_module('npu_bridge.npu_init')
-    except (ImportError, ValueError) as error:  # hccl raises a ValueError where its library libhcomm.so is missing
-        raise InputError('--device=%s: npu_bridge is installed but cannot be imported (%s); source '
-                         "Ascend's set_env.sh or use --device=cpu" % (flag, error)) from error
 
 
 def _loss_scale_manager(loss_scale):

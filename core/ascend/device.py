@@ -8,9 +8,9 @@ import tensorflow as tf
 from core.device import Device, Hooks, KeptGraphs
 from core.ascend.diagnostics import operator_profile, random_errors
 from core.errors import InputError
-from core.ascend import bridge, chip, environment, graph_cache, hccl, switches
+from core.ascend import bridge, graph_cache, hccl, machine, switches
 from core.ascend.compiled import CheckCompiled
-from core.ascend.session import session_config
+from core.ascend.switches import session_config
 from core.run import Options, Run
 from core.settings import paths
 from core.settings.config import Config
@@ -40,7 +40,7 @@ def _check(config: Config, options: Options) -> None:
     if graph_cache.KEY in options:
         flag = '--output_path' if config.graph_cache else '--npu_option=' + graph_cache.KEY
         paths.check_writable(flag, options[graph_cache.KEY])
-    if config.device_id >= DEVICES_OF_A_SERVER and chip.family() in ('910', 'A2'):
+    if config.device_id >= DEVICES_OF_A_SERVER and machine.family() in ('910', 'A2'):
         raise InputError('ASCEND_DEVICE_ID=%d: a server of this chip has devices 0 to %d' % (
             config.device_id, DEVICES_OF_A_SERVER - 1))
     if bridge.is_parameter_server(os.environ):
@@ -91,8 +91,8 @@ def _hooks(run: Run) -> Hooks:
 
 def _precision(config: Config, options: Options) -> str:
     mode = options.get('precision_mode_v2') or options.get('precision_mode') or OWN_PRECISION.get(
-        chip.like(), "the adapter's default")
-    has_hf32 = chip.like() == '910B' and environment.enables_hf32(config, os.environ) is not False
+        machine.like(), "the adapter's default")
+    has_hf32 = machine.like() == '910B' and machine.enables_hf32(config, os.environ) is not False
     return mode + ' with HF32' if mode in ('origin', 'must_keep_origin_dtype') and has_hf32 else mode
 
 

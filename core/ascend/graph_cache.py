@@ -18,8 +18,8 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import tensorflow as tf
 
-from core.ascend import bridge, chip, versions
-from core.ascend.session import npu_optimizer
+from core.ascend import bridge, machine
+from core.ascend.switches import npu_optimizer
 from core.device import KeptGraphs
 from core.log import say
 from core.run import Options
@@ -106,7 +106,7 @@ def _digest(graph, config, options):
         'rank table': _file_digest(os.environ.get('RANK_TABLE_FILE')),
         'environment': {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
         'overflow mode': config.npu_sat_mode,
-        'chip': chip.name(), 'cann': versions.cann(os.environ), 'driver': versions.driver(os.environ),
+        'chip': machine.name(), 'cann': machine.cann(os.environ), 'driver': machine.driver(os.environ),
         'adapter': bridge.fingerprint()}
     text = json.dumps(facts, sort_keys=True, default=str).encode()
     return hashlib.sha256(text + b''.join(_canonical(graph))).hexdigest()

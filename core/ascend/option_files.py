@@ -4,10 +4,9 @@ CANN's compiler refuses a file of another form after minutes of preparation, or 
 nothing. Each function below returns what the file says and raises ValueError, 'must ...', for another form.
 """
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from core import files
-from core.settings import kinds
 
 LISTS, CHANGES = ('black-list', 'white-list', 'gray-list'), ('to-add', 'to-remove')
 # All that may be done to one operator type at once. Removed from one list it is gray.
@@ -29,15 +28,6 @@ class CustomDtypes(NamedTuple):
     name: str
     inputs: Tuple[str, ...]
     outputs: Tuple[str, ...]
-
-
-def kind_of(form: str, read: Callable[[str], Any]) -> kinds.Kind:
-    """The kind of an option that is the path of a file which `read` reads; `form` completes 'a file '."""
-    def parse(path):
-        path = kinds.file_path().parse(path)
-        read(path)
-        return path
-    return kinds.Kind('a file ' + form, parse)
 
 
 def mixlist(path: str) -> Dict[str, Dict[str, List[str]]]:

@@ -15,6 +15,19 @@ _METRICS = ('PipeUtilization', 'ArithmeticUtilization', 'Memory', 'MemoryL0', 'M
 _TEXT = kinds.Kind('text', str)   # '' too: an empty operator name lets the profiler find the operator itself
 
 
+def file_of(form: str, reader: str) -> kinds.Kind:
+    """The kind of an option that is the path of a file, which a function of option_files.py reads.
+
+    form completes 'a file '.
+    """
+    def parse(path):
+        from core.ascend import option_files       # which few runs need
+        path = kinds.file_path().parse(path)
+        getattr(option_files, reader)(path)
+        return path
+    return kinds.Kind('a file ' + form, parse)
+
+
 def shapes() -> kinds.Kind:
     """`name:int(,int)*` joined by `;`, as input_shape has them; a name has letters, digits, `_` and `/`."""
     one = '[A-Za-z0-9_/]+:-?[0-9]+(,-?[0-9]+)*'

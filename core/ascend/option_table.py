@@ -3,11 +3,19 @@
 The adapter aborts the process on a bad value, takes an unknown key silently and reads a value in the wrong field as
 false, 0 or "". A row says which field it reads, what the value may be, what it is when nobody sets it, and which other
 options it needs or excludes. docs/npu-options.md is made of this table by `python3 -m launchers npu_options`.
-"""
-from typing import NamedTuple, Tuple, Union
 
-from core.ascend import option_files, option_kinds
-from core.settings import kinds
+Options are a plain dict {key: typed value} of what was set; what nobody set is not in it. What the user typed is
+checked here, before a session exists. A key beyond the table, which only --npu_option=raw:KEY=... can set, is in the
+dict as raw:KEY.
+"""
+import difflib
+import json
+import re
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+from core.ascend import option_kinds
+from core.errors import InputError
+from core.settings import kinds, rules
 from core.settings.kinds import MOST
 from core.settings.rules import Rule, excludes, idle_without, needs
 from core.settings.table import OWN_PRECISION, switch
@@ -68,14 +76,14 @@ OPTIONS = {
                               % tuple(OWN_PRECISION.values()) + '; force_fp16 is documented for inference',
                               excludes('precision_mode_v2')),
     'precision_mode_v2': _string(None, switch('precision_mode_v2').kind, 'the same by its newer names'),
-    'modify_mixlist': _string(None, option_files.kind_of(
+    'modify_mixlist': _string(None, option_kinds.file_of(
         'of JSON text {"black-list": {"to-add": [], "to-remove": []}, "white-list": {...}, "gray-list": {...}}',
-        option_files.mixlist), 'operator types moved between the lists of mixed precision', needs(*_MIXED)),
-    'customize_dtypes': _string(None, option_files.kind_of(
+        'mixlist'), 'operator types moved between the lists of mixed precision', needs(*_MIXED)),
+    'customize_dtypes': _string(None, option_kinds.file_of(
         'with lines NAME::InputDtype:T,...,OutputDtype:T,... or OpType::TYPE:InputDtype:T,...,OutputDtype:T,...',
-        option_files.custom_dtypes), 'types of single operators, above precision_mode'),
-    'op_precision_mode': _string(None, option_files.kind_of(
-        'with sections [ByOpType], [ByNodeName] and lines NAME=PRECISION', option_files.precision_of_operators),
+        'custom_dtypes'), 'types of single operators, above precision_mode'),
+    'op_precision_mode': _string(None, option_kinds.file_of(
+        'with sections [ByOpType], [ByNodeName] and lines NAME=PRECISION', 'precision_of_operators'),
         'which implementation of single operators, instead of op_select_implmode'),
     'op_select_implmode': _choice(None, ('high_precision', 'high_performance', 'high_precision_for_all',
                                          'high_performance_for_all'),
@@ -105,14 +113,14 @@ OPTIONS = {
     'export_compile_stat': _number(1, 0, 2, 'write which fusions were made: 0 no, 1 at the end, 2 after compilation'),
     'debug_dir': _string(None, _path, 'where files about compiled operators are written'),
     'op_debug_level': _number(0, 0, 4, 'files about compiled operators (deprecated: op_debug_config)'),
-    'op_debug_config': _string(None, option_files.kind_of(
+    'op_debug_config': _string(None, option_kinds.file_of(
         'with lines op_debug_config=oom,dump_cce,dump_loc,ccec_O0,ccec_g,check_flag and op_debug_list=...',
-        option_files.debugging_of_operators), 'how operators are compiled for debugging'),
+        'debugging_of_operators'), 'how operators are compiled for debugging'),
 
     # Compilation.
-    'fusion_switch_file': _string(None, option_files.kind_of(
+    'fusion_switch_file': _string(None, option_kinds.file_of(
         'of JSON text {"Switch": {"GraphFusion": {"PASS": "on"}, "UBFusion": {"PASS": "off"}}}',
-        option_files.fusion_switches), 'which fusions are off'),
+        'fusion_switches'), 'which fusions are off'),
     'enable_scope_fusion_passes': _string(None, _text, 'scope fusions to switch on, separated by ,'),
     'buffer_optimize': _choice('l2_optimize', ('l2_optimize', 'off_optimize'), 'use of the L2 buffer'),
     'enable_small_channel': _number(0, 0, 1, 'optimise convolutions of few input channels'),
@@ -194,3 +202,105 @@ REHEARSED = ('iterations_per_loop', 'enable_data_pre_proc', 'precision_mode', 'p
 REFUSED = {**{key: 'CANN has no %s any more; use aoe_mode' % key for key in ('mstune_mode', 'auto_tune_mode')},
            'experimental_accelerate_train_mode': 'it needs a hook that hands steps or losses to the adapter, which no '
                                                  'run here has; choose a precision_mode'}
+
+RAW = 'raw:'
+_RAW_KINDS = {'b': kinds.boolean(), 'i': kinds.whole(), 's': kinds.text()}
+_HIF8 = {'precision_mode_v2': ('cube_hif8', 'mixed_hif8')}
+_OF_A_950 = {'dump_debug_mode': ('aicore_overflow', 'atomic_overflow')}
+_LACKS = {      # {chip, None without an NPU: {key: values that it has not}}; a 910B is an A2 or A3
+    None: {'profiling_options': ('L2Cache',)},
+    '910': {'precision_mode': ('allow_mix_precision_bf16', 'allow_fp32_to_bf16'),
+            'precision_mode_v2': ('mixed_bfloat16', 'cube_hif8', 'mixed_hif8'),
+            'profiling_options': ('L2Cache', 'MemoryAccess'), 'input_batch_cpy': (True,),
+            'variable_use_1g_huge_page': (1, 2)},
+    '910B': {**_OF_A_950, **_HIF8, 'aoe_mode': ('1',)},
+    '950': _OF_A_950,
+}
+_LONGEST_HCCL_TIMEOUT = 17340  # seconds, of a 910
+
+
+def parse_option(flag: str, key: str, text: str) -> Any:
+    """The typed value of one option; `flag` is what the user typed, for the message.
+
+    Raises InputError for an unknown key (with the nearest known one) and a value not allowed.
+    """
+    if key in REFUSED:
+        raise InputError('%s: %s' % (flag, REFUSED[key]))
+    if key not in OPTIONS:
+        near = difflib.get_close_matches(key, OPTIONS, n=1, cutoff=.75)
+        raise InputError('%s: there is no NPU option %s; %s' % (
+            flag, key, 'did you mean %s?' % near[0] if near else 'docs/npu-options.md has all; a key that is not there '
+            'is passed on unchecked by --npu_option=raw:KEY=s:TEXT'))
+    return _parse(flag, OPTIONS[key].kind, text)
+
+
+def parse_raw(flag: str, key: str, text: str) -> Any:
+    """The value of --npu_option=raw:`key`=`text`, `text` being b:True, i:1 or s:TEXT, which nothing else checks."""
+    name = key[len(RAW):]
+    if name in REFUSED:
+        raise InputError('%s: %s' % (flag, REFUSED[name]))
+    if name in OPTIONS:
+        raise InputError('%s: %s is an option that is checked; write --npu_option=%s=VALUE' % (flag, name, name))
+    field, colon, value = text.partition(':')
+    if not re.fullmatch(r'\S+', name) or not colon or field not in _RAW_KINDS:
+        raise InputError('%s: must be raw:KEY=b:True, raw:KEY=i:1 or raw:KEY=s:TEXT' % flag)
+    return _parse(flag, _RAW_KINDS[field], value)
+
+
+def _parse(flag, kind, text):
+    try:
+        return kind.parse(text)
+    except ValueError as error:
+        raise InputError('%s: %s' % (flag, error)) from None
+
+
+def fault(options: Dict[str, Any], chip: Callable[[], Optional[str]] = lambda: None) -> Optional[Tuple[str, str]]:
+    """(key, message) of the first rule that the options {key: value} break, or None.
+
+    chip() is of table.CHIPS or 950, '' for an NPU that is not known, None without one; asked when an option depends
+    on it.
+    """
+    for key, rule in rules.broken(_rules(options), options, options):
+        return key, rules.message(rule, str)
+    if options.get('op_debug_level') == 2 and 'op_debug_config' in options:
+        from core.ascend import option_files
+        if 'oom' in option_files.debugging_of_operators(options['op_debug_config']).get('op_debug_config', ''):
+            return 'op_debug_level', 'not together with oom in op_debug_config'
+    if 'aicore_num' in options and chip() == '910':
+        return 'aicore_num', 'a 910 has no choice of cores'
+    if not 0 < options.get('hccl_timeout', 1) <= _LONGEST_HCCL_TIMEOUT and chip() == '910':
+        return 'hccl_timeout', 'must be from 1 to %d on a 910' % _LONGEST_HCCL_TIMEOUT
+    for key, value in options.items():
+        value = json.loads(value or '{}').get('aic_metrics') if key == 'profiling_options' else value
+        lacking = [name for name, lacks in _LACKS.items() if value in lacks.get(key, ())]
+        if lacking and chip() in lacking:
+            what = value if isinstance(value, str) and not value.isdigit() else '%s=%s' % (key, value)
+            return key, ('a %s has no %s' % (chip(), what) if chip() else
+                         'a 910 has no %s; say --emulate_chip=910B where the chip is a later one' % what)
+    return None
+
+
+def without_effect(options: Dict[str, Any]) -> List[str]:
+    """A line for the log about each of the options {key: value} that does nothing, because another is off."""
+    return ['--npu_option=%s=%s: %s' % (key, options[key], rules.message(rule, str))
+            for key, rule in rules.broken(_rules(options), options, options, (rules.IDLE_WITHOUT,))]
+
+
+def _rules(options):
+    return {key: OPTIONS[key].rules for key in options if key in OPTIONS}
+
+
+def chips_that_lack() -> Iterator[Tuple[str, str, str]]:
+    """(chip, key, values) of what each known chip lacks."""
+    return ((chip, key, ', '.join(map(str, values)))
+            for chip, lacks in _LACKS.items() if chip for key, values in lacks.items())
+
+
+def describe_options() -> str:
+    """The table for a help text: one line a key, with its default, meaning and values."""
+    lines = []
+    for key, option in OPTIONS.items():
+        default = 'unset' if option.default is None else option.default
+        values = '' if option.kind.is_obvious else '; ' + option.kind.allowed
+        lines.append('%s (%s): %s%s' % (key, default, option.meaning, values))
+    return '\n'.join(lines)

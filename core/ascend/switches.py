@@ -1,13 +1,14 @@
-"""From the trainer's switches to NpuOptimizer options (docs/vendor-contract.md section 4)."""
+"""From the switches to NpuOptimizer options and to the session's ConfigProto (docs/vendor-contract.md section 4)."""
 import json
 import os
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from core.ascend import chip, environment, option_kinds, versions
-from core.ascend import options as option_lib
-from core.ascend.option_table import REHEARSED
-from core.ascend.options import RAW, fault, parse_option, parse_raw
+import tensorflow as tf
+from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
+
+from core.ascend import machine, option_kinds
+from core.ascend.option_table import RAW, REHEARSED, fault, parse_option, parse_raw, without_effect
 from core.errors import InputError
 from core.run import Options
 from core.settings import paths
@@ -27,7 +28,7 @@ def switch_options(config: Config) -> Dict[str, Any]:
     The directories that --over_dump, --data_dump_flag and --profiling write to need not be there yet.
     Raises InputError naming flag, value and what is allowed, or a variable of the environment.
     """
-    environment.check(os.environ)
+    machine.check_environment(os.environ)
     settings = {}
     for flag, key, value in list(_of_switches(config)) + list(_of_npu_option(config)):
         if key in settings:
@@ -47,7 +48,7 @@ def switch_options(config: Config) -> Dict[str, Any]:
 
 
 def _chip(config):
-    return config.emulate_chip or ('950' if chip.family() == '950' else chip.like())
+    return config.emulate_chip or ('950' if machine.family() == '950' else machine.like())
 
 
 def _check_chip(config, options):
@@ -72,6 +73,32 @@ def options(config: Config) -> Options:
     return chosen
 
 
+def session_config(options: Dict[str, Any]) -> tf.ConfigProto:
+    """The tf.ConfigProto with these NpuOptimizer options {key: typed value}, on every device.
+
+    TensorFlow skips a custom optimizer that is not registered; off an NPU the entry shows what an NPU would get.
+    """
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    rewrites = config.graph_options.rewrite_options
+    rewrites.remapping = RewriterConfig.OFF
+    # MANUAL has the number of OFF, 2. The adapter asks for this value, and its own helpers write it too.
+    rewrites.memory_optimization = RewriterConfig.MANUAL
+    entry = rewrites.custom_optimizers.add(name='NpuOptimizer')
+    for key, value in dict({'use_off_line': True}, **options).items():
+        parameter = entry.parameter_map[key[len(RAW):] if key.startswith(RAW) else key]
+        if isinstance(value, str):
+            parameter.s = tf.compat.as_bytes(value)
+        else:
+            setattr(parameter, 'b' if isinstance(value, bool) else 'i', value)
+    return config
+
+
+def npu_optimizer(config: tf.ConfigProto) -> Any:
+    """The entry with the options in what session_config() has made."""
+    return config.graph_options.rewrite_options.custom_optimizers[0]
+
+
 def output_directories(options: Dict[str, Any]) -> List[str]:
     """Device.output_directories: of dumps, profiles and tuning."""
     folders = options.get('dump_path'), profile_folder(options), options.get('work_path')
@@ -89,7 +116,7 @@ def profile_folder(options: Dict[str, Any]) -> Optional[str]:
 def notices(options: Dict[str, Any]) -> List[str]:
     """What the log says of the options that only the adapter knows, and of those that have no effect."""
     lines = ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
-             if item[0].startswith(RAW)] + option_lib.without_effect(options)
+             if item[0].startswith(RAW)] + without_effect(options)
     if options.get('fusion_switch_file'):
         from core.ascend import fusion_passes      # which few runs need
         lines += fusion_passes.lines(options['fusion_switch_file'], os.environ)
@@ -98,13 +125,13 @@ def notices(options: Dict[str, Any]) -> List[str]:
 
 def software() -> Dict[str, str]:
     """Device.software: the versions of CANN and of the NPU driver, where they are installed."""
-    found = {'CANN': versions.cann(os.environ), 'NPU driver': versions.driver(os.environ)}
+    found = {'CANN': machine.cann(os.environ), 'NPU driver': machine.driver(os.environ)}
     return {name: version for name, version in found.items() if version}
 
 
 def off_npu(config: Config, options: Options) -> List[str]:
     """Device.notice of other devices: what the switches of this run do off an NPU."""
-    without_effect, lines = [], []
+    npu_only, lines = [], []
     for row in _in_effect(config):
         if row.name in ('precision_mode', 'precision_mode_v2') and config.emulate_precision:
             continue  # the emulation has a line of its own
@@ -112,11 +139,11 @@ def off_npu(config: Config, options: Options) -> List[str]:
         given = [typed(row.name, one) for one in (value if row.repeated else [value])
                  if row.name != 'npu_option' or one.partition('=')[0] not in REHEARSED]
         if row.off_npu == NPU_ONLY:
-            without_effect += given
+            npu_only += given
         elif row.off_npu:
             lines.append('Off an NPU, %s: %s' % (' '.join(given), row.off_npu))
-    if without_effect:
-        lines.insert(0, 'These switches act on an NPU only: ' + ' '.join(without_effect))
+    if npu_only:
+        lines.insert(0, 'These switches act on an NPU only: ' + ' '.join(npu_only))
     return notices(options) + lines
 
 

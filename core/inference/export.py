@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from core import files
 from core.errors import InputError, RunEnd
-from core.session import cpu_session
+from core.device import cpu_session
 from core.inference import frozen, preprocessing, samples, trained
 from core.inference.inputs import RandomInputs, TestSet, of_any_batch, of_pixels, shape_of
 from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.recipe import Recipe
-from core.session import cpu_session
+from core.device import cpu_session
 from core.settings.config import Config
 from core.training import forms
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from core import files
 from core.errors import InputError
 from core.log import one_line
-from core.session import cpu_session
+from core.device import cpu_session
 from core.inference import trained
 from core.inference.inputs import cast
 from core.inference.preprocessing import Scaling

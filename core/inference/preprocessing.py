@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.session import cpu_session
+from core.device import cpu_session
 
 _CLOSE = 1e-5                  # of the largest value
 _AIPP = '''\

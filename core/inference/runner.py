@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.pretrained import h5
-from core.session import cpu_session
+from core.device import cpu_session
 from core.settings.table import ROOT
 
 PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'

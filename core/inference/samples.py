@@ -136,7 +136,7 @@ def _check(manifest: Manifest, own: Sequence[Switch]) -> None:
     """Raises ValueError for values that no SamplesWriter writes."""
     for name in ('files', 'inputs', 'output_shape'):
         if not isinstance(getattr(manifest, name), list) or not getattr(manifest, name):
-            raise ValueError('%s is not a list of some' % name)
+            raise ValueError('%s must be a non-empty list' % name)
     if not isinstance(manifest.class_names, list) or not isinstance(manifest.settings, dict):
         raise ValueError('class_names or settings have another type')
     known = [row.name for row in (*SWITCHES, *own)]

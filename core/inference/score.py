@@ -13,10 +13,10 @@ from core.inference.inputs import shape_of
 from core.inference.runner import PB, Runner
 from core.inference.samples import PROBABILITIES, Manifest
 from core.recipe import Recipe
-from core.session import cpu_session
+from core.device import cpu_session
 from core.settings.config import Config
 from core.settings.table import Switch
-from core.training import forms, scoring
+from core.training import evaluation, forms
 
 _ENDINGS = ('_output_0.bin', '_output_0.txt', '_0.bin', '_0.txt')   # of msame, and of ais_bench, which came after it
 _NAMED = 5                     # at most so many files at fault are named in a line
@@ -42,8 +42,8 @@ class Scorer:
                 if head.predictions.get(PROBABILITIES) is not tf.nn.softmax:
                     raise InputError('--probabilities: this network\'s loss needs its logits; export without it')
                 outputs = tf.log(tf.maximum(outputs, np.finfo(np.float32).tiny))   # the logits but for a constant
-            scores = scoring.scored(head, {output_key: outputs} if output_key else outputs, nest, config)
-            self._sums, self._metrics_of = scoring.summed(scores, self._weight)
+            scores = evaluation.scored(head, {output_key: outputs} if output_key else outputs, nest, config)
+            self._sums, self._metrics_of = evaluation.summed(scores, self._weight)
             self._session = cpu_session()
         self._totals = 0.
 

@@ -1,12 +1,17 @@
 """The table of operator types, table.tsv: what TensorFlow's operators are on a chip, and how they may be treated.
 
 Kernels, emulation, precision rules, dumps, overflow search, profiles, frozen graphs and fine-tuning read it.
+
+A network is written in TensorFlow's operators, of which every device has kernels. Where a device has one operator for
+a whole function of a network, its `graph` context offers that by the function's name, for the graphs that are built in
+the context only; an exported graph is built outside of it.
 """
+import contextlib
 import difflib
 import functools
 import os
 import re
-from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Set
 
 import tensorflow as tf
 
@@ -17,6 +22,7 @@ CUBE, VECTOR, AI_CPU, EXCHANGE, NO_TASK = 'cube', 'vector', 'cpu', 'exchange', '
 WHITE, BLACK, GRAY = 'white', 'black', 'gray'                                             # colours
 _OLD_ENDING = re.compile(r'(?<=[a-z])D$')
 _told: Set[str] = set()        # types that tell_unlisted() has named
+_offered: Dict[str, Callable[..., Any]] = {}    # own operators of the device, by the function's name
 
 
 class Operator(NamedTuple):
@@ -79,3 +85,19 @@ def tell_unlisted(ops: Iterable[tf.Operation]) -> List[str]:
             'values, gray in mixed precision; add a row for it' % ', '.join(new))
         _told.update(new)
     return new
+
+
+def own_operator(function: str) -> Optional[Callable[..., Any]]:
+    """The device's own operator for the function of this name; None where the device has none."""
+    return _offered.get(function)
+
+
+@contextlib.contextmanager
+def own_operators(functions: Dict[str, Callable[..., Any]]) -> Iterator[None]:
+    """A context in which own_operator() knows these: {name: function that adds the operator to the graph}."""
+    _offered.update(functions)
+    try:
+        yield
+    finally:
+        for name in functions:
+            del _offered[name]

@@ -49,9 +49,10 @@ def chart(name: str, title: Words, unit: Words, curves: Sequence[Curve], along: 
     body = [_axes(x, y, y_ticks, unit, along)] + [_curve(curve, rows, x, y) for curve, rows in drawn]
     return ('<figure class="card chart" data-figure="{name}"><figcaption>{title}</figcaption>'
             '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body}'
-            '<g class="reading" hidden><line/></g></svg><div class="legend">{legend}</div></figure>').format(
-                name=escape(name), title=title.html(), width=WIDTH, height=HEIGHT, label=escape(title.en),
-                body=''.join(body), legend=''.join(map(_legend, curves)))
+            '<g class="reading" hidden><line y1="{top}" y2="{bottom}"/></g></svg>'
+            '<div class="legend">{legend}</div></figure>').format(
+                name=escape(name), title=title.html(), width=WIDTH, height=HEIGHT, top=TOP, bottom=HEIGHT - BOTTOM,
+                label=escape(title.en), body=''.join(body), legend=''.join(map(_legend, curves)))
 
 
 def _thin(points: Points) -> List[Tuple[float, float, float, float]]:

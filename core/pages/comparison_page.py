@@ -5,7 +5,7 @@ from typing import List, Optional, Sequence
 from core.ascend.diagnostics.comparison import Row
 from core.pages.charts import Curve, chart
 from core.pages.page import fill
-from core.reporting.panels import save
+from core.reporting.record import save
 from core.pages.text import Words, escape, number
 
 _DISTANCE = Words('relative Euclidean distance', '相对欧氏距离')

@@ -11,7 +11,6 @@ from core.errors import InputError
 from core.pages import chip_section, records
 from core.pages.records import RecordedRun
 from core.reporting import record
-from core.reporting.panels import save
 from core.pages.charts import Curve, chart
 from core.pages.text import Words, duration, escape, in_chinese, number
 
@@ -34,7 +33,7 @@ def write(run_dir: str, panels: Dict[str, Dict[str, Any]]) -> str:
 
     Raises OSError, or ValueError for a record of another form.
     """
-    return save(os.path.join(run_dir, NAME), render(records.read(run_dir)[-1], panels))
+    return record.save(os.path.join(run_dir, NAME), render(records.read(run_dir)[-1], panels))
 
 
 def check_own(flag: str, path: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from core.reporting.panels import save
+from core.reporting.record import save
 from core.run import Panel, Predictions, Report
 
 METRICS, MISTAKES = 'metrics.json', 'mistakes.csv'    # in the results

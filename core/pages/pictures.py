@@ -1,6 +1,6 @@
 """Pictures for the report: what a recipe shows of its network, made on the host between steps.
 
-A picture is a Panel of plain data (core/reporting/panels.py). Words are pairs (English, Chinese).
+A picture is a Panel of plain data (core/reporting/record.py). Words are pairs (English, Chinese).
 """
 import base64
 import os
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from core.pages import per_class
 from core.run import Panel, Predictions
-from core.session import cpu_session
+from core.device import cpu_session
 
 MOST_FRAMES = 20               # of a slider
 

@@ -8,7 +8,7 @@ BUCKET_BYTES = 2 ** 22  # measured on loopback: smaller ones cost more, larger o
 
 def in_buckets(tensors: Sequence[tf.Tensor], exchange: Callable[[List[tf.Tensor]], List[tf.Tensor]]
                ) -> List[tf.Tensor]:
-    """What exchange(tensors of a bucket) -> as many tensors makes of each of the tensors, whose shapes are static.
+    """What exchange(tensors of a bucket) -> as many tensors makes of each tensor; their shapes are static.
 
     The first bucket has the first tensors, so that its exchange may start before the last tensors exist.
     """

@@ -1,4 +1,4 @@
-"""What Communicators have in common: how the ranks of a job exchange tensors. core/ranks/connect.py chooses one.
+"""What Communicators have in common: how the ranks of a job exchange tensors. core/training/loop.py chooses one.
 
 All ranks build the same graph and run the same operators, because an exchange waits until every rank has come to it.
 """

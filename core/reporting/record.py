@@ -1,24 +1,27 @@
-"""Record: what a run did, as data. report/run.jsonl of the results holds one JSON object a line.
+"""Record: what a run did, as data in report/ of its results, from which the page and the table of runs are made.
 
-The trainer writes it while the run goes on, so that a run killed at any moment leaves its record:
-    start   once for each process: what was asked (`settings`), on what machine (`environment`), where results lie
-    begin   the step at which the process starts; points of later steps are from before a --resume and no longer count
-    point   values at a step: batch/loss, epoch/METRIC, test/METRIC, learning_rate, images_per_second, ...
-    end     how the process ended: status (done, stopped, failed), step, why
-The trainer holds a lock of the file while it lives, which tells a run in progress from one that was killed.
+    run.jsonl           the record: one JSON object a line, written while the run goes on, so that a run killed at any
+                        moment leaves its record. The trainer holds a lock of the file while it lives.
+      start   once for each process: what was asked (`settings`), on what machine (`environment`), where results lie
+      begin   the step at which the process starts; points of later steps are from before a --resume and no longer count
+      point   values at a step: batch/loss, epoch/METRIC, test/METRIC, learning_rate, images_per_second, ...
+      end     how the process ended: status (done, stopped, failed), step, why
+    pictures/NAME.json  the pictures of the page: a resumed run still has them, and the page needs no TensorFlow
+core/reporting/report.py writes two more files there. This module needs no TensorFlow.
 """
 import fcntl
 import json
 import math
 import os
 import time
+import uuid
 from typing import Any, Dict
 
 from core import files
 from core.errors import InputError
 
 _DIRECTORY = 'report'          # in the results: the record and the pictures
-FILE = 'run.jsonl'
+FILE, _PICTURES = 'run.jsonl', 'pictures'
 CHIP = 'chip.json'             # beside it: what a rehearsed run knows of the chip before its first step
 DONE, STOPPED, FAILED = 'done', 'stopped', 'failed'
 _MANY = 1000                   # points of one kind, after which only every second one is kept, then every fourth, ...
@@ -26,12 +29,12 @@ _TRIES = 10                    # to get the lock
 
 
 def directory(run_dir: str) -> str:
-    """Where the record and the pictures of the run lie whose results are in `run_dir`."""
+    """Where the record and the pictures of a run lie; run_dir: its results."""
     return os.path.join(run_dir, _DIRECTORY)
 
 
 class RecordWriter:
-    """Writes the record of the run whose results go to `run_dir`.
+    """Writes the record of the run with results in `run_dir`.
 
     Raises InputError when another process is writing it, OSError when it cannot be written.
     """
@@ -77,3 +80,36 @@ class RecordWriter:
     def close(self) -> None:
         """Gives the lock back."""
         self._file.close()
+
+
+def load_pictures(run_dir: str) -> Dict[str, Dict[str, Any]]:
+    """{name: picture} of the run with results in `run_dir`, by name. Raises OSError."""
+    folder = os.path.join(directory(run_dir), _PICTURES)
+    names = sorted(name[:-len('.json')] for name in os.listdir(folder) if name.endswith('.json')) \
+        if os.path.isdir(folder) else []
+    return {name: _load(folder, name) for name in names}
+
+
+def _load(folder, name):
+    with open(os.path.join(folder, name + '.json'), encoding='utf-8') as file:
+        return json.load(file)
+
+
+def store_picture(run_dir: str, name: str, panel: Dict[str, Any]) -> None:
+    """Keeps a picture of the run with results in `run_dir`. Raises OSError."""
+    folder = os.path.join(directory(run_dir), _PICTURES)
+    os.makedirs(folder, exist_ok=True)
+    save(os.path.join(folder, name + '.json'), json.dumps(panel, ensure_ascii=False))
+
+
+def save(path: str, text: str) -> str:
+    """Writes a file in one step, so that a reader never meets half of it. Raises OSError."""
+    part = '%s.tmp%s' % (path, uuid.uuid4().hex)   # TensorFlow's own form, which a ModelArts job leaves alone
+    try:
+        with open(part, 'w', encoding='utf-8') as file:
+            file.write(text)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
+    return path

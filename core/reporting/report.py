@@ -1,11 +1,34 @@
-"""Reporter: makes the reports of a run; and the listeners that are not the log of a network."""
-from typing import Callable, List, Optional, Tuple
+"""Reporter: makes the reports of a run; and the listeners that no network has of its own.
+
+The lines of a network that has no vendor's lines to keep to:
+
+    step 9 of 39, epoch 1 of 3: loss 1.234568 accuracy 0.500000 seconds_per_step 0.051200 images_per_second 1250.0000
+    test after epoch 1 of 5: loss 1.543210 accuracy 0.456700
+    test after step 20 of 39: loss 1.567890 accuracy 0.445600
+    end: seconds_per_step 0.051200 images_per_second 1250.0000
+
+The values of a step are of its batch; the speed is the mean over the steps timed so far.
+
+Every rank writes what the run measured, as data for the launcher (its case log, its file of losses and its last lines),
+into report/ of its results:
+    losses     a line `STEP TEXT` for each loss of its log; a run that goes on keeps the lines up to its first step
+    figures    lines `key=value` when the run has ended well; KEYS are the keys
+"""
+import os
+from typing import Callable, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
 from core.log import say
-from core.run import Clock, Listener, Metrics, Report, Step, Validation
+from core.reporting import record
+from core.run import Clock, Listener, Log, Metrics, Report, Step, Validation
 from core.settings.config import Config
+
+# Images a second of all ranks together; seconds a step; the last loss and the accuracies as the log has them, the
+# accuracies empty where it has none; the seconds from the start of the session to the end of its first step, in which
+# an NPU compiles the graph of a step.
+KEYS = ('images_per_second', 'seconds_per_step', 'loss', 'accuracy', 'test_accuracy', 'accuracy_is',
+        'first_step_seconds')
 
 
 class Window:
@@ -23,8 +46,8 @@ class Window:
 
 
 class Reporter(tf.train.SessionRunHook):
-    """Makes the reports that are due, evaluates every --val_epoch epochs, every --eval_steps steps and at the end, tells
-    the listeners.
+    """Makes the reports that are due and calls the listeners; evaluates every --val_epoch epochs, every --eval_steps steps
+    and at the end.
 
     evaluate(session) -> (Metrics, Validation), which may end the run. What a report needs is fetched in every step, due
     or not, because a further set of fetches would be a further graph to optimise and, on an NPU, to compile.
@@ -84,7 +107,7 @@ class Reporter(tf.train.SessionRunHook):
                                            seconds=self._clock.seconds)
 
     def average(self, evaluation: Metrics) -> None:
-        """Tells the listeners the metrics of the average of the weights."""
+        """Hands the metrics of the average of the weights to the listeners."""
         for listener in self._listeners:
             listener.average(evaluation)
 
@@ -137,3 +160,95 @@ class SkippedSteps(Listener):
 
     def epoch(self, report: Report) -> None:
         say('Loss scale: %d of %d steps skipped' % (report.skipped, report.step))
+
+
+class NeutralLog(Log):
+    """A line every --display_step steps, one after every evaluation, one at the end.
+
+    headline: the metric that the case log has.
+    """
+
+    def __init__(self, headline: str):
+        super().__init__()
+        self._headline = headline
+
+    def epoch_start(self, epoch: int, epochs: int) -> None:
+        self._epochs = epochs
+
+    def step(self, report: Report) -> None:
+        say('step %d of %d, epoch %d of %d: %s %s' % (
+            report.step, report.steps, report.epoch + 1, self._epochs, in_words(report.metrics), speed(report)))
+        self.loss(report.step, '%.6f' % report.metrics['loss'])
+
+    def epoch(self, report: Report) -> None:
+        if report.evaluation:
+            say('test after epoch %d of %d: %s' % (report.epoch + 1, self._epochs, in_words(report.evaluation)))
+            self.accuracy = '%.6f' % report.evaluation[self._headline]
+
+    def end(self, report: Report) -> None:
+        say_end(report)
+
+
+class EvaluationLines(Listener):
+    """A line after every evaluation within an epoch, in the log of every network."""
+
+    def evaluation(self, report: Report) -> None:
+        say('test after step %d of %d: %s' % (report.step, report.steps, in_words(report.evaluation)))
+
+
+def say_end(report: Report) -> None:
+    """The last line, with the speed of the run: also for logs with vendor's lines that round it too much."""
+    say('end: ' + speed(report))
+
+
+def in_words(values: Dict[str, float]) -> str:
+    """The metrics of a line, the loss first."""
+    names = sorted(values, key=lambda name: (name != 'loss', name))
+    return ' '.join('%s %.6f' % (name, values[name]) for name in names)
+
+
+def speed(report: Report) -> str:
+    """The speed over the timed steps so far."""
+    return 'seconds_per_step %.6f images_per_second %.4f' % (report.seconds_per_step, report.images_per_second)
+
+
+class Figures(Listener):
+    """Writes the figures of a run; comes after the `log` that prints them. Raises OSError for a disk that fails."""
+
+    def __init__(self, run_dir: str, log: Log, ranks: int):
+        self._directory, self._log, self._ranks = record.directory(run_dir), log, ranks
+        self._losses, self._loss = None, ''
+
+    def first_step(self, report: Report) -> None:
+        if self._losses is None:
+            self._first_step_seconds = report.seconds
+            self._open(report.first_step)
+
+    def _open(self, step):
+        path = os.path.join(self._directory, 'losses')
+        os.makedirs(self._directory, exist_ok=True)
+        before = []
+        if os.path.exists(path):
+            with open(path) as file:
+                before = [line for line in file if line.endswith('\n') and int(line.split()[0]) <= step]
+        record.save(path, ''.join(before))
+        self._losses = open(path, 'a')
+
+    def _append(self):
+        for step, self._loss in self._log.losses:
+            self._losses.write('%d %s\n' % (step, self._loss))
+        self._losses.flush()
+        self._log.losses.clear()
+
+    def step(self, report: Report) -> None:
+        self._append()
+
+    def epoch(self, report: Report) -> None:
+        self._append()
+
+    def end(self, report: Report) -> None:
+        self._losses.close()
+        values = ('%.8g' % (report.images_per_second * self._ranks), '%.8g' % report.seconds_per_step,
+                  self._loss, self._log.accuracy, self._log.test_accuracy,
+                  self._log.accuracy_is, '%.8g' % self._first_step_seconds)
+        record.save(os.path.join(self._directory, 'figures'), ''.join('%s=%s\n' % pair for pair in zip(KEYS, values)))

@@ -1,4 +1,4 @@
-"""Config: everything a run was asked to do, in one frozen record."""
+"""Config: everything that a run is to do, in one frozen record."""
 import os
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -23,7 +23,7 @@ class Config(Switches):
     rank: int
     ranks: int                     # that train together; 0 in a plan that leaves their number to the rank table
     addresses: Tuple[str, ...]     # 'host:port' of each rank where they are on several servers and not on NPUs
-    ranks_directory: str           # where those of one server meet, '' without
+    ranks_directory: str           # where the ranks of one server meet, '' without
     class_names: Tuple[str, ...]   # of the data set: core.recipe.load()
     own: Tuple[Switch, ...]        # the rows that the recipe brings
 
@@ -127,7 +127,7 @@ def idle(config: Config) -> Dict[str, str]:
 
 
 def idle_lines(config: Config) -> List[str]:
-    """What the log says of the switches that were given for nothing."""
+    """Lines of the log about the switches that were given for nothing."""
     return [line for name, line in idle(config).items() if getattr(config, name) != switch(name).default]
 
 

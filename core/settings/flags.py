@@ -37,7 +37,7 @@ def without_foreign(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
 
 
 def network_in(argv: Sequence[str]) -> Dict[str, str]:
-    """{'network': value} where `argv` gives --network, whose recipe may bring switches of its own; else {}."""
+    """{'network': value} where `argv` gives --network; else {}. Its recipe may bring switches of its own."""
     return parse_known(argv, [row for row in SWITCHES if row.name == 'network'])[0]
 
 

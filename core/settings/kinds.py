@@ -159,7 +159,7 @@ def regular_expression() -> Kind:
 
 
 def ascending() -> Kind:
-    """Steps joined by commas, each after the one before, as a tuple."""
+    """Steps joined by commas, in rising order, as a tuple."""
     def convert(given):
         numbers = tuple(map(int, given.split(','))) if re.fullmatch('[0-9]{1,9}(,[0-9]{1,9}){0,99}', given) else (0,)
         return numbers if all(before < after for before, after in zip((0, *numbers), numbers)) else None
@@ -174,7 +174,7 @@ def names() -> Kind:
 def ranges_of(steps: str) -> List[Tuple[int, int]]:
     """[(first, last)] of the steps that dump_steps() takes, as the adapter reads them.
 
-    Without A a range begins at 0, without B it is one step; a `|` at the end says nothing.
+    Without A a range begins at 0, without B it is one step; a `|` at the end has no meaning.
     """
     ends = [part.partition('-') for part in _parts(steps)]
     return [(int(first or 0), int(last or first)) for first, _, last in ends]

@@ -9,7 +9,7 @@ GRAPH_CACHE = 'graph_cache'    # of --output_path: graphs compiled for an NPU, b
 
 
 def check_readable(flag: str, path: str) -> None:
-    """Raises InputError unless `path` is a directory whose files this user may list and read."""
+    """Raises InputError unless `path` is a directory with files that this user may list and read."""
     if not os.path.isdir(path):
         raise InputError('%s=%s: %s' % (flag, path, 'is a file: unpack an archive, and name the directory with the '
                                         'files' if os.path.exists(path) else 'no such directory'))

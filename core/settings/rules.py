@@ -1,6 +1,6 @@
 """Rules between settings: what one of them needs, and what it excludes, with one form of message.
 
-A rule names other settings by conditions: `name` asks that it is set, `name=A|B` that it has one of these values.
+A rule names other settings by conditions: `name`: it is set; `name=A|B`: it has one of these values.
 Rules bind what the user typed: a setting that was typed needs settled values, whoever settled them, and excludes
 others that were typed.
 """
@@ -27,7 +27,7 @@ def excludes(*others: str, when: str = '') -> Rule:
 
 
 def idle_without(*others: str) -> Rule:
-    """The setting is taken where none of the conditions holds, and the log says that it has no effect."""
+    """The setting is taken where none of the conditions holds, with a line of the log that it has no effect."""
     return Rule(IDLE_WITHOUT, others)
 
 
@@ -49,7 +49,7 @@ def broken(rules: Mapping[str, Sequence[Rule]], typed: Mapping[str, Any], settle
 
 
 def message(rule: Rule, spelled: Callable[[str], str]) -> str:
-    """What a broken rule says after the name of its setting: `needs --a=x|y or --b`."""
+    """The words about a broken rule after the name of its setting: `needs --a=x|y or --b`."""
     return '%s %s' % (rule.words, ' or '.join(map(spelled, rule.others)))
 
 

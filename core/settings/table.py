@@ -1,6 +1,6 @@
-"""Switches: the one table of the command line, a row for each thing that a user may ask for.
+"""Switches: the one table of the command line, a row for each flag.
 
-A row says everything about its switch: what users type, what it may hold, what it needs and excludes, who must agree
+A row has everything about its switch: what users type, what it may hold, what it needs and excludes, who must agree
 on it, which NpuOptimizer key it sets and what it does off an NPU (docs/vendor-contract.md sections 1, 2, 4 and 5).
 Values are laid over each other as
     the table < the recipe's defaults < its variants < its values for this --case < those on synthetic data
@@ -61,7 +61,7 @@ class Switch(NamedTuple):
 
 
 def _row(group: str, *columns: Any, **more: Any) -> Any:
-    """A Switch without its name, which is that of the attribute."""
+    """A Switch without a name: the attribute has it."""
     return Switch(group, '', *columns, **more)
 
 

@@ -2,7 +2,7 @@
 
 An average is saved as a checkpoint in a directory of its own under ckpt/, with batch-norm statistics computed anew on
 the training data, and evaluated. The one here is exponential: --ema_decay (Polyak and Juditsky 1992). The graph of a
-step keeps it, nets/blocks/updates.py. core/training/swa.py has another.
+step keeps it, nets/blocks/chosen.py. core/training/swa.py has another.
 """
 import os
 from typing import Dict, Mapping, Sequence, Tuple
@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from core.log import say
+from core.recipe import Recipe
 from core.reporting.report import Reporter
 from core.run import Run
-from core.training import checkpoints, statistics, weights
-
-EMA = 'ema'
+from core.settings.config import Config
+from core.training import checkpoints, evaluation, weights
 
 
 class Average(tf.train.SessionRunHook):
@@ -25,12 +25,22 @@ class Average(tf.train.SessionRunHook):
     would be a graph to compile for an NPU; `install` is the switch that replaces the weights by the average.
     """
     words = method = ''                # what the average, and the method, is called
-    folder = EMA                       # of the average's checkpoint, in that of the others
+    folder = ''                        # of the average's checkpoint, in the directory of the others
     has_to_read = False                # whether the average needs the state of this step
     changes = checkpoints.Changes()
 
-    def __init__(self, run: Run, renewal: statistics.Renewal):
+    def __init__(self, run: Run, renewal: evaluation.Renewal):
         self._run, self._renewal, self._install = run, renewal, tf.placeholder(tf.bool, [])
+
+    @staticmethod
+    def check(config: Config) -> None:
+        """Raises InputError when the flags of the average contradict each other; needs no data."""
+
+    @staticmethod
+    def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int) -> Recipe:
+        """`recipe` with the learning rate of the averaging in a run of `epochs`."""
+        del config, epochs, steps_per_epoch
+        return recipe
 
     def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
         """state.read() with the changes that are due."""
@@ -70,9 +80,9 @@ class Average(tf.train.SessionRunHook):
 
 class Exponential(Average):
     """The exponential moving average of --ema_decay."""
-    words = method = 'exponential moving average'
+    words, method, folder = 'exponential moving average', 'exponential moving average', 'ema'
 
-    def __init__(self, run: Run, renewal: statistics.Renewal):
+    def __init__(self, run: Run, renewal: evaluation.Renewal):
         super().__init__(run, renewal)
         name = tf.train.ExponentialMovingAverage(run.config.ema_decay).name
         by_name = {v.op.name: v for v in tf.global_variables()}
@@ -81,10 +91,10 @@ class Exponential(Average):
 
 
 def changed(after: Dict[tf.Variable, tf.Tensor], switches: Sequence[tf.Tensor],
-            told: Tuple[tf.Variable, ...] = ()) -> checkpoints.Changes:
+            read_by_all_ranks: Tuple[tf.Variable, ...] = ()) -> checkpoints.Changes:
     """The Changes that give variables the values `after`; see checkpoints.Changes."""
     # Everything is computed before the first update, and read from the updates, because TensorFlow 1.15 may read a
     # reference variable before or after an update that the reading op has a control dependency on.
     with tf.control_dependencies(list(after.values())):
         values = {v: tf.identity(v.assign(value)) for v, value in after.items()}
-    return checkpoints.Changes(values, tuple(switches), told)
+    return checkpoints.Changes(values, tuple(switches), read_by_all_ranks)

@@ -22,7 +22,7 @@ from tensorflow.core.protobuf.saver_pb2 import SaverDef
 
 from core import files
 from core.errors import InputError
-from core.session import cpu_session
+from core.device import cpu_session
 from core.log import one_line, say
 from core.run import Communicator, Reader
 from core.settings.config import Config
@@ -166,7 +166,7 @@ def nothing_left(config: Config, step: int, steps: int) -> str:
 
 
 def finished(config: Config, resumable: Callable[[Config, int], float]) -> str:
-    """nothing_left() when --resume would train no step, as the newest checkpoint tells, else ''. Reads no data.
+    """nothing_left() when --resume would train no step, judged by the newest checkpoint, else ''. Reads no data.
 
     resumable(config, steps of the run) -> only checkpoints of steps below it can be resumed.
     Raises InputError when the checkpoint to resume is of another run.
@@ -196,7 +196,7 @@ class Changes(NamedTuple):
     """What State.read() can do to variables before it reads them."""
     values: Dict[tf.Variable, tf.Tensor] = {}   # of the variables that may change: their values after the change
     switches: Tuple[tf.Tensor, ...] = ()        # bool placeholders: the changes to make
-    told: Tuple[tf.Variable, ...] = ()          # the variables whose values every rank reads
+    read_by_all_ranks: Tuple[tf.Variable, ...] = ()
 
 
 class State:
@@ -207,12 +207,12 @@ class State:
 
     def __init__(self, communicator: Communicator, changes: Changes = Changes()):
         self.rank, self._ranks, self._switches = communicator.rank, communicator.ranks, changes.switches
-        variables = changes.told if self.rank else tf.global_variables()
+        variables = changes.read_by_all_ranks if self.rank else tf.global_variables()
         self._fetches = ({v: changes.values.get(v, v) for v in variables},
                          tf.group(communicator.barrier(), *[value.op for value in changes.values.values()]))
 
     def read(self, session: tf.Session, on: Sequence[tf.Tensor] = ()) -> Dict[tf.Variable, np.ndarray]:
-        """{variable: value}, on rank 0 of all variables, after the changes whose switches are `on`.
+        """{variable: value}, on rank 0 of all variables, after the changes of the switches that are `on`.
 
         Every rank has to call it.
         """
@@ -271,7 +271,7 @@ class Checkpoints:
 
     def resume(self, config: Config, facts: Dict[str, int], may_lack: Container[tf.Variable],
                below: float) -> Dict[tf.Variable, np.ndarray]:
-        """{variable: value} of the newest whole checkpoint of the run that `config` asks for; {} without one.
+        """{variable: value} of the newest whole checkpoint of the run in `config`; {} without one.
 
         facts: those of this run, of which a checkpoint of an earlier version may lack some, as it may lack variables in
         `may_lack`; checkpoints count that are of a step `below`.

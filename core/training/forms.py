@@ -9,7 +9,7 @@ from core import files
 
 
 def of(nest: Any) -> Any:
-    """The form of a batch: a nest of tf.TensorSpec, whose shapes lack the batch."""
+    """The form of a batch: a nest of tf.TensorSpec, with shapes that lack the batch."""
     return tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape[1:], tensor.dtype.base_dtype), nest)
 
 

@@ -17,7 +17,7 @@ REDRAW_SECONDS = .2
 
 
 class StopOnBadLoss(tf.train.SessionRunHook):
-    """Ends the run after a step whose loss is not finite."""
+    """Ends the run after a step with a loss that is not finite."""
 
     def __init__(self, clock: Clock, loss: tf.Tensor):
         self._clock, self._loss = clock, loss
@@ -83,7 +83,7 @@ class StopWithoutLauncher(tf.train.SessionRunHook):
     def before_run(self, run_context):
         if os.getppid() != self._launcher:
             say('The launcher (process %d) was killed: its trainer saves a checkpoint and ends' % self._launcher)
-            self._launcher = os.getppid()  # so that this is said once
+            self._launcher = os.getppid()  # so that the log has this once
             os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -80,7 +80,7 @@ def fact(reader: Reader, name: str, default: Any = None) -> Any:
 
 
 def check_checkpoint(path: str, reader: Reader, config: Config, own: Dict[str, int]) -> None:
-    """Raises InputError when the run in the checkpoint drew its batches otherwise than this one, `own`, will."""
+    """Raises InputError when the checkpoint's run used another sequence of batches; own: the facts of this run."""
     for name, here in own.items():
         # The defaults are for checkpoints of versions before these facts.
         there = fact(reader, name, {INPUT_FORM: here, 'validation': checksum(None)}.get(name))
@@ -92,5 +92,5 @@ def check_checkpoint(path: str, reader: Reader, config: Config, own: Dict[str, i
 
 
 def checksum(value: Any) -> int:
-    """A whole number from 0 to MOST that tells values apart."""
+    """A whole number from 0 to MOST; different values have different numbers, but for one pair in 2 ** 31."""
     return zlib.crc32(repr(value).encode()) & MOST

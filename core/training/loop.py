@@ -1,4 +1,4 @@
-"""Training: one run of a recipe as a Config asks for it. The order of everything in a run is decided here."""
+"""Training: one run of a recipe, by a Config. The order of everything in a run is decided here."""
 import contextlib
 import os
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -9,16 +9,12 @@ from core.device import Device, KeptGraphs
 from core.errors import InputError, NothingLeft, input_errors
 from core.log import say
 from core.progress import progress
-from core.ranks.connect import connect
 from core.recipe import Recipe, load
-from core.reporting.figures import Figures
-from core.reporting.neutral_log import EvaluationLines, NeutralLog
-from core.reporting.report import Reporter, SkippedSteps, Summaries
-from core.run import Clock, Listener, Options, Run
+from core.reporting.report import EvaluationLines, Figures, NeutralLog, Reporter, SkippedSteps, Summaries
+from core.run import Clock, Communicator, Listener, Options, Run
 from core.settings.config import Config, idle_lines
 from core.settings.table import MOST
-from core.training import (average, checkpoints, evaluation, forms, hooks, identity, preflight, statistics, step, swa,
-                           weights)
+from core.training import checkpoints, evaluation, forms, hooks, identity, preflight, step, weights
 
 Reported = Callable[[Recipe, Config, Device, Options], ContextManager[Sequence[Listener]]]
 Judged = Callable[[Run, '_Save'], tf.train.SessionRunHook]
@@ -91,7 +87,7 @@ class _Start(tf.train.Scaffold):
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
         """{variable: value} of those that the run to resume, or --ckpt_path, has a value for."""
         config = self._run.config
-        values = self._saving.saver.resume(config, self._run.facts, self._saving.may_lack, swa.resumable(
+        values = self._saving.saver.resume(config, self._run.facts, self._saving.may_lack, preflight.resumable(
             config, self._run.clock.steps)) if config.resume else {}
         return values or (self._initial(config, self._run.step.model_variables) if config.ckpt_path else {})
 
@@ -124,7 +120,7 @@ class _Save(tf.train.SessionRunHook):
     averaging: None without an average. The average is made after the last checkpoint, and after the last evaluation.
     """
 
-    def __init__(self, run: Run, averaging: Optional[average.Average], reporter: Reporter):
+    def __init__(self, run: Run, averaging: Optional[Any], reporter: Reporter):
         self._run, self._clock, self._average, self._reporter = run, run.clock, averaging, reporter
         self._values, self._read_at, self._saved_at = None, None, None
         self.may_lack = set(run.notes)     # variables that checkpoints of earlier versions lack
@@ -172,7 +168,7 @@ class _Save(tf.train.SessionRunHook):
 
 def train(recipe: Recipe, config: Config, device: Device, initial: Initial, reported: Reported = not_reported,
           judged: Judged = None) -> None:
-    """Trains `recipe` on `device` as `config` says.
+    """Trains `recipe` on `device` by `config`.
 
     initial(config, model variables) -> {variable: value} of what --ckpt_path has for a run that resumes none.
     reported(recipe, config, device, options) -> a context around the run with the further listeners of this rank.
@@ -185,13 +181,28 @@ def train(recipe: Recipe, config: Config, device: Device, initial: Initial, repo
         _train(recipe, config, device, options, initial, given, judged)
 
 
+def connect(config: Config, device: Device, options: Options, split: Sequence[int]) -> Communicator:
+    """The Communicator of a run: the device's own, such as HCCL, or the exchange on one server.
+
+    split: Recipe.split_strategy. Raises InputError when a rank does not answer.
+    """
+    own = device.communicator(config, options, split)
+    if own is not None:
+        return own
+    if config.ranks == 1:
+        return Communicator()
+    from core.ranks.one_server import OneServer    # here, because most runs have one rank
+    return OneServer(config.rank, config.ranks, config.ranks_directory, config.connect_timeout,
+                     device.shared_exchange())
+
+
 def _train(recipe, config, device, options, initial, given, judged):
     data, config = load(recipe, config)
     if getattr(data, 'summary', ''):   # what was read, and what was left out
         say(data.summary)
     device.prepare(config, options)
     with tf.Graph().as_default():
-        # Each rank draws noise of its own; the initial weights are those of rank 0 all the same.
+        # Each rank draws noise of its own; the initial weights come from rank 0 all the same.
         tf.set_random_seed(config.seed + config.rank)
         inputs = [recipe.train_input(data, config), recipe.test_input(data, config)]
         if judged and getattr(data, 'validation', None) is not None:
@@ -225,7 +236,9 @@ def _build(recipe, config, device, options, data, inputs, communicator, given):
     if steps > steps_per_epoch:
         counts['steps an epoch'] = steps_per_epoch
     preflight.check_iterations(device.steps_per_run(options), counts)
-    recipe = swa.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
+    averaging = preflight.average_of(config)
+    if averaging:
+        recipe = averaging.scheduled(recipe, config, -(-steps // steps_per_epoch), steps_per_epoch)
     training = step.build(recipe, config, device, communicator, train_input.batch, steps, steps_per_epoch,
                           options)
     evaluate, *validate = [evaluation.build(recipe, config, each, communicator) for each in inputs[1:]]
@@ -266,7 +279,7 @@ def _hooks(recipe: Recipe, run: Run, data: Any, given: Sequence[Listener], judge
            device_hooks: List[tf.train.SessionRunHook]) -> Tuple[_Save, List[tf.train.SessionRunHook]]:
     """What saves, and every hook in the order in which the hooks are called at each point of a step."""
     config, clock, training = run.config, run.clock, run.step
-    renewal = statistics.Renewal(run)
+    renewal = evaluation.Renewal(run)
     live = hooks.live_line(clock, training.loss, config.batch_size * config.ranks)
 
     def evaluate(session):
@@ -278,8 +291,8 @@ def _hooks(recipe: Recipe, run: Run, data: Any, given: Sequence[Listener], judge
         return run.evaluate(session), validation
     reporter = _reporter(run, evaluate, given)
     method_hooks = recipe.hooks(run)
-    averaging = (swa.Averaging if config.swa_start_epoch is not None else average.Exponential if config.ema_decay else
-                 lambda *run: None)(run, renewal)
+    average = preflight.average_of(config)
+    averaging = average and average(run, renewal)
     saving = _Save(run, averaging, reporter)
     judge = judged(run, saving) if run.validate else None
     return saving, [

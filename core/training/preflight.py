@@ -1,6 +1,7 @@
 """Preflight: everything about a run that can be refused before data is read or a device is touched."""
+import math
 import os
-from typing import Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from google.protobuf import text_format
 
@@ -11,7 +12,7 @@ from core.run import Options
 from core.settings import paths
 from core.settings.config import Config, typed
 from core.settings.table import INPUT, NO_DATA, OUTPUT, SWITCHES, SYNTHETIC
-from core.training import checkpoints, swa
+from core.training import checkpoints
 
 _LEAST_ROOM = 2 ** 20          # bytes: a log, a report, a summary; a checkpoint as large as the last one comes on top
 
@@ -19,9 +20,11 @@ _LEAST_ROOM = 2 ** 20          # bytes: a log, a report, a summary; a checkpoint
 def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Options:
     """The NpuOptimizer options of the run on `device`. Raises InputError for what is wrong with the run.
 
-    device_ids: of all ranks of this server, whose last results the launcher moves away; (): the run's own alone.
+    device_ids: of all ranks of this server; the launcher moves their last results away. (): the run's own alone.
     """
-    swa.check(config)
+    averaging = average_of(config)
+    if averaging:
+        averaging.check(config)
     options = device.options(config)
     device.check(config, options)
     if config.train_steps:
@@ -34,6 +37,25 @@ def check(config: Config, device: Device, device_ids: Sequence[int] = ()) -> Opt
             raise InputError('%s: inside the results of another rank, which the next run moves away; choose '
                              'another directory' % typed(name, path))
     return options
+
+
+def average_of(config: Config) -> Optional[Any]:
+    """The class of the average that the run makes, an average.Average, which few runs load; None without one."""
+    if config.swa_start_epoch is not None:
+        from core.training.swa import Averaging
+        return Averaging
+    if config.ema_decay:
+        from core.training.average import Exponential
+        return Exponential
+    return None
+
+
+def resumable(config: Config, steps: int) -> float:
+    """Only checkpoints of steps below this one can be resumed in a run of `steps`: not the last one, after which the
+    average is made, where the average is missing."""
+    averaging = average_of(config)
+    is_missing = averaging and checkpoints.newest_step(os.path.join(config.ckpt_dir, averaging.folder)) < steps
+    return steps if is_missing else math.inf
 
 
 def check_iterations(iterations: int, counts: Dict[str, int]) -> None:
@@ -83,7 +105,7 @@ def _check_outputs(config, folders):
 def _kept(config):
     """Entries of run_dir that --resume must not archive: they lead to checkpoints, summaries and record."""
     paths = (config.ckpt_dir, config.summary_dir, record.directory(config.run_dir)) if config.resume else ()
-    # As written, for ckpt may be a link out of there, and as it is, for another path may lead in.
+    # With and without links resolved: ckpt/ may link to another disk, and --modeldir may link into run_dir.
     names = {os.path.relpath(resolve(path), resolve(config.run_dir)).split(os.sep)[0]
              for path in paths for resolve in (os.path.abspath, os.path.realpath)}
     return sorted(names - {os.pardir})

@@ -9,7 +9,7 @@ from core.device import LOSS_SCALE, Device, keep_dtype
 from core.recipe import FIRST_OUTPUT, Recipe, first_output
 from core.run import Communicator, Options, Step
 from core.settings.config import Config
-from core.training import scoring
+from core.training import evaluation
 
 
 def build(recipe: Recipe, config: Config, device: Device, communicator: Communicator, batch: Tuple[Any, Any],
@@ -22,13 +22,14 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     tf.get_variable_scope().set_custom_getter(_drawn_by_name)
     global_step = tf.train.get_or_create_global_step()
     inputs, labels = batch
-    outputs, scores = scoring.computed(recipe.model, inputs, labels, True, config, device.dropout(config, global_step))
+    dropout = device.dropout(config, global_step)
+    outputs, scores = evaluation.computed(recipe.model, inputs, labels, True, config, dropout)
     tf.add_to_collection(FIRST_OUTPUT, first_output(outputs))
     model_variables = [v for v in tf.global_variables() if v is not global_step]
     statistics = [v for v in model_variables
                   if v not in tf.trainable_variables() and v.dtype.base_dtype.is_floating]
     update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
-    own_metrics = scoring.means(scores)
+    own_metrics = evaluation.means(scores)
     own_metrics['loss'] += recipe.model.penalty(config)
     learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
     applied = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
@@ -59,7 +60,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
 
 
 def _drawn_by_name(getter: Callable, name: str, initializer: Any = None, **others: Any) -> tf.Variable:
-    """A custom getter: the variable, whose random initial values depend on the graph's seed and on its name.
+    """A custom getter: the variable, with random initial values that depend on the graph's seed and on its name.
 
     TensorFlow would number the draws by the operators before them, which differ between devices.
     """

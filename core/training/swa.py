@@ -5,13 +5,12 @@ end of each cycle the weights enter a running mean. After the last step the mean
 with batch-norm statistics computed anew on the training data. A run that ends within its first cycle saves its last
 iterate there.
 
-Log lines and the learning rate before the start epoch are those of the vendor's Keras callback. Differences from it:
+Log lines and the learning rate before the start epoch are as in the vendor's Keras callback. Differences from it:
 - the weights enter the mean at the end of a cycle, as in the paper's algorithm 1; the vendor takes its first epoch;
 - the last epoch trains, and the pass over the data for the statistics comes after it;
 - --resume goes on from the last iterate, not from the average.
 """
 import math
-import os
 from typing import Dict
 
 import numpy as np
@@ -21,15 +20,11 @@ from core.errors import InputError
 from core.recipe import Recipe
 from core.run import Run
 from core.settings.config import Config
-from core.training import average, checkpoints, statistics
-
-SWA = 'swa'
+from core.training import average, checkpoints, evaluation
 
 
 def check(config: Config) -> None:
     """Raises InputError when the numbers of the averaging contradict each other; needs no data."""
-    if config.swa_start_epoch is None:
-        return
     if config.ema_decay:
         raise InputError('--ema_decay=%g: not together with stochastic weight averaging, for a run makes one average' %
                          config.ema_decay)
@@ -53,27 +48,12 @@ def start_epoch(config: Config, epochs: int) -> int:
     return first - 1
 
 
-def directory(config: Config) -> str:
-    """The directory of the checkpoint of the run's average; '' for a run that makes none."""
-    folder = SWA if config.swa_start_epoch is not None else average.EMA if config.ema_decay else ''
-    return folder and os.path.join(config.ckpt_dir, folder)
-
-
-def resumable(config: Config, steps: int) -> float:
-    """Only checkpoints of steps below this one can be resumed in a run of `steps`: not the last one, after which the
-    average is made, where the average is missing."""
-    own = directory(config)
-    return steps if own and checkpoints.newest_step(own) < steps else math.inf
-
-
 def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int) -> Recipe:
-    """`recipe` with the learning rate of the averaging in a run of `epochs`; without --swa_start_epoch as it is.
+    """`recipe` with the learning rate of the averaging in a run of `epochs`.
 
     Between half and nine tenths of the way to the start epoch the network's own rate is faded into swa_lr.
     Raises InputError when the start is beyond the last epoch.
     """
-    if config.swa_start_epoch is None:
-        return recipe
     start = start_epoch(config, epochs)
 
     def learning_rate(config, global_step, steps):
@@ -89,7 +69,7 @@ def scheduled(recipe: Recipe, config: Config, epochs: int, steps_per_epoch: int)
 
 
 def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
-    """The paper's equation for alpha(i): it falls linearly within a cycle, whose last step has swa_lr."""
+    """The paper's equation for alpha(i): it falls linearly within a cycle and ends at swa_lr."""
     if config.swa_schedule == 'constant':
         return tf.constant(config.swa_lr)
     length = config.swa_freq * steps_per_epoch
@@ -99,9 +79,10 @@ def _rate_in_cycle(config, steps_since_start, steps_per_epoch):
 
 class Averaging(average.Average):
     """Keeps the running mean of the weights in variables, which the checkpoints have to hold."""
-    words, method, folder = 'stochastic weight average', 'stochastic weight averaging', SWA
+    words, method, folder = 'stochastic weight average', 'stochastic weight averaging', 'swa'
+    check, scheduled = staticmethod(check), staticmethod(scheduled)
 
-    def __init__(self, run: Run, renewal: statistics.Renewal):
+    def __init__(self, run: Run, renewal: evaluation.Renewal):
         super().__init__(run, renewal)
         self._start = start_epoch(run.config, run.clock.epochs)
         self._on = []                  # switches of the next reading

@@ -39,7 +39,7 @@ def add_notes(class_names: Sequence[str], form: Any, constants: Mapping[str, np.
               flags: Mapping[str, str]) -> Dict[tf.Variable, np.ndarray]:
     """Adds the variables of the notes to the graph; returns their values, which no GraphDef holds.
 
-    form: that of the inputs of a test, forms.of(); flags: identity.flags_of().
+    form: of the inputs of a test, forms.of(); flags: identity.flags_of().
     """
     texts = {_CLASS_NAMES: json.dumps(list(class_names)), _INPUTS: forms.text(form),
              identity.FLAG_NOTE: json.dumps(flags)}
@@ -60,7 +60,7 @@ def for_inference(run: Run) -> List[tf.Variable]:
 
 
 def is_note(name: str) -> bool:
-    """Whether a variable's path is that of a note or of a fact of the run."""
+    """Whether a variable is a note or a fact of the run, by its path."""
     return name.startswith((_NOTES, identity.FACTS))
 
 

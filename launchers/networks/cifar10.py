@@ -1,5 +1,5 @@
 """Classifiers of images of 32x32 pixels, or of --image_size, with CutMix if it is switched on: a recipe of any net."""
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import tensorflow as tf
 
@@ -7,13 +7,13 @@ from core.recipe import Images, Picture, Recipe
 from core.run import Input
 from core.settings.config import Config
 from core.settings.kinds import OWN_SIZE
-from nets.blocks import optimizers, schedules
+from nets.blocks import heads, optimizers, schedules
 from data import pipeline
 from data.cutmix import cutmix
 from data.dataset import DataSet
 from data.loading import skipped_hooks
 from data.transforms import normalize
-from launchers.networks import classification, image_sets
+from launchers.networks import image_sets
 from nets import layers
 
 
@@ -29,17 +29,22 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
                            eval_static=False), **augmented),
         variants=(*variants, *parts.pop('variants', ())),
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
-        model=classification.classifier(net, penalty),
+        model=heads.classifier(net, penalty),
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.fit,
                       crop=image_sets.crop),
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
-                    evaluation_lines=classification.top_1, hooks=skipped_hooks), **parts))
+                    evaluation_lines=top_1, hooks=skipped_hooks), **parts))
 
 
 def _pictures() -> Dict[str, Picture]:
     from launchers.networks import shown     # with what draws, which a run needs at its first evaluation
     return shown.classifier(mixed=Picture(shown.mixed_images, once=True))
+
+
+def top_1(metrics: Dict[str, float]) -> List[str]:
+    """Recipe.evaluation_lines of a network that is judged by its accuracy."""
+    return ['---- Final accuracy ----', 'Top-1: %.4f' % metrics['accuracy']]
 
 
 def train_input(data: DataSet, config: Config) -> Input:

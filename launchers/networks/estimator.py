@@ -16,7 +16,7 @@ from tensorflow.python.ops import variable_scope
 from core.errors import InputError
 from core.log import say
 from core.recipe import Head, Model, Recipe, Scores, Total
-from core.session import cpu_session
+from core.device import cpu_session
 from core.settings.table import NO_DATA
 from data import pipeline
 from launchers.networks import random_operators

@@ -9,7 +9,7 @@ from core.errors import InputError
 from core.settings import paths
 from core.settings.config import Config
 from core.settings.kinds import OWN_SIZE
-from data import cifar, svhn, synthetic
+from data import synthetic
 from data.dataset import DataSet, summary
 
 SIZE = 32, 32
@@ -30,9 +30,9 @@ class ImageSet(NamedTuple):
 
 
 TASKS: Dict[str, ImageSet] = {
-    'cifar10': ImageSet(lambda path, config: cifar.cifar10(path), synthetic.cifar10),
-    'cifar100': ImageSet(lambda path, config: cifar.cifar100(path), synthetic.cifar100),
-    'svhn': ImageSet(lambda path, config: svhn.svhn(path), synthetic.cifar10),
+    'cifar10': ImageSet(lambda path, config: _cifar().cifar10(path), synthetic.cifar10),
+    'cifar100': ImageSet(lambda path, config: _cifar().cifar100(path), synthetic.cifar100),
+    'svhn': ImageSet(lambda path, config: _svhn(path), synthetic.cifar10),
     **{task: ImageSet(lambda path, config: _small(path, config), None) for task in OF_FILES}}
 
 
@@ -47,6 +47,16 @@ def of_files(path: str, config: Config) -> DataSet:
         return examples.images_in_shards(path, cache)
     from data import folders
     return folders.folders(path, config.seed, cache)
+
+
+def _cifar():
+    from data import cifar             # the reader of one set, which a run of another does not load
+    return cifar
+
+
+def _svhn(path):
+    from data import svhn
+    return svhn.svhn(path)
 
 
 def _small(path, config):
@@ -123,7 +133,7 @@ def read(path: str, size: Optional[Tuple[int, int]] = None) -> List[Tuple[str, n
         if not _may_be_batch(path) or (size or SIZE) != SIZE:
             raise
         try:
-            return [('%s[%d]' % (path, row), image) for row, image in enumerate(cifar.images(path))]
+            return [('%s[%d]' % (path, row), image) for row, image in enumerate(_cifar().images(path))]
         except InputError:
             raise error
 

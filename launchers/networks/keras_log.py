@@ -6,7 +6,7 @@ milliseconds or seconds, as Keras has it. The exact time is in the last line of 
 import time
 
 from core.log import say
-from core.reporting.neutral_log import say_end
+from core.reporting.report import say_end
 from core.run import Log, Metrics, Report
 
 _WIDTH = 30

@@ -4,7 +4,7 @@ from typing import Dict, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from core.session import cpu_session
+from core.device import cpu_session
 from core.recipe import Picture
 from core.pages import pictures
 from core.run import Panel, View

@@ -16,19 +16,18 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from core.session import cpu_session
+from core.device import cpu_session
 from core.log import say
 from core.recipe import Picture, Recipe
 from core.pages import pictures
 from core.run import Input, Metrics, Panel, Report, View
 from core.settings.config import Config
 from core.settings.table import NO_DATA
-from nets.blocks import optimizers, schedules
+from nets.blocks import heads, optimizers, schedules
 from core.training import checkpoints
 from data import pipeline
 from data.blobs import blobs
 from data.dataset import DataSet
-from launchers.networks import classification
 from launchers.networks.keras_log import KerasLog, progress
 from nets.mlp import mlp
 
@@ -103,7 +102,7 @@ RECIPE = Recipe(
     load=load,
     train_input=train_input,
     test_input=test_input,
-    model=classification.classifier(mlp),
+    model=heads.classifier(mlp),
     learning_rate=schedules.constant,
     optimizer=optimizers.momentum,
     log=SwaLog,

@@ -195,7 +195,7 @@ def _member(record: Any, key: str, holder: str) -> Any:
 def _entries(record: Any, key: str, holder: str) -> List[Any]:
     entries = _member(record, key, holder)
     if not isinstance(entries, list) or not entries:
-        raise ValueError('%s of %s is not a list of some' % (key, holder))
+        raise ValueError('%s of %s must be a non-empty list' % (key, holder))
     return entries
 
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# From the figures of a finished run, which the trainer wrote as data (core/reporting/figures.py), to the case log, the
+# From the figures of a finished run, which the trainer wrote as data (core/reporting/report.py), to the case log, the
 # file of losses and the Final block. The globals PLAN and LOGS are explained in launch.sh. read_figures sets the
 # global FIGURES: the keys of the trainer's file.
 #

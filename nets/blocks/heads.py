@@ -11,6 +11,7 @@ import tensorflow as tf
 from core.device import keep_dtype
 from core.recipe import Head, Model, Scores, Total, first_output
 from core.settings.config import Config
+from nets import layers
 
 AUC_BINS = 4096                # of a probability: two that fall into one bin count as equal
 
@@ -121,3 +122,12 @@ def _regression(outputs: Any, labels: tf.Tensor, config: Config) -> Scores:
 
 
 regression = Head(_regression, 'mse', smaller_is_better=True)
+
+
+def classifier(net: Callable, penalty: Callable[[], tf.Tensor] = layers.l2_loss) -> Model:
+    """The Model of net(x, is_training) -> logits [batch, classes], which may also take dropout and classes by name.
+
+    penalty() is the scalar that is multiplied by --weight_decay. Labels are classes [batch] int32, or distributions
+    over them [batch, classes] float32.
+    """
+    return model(net, softmax, penalty)

@@ -26,7 +26,7 @@ from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
 from core.pretrained import initial  # noqa: E402
-from core.training import loop, scoring  # noqa: E402
+from core.training import evaluation, loop  # noqa: E402
 from turns import Turns  # noqa: E402
 
 NEVER = 10 ** 6                # epochs
@@ -74,14 +74,14 @@ def baseline(turns, recipe, config):
     feeds = nest.map_structure(lambda array: tf.placeholder(array.dtype, array.shape), batches[0])
     drops = tf.placeholder_with_default(1., [])        # 0: dropout is off
     global_step = tf.train.get_or_create_global_step()
-    _, scores = scoring.computed(recipe.model, *feeds, True, config,
-                                 lambda x, rate: tf.nn.dropout(x, rate=rate * drops))
-    loss = scoring.means(scores)['loss'] + recipe.model.penalty(config)
+    _, scores = evaluation.computed(recipe.model, *feeds, True, config,
+                                    lambda x, rate: tf.nn.dropout(x, rate=rate * drops))
+    loss = evaluation.means(scores)['loss'] + recipe.model.penalty(config)
     operations = flops.training_step(tf.get_default_graph())
     learning_rate = recipe.learning_rate(config, global_step, config.train_steps)
     with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
         train_op = recipe.optimizer(learning_rate, config).minimize(loss, global_step)
-    for name, value in dict(scoring.means(scores), loss=loss).items():
+    for name, value in dict(evaluation.means(scores), loss=loss).items():
         tf.summary.scalar(name, value)
     summaries, product = tf.summary.merge_all(), _product()
     fed = [dict(zip(nest.flatten(feeds), nest.flatten(batch))) for batch in batches]

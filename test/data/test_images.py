@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from pictures import GIF, bmp_of_palette, encoded
+from pictures import GIF, encoded
 
 from core.errors import InputError
 from data import cats_dogs, images
@@ -26,12 +26,6 @@ def test_png_and_bmp_give_the_pixels_with_and_without_transparency(read):
     clear = np.concatenate([IMAGE, np.full([6, 5, 1], 7, np.uint8)], 2)
     for content in (encoded(IMAGE, 'png'), encoded(IMAGE, 'bmp'), encoded(clear, 'png'), encoded(clear, 'bmp')):
         assert (read(content) == IMAGE).all()
-
-
-def test_a_bmp_with_a_palette_has_its_colours(read):
-    indices = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
-    colours = np.array([[9, 8, 7], [0, 255, 3], [200, 100, 50]], np.uint8)
-    assert (read(bmp_of_palette(indices, colours)) == colours[indices]).all()
 
 
 def test_grey_images_have_three_channels(read):

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 sys.path.insert(0, photographs.ROOT)
 
-from core.training import statistics  # noqa: E402
+from core.training import evaluation  # noqa: E402
 from data import cutmix  # noqa: E402
 from launchers import command, train  # noqa: E402
 from launchers.networks import alexnet  # noqa: E402
@@ -95,7 +95,7 @@ def labels_of_the_partner():
 
 def statistics_not_renewed():
     """An evaluation with the moving averages of batch-norm statistics, which lag behind."""
-    return mock.patch.object(statistics.Renewal, 'over', lambda *given: None)
+    return mock.patch.object(evaluation.Renewal, 'over', lambda *given: None)
 
 
 def a_tenth_of_the_updates():

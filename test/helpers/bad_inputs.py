@@ -13,10 +13,11 @@ import struct
 
 import bundle
 import cifar_pickles
+import dump_reading
 import h5py
 import numpy as np
 
-from core.ascend import option_files
+from core.ascend import option_kinds
 from core.ascend.diagnostics import comparison, dump_files
 from core.errors import InputError
 from core.inference import samples, score
@@ -134,7 +135,7 @@ def option_file(read):
     """The reader of a file that an NpuOptimizer option names."""
     def act(directory, content):
         path = file_of(directory, written(content))
-        kind = option_files.kind_of('of its form', read)
+        kind = option_kinds.file_of('of its form', read)
         try:
             kind.parse(path)
         except ValueError as error:
@@ -152,7 +153,7 @@ def graph(directory, content):
 
 def mapping(directory, content):
     file_of(directory, written(content), 'mapping.csv')
-    dump_files.outputs_of(directory)
+    dump_reading.outputs_of(directory)
 
 
 def npy_header(directory, header):
@@ -171,12 +172,12 @@ def npy_damaged(directory, how):
     with open(path, 'wb') as file:
         np.save(file, np.zeros([3, 4], np.float32))
     damaged(path, how)
-    [output.read() for output in dump_files.outputs_of(directory)]
+    [output.read() for output in dump_reading.outputs_of(directory)]
 
 
 def npy_content(directory, content):
     file_of(directory, content, 'op.0.1.npy')
-    [output.read() for output in dump_files.outputs_of(directory)]
+    [output.read() for output in dump_reading.outputs_of(directory)]
 
 
 def dump_of_npu(directory, how):
@@ -201,7 +202,7 @@ def dump_of_npu(directory, how):
                 os.path.basename(path))
     else:
         damaged(path, how)
-    [output.read() for output in dump_files.outputs_of(directory)]
+    [output.read() for output in dump_reading.outputs_of(directory)]
 
 
 def exported(directory):
@@ -361,11 +362,11 @@ def checkpoint_index(directory, declared):
 
 READERS = {
     'flags': flags, 'environment': environment, 'rank table': rank_table_changes, 'rank table file': rank_table_file,
-    'group table': group_table_changes, 'mixlist': option_file(option_files.mixlist),
-    'fusion switches': option_file(option_files.fusion_switches),
-    'custom dtypes': option_file(option_files.custom_dtypes),
-    'precision of operators': option_file(option_files.precision_of_operators),
-    'debugging of operators': option_file(option_files.debugging_of_operators),
+    'group table': group_table_changes, 'mixlist': option_file('mixlist'),
+    'fusion switches': option_file('fusion_switches'),
+    'custom dtypes': option_file('custom_dtypes'),
+    'precision of operators': option_file('precision_of_operators'),
+    'debugging of operators': option_file('debugging_of_operators'),
     'profiling options': profiling_options, 'graph': graph, 'mapping': mapping, 'npy header': npy_header,
     'npy file': npy_file, 'npy damaged': npy_damaged, 'dump': dump_of_npu, 'manifest': manifest_changes,
     'manifest file': manifest_file, 'labels': labels, 'output text': output_text, 'output damaged': output_damaged,

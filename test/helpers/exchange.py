@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from launching import PATIENCE  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
 from core.ranks import buckets  # noqa: E402
-from core.ranks.connect import connect  # noqa: E402
+from core.training.loop import connect  # noqa: E402
 
 ROWS, FEATURES, CLASSES = 4, 3, 2
 WORDS = 40                     # rows of an embedding, more than the batches of all ranks have

@@ -150,7 +150,7 @@ def train(flags, arguments):
 
 
 def write_figures(flags):
-    """What core/reporting/figures.py writes at the end of a run."""
+    """What core/reporting/report.py writes at the end of a run."""
     directory = os.path.join(flags['output_path'], os.environ.get('ASCEND_DEVICE_ID', '0'), 'report')
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, 'losses'), 'w') as file:

@@ -40,16 +40,6 @@ def bmp(image):
     return b'BM' + struct.pack('<IHHI', 14 + len(head) + len(rows), 0, 0, 14 + len(head)) + head + rows
 
 
-def bmp_of_palette(indices, colours):
-    """A BMP file of 8 bits a pixel: indices uint8 [height, width] of `colours`, uint8 [count, 3]."""
-    height, width = indices.shape
-    rows = b''.join(row.tobytes().ljust(-(-width // 4) * 4, b'\0') for row in indices[::-1])
-    palette = b''.join(bytes(colour[::-1]) + b'\0' for colour in colours)
-    head = struct.pack('<IiiHHIIiiII', 40, width, height, 1, 8, 0, len(rows), 0, 0, len(colours), 0)
-    start = 14 + len(head) + len(palette)
-    return b'BM' + struct.pack('<IHHI', start + len(rows), 0, 0, start) + head + palette + rows
-
-
 # 1x1, black: two images, of which the second is white.
 GIF = (b'GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff'
        + b'!\xf9\x04\x00\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00'

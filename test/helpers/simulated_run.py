@@ -4,8 +4,7 @@ import math
 import time
 from types import SimpleNamespace
 
-from core.reporting.figures import Figures
-from core.reporting.neutral_log import NeutralLog
+from core.reporting.report import Figures, NeutralLog
 from core.reporting.report import Reporter
 from core.run import Clock
 from core.settings.config import resolve

@@ -14,12 +14,12 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from core.log import say  # noqa: E402
 from core.recipe import Recipe  # noqa: E402
 from core.run import Log  # noqa: E402
-from nets.blocks import optimizers, schedules  # noqa: E402
+from nets.blocks import heads, optimizers, schedules  # noqa: E402
 from data import pipeline  # noqa: E402
 from data.dataset import DataSet, Split  # noqa: E402
 from launchers import command, train  # noqa: E402
 from launchers import plan as planner  # noqa: E402
-from launchers.networks import classification  # noqa: E402
+from launchers.networks import cifar10  # noqa: E402
 from nets import layers  # noqa: E402
 
 TRAIN, TEST, BATCH = 80, 21, 8
@@ -68,12 +68,12 @@ RECIPE = Recipe(
     defaults=dict(train_epochs=3, batch_size=BATCH, learning_rate=1e-2, weight_decay=1e-4, display_step=1,
                   val_epoch=1, task='cifar10'),
     cases=dict(full={}, performance=dict(train_epochs=2)),
-    load=load, train_input=train_input, test_input=test_input, model=classification.classifier(net),
-    learning_rate=schedules.constant, optimizer=optimizers.adam, log=ToyLog, evaluation_lines=classification.top_1)
+    load=load, train_input=train_input, test_input=test_input, model=heads.classifier(net),
+    learning_rate=schedules.constant, optimizer=optimizers.adam, log=ToyLog, evaluation_lines=cifar10.top_1)
 
 # Two networks as if their files lay in launchers/networks/; their recipes are these modules' RECIPE.
 PLAIN = types.SimpleNamespace(__file__=__file__, RECIPE=RECIPE._replace(
-    model=classification.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9)))
+    model=heads.classifier(plain_net), optimizer=lambda rate, config: tf.train.MomentumOptimizer(rate, .9)))
 sys.modules.update({'launchers.networks.toy': sys.modules[__name__], 'launchers.networks.plain': PLAIN})
 
 

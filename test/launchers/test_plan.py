@@ -7,6 +7,7 @@ import sys
 import pytest
 from launching import ROOT
 
+from core import errors
 from core.settings import flags
 from launchers import plan
 
@@ -85,6 +86,12 @@ def test_bash_sets_and_python_reads_every_variable_between_launcher_and_trainer(
         exported = {name for line in re.findall('export (.*)', one.read() + other.read())
                     for name in re.findall(r'(?:^|\s)([A-Z_]+)=', line)}
     assert exported - set(of_others) <= set(plan.VARIABLES)
+
+
+@pytest.mark.parametrize('name, error', [
+    ('BAD_INPUT', errors.InputError), ('NOTHING_LEFT', errors.NothingLeft), ('BAD_LOSS', errors.LossIsNotFinite)])
+def test_bash_knows_a_trainers_end_by_the_status_that_the_error_has(name, error):
+    assert re.findall(r'(?m)^STATUS_%s=(\d+)$' % name, sources('launchers/shell', ending='.sh')) == [str(error.status)]
 
 
 def test_planning_is_no_flag_of_a_user(capsys):

@@ -11,8 +11,9 @@ import tiny
 import toy
 
 from launchers import precision
-from launchers.networks import cifar10, classification
+from launchers.networks import cifar10
 from nets import layers
+from nets.blocks import heads
 
 
 def table(capsys, *flags):
@@ -60,7 +61,7 @@ def planted_net(x, is_training, dropout):
 
 
 sys.modules['launchers.networks.planted'] = types.SimpleNamespace(
-    __file__=__file__, RECIPE=toy.RECIPE._replace(model=classification.classifier(planted_net)))
+    __file__=__file__, RECIPE=toy.RECIPE._replace(model=heads.classifier(planted_net)))
 
 
 @pytest.mark.slow

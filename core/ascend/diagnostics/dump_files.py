@@ -216,11 +216,6 @@ class DumpedTensor(NamedTuple):
             raise InputError('%s: not a NumPy array: %s' % (self.path, error)) from None
 
 
-def outputs_of(directory: str) -> List[DumpedTensor]:
-    """The outputs of tensors_of()."""
-    return [tensor for tensor in tensors_of(directory) if tensor.kind == OUTPUT]
-
-
 def tensors_of(directory: str) -> List[DumpedTensor]:
     """All tensors in a directory of dump files of either form, oldest first, inputs before the operator's outputs.
 

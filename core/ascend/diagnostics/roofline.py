@@ -35,7 +35,7 @@ def _peaks(cores, vector_cores, gigahertz, float32, source):
 # At which rate a cube takes float32 operands is in none of these files. It is taken for a quarter, because products of
 # 4096 x 4096 float32 matrices were measured at 84.5 TFLOP/s on a 910B2, of which a quarter of the float16 peak is 88.5
 # (github.com/zzc0721/torch-performance-test-data, issue 109).
-CHIPS = {'910': _peaks(32, 32, 1., 0., 'platform_config/Ascend910A.ini of CANN: 32 cores at 1.0 GHz'),
+PEAKS = {'910': _peaks(32, 32, 1., 0., 'platform_config/Ascend910A.ini of CANN: 32 cores at 1.0 GHz'),
          '910B': _peaks(24, 48, 1.85, .25, 'platform_config/Ascend910B1.ini of CANN: 24 cores at 1.85 GHz; float32 at '
                                            'a quarter of the rate of float16, as measured')}
 
@@ -70,7 +70,7 @@ def _cost(op, forms):
     else:
         asked = padded = float(max(map(_count, shapes), default=0))
     seconds, bound = {}, {}
-    for name, chip in CHIPS.items():
+    for name, chip in PEAKS.items():
         seconds[name], bound[name] = _time(chip, unit, padded, size, 'float32' in types[:1])
     return Cost(op, chip_type(op.type), unit, asked, padded, float(size), seconds, bound)
 

@@ -15,7 +15,7 @@ from core.ascend.chip_operators import Forms, chip_type
 from core.ascend.diagnostics import fusions, roofline, step_graph
 from core.ascend.emulation.emulation import Emulation
 from core.reporting import record
-from core.reporting.panels import save
+from core.reporting.record import save
 from core.run import Run
 
 _TYPES = 12                    # of the roofline that are shown
@@ -43,7 +43,7 @@ def facts(ops: Sequence[tf.Operation], done: Emulation, mode: str, batch_size: i
     costs = roofline.costs(ops, Forms(ops[0].graph, done.types, done.wide))
     found = fusions.find(ops, lambda op: op.outputs[0] in done.types)
     return dict(mode=mode, narrow=done.rules.narrow, types=_types(chosen, done), surprising=_surprising(chosen, done),
-                roofline=[_chip(costs, chip, batch_size) for chip in roofline.CHIPS],
+                roofline=[_chip(costs, chip, batch_size) for chip in roofline.PEAKS],
                 padding=_padding(costs), fusions=[_fusion(one) for one in found])
 
 
@@ -75,7 +75,7 @@ def _chip(costs, chip, batch_size) -> Dict[str, Any]:
     total = roofline.total(costs, chip)
     return dict(chip=chip, milliseconds=1e3 * total.seconds, images_per_second=batch_size / total.seconds,
                 parts={part: seconds / total.seconds for part, seconds in total.parts.items()},
-                source=roofline.CHIPS[chip].source,
+                source=roofline.PEAKS[chip].source,
                 types=[[name, len(some), 1e3 * sum(one.seconds[chip] for one in some), some[0].bound[chip]]
                        for name, some in roofline.by_type(costs, chip)[:_TYPES]])
 

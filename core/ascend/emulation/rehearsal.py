@@ -13,7 +13,7 @@ from core.device import Hooks
 from core.ascend.diagnostics import operator_profile, overflow_search, random_errors, tensor_dump
 from core.ascend.emulation import emulation, on_chip, precision_rules, underflow, unmatched
 from core.log import say
-from core.ascend import environment, operator_information, switches
+from core.ascend import machine, operator_information, switches
 from core.run import Options, Run
 from core.settings.config import Config
 from core.settings.table import OWN_PRECISION
@@ -49,7 +49,7 @@ def rules_of(config: Config, options: Options) -> Optional[precision_rules.Rules
     if not config.emulate_precision or mode not in precision_rules.MODES:
         return None
     return precision_rules.rules(mode, chip, saturates(config, chip), options.get('modify_mixlist'),
-                                 options.get('customize_dtypes'), environment.enables_hf32(config, os.environ),
+                                 options.get('customize_dtypes'), machine.enables_hf32(config, os.environ),
                                  operator_information.read(os.environ, chip))
 
 

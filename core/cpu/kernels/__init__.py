@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
 from core import operators
-from core.operators.own import own_operators
+from core.operators import own_operators
 
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')

@@ -4,7 +4,7 @@
 line at the end of the epoch, too, and the loss in it is the cross-entropy of one batch, as the vendor's.
 """
 from core.log import say
-from core.reporting.neutral_log import say_end
+from core.reporting.report import say_end
 from core.reporting.report import Window
 from core.run import Log, Metrics, Report
 

@@ -3,7 +3,7 @@ import tensorflow as tf
 
 from core.pages import pictures
 from core.run import Panel, View
-from core.session import cpu_session
+from core.device import cpu_session
 from data import pipeline
 from data.transforms import six_poses
 

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from core.ascend import chip
+from core.ascend import machine
 from core.ascend.device import NPU
 from core.errors import InputError
 from core.settings import flags
@@ -22,7 +22,7 @@ def test_hf32_is_a_variable_of_the_environment(monkeypatch, asked, seen):
 
 def check(monkeypatch, ranks=1, device_id=0, family=None, **environ):
     config = resolve(RECIPES['sesemi'], flags.parse(['--case=performance', '--device_id=%d' % device_id]), {})
-    monkeypatch.setattr(chip, 'family', lambda: family)
+    monkeypatch.setattr(machine, 'family', lambda: family)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     NPU.check(config._replace(ranks=ranks), {})

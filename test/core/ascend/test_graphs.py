@@ -15,8 +15,9 @@ from launching import FAKES, ROOT
 from core.ascend.diagnostics import dump_files
 from data import synthetic
 from launchers import command, evaluate, export, predict, score, train
-from launchers.networks import classification, cspnet, cutmix, sesemi
+from launchers.networks import cspnet, cutmix, sesemi
 from nets import alexnet, layers
+from nets.blocks import heads
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def small(monkeypatch):
     monkeypatch.setattr(synthetic, 'FILES', 12)
     monkeypatch.setattr(sesemi.model, '_features', features)
     for network in cspnet, cutmix:
-        monkeypatch.setattr(network, 'RECIPE', network.RECIPE._replace(model=classification.classifier(tiny.tiny)))
+        monkeypatch.setattr(network, 'RECIPE', network.RECIPE._replace(model=heads.classifier(tiny.tiny)))
 
 
 # Eight ranks run all that one rank does.

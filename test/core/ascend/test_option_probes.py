@@ -7,7 +7,7 @@ from _pytest.monkeypatch import MonkeyPatch
 from launching import PATIENCE
 
 from core.errors import InputError
-from core.ascend import chip, switches
+from core.ascend import machine, switches
 from core.settings import flags
 from core.settings.config import resolve
 from launchers.networks.registry import RECIPES
@@ -352,8 +352,8 @@ def test_the_chip_of_a_machine_with_npus_is_known(tmp_path, monkeypatch, name, r
     script.write_text('#!/bin/sh\ncat <<END\n| NPU   Name      | Health |\n| 0     %s     | OK     |\nEND\n' % name)
     script.chmod(0o755 if name else 0o644)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
-    monkeypatch.setattr(chip, '_SECONDS', PATIENCE)
-    chip.answer.cache_clear()
+    monkeypatch.setattr(machine, '_SECONDS', PATIENCE)
+    machine.answer.cache_clear()
     try:
         if refuses:
             assert 'a 910 has no mixed_bfloat16' in refused('--precision_mode_v2=mixed_bfloat16')
@@ -365,4 +365,4 @@ def test_the_chip_of_a_machine_with_npus_is_known(tmp_path, monkeypatch, name, r
         else:
             assert options(*cached)
     finally:
-        chip.answer.cache_clear()
+        machine.answer.cache_clear()

@@ -10,9 +10,8 @@ from core.errors import InputError
 from launchers.devices import CPU, GPU
 from core.ascend import switches
 from core.ascend.device import NPU
-from core.ascend.option_table import OPTIONS
-from core.ascend.options import describe_options
-from core.ascend.session import session_config
+from core.ascend.option_table import OPTIONS, describe_options
+from core.ascend.switches import session_config
 from core.training.preflight import check_iterations
 from core.settings import flags
 from core.settings.config import resolve

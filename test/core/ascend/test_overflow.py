@@ -93,4 +93,4 @@ def test_conditions_around_the_weights_are_left_as_they_are_unless_the_user_asks
 def test_a_library_that_is_missing_is_one_line(npu, monkeypatch):
     monkeypatch.setenv('FAKE_LIBHCOMM', 'missing')
     with pytest.raises(InputError, match=r'npu_bridge is installed but cannot be imported \(load hccl lib error\)'):
-        bridge.is_used('auto')
+        bridge.load('auto')

@@ -3,7 +3,7 @@ import pytest
 from launching import launch
 
 from core.pages import records
-from core.reporting.figures import KEYS, Figures
+from core.reporting.report import KEYS, Figures
 from core.run import Log, Report
 
 REPORT = Report(step=1, steps=9, epoch=0, steps_per_epoch=9, batch_size=8, metrics={}, epoch_metrics={},

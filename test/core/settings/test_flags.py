@@ -5,7 +5,7 @@ import typing
 import pytest
 
 from core.errors import InputError
-from core.ascend.options import describe_options
+from core.ascend.option_table import describe_options
 from core.settings import flags
 from core.settings.config import Config, idle_lines, resolve
 from core.settings.table import RECIPE, SWITCHES

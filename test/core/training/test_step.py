@@ -14,7 +14,7 @@ from nets import layers
 
 def initial_weights(seed, operators_before=0, net=toy.net):
     """{name: value} of the trainable variables of `net`, trained by the toy's recipe, before the first step."""
-    recipe = toy.RECIPE._replace(model=toy.classification.classifier(net))
+    recipe = toy.RECIPE._replace(model=toy.heads.classifier(net))
     given = flags.parse(['--network=toy', '--case=performance', '--seed=%d' % seed])
     data, settled = recipes.load(recipe, config.resolve(recipe, given, {}))
     with tf.Graph().as_default(), tf.Session() as session:

@@ -11,7 +11,7 @@ from core.pretrained import initial
 from core.recipe import FIRST_OUTPUT
 from core.run import Communicator
 from core.settings.config import resolve
-from core.training import checkpoints, identity, swa, weights
+from core.training import checkpoints, identity, preflight, swa, weights
 from nets import layers
 
 
@@ -220,5 +220,5 @@ def test_a_mean_that_a_shorter_run_had_begun_does_not_count(tmp_path, session):
             values = hook.read(session, state)
     assert {v.op.name: value.tolist() for v, value in values.items() if v.op.name.startswith('swa/')} == {
         'swa/net/kernel': [40., 0.], 'swa/count': 1}
-    assert swa.resumable(config(tmp_path, swa_start_epoch=1), 40) == 40      # the average is missing
-    assert swa.resumable(config(tmp_path), 40) > 40
+    assert preflight.resumable(config(tmp_path, swa_start_epoch=1), 40) == 40      # the average is missing
+    assert preflight.resumable(config(tmp_path), 40) > 40

@@ -11,7 +11,7 @@ from core.errors import InputError
 from core.settings import config, flags
 from core.settings.table import SWITCHES
 from nets.blocks import schedules
-from core.training import scoring
+from core.training import evaluation
 from data import whitening
 from data.dataset import Split
 from launchers import command, evaluate, train
@@ -37,7 +37,7 @@ def build_model(settled, dropout=identity):
 
 
 def score(inputs, labels, is_training, settled, dropout=identity):
-    return scoring.computed(RECIPES['sesemi'].model, inputs, labels, is_training, settled, dropout)[1]
+    return evaluation.computed(RECIPES['sesemi'].model, inputs, labels, is_training, settled, dropout)[1]
 
 
 def count(variables):

@@ -9,7 +9,7 @@ import pytest
 from launching import PATIENCE, free_ports
 
 from core.errors import InputError
-from core.ascend import chip
+from core.ascend import machine
 from launchers.ranks import device_addresses, placement, rank_table
 from core.settings import config
 from launchers.networks.registry import RECIPES
@@ -171,7 +171,7 @@ def test_the_rule_for_910s_binds_no_other_chip_and_no_rehearsal():
 def test_npu_smi_tells_the_family_of_the_chip(name, family):
     answer = ('+------+\n| npu-smi 23.0.rc2   Version: 23.0.rc2 |\n| NPU   Name | Health | Power(W) |\n'
               '| 0     %s              | OK            | 89.5    |\n' % name)
-    assert chip.family_in(answer) == family
+    assert machine.family_in(answer) == family
 
 
 def test_device_addresses_are_the_configured_ones(monkeypatch, tmp_path):
@@ -211,7 +211,7 @@ def test_where_nothing_is_configured_the_addresses_are_the_vendors(monkeypatch, 
     ('{}', 'the file has no server_list'),
     (changed('server_count', '3'), 'server_count is 3, but server_list has 2'),
     (changed('server_count', 'two'), 'server_count two of the file must be a whole number'),
-    (changed('server_list', []), 'server_list of the file is not a list of some'),
+    (changed('server_list', []), 'server_list of the file must be a non-empty list'),
     (changed('status', 'initializing'), 'status is initializing'),
     (changed('version', '2.0'), 'version is 2.0, must be one of 1.0, 1.2'),
     (changed('server_list', [

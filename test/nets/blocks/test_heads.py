@@ -7,7 +7,7 @@ from nets.blocks import heads
 from core.errors import InputError
 from core.recipe import Head, Model, Scores, Total
 from core.settings import config
-from core.training import scoring
+from core.training import evaluation
 from launchers.networks.registry import RECIPES
 
 CONFIG = config.resolve(RECIPES['swa'], {}, {})
@@ -21,7 +21,7 @@ def metrics(head, outputs, labels):
     with tf.Graph().as_default(), tf.Session() as session:
         fed = [tf.placeholder(rows.dtype, (SIZE,) + rows.shape[1:]) for rows in filled]
         weight = tf.placeholder(tf.float32, [SIZE])
-        sums, metrics_of = scoring.summed(scoring.scored(head, *fed, CONFIG), weight)
+        sums, metrics_of = evaluation.summed(evaluation.scored(head, *fed, CONFIG), weight)
         total = 0.
         for start in range(0, COUNT, SIZE):
             rows = np.arange(start, start + SIZE)
@@ -97,7 +97,7 @@ def test_top_k_counts_the_k_most_probable_classes():
      r'cannot score outputs float32 \[8, 3\] with labels int32 \[8\]')])
 def test_a_head_that_returns_something_else_is_refused_in_words(score, words):
     with tf.Graph().as_default(), pytest.raises(InputError, match=words) as refused:
-        scoring.scored(Head(score, 'm'), tf.zeros([8, 3]), tf.zeros([8], tf.int32), CONFIG)
+        evaluation.scored(Head(score, 'm'), tf.zeros([8, 3]), tf.zeros([8], tf.int32), CONFIG)
     assert len(str(refused.value)) <= 300 + len(__file__)
 
 
@@ -106,4 +106,4 @@ def test_a_net_that_cannot_take_its_inputs_is_refused_in_words():
         return x['numbers']
     with tf.Graph().as_default(), pytest.raises(
             InputError, match=r"its net cannot take inputs \{ids: int32 \[8\]\}: 'numbers' \(\S*test_heads.py:\d+\)"):
-        scoring.computed(Model(net, heads.regression), {'ids': tf.zeros([8], tf.int32)}, None, True, CONFIG, None)
+        evaluation.computed(Model(net, heads.regression), {'ids': tf.zeros([8], tf.int32)}, None, True, CONFIG, None)

@@ -1,6 +1,7 @@
 """Dump files: what is written by the tools' rules is read back, damage is named."""
 import struct
 
+import dump_reading
 import numpy as np
 import pytest
 
@@ -86,7 +87,7 @@ def test_a_name_too_long_for_a_file_is_a_number_in_the_mapping(tmp_path):
     path = dump_files.write_npu(str(tmp_path), dump(name))
     number, stands_for = (tmp_path / 'mapping.csv').read_text().strip().split(',')
     assert path.endswith('/' + number) and stands_for.startswith('Conv2D.' + name)
-    output, = dump_files.outputs_of(str(tmp_path))
+    output, = dump_reading.outputs_of(str(tmp_path))
     assert output.name == name and (output.read() == KERNEL).all()
 
 
@@ -102,26 +103,26 @@ def test_a_dump_file_that_is_cut_short_is_named(tmp_path, keep):
 def test_ground_truth_is_a_numpy_file_for_each_output(tmp_path):
     path = dump_files.write_ground_truth(str(tmp_path), 'model/conv1.b/Conv2D', 0, KERNEL, 1619492699305998)
     assert path.endswith('/model_conv1_b_Conv2D.0.1619492699305998.npy')
-    output, = dump_files.outputs_of(str(tmp_path))
+    output, = dump_reading.outputs_of(str(tmp_path))
     assert (output.name, output.index) == ('model_conv1_b_Conv2D', 0) and (output.read() == KERNEL).all()
 
 
 def test_of_an_operator_that_was_dumped_twice_the_newest_counts(tmp_path):
     for timestamp in (30, 10, 20):
         dump_files.write_ground_truth(str(tmp_path), 'a', 0, np.float32(timestamp), timestamp)
-    output, = dump_files.outputs_of(str(tmp_path))
+    output, = dump_reading.outputs_of(str(tmp_path))
     assert output.read() == 30
 
 
 def test_a_directory_without_dumps_is_refused(tmp_path):
     (tmp_path / 'notes.txt').write_text('')
     with pytest.raises(InputError, match='holds no dump files'):
-        dump_files.outputs_of(str(tmp_path))
+        dump_reading.outputs_of(str(tmp_path))
 
 
 def test_a_pickle_in_place_of_an_array_is_refused_and_not_unpickled(tmp_path):
     np.save(str(tmp_path / 'a.0.1.npy'), np.array([{}], dtype=object), allow_pickle=True)
-    output, = dump_files.outputs_of(str(tmp_path))
+    output, = dump_reading.outputs_of(str(tmp_path))
     with pytest.raises(InputError, match='not a NumPy array'):
         output.read()
 
@@ -174,4 +175,4 @@ def test_an_overflow_file_names_the_task_that_overflowed(tmp_path, is_old_form):
     assert len(content) == 2048
     assert content.startswith(struct.pack('<I', 0x5a5a5a5a)) != is_old_form
     dump_files.write_npu(str(tmp_path), dump())
-    assert [output.name for output in dump_files.outputs_of(str(tmp_path))] == ['tower_conv1_a']
+    assert [output.name for output in dump_reading.outputs_of(str(tmp_path))] == ['tower_conv1_a']

@@ -35,8 +35,8 @@ def test_a_convolution_and_its_gradients_are_products_of_padded_channels():
     # float16 operands and results, all with their channels padded to 16: images 3 -> 16, the kernel 3x20 -> 16x32
     conv = found['conv']
     assert conv.bytes == 2 * (4 * 10 * 10 * 16 + 3 * 3 * 16 * 32 + positions * 32)
-    assert roofline.CHIPS['910'].cube == 2 * 4096 * 32 * 1e9
-    assert roofline.CHIPS['910B'][:3] == pytest.approx((363.7e12, 90.9e12, 11.37e12), rel=1e-3)    # 1.85 GHz
+    assert roofline.PEAKS['910'].cube == 2 * 4096 * 32 * 1e9
+    assert roofline.PEAKS['910B'][:3] == pytest.approx((363.7e12, 90.9e12, 11.37e12), rel=1e-3)    # 1.85 GHz
     assert conv.seconds['910'] == pytest.approx(max(conv.padded / 262.144e12, conv.bytes / 1.024e12))
     assert roofline.most_padded(list(found.values()), '910').op.type.startswith('Conv2D')
 

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 
+import dump_reading
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,7 +35,7 @@ def test_exactly_the_chosen_steps_are_dumped_and_training_goes_on_as_without(tra
     losses, weights = train(run, dump)
     folders = dumped(tmp_path, '*')
     assert [os.path.basename(folder) for folder in folders] == ['0', '2', '3']
-    outputs = {output.name: output for output in dump_files.outputs_of(folders[1])}
+    outputs = {output.name: output for output in dump_reading.outputs_of(folders[1])}
     np.testing.assert_array_equal(outputs['net_loss'].read(), losses[2])
     assert {'net_MatMul', 'net_scaled', 'net_kernel', 'net_kernel_read', 'batch'} <= set(outputs)
     assert any(name.startswith('gradients_net_MatMul') for name in outputs)
@@ -51,7 +52,7 @@ def test_weights_are_dumped_as_they_are_before_the_update(training, train, tmp_p
     run = training()
     train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '0-3'), run.clock, targets(run), 4))
     for folder in dumped(tmp_path, '*'):
-        outputs = {output.name: output.read() for output in dump_files.outputs_of(folder)}
+        outputs = {output.name: output.read() for output in dump_reading.outputs_of(folder)}
         np.testing.assert_allclose(outputs['batch'] @ outputs['net_kernel'], outputs['net_MatMul'], rtol=1e-5)
 
 
@@ -60,7 +61,7 @@ def test_layers_that_are_named_are_the_only_ones_dumped(training, train, tmp_pat
     train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '1', layers='net/MatMul net/loss'), run.clock,
                                 targets(run), 4))
     folder, = dumped(tmp_path, '*')
-    assert {output.name for output in dump_files.outputs_of(folder)} == {'net_MatMul', 'net_loss'}
+    assert {output.name for output in dump_reading.outputs_of(folder)} == {'net_MatMul', 'net_loss'}
 
 
 def test_a_layer_that_is_not_there_is_refused(training, train, tmp_path):
@@ -134,7 +135,7 @@ def test_what_an_update_leaves_is_dumped(training, train, tmp_path, form):
     run = training()
     folders = train(run, tensor_dump.Dump(DumpRequest(str(tmp_path), '0-1', form=form), run.clock, targets(run), 4)) \
         and dumped(tmp_path, *(['0', 'ge_default_1', '1', '*'] if form == 'npu' else ['*']))
-    first, second = ({output.name: output.read() for output in dump_files.outputs_of(folder)} for folder in folders)
+    first, second = ({output.name: output.read() for output in dump_reading.outputs_of(folder)} for folder in folders)
     update = 'Momentum_update_net_kernel_ApplyMomentum'
     np.testing.assert_array_equal(first[update], second['net_kernel'])
     assert abs(first[update] - first['net_kernel']).max() > 0

@@ -5,6 +5,7 @@ import re
 import sys
 import types
 
+import dump_reading
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,8 +17,8 @@ from launchers.devices import CPU, GPU
 from core.pages import records
 from core.settings import config
 from core.training import step
-from launchers.networks import classification
 from nets import layers
+from nets.blocks import heads
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +40,7 @@ def overflow_net(x, is_training, dropout):
 
 
 for name, net in (('underflow', underflow_net), ('overflow', overflow_net)):
-    recipe = toy.RECIPE._replace(model=classification.classifier(net))
+    recipe = toy.RECIPE._replace(model=heads.classifier(net))
     sys.modules['launchers.networks.' + name] = types.SimpleNamespace(__file__=__file__, RECIPE=recipe)
 
 
@@ -115,7 +116,7 @@ def test_the_chosen_steps_are_dumped_and_two_runs_dump_the_same_bits(train, tmp_
         status, log = train('--data_dump_flag=True', '--data_dump_step=2', '--output_path=%s' % output)
         assert status == 0 and 'Step 2 dumped: ' in log
         folder, = glob.glob(str(output / 'data_dump' / '*' / '*'))
-        dumps.append({(one.name, one.index): one.read() for one in dump_files.outputs_of(folder)})
+        dumps.append({(one.name, one.index): one.read() for one in dump_reading.outputs_of(folder)})
     assert dumps[0].keys() == dumps[1].keys() and len(dumps[0]) > 30
     for key, values in dumps[0].items():
         np.testing.assert_array_equal(values, dumps[1][key])

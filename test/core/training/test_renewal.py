@@ -9,7 +9,7 @@ import toy
 from core.recipe import BATCH_STATISTICS
 from core.run import Communicator
 from core.settings.config import resolve
-from core.training import statistics
+from core.training import evaluation
 
 
 def read(path):
@@ -44,7 +44,7 @@ def test_cumulative_averages_are_means_over_batches_and_calls():
         calls, batch = tf.placeholder(tf.float32, [2, 3]), tf.placeholder(tf.float32, [])
         for call in tf.unstack(calls):
             tf.add_to_collection(BATCH_STATISTICS, (average, call))
-        variables, see_batch = statistics.cumulative_averages(batch, Communicator())
+        variables, see_batch = evaluation.cumulative_averages(batch, Communicator())
         sess.run(average.initializer)
         for number, values in enumerate(batches):
             sess.run(see_batch, {batch: number, calls: values})
