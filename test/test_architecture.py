@@ -253,8 +253,10 @@ import json, os, sys
 from launchers import command, train
 from core.training import loop
 def loaded():
-    return sorted(name for name, module in sys.modules.items()
-                  if name.split('.')[0] in %r and os.path.getsize(module.__file__))
+    found = {name for name, module in sys.modules.items()
+             if name.split('.')[0] in %r and os.path.getsize(module.__file__)}
+    # Machines without compiled kernels need other gradients.
+    return sorted(found if sys.modules['core.cpu.kernels'].library() else found - {'core.cpu.gradients'})
 def before_the_first_step(*arguments, before=loop._loop):
     print(json.dumps(loaded()))
     before(*arguments)

@@ -202,7 +202,8 @@ class Changes(NamedTuple):
 class State:
     """The values of all global variables, read in one run of the session, which is a barrier of all ranks, too.
 
-    Fetches and feeds are always the same, because others would be another graph to compile for an NPU.
+    Fetches and feeds are always the same, because others would be another graph to compile for an NPU. So would be each
+    set of variables that a tf.train.Saver saves in this session, what it restores, the barrier, and each change.
     """
 
     def __init__(self, communicator: Communicator, changes: Changes = Changes()):

@@ -67,6 +67,24 @@ def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
     assert len(npu.compiled) <= MOST, npu.compiled
 
 
+def test_a_saver_would_not_compile_the_training_again_but_a_graph_for_each_of_saving_and_restoring(npu, tmp_path):
+    """Why core/training/checkpoints.py has none in the run's session, where one fetch reads all and is the barrier."""
+    npu.start()
+    with tf.Graph().as_default():
+        weights = tf.get_variable('weights', [3])
+        train_op, first = tf.assign_add(weights, weights).op, tf.global_variables_initializer()
+        saver = tf.train.Saver()
+        with tf.Session() as session:
+            session.run(first), session.run(train_op)
+            compiled = list(npu.compiled)
+            for number in range(2):
+                path = saver.save(session, str(tmp_path / 'model'), number)
+            saver.restore(session, path), session.run(train_op)
+    assert compiled == [((), (), ('init',)), ((), (), (train_op.name,))]
+    assert [fetches + targets for _, fetches, targets in npu.compiled[2:]] == [
+        ('save/control_dependency:0',), ('save/restore_all',)]
+
+
 def given(network, tmp_path, *flags):
     return ['--network=' + network, '--output_path=%s' % (tmp_path / 'output'), *flags]
 
