@@ -53,7 +53,7 @@ def test_what_lies_where_a_data_set_should_be_is_called_what_it_is(tmp_path, nam
 
 
 def test_all_rows_of_files_that_are_in_both_parts_are_there_once():
-    train, test = (Split(np.array(names, object), np.array(labels)) for names, labels in (
+    train, test = (Split(np.array(names, object), np.array(labels), tf.read_file) for names, labels in (
         (['b', 'a', 'b'], [1, 0, 1]), (['c', 'a'], [2, 0])))
     rows = dataset.whole(DataSet(train, test, ('x', 'y', 'z'))).test
     assert dict(zip(rows.x, rows.y)) == dict(a=0, b=1, c=2) and rows.size == 3
