@@ -141,22 +141,23 @@ def load(positions: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], se
 
     @as_written
     def load_sample(position, index, *known):
-        if not known:
-            return load_new(position, index)
-        x, is_known = known
-        fresh = (position, index, tf.constant(0), x, tf.gather(fed[1], index[0]))
-        return tf.cond(is_known, lambda: fresh, lambda: load_new(position, index))
-
-    @as_written
-    def load_new(position, index):
+        """A Dataset of the one sample at `position`, from the first of its tries that can be loaded."""
         sample_seed = seed_of(seed, SAMPLE, position)
-        tries = tf.data.Dataset.from_tensor_slices(
-            (tf.range(index.shape[0]), *rows(index)))
-        loaded = tries.map(as_written(lambda attempt, x, y: (attempt, *load_one(*fetched(x, y), sample_seed))))
+
+        @as_written
+        def load_try(attempt, x, y):
+            def load_new():
+                return load_one(*fetched(x, y), sample_seed)
+            if not known:
+                return (attempt, *load_new())
+            kept_x, is_known = known
+            return (attempt, *tf.cond(is_known & tf.equal(attempt, 0), lambda: (kept_x, y), load_new))
+        tries = tf.data.Dataset.from_tensor_slices((tf.range(index.shape[0]), *rows(index)))
+        loaded = tries.map(load_try)
         if skipped:
             blank = _blank(loaded, attempt=index.shape[0])
             loaded = loaded.apply(tf.data.experimental.ignore_errors()).concatenate(blank)
-        return (position, index, *tf.data.experimental.get_single_element(loaded.take(1)))
+        return loaded.take(1).map(as_written(lambda *sample: (position, index, *sample)))
 
     @as_written
     def report_failures(position, index, attempt, x_batch, y_batch):
@@ -170,10 +171,34 @@ def load(positions: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], se
         with tf.control_dependencies(done):
             return position, tf.nest.map_structure(tf.identity, x_batch), y_batch, attempt < tries
 
-    if memory:
-        positions = positions.map(as_written(lambda position, index: (position, index, *memory.find(index[:, 0]))))
-    samples = positions.unbatch().map(load_sample, tf.data.experimental.AUTOTUNE)
-    return samples.batch(batch_size, drop_remainder=True).map(report_failures), feed
+    def load_each(batches, size):
+        # Not get_single_element in a map: that would instantiate load_one anew for each sample, which takes longer
+        # than the decoding of a photograph. Not a parallel interleave: it may crash when its session is closed.
+        return batches.unbatch().flat_map(load_sample).batch(size, drop_remainder=True)
+
+    def load_part(part):
+        """The Dataset of the rows `part`, a slice, of all batches, loaded in a thread of its own."""
+        size = part.stop - part.start
+        batches = positions.map(as_written(lambda position, index: (position[part], index[part])))
+        if not memory:
+            return load_each(batches, size).prefetch(1)
+
+        @as_written
+        def load_unknown(position, index):
+            x, is_known = memory.find(index[:, 0])
+            known = tf.data.Dataset.from_tensors((
+                position, index, tf.zeros([size], tf.int32), x, tf.gather(fed[1], index[:, 0])))
+            new = load_each(tf.data.Dataset.from_tensors((position, index, x, is_known)), size)
+            return tf.data.experimental.from_variant(
+                tf.cond(tf.reduce_all(is_known), *(lambda batch=batch: tf.data.experimental.to_variant(batch)
+                                                   for batch in (known, new))),
+                tf.data.experimental.get_structure(known))
+        return batches.flat_map(load_unknown).prefetch(1)
+
+    bounds = np.linspace(0, batch_size, min(batch_size, len(os.sched_getaffinity(0))) + 1).astype(int).tolist()
+    parts = tf.data.Dataset.zip(tuple(load_part(slice(*pair)) for pair in zip(bounds, bounds[1:])))
+    return parts.map(as_written(lambda *parts: report_failures(
+        *tf.nest.map_structure(lambda *rows: tf.concat(rows, 0), *parts)))), feed
 
 
 def _tell(skipped, names):
