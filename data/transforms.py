@@ -9,16 +9,7 @@ import tensorflow as tf
 
 from data.seeds import split_seed
 
-CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # of the training images, scaled to 0..1
-CIFAR10_STD = (0.2470, 0.2435, 0.2616)
-
 POSES = 6  # of SESEMI's proxy task: 0, 90, 180, 270 degrees, left-right, up-down
-
-
-def normalize(images: tf.Tensor) -> tf.Tensor:
-    """CIFAR-10 images, uint8, as float32 with a mean near 0 and a std near 1 in each channel."""
-    mean, std = (255 * tf.constant(x) for x in (CIFAR10_MEAN, CIFAR10_STD))
-    return (tf.cast(images, tf.float32) - mean) / std
 
 
 def shift(images: tf.Tensor, seed: tf.Tensor, most: int = 2, least: int = 0) -> tf.Tensor:

@@ -16,7 +16,6 @@ from core.reporting.report import in_words
 from core.run import Run, Validation
 from core.settings.config import Config
 from core.training import checkpoints, weights
-from data import duplicates
 
 BEST = 'best'                  # the directory, in that of the other checkpoints
 _SCOPE = 'validation/'
@@ -89,8 +88,10 @@ def with_parts(recipe: Recipe) -> Recipe:
         if config.early_stop and getattr(data, 'validation', None) is None:
             raise InputError('--early_stop=%d: needs a validation part; add --validation=0.1, or a folder validation/ '
                              'beside train/ and test/' % config.early_stop)
-        shared = duplicates.told(data) if config.rank == 0 and hasattr(data, 'validation') else ''
-        return data._replace(summary='; '.join(filter(None, (data.summary, shared)))) if shared else data
+        if config.rank or config.synthetic or not hasattr(data, 'validation'):
+            return data
+        from data import duplicates            # which built-in data does not have
+        return data._replace(summary='; '.join(filter(None, (data.summary, duplicates.told(data)))))
     return recipe._replace(load=load)
 
 

@@ -12,9 +12,11 @@ from data import pipeline
 from data.cutmix import cutmix
 from data.dataset import DataSet
 from data.loading import skipped_hooks
-from data.transforms import normalize
 from launchers.networks import image_sets
 from nets import layers
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # of the training images, scaled to 0..1
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 
 
 def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l2_loss, **parts: Any) -> Recipe:
@@ -35,6 +37,12 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
                     evaluation_lines=top_1, hooks=skipped_hooks), **parts))
+
+
+def normalize(images: tf.Tensor) -> tf.Tensor:
+    """CIFAR-10 images, uint8, as float32 with a mean near 0 and a std near 1 in each channel."""
+    mean, std = (255 * tf.constant(x) for x in (CIFAR10_MEAN, CIFAR10_STD))
+    return (tf.cast(images, tf.float32) - mean) / std
 
 
 def _pictures() -> Dict[str, Picture]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from core.errors import InputError
 from data import blobs, dataset, pipeline, synthetic
 from data.dataset import DataSet, Split, labelled_subset
-from data.transforms import normalize
+from launchers.networks import cifar10
 
 
 def net(images):
@@ -26,7 +26,7 @@ def test_a_small_net_learns_synthetic_cifar10_in_80_steps():
     data = synthetic.cifar10(train=1024, test=256)
 
     def transform(x, y, seed):
-        return normalize(x), y
+        return cifar10.normalize(x), y
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(margins.SEED)
         train = pipeline.train_input(data.train, 64, margins.SEED, transform=transform)

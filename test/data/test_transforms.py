@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from data import transforms
+from launchers.networks import cifar10
 
 SEED = [5, 6]
 IMAGES = np.random.RandomState(1).rand(64, 8, 8, 3).astype(np.float32)
@@ -33,7 +34,7 @@ def shifts_found(images, moved):
 def test_normalized_pixels_are_centred_and_scaled_by_channel():
     pixels = np.array([[[[0, 128, 255]]]], np.uint8)
     expected = [(0 - 125.307) / 62.985, (128 - 122.961) / 62.0925, (255 - 113.8575) / 66.708]
-    np.testing.assert_allclose(run(lambda: transforms.normalize(pixels)).ravel(), expected,
+    np.testing.assert_allclose(run(lambda: cifar10.normalize(pixels)).ravel(), expected,
                                rtol=1e-4)
 
 
