@@ -5,7 +5,7 @@ import sys
 
 # Control characters, marks that turn the direction of text, and bytes that are not UTF-8 (surrogates).
 _HIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]')
-_USER_INFO = re.compile(r'(://)[^\s:@/]*:[^\s@]*@')    # USER:PASSWORD of a URL
+_USER_INFO = re.compile(r'(://)(?:[^\s:@/]*:[^\s"]*|[^\s:@/]+)@')     # USER:PASSWORD or TOKEN of a URL
 LONGEST = 300                  # characters of a line about bad input
 _LONG_WORD = 110               # characters of a word that may lose its middle: a path, a number
 _LEFT_OUT = '...'
@@ -29,7 +29,7 @@ def is_hidden(text: str) -> bool:
 
 
 def without_passwords(text: str) -> str:
-    """The text with *** instead of USER:PASSWORD in each URL."""
+    """The text with *** instead of USER:PASSWORD, or a token, in each URL."""
     return _USER_INFO.sub(r'\1***@', text) if '://' in text else text
 
 

@@ -60,7 +60,8 @@ def _unpacked(content):
     if size > files.half_of_memory():
         raise ValueError('it unpacks to %d bytes, more than half of the memory' % size)
     with np.load(content, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+        members = {name: arrays[name] for name in arrays.files}
+    return {name: array for name, array in members.items() if isinstance(array, np.ndarray)}   # others are bytes
 
 
 def _part(path, found, name):

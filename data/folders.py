@@ -128,8 +128,9 @@ def _part(path: str, top: bytes, look: Look) -> _Part:
             raise InputError('--data_path=%s: the images lie one level deeper, as in %s/; name the directory whose '
                              'folders are the classes, such as %s' % (
                                  path, shown(deeper), shown(os.path.join(top, os.path.dirname(deeper)))))
-        raise InputError('--data_path=%s: has %d class folders with images (%s); at least 2 are needed%s' % (
-            path, len(files), ' '.join(suffixes), packed(path)))
+        where = os.path.relpath(top, os.fsencode(path))
+        raise InputError('--data_path=%s: %shas %d class folders with images (%s); at least 2 are needed%s' % (
+            path, '' if where == b'.' else shown(where) + '/ ', len(files), ' '.join(suffixes), packed(path)))
     return _Part(files, others, inner)
 
 

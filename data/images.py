@@ -40,7 +40,9 @@ def decode(content: tf.Tensor, check: bool = True) -> tf.Tensor:
 
 def _bmp(content):
     """An image of 24 or 32 bits a pixel."""
-    bits = tf.decode_raw(tf.strings.substr(content, 28, 1), tf.uint8)[0]
+    # From the first byte on: the error of substr() of a file that ends before has the file's bytes in it, and where
+    # these are not UTF-8 the session that raises it ends the process.
+    bits = tf.decode_raw(tf.strings.substr(content, 0, 29), tf.uint8)[28]
     # An op for each number of channels: TensorFlow's keeps the number of the first image that it saw.
     return tf.cond(tf.equal(bits, 32), lambda: tf.image.decode_bmp(content, 4)[..., :3],
                    lambda: tf.image.decode_bmp(content, 3))

@@ -13,6 +13,7 @@ if __name__ == '__main__':
 
 from core.ascend.diagnostics import comparison
 from core.errors import InputError
+from core.log import printable
 from core.pages import comparison_page
 from core.settings import flags, kinds
 from core.settings.table import Switch
@@ -50,7 +51,8 @@ def _compare(left, right, graph, threshold, output) -> int:
     print('%d outputs compared, of %d in either directory' % (sum(not row.reason for row in rows), len(rows)))
     print(_verdict(first, threshold))
     for row in worst:
-        print('  %-12.6g %-12.6g %s:%d' % (row.distance, row.metrics['CosineSimilarity'], row.left, row.output))
+        print('  %-12.6g %-12.6g %s:%d' % (
+            row.distance, row.metrics['CosineSimilarity'], printable(row.left), row.output))
     os.makedirs(output, exist_ok=True)
     path = os.path.join(output, 'result_%s.csv' % time.strftime('%Y%m%d%H%M%S'))
     if os.path.lexists(path):
@@ -65,4 +67,4 @@ def _verdict(first, threshold) -> str:
     if first is None:
         return 'every operator is within the threshold of %g' % threshold
     return 'the first operator beyond the threshold of %g is number %d: %s:%d (%s), relative Euclidean distance %g' % (
-        threshold, first.index, first.left, first.output, first.op_type, first.distance)
+        threshold, first.index, printable(first.left), first.output, printable(first.op_type), first.distance)

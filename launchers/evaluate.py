@@ -47,7 +47,8 @@ def _of_which(data, recipe, config, all_images):
     """[a line about the part of the data that was tested]; [] for data of a form that does not tell."""
     if not isinstance(data, DataSet):
         return []
-    everything = len(data.skipped.files) if data.skipped else data.train.size + data.test.size
+    everything = len(data.skipped.files) if data.skipped else sum(
+        part.size for part in (data.train, data.test, data.validation) if part)
     part, noun = everything if all_images else data.test.size, 'images' if recipe.images else 'examples'
     tested = part - part % config.batch_size if getattr(config, 'eval_static', False) else part
     tested -= len(data.skipped.names) if data.skipped else 0

@@ -11,6 +11,7 @@ if __name__ == '__main__':
     os.execv(sys.executable, [sys.executable, os.path.dirname(os.path.abspath(__file__)), 'predict'] + sys.argv[1:])
 
 from core.errors import InputError
+from core.log import printable
 from core.inference.predict import exported, predict, predict_exported
 from core.settings import config as config_lib
 from core.settings import flags, kinds
@@ -43,10 +44,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         predictions = (_by_graph(own['pb'], arguments, refuse) if own.get('pb') else
                        _by_checkpoint(arguments, environ, refuse))
         if own.get('json'):
-            print(json.dumps([_record(prediction) for prediction in predictions], indent=1, ensure_ascii=False))
+            found = json.dumps([_record(prediction) for prediction in predictions], indent=1, ensure_ascii=False)
+            print(found.encode(errors='backslashreplace').decode())    # what is not UTF-8 is \udcXX, as in JSON
         else:
             for prediction in predictions:
-                print('%s: %s' % (prediction.file, ', '.join('%s %.4f' % one for one in prediction.classes)))
+                print(printable('%s: %s' % (prediction.file, ', '.join('%s %.4f' % one for one in prediction.classes))))
         return 2 if refused else 0
     return command.status_of(act, argv, USAGE)
 

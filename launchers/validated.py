@@ -17,7 +17,6 @@ from core.run import Run, Validation
 from core.settings.config import Config
 from core.training import checkpoints, weights
 
-BEST = 'best'                  # the directory, in that of the other checkpoints
 _SCOPE = 'validation/'
 _SINCE = _SCOPE + 'evaluations_since'
 
@@ -66,8 +65,9 @@ class Best(tf.train.SessionRunHook):
     def _save(self, session):
         run = self._run
         if not self._saver:
-            self._saver = checkpoints.Checkpoints(os.path.join(run.config.ckpt_dir, BEST), run.config.network,
-                                                  self._saving.state, weights.for_inference(run), kept=1)
+            directory = os.path.join(run.config.ckpt_dir, checkpoints.BEST)
+            self._saver = checkpoints.Checkpoints(directory, run.config.network, self._saving.state,
+                                                  weights.for_inference(run), kept=1)
             self._saver.count()
         self._saver.save(session, run.clock.step, self._saving.values(session))
 
@@ -82,7 +82,10 @@ def with_parts(recipe: Recipe) -> Recipe:
         if config.validation and not hasattr(data, 'train'):
             raise InputError('--validation=%g: the data of this network has no training part to hold some out of; '
                              'leave it out' % config.validation)
-        if config.validation and data.validation is None:
+        if config.validation and data.validation is not None:
+            raise InputError('--validation=%g: the data has a validation part of its own; leave the flag out' %
+                             config.validation)
+        if config.validation:
             from data import validation        # which few runs need
             data = validation.held_out(data, config.validation, config.seed)
         if config.early_stop and getattr(data, 'validation', None) is None:

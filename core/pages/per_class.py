@@ -3,14 +3,13 @@
 metrics.json    the metrics of the newest test and of each class, and the confusion matrix
 mistakes.csv    a line for each mistake: the file or row, its class, the class it was taken for, the probability of that
 """
-import csv
-import io
 import json
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
+from core.pages.text import csv_lines
 from core.reporting.record import save
 from core.run import Panel, Predictions, Report
 
@@ -80,9 +79,6 @@ def write(run_dir: str, report: Report, tested: str, headline: str, predictions:
 
 
 def _mistakes(predictions, names, sample_name):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['sample', 'class', 'predicted', 'probability'])
-    for row, label, guess, probability in zip(*predictions[1:]):
-        writer.writerow([sample_name(row), names[label], names[guess], '%.6f' % probability])
-    return text.getvalue()
+    return csv_lines([('sample', 'class', 'predicted', 'probability')] + [
+        (sample_name(row), names[label], names[guess], '%.6f' % probability)
+        for row, label, guess, probability in zip(*predictions[1:])])

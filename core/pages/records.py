@@ -111,7 +111,8 @@ def _parse(line: bytes) -> Optional[Dict[str, Any]]:
     except (ValueError, RecursionError):
         return None
     event = files.json_of(line.decode())
-    fields = _FIELDS.get(event.get('event')) if isinstance(event, dict) else None
+    kind = event.get('event') if isinstance(event, dict) else None
+    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
     if fields is None:
         raise ValueError('has a line that is no event of a run')
     for name, is_right in dict(fields, time=_is_time).items():

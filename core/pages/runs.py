@@ -1,18 +1,16 @@
 """Runs: every run under an output path, as a table, as CSV and as a page that compares them. Needs no TensorFlow."""
-import csv
 import glob
-import io
 import json
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from core.errors import InputError
-from core.log import one_line
+from core.log import one_line, printable
 from core.pages import page, records
 from core.pages.records import RecordedRun
 from core.reporting import record
 from core.pages.charts import Curve, chart
-from core.pages.text import Words, escape, in_chinese
+from core.pages.text import Words, csv_lines, escape, in_chinese
 
 MOST_DRAWN = 8                 # runs in one chart: as many as style.css has colours
 
@@ -66,7 +64,7 @@ def find(output_path: str, leave_out: Callable[[str], None]) -> List[RecordedRun
 def cell(run: RecordedRun, column: Column) -> str:
     """The text of a cell of the table."""
     value = column.value(run)
-    return '-' if value is None else column.text(value)
+    return '-' if value is None else printable(column.text(value))
 
 
 def chosen(runs: Sequence[RecordedRun], filters: Sequence[str], order: str) -> List[RecordedRun]:
@@ -102,14 +100,12 @@ def table(runs: Sequence[RecordedRun]) -> str:
 
 def as_csv(runs: Sequence[RecordedRun]) -> str:
     """The runs as CSV, with numbers in full."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(COLUMNS)
+    rows = [list(COLUMNS)]
     for run in runs:
         values = {name: column.value(run) for name, column in COLUMNS.items()}
         values['when'] = cell(run, COLUMNS['when'])
-        writer.writerow(['' if value is None else value for value in values.values()])
-    return text.getvalue().rstrip('\n')
+        rows.append(['' if value is None else value for value in values.values()])
+    return csv_lines(rows).rstrip('\n')
 
 
 def as_html(runs: Sequence[RecordedRun], output_path: str) -> str:

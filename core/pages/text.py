@@ -1,6 +1,13 @@
-"""Words of the reports in English and Chinese: both stand in the page, and the page shows one of them."""
+"""Words of the reports in English and Chinese: both stand in the page, and the page shows one of them. Lines of CSV."""
+import csv
 import html
-from typing import NamedTuple
+import io
+import re
+from typing import Iterable, NamedTuple, Sequence
+
+from core.log import printable
+
+_FORMULA = re.compile(r'[=+\-@](?![\d.]+(e[+-]?\d+)?$)')   # how a spreadsheet's formula starts, and not a number's sign
 
 
 class Words(NamedTuple):
@@ -19,6 +26,19 @@ class Words(NamedTuple):
 def escape(value: object) -> str:
     """Any value as text of an HTML page."""
     return html.escape(str(value))
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    """Lines of CSV: foreign text is printable(), with ' before what a spreadsheet would execute as a formula."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value):
+    if not isinstance(value, str):
+        return value
+    return "'" * bool(_FORMULA.match(value)) + printable(value)
 
 
 def number(value: float) -> str:

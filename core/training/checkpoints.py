@@ -33,6 +33,7 @@ _KEPT = 5
 _HOURS = 1e4                   # between two checkpoints that would be kept for ever
 PREFIX = 'model.ckpt'
 _LOCK = '.lock'                # in the directory of the checkpoints
+BEST = 'best'                  # a directory in it: the checkpoint that is the best by a validation part
 BROKEN = (tf.errors.OpError, TypeError, ValueError)   # of an unknown type of numbers; a ValueError is no InputError
 
 
@@ -117,11 +118,12 @@ def check_no_pattern(flag: str, path: str) -> None:
                          'a pattern; choose another directory' % (flag, path))
 
 
-def check_unused(directory: str) -> None:
-    """Raises InputError when `directory` holds the checkpoints of an earlier run."""
-    if paths(directory):
-        raise InputError('%s: holds the checkpoints of another run; add --resume to continue it, or choose '
-                         'another directory' % directory)
+def check_unused(directory: str, *folders: str) -> None:
+    """Raises InputError when `directory`, or one of the `folders` in it, holds the checkpoints of an earlier run."""
+    for used in [directory, *(os.path.join(directory, folder) for folder in folders)]:
+        if paths(used):
+            raise InputError('%s: holds the checkpoints of another run; add --resume to continue it, or choose '
+                             'another directory' % used)
 
 
 @contextlib.contextmanager

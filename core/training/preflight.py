@@ -99,7 +99,8 @@ def _check_outputs(config, folders):
                          'another' % config.modeldir)
     checkpoints.check_no_pattern(ckpt_flag, config.ckpt_dir)
     if config.modeldir and not config.resume:
-        checkpoints.check_unused(config.ckpt_dir)
+        averaging = average_of(config)
+        checkpoints.check_unused(config.ckpt_dir, checkpoints.BEST, *[averaging.folder] if averaging else [])
 
 
 def _kept(config):

@@ -1,4 +1,6 @@
 """Examples in train.npz and test.npz: what is no data is refused by the name of its file."""
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -32,3 +34,12 @@ def test_arrays_of_one_name_and_of_several_are_read_as_they_are(tmp_path):
 def test_what_is_no_data_is_refused_by_the_name_of_its_file(test, words, tmp_path):
     with pytest.raises(InputError, match='test.npz: .*' + words):
         arrays(written(tmp_path, **test), classes=3)
+
+
+def test_a_member_that_is_no_array_is_no_array_x(tmp_path):
+    directory = written(tmp_path)
+    with zipfile.ZipFile(str(tmp_path / 'test.npz'), 'w') as file:
+        file.writestr('x', b'bytes')
+        file.writestr('y.npy', b'not of NumPy')
+    with pytest.raises(InputError, match='test.npz: has no array x'):
+        arrays(directory)

@@ -37,8 +37,9 @@ def test_an_animated_gif_shows_its_first_image(read):
     assert read(GIF).tolist() == [[[0, 0, 0]]]
 
 
-@pytest.mark.parametrize('content', [b'', b'x', b'BM', b'BM' + b'\0' * 60, b'GIF89a', encoded(IMAGE, 'png')[:40],
-                                     encoded(IMAGE, 'jpg')[:100], encoded(IMAGE, 'bmp')[:60]])
+@pytest.mark.parametrize('content', [
+    b'', b'x', b'BM', b'BM' + b'\xf6' * 20, b'BM' + b'\0' * 60, b'GIF89a', encoded(IMAGE, 'png')[:40],
+    encoded(IMAGE, 'jpg')[:100], encoded(IMAGE, 'bmp')[:60]])
 def test_what_is_no_image_or_cut_off_is_refused_by_name(content, read):
     with pytest.raises(InputError, match='file: cannot be decoded as a PNG, JPEG, BMP or GIF image'):
         read(content)

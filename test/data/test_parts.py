@@ -61,6 +61,17 @@ def test_a_folder_validation_beside_test_is_the_validation_part_and_alone_the_te
     assert data.test.size == 2 and data.validation is None
 
 
+def test_a_part_without_classes_is_named_by_its_folder_and_a_file_is_no_part(tmp_path):
+    for folder in 'train', 'test':
+        write_class_folders(tmp_path / folder, {'red': 1, 'green': 1})
+    (tmp_path / 'validation').write_text('')
+    assert folders(str(tmp_path), 1).validation is None
+    (tmp_path / 'validation').unlink()
+    (tmp_path / 'validation').mkdir()
+    with pytest.raises(InputError, match=': validation/ has 0 class folders with images'):
+        folders(str(tmp_path), 1)
+
+
 def test_what_is_in_two_parts_is_told_with_the_first_names(tmp_path):
     contents = dict(a=b'x' * 5000, b=b'x' * 4999 + b'y', c=b'x' * 5000, d=b'z', e=b'x' * 5000)
     for name, content in contents.items():

@@ -86,6 +86,14 @@ def test_a_page_takes_no_other_files_place_unless_asked_for(listed, output):
     assert listed('--html=%s' % mine, '--overwrite')[0] == 0 and mine.read_text().startswith('<!DOCTYPE')
 
 
+def test_foreign_text_is_shown_with_escapes_and_is_no_formula(listed, output):
+    leave(output / '2', '=HYPERLINK("x")\x1b[31m', .1)
+    shown = r'=HYPERLINK("x")\x1b[31m'
+    assert any(line.startswith(shown + ' ') for line in listed()[1])
+    rows = list(csv.DictReader(io.StringIO('\n'.join(listed('--csv')[1]))))
+    assert {"'" + shown, 'cspnet'} < {row['network'] for row in rows}
+
+
 def test_a_record_of_another_version_hides_no_other_run(listed, output):
     record_file = output / '0' / 'report' / record.FILE
     record_file.write_text(record_file.read_text().replace('"network"', '"net"'))

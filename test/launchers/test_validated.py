@@ -113,11 +113,13 @@ def test_of_a_headline_that_is_better_when_it_is_smaller_the_smallest_is_the_bes
 @pytest.mark.parametrize('flags, words', [
     (['--early_stop=2'], '--early_stop=2: needs a validation part; add --validation=0.1'),
     (['--validation=0.001', '--network=numbers'], '--validation=0.001: 0 of 80 training samples'),
+    (['--validation=0.1', '--network=parted'], '--validation=0.1: the data has a validation part of its own'),
     (['--validation=0.1', '--network=formless'], '--validation=0.1: the data of this network has no training part')])
 def test_what_has_no_meaning_is_refused_before_anything_is_touched(flags, words, tmp_path, capfd, monkeypatch):
     numbers = toy.load(None)
     numbers = DataSet(*(Split(part.x, part.y.astype(np.float32)) for part in numbers[:2]), ())
-    for name, data in ('numbers', numbers), ('formless', ()):
+    parted = numbers._replace(validation=numbers.test)
+    for name, data in ('numbers', numbers), ('parted', parted), ('formless', ()):
         recipe = toy.RECIPE._replace(load=lambda config, data=data: data, class_names=lambda data: ())
         monkeypatch.setitem(sys.modules, 'launchers.networks.' + name, type('Module', (), dict(
             RECIPE=recipe, __file__=toy.__file__)))

@@ -1,5 +1,6 @@
 """The classes of image files: formats, sizes, batches of CIFAR, and files that are no images."""
 import json
+import os
 import pickle
 
 import numpy as np
@@ -69,6 +70,14 @@ def test_files_that_are_no_images_are_named_and_the_others_go_on(classify, tmp_p
     assert status == 2 and out.startswith('%s: red' % (tmp_path / 'z.jpg')) and len(out.splitlines()) == 1
     for name in ('cut.jpg: cannot be decoded', 'text: cannot be decoded', 'none.png: cannot be opened: No such file'):
         assert str(tmp_path / name) in error
+
+
+def test_names_are_shown_with_escapes(classify, tmp_path):
+    name = os.fsencode(str(tmp_path)) + b'/\x1b[31m\xe9\n.png'
+    with open(name, 'wb') as file:
+        file.write(encoded(colour(1, (32, 32)), 'png'))
+    assert classify(tmp_path)[1].startswith(r'%s/\x1b[31m\xe9\n.png: green ' % tmp_path)
+    assert json.loads(classify('--json', tmp_path)[1])[0]['file'] == os.fsdecode(name)
 
 
 def test_every_image_of_a_batch_of_cifar_has_a_line(classify, tmp_path):

@@ -61,5 +61,9 @@ def test_the_files_have_the_metrics_and_a_line_for_each_mistake(tmp_path, tested
     assert [row['sample'] for row in rows] == ['photo %d.jpg' % row for row in wrong]
     assert [(NAMES.index(row['class']), NAMES.index(row['predicted'])) for row in rows] == list(
         zip(labels[wrong], guesses[wrong]))
+    per_class.write(str(tmp_path), report, 'weights', 'accuracy', predictions, ['-1', '-x', '@x', 'none'], '+{}'.format)
+    with open(str(tmp_path / 'mistakes.csv')) as file:
+        row, *_ = csv.DictReader(file)
+    assert row['sample'] == '+%d' % wrong[0] and {row['class'], row['predicted']} < {'-1', "'-x", "'@x"}
     assert float(rows[-1]['probability']) == 1 and sorted(path.name for path in tmp_path.iterdir()) == [
         'metrics.json', 'mistakes.csv']

@@ -106,6 +106,14 @@ def test_the_plan_refuses_checkpoints_where_another_run_writes(train, tmp_path):
     assert train('--modeldir=%s' % directory, run=toy.plan)[0] == 0
 
 
+@pytest.mark.parametrize('folder, flags', [('best', []), ('ema', ['--ema_decay=0.9'])])
+def test_the_plan_refuses_a_directory_with_the_best_or_the_average_of_another_run(train, tmp_path, folder, flags):
+    (tmp_path / 'mine' / folder).mkdir(parents=True)
+    (tmp_path / 'mine' / folder / 'model.ckpt-3.index').write_text('')
+    status, _, error = train('--modeldir=%s' % (tmp_path / 'mine'), *flags, run=toy.plan)
+    assert status == 2 and 'mine/%s: holds the checkpoints of another run' % folder in error
+
+
 def test_the_plan_refuses_a_full_disk(train, tmp_path, monkeypatch):
     full = os.statvfs_result((4096, 4096, 10 ** 6, 100, 10, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, 'statvfs', lambda path: full)

@@ -257,7 +257,8 @@ def test_secrets_are_cut_out_as_they_are_and_as_in_a_url():
 @pytest.mark.parametrize('text, shown', [
     ('S3_ENDPOINT=http://user:hunter2@127.0.0.1:1 cannot', 'S3_ENDPOINT=http://***@127.0.0.1:1 cannot'),
     ('s3://AKID:Se/Cr3t@b/x: gone', 's3://***@b/x: gone'), ('http://:pw@h/', 'http://***@h/'),
-    ('https://u:p@a s3://v:q@b', 'https://***@a s3://***@b'), ('s3://bucket/a@b', 's3://bucket/a@b')])
+    ('https://u:p@a s3://v:q@b', 'https://***@a s3://***@b'), ('s3://bucket/a@b', 's3://bucket/a@b'),
+    ('http://u:p@ss@word@h/x', 'http://***@h/x'), ('https://ghp_token@h/x.git', 'https://***@h/x.git')])
 def test_passwords_in_urls_are_shown_nowhere(text, shown, capsys):
     assert redaction.redacted(text, {}) == str(InputError(text)) == shown
     say(text)
