@@ -38,8 +38,12 @@ def _split(path, classes):
     try:
         if not all(array.ndim for array in tf.nest.flatten((split.x, split.y))) or not split.size:
             raise ValueError('has no rows')
+        for array in tf.nest.flatten((split.x, split.y)):
+            tf.as_dtype(array.dtype)
     except ValueError as error:
         raise InputError('%s: %s' % (path, error))
+    except TypeError:                  # of as_dtype()
+        raise InputError('%s: has an array of %s, a type that TensorFlow lacks' % (path, array.dtype))
     if classes:
         _check_labels(path, split.y, classes)
     return split

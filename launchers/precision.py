@@ -48,6 +48,7 @@ USAGE = command.Usage(
     'are taken.', _OWN, (
         'network', 'precision_mode', 'precision_mode_v2', 'emulate_chip', 'use_mixlist', 'mixlist_file', 'npu_option',
         'batch_size', 'task', 'trunk', 'data_path'))
+_OF_SEARCH = 'closeness', 'search_steps', 'search_minutes', 'search_output'
 _LINE = '%-32s %-10s %-10s %-44s %s'
 DIFFERENT = 1                  # exit status when the chip gave an operator another type
 
@@ -55,6 +56,11 @@ DIFFERENT = 1                  # exit status when the chip gave an operator anot
 def act(recipe: Recipe, config: Config, **given: Any) -> int:
     """Prints the table of a training step on this machine, whatever device it has, or what the flags ask for."""
     asked = {row.name: given.get(row.name, row.default) for row in USAGE.own}
+    for name in given:
+        if name in _OF_SEARCH and not asked['search']:
+            raise InputError('--%s: needs --search' % name)
+        if name == 'graph' and asked['search']:
+            raise InputError('--graph: not together with --search')
     config = config._replace(emulate_precision=True)
     options = CPU.options(config)
     rules = rehearsal.rules_of(config, options)

@@ -52,15 +52,21 @@ launch() {  # RANK_SIZE CASE [FLAG...]: RANK_SIZE counts where no flag says how 
     archive_previous_runs
     share_rank_table
     announce
-    SECONDS=0
+    seconds=$(uptime_seconds)
     train "${flags[@]}"
-    seconds=$SECONDS
+    seconds=$(($(uptime_seconds) - seconds))
     if [[ -n $NOTHING_LEFT ]]; then
         tail -n 1 -- "${LOGS[0]}"
         return
     fi
     prune_histories
     report_figures "$seconds"
+}
+
+uptime_seconds() {  # of the machine: SECONDS of bash would jump with the clock
+    local seconds
+    read -r seconds _ </proc/uptime
+    printf '%s\n' "${seconds%.*}"
 }
 
 # A run goes on when its terminal is closed, as under nohup: the launcher and all that it starts ignore SIGHUP.

@@ -29,6 +29,8 @@ def test_arrays_of_one_name_and_of_several_are_read_as_they_are(tmp_path):
 
 @pytest.mark.parametrize('test, words', [
     (dict(y=Y[:4]), '4 and 6 rows'), (dict(x=X[:0], y=Y[:0]), 'has no rows'), (dict(y=np.int32(1)), 'has no rows'),
+    (dict(x=X.astype('M8[s]')), 'has an array of datetime64.s., a type'),
+    (dict(x=X.astype(np.longdouble)), 'has an array of float128, a type'),
     (dict(y=Y + 1), 'y has the label 3; 3 classes have the labels 0 to 2'), (dict(y=Y - 1), 'y has the label -1'),
     (dict(y=Y.astype(np.float32)), 'y is float32; labels must be whole numbers')])
 def test_what_is_no_data_is_refused_by_the_name_of_its_file(test, words, tmp_path):

@@ -48,6 +48,14 @@ def test_a_mode_that_is_not_emulated_is_refused(capsys):
     assert status == 2
 
 
+@pytest.mark.parametrize('flags, words', [
+    (['--search_minutes=1'], '--search_minutes: needs --search'), (['--closeness=.2'], '--closeness: needs --search'),
+    (['--search', '--graph=' + __file__], '--graph: not together with --search')])
+def test_flags_of_a_search_without_one_and_a_graph_with_one_are_refused(flags, words, capsys):
+    assert precision.main(['--network=toy', '--case=performance', *flags], {}) == 2
+    assert words in capsys.readouterr().err
+
+
 def planted_net(x, is_training, dropout):
     """A dense layer of which squares leave the range of float16, between two that do not."""
     del is_training, dropout
