@@ -11,12 +11,13 @@ import subprocess
 import sys
 
 import cifar_pickles
+import photographs
 import pytest
 from data import synthetic
 from launching import HELPERS, ROOT, workdir_with
 from pages import PAIRS, blocks, commands, in_sentences, lines_of
 
-OF_OTHERS = ('docs/float16.md',)           # a test of its own runs the page
+OF_OTHERS = ('docs/float16.md', 'docs/photographs.md')     # tests of their own run these pages
 ENGLISH = [english for english, _ in PAIRS if english not in OF_OTHERS] + [
     'CONTRIBUTING.md', 'docs/scaling.md', 'docs/precision.md', 'docs/architecture.md', 'docs/npu-options.md']
 # Pages whose commands need what others before them have left, longest first.
@@ -207,3 +208,30 @@ def test_the_commands_of_the_pages_work_as_typed(fresh, group):
         elif command.startswith('python3 -m launchers'):
             assert ' uses the Python %s' % (fresh.copy / '.venv' / 'bin' / 'python') in result.stderr
     assert not failed, '\n\n'.join(failed)
+
+
+@pytest.mark.slow
+def test_the_way_from_photographs_to_a_card_ends_with_the_accuracy_of_the_checkpoint(fresh):
+    photographs.write_kinds(fresh.copy.parent / 'data', 10, 2)
+    printed = {}
+    for command in commands('docs/photographs.md'):
+        if is_left_out(command):
+            continue
+        short = command.replace('--image_size=64', '--image_size=32').replace('--train_epochs=30', '--train_epochs=1')
+        result = fresh(short.replace('=om_outputs', '=output/export/cutmix_bs1_samples_outputs'))
+        assert result.returncode == 0, '%s\n%s\n%s' % (command, result.stdout[-1500:], result.stderr[-1500:])
+        printed[command] = result.stdout
+    mistakes, (evaluated,), predicted, scored = (
+        [text for command, text in printed.items() if word in command]
+        for word in ('mistakes.csv', ' evaluate ', ' predict ', ' score '))
+    assert mistakes[0].startswith('sample,class,predicted,probability\n')
+    by_checkpoint, by_graph = (re.findall(r'(IMG_\d+\.jpg): (\w+)', text) for text in predicted)
+    assert by_checkpoint == by_graph and len(by_graph) == len(photographs.KINDS)
+    assert len(scored) == 2
+    for text in scored:
+        assert accuracy(text) == accuracy(evaluated)
+
+
+def accuracy(text):
+    """The accuracy that `evaluate` and `score` print."""
+    return re.search(r'accuracy\D+([\d.]+)', text).group(1)
