@@ -7,6 +7,7 @@ A command runs as in a process of its own, in the repository that it is started 
 has started a thread or a session, and the process that asked for it lives as long as it does.
 """
 import array
+import gc
 import json
 import os
 import runpy
@@ -34,6 +35,8 @@ def run(path, python, *arguments):
 def serve(path):
     """Returns, in each forked process, the __main__.py that it is to run."""
     import tensorflow                              # noqa: F401, which takes the 2 seconds
+    gc.collect()
+    gc.freeze()                                    # as in prefork.py
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)

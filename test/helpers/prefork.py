@@ -3,6 +3,7 @@
 A script runs as in a process of its own: it is forked off before TensorFlow has started a thread or a session, and
 gets its own arguments, environment and files. `Forked` stands in for subprocess.Popen.
 """
+import gc
 import json
 import os
 import runpy
@@ -74,6 +75,10 @@ def serve():
     import toy  # noqa: F401, and with it TensorFlow and the product
     from launchers import boot_modelarts, compare, evaluate, export, predict, runs, score  # noqa: F401
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes that tell a script's status
+    # What is there by now is no garbage in any script. At the end of each the collector would write into all of it, and
+    # so copy its pages, which takes .37 s of CPU time; without it .08 s.
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
