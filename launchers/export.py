@@ -38,7 +38,8 @@ def batch_sizes() -> kinds.Kind:
 GROUP = 'export'
 OWN_SWITCHES = (
     Switch(GROUP, 'format', kinds.choice(*runner.FORMATS), runner.PB,
-           'a frozen graph with one input and one output, a SavedModel that can be served, or weights as HDF5'),
+           'a frozen graph with one input and one output, a SavedModel that can be served, weights as HDF5, or an ONNX '
+           'file'),
     Switch(GROUP, 'input_dtype', kinds.choice(export.FLOAT32, *export.PIXELS), export.FLOAT32,
            'the others: the inputs are images of 0 to 255 in that type, and their normalisation is in the graph'),
     Switch(GROUP, 'dynamic_batch_size', batch_sizes(), (),

@@ -284,7 +284,8 @@ def test_a_plain_run_opens_few_modules_and_none_of_the_emulation_the_diagnostics
 @pytest.mark.slow
 def test_without_the_room_of_the_cpu_everything_but_its_own_tests_is_there_and_trains(tmp_path):
     def copied(directory, names):
-        return [name for name in names if name in ('.git', 'output') or name.startswith(('.venv', '.test-packages'))
+        others = '.venv', '.onnx', '.test-packages'
+        return [name for name in names if name in ('.git', 'output') or name.startswith(others)
                 or os.path.join(os.path.relpath(directory, ROOT), name) in ('core/cpu', 'test/core/cpu')]
     tree = tmp_path / 'copy'
     shutil.copytree(ROOT, str(tree), ignore=copied, symlinks=True)

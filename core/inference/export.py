@@ -1,4 +1,4 @@
-"""Export of a trained network: a frozen graph, a SavedModel or an HDF5 file, and inputs for an inference device.
+"""Export of a trained network: a frozen graph, a SavedModel, an HDF5 or ONNX file, and inputs for a device.
 
 What is exported is loaded in a fresh process and compared with the checkpoint over the whole test set, or without
 --data_path on random inputs, before it gets its name; until then it lies in a directory beside that is removed.
@@ -16,9 +16,9 @@ import tensorflow as tf
 from core import files
 from core.errors import InputError, RunEnd
 from core.device import cpu_session
-from core.inference import frozen, preprocessing, samples, trained
+from core.inference import frozen, onnx, preprocessing, samples, trained
 from core.inference.inputs import RandomInputs, TestSet, of_any_batch, of_pixels, shape_of
-from core.inference.runner import H5, PB, SAVED_MODEL, SIGNATURE, FreshRunner
+from core.inference.runner import H5, ONNX, PB, SAVED_MODEL, SIGNATURE, FreshRunner
 from core.inference.score import Scorer
 from core.log import say
 from core.pretrained import h5
@@ -34,7 +34,8 @@ ALL = 'all'
 _DESCRIPTION = 'assets.extra', 'model.json'                   # in a SavedModel
 _MEMBERS = ('saved_model.pb', 'variables', _DESCRIPTION[0])   # of a SavedModel written here
 _OF_FUNCTIONS = (DATA, HYPER_PARAMETERS)   # groups of the switches that the functions of a recipe read
-_ENDINGS = {PB: '.pb', SAVED_MODEL: '', H5: h5.SUFFIX}
+_ENDINGS = {PB: '.pb', SAVED_MODEL: '', H5: h5.SUFFIX, ONNX: '.onnx'}
+_GRAPHS = {PB: 3, ONNX: 5}     # what atc takes, with a .json beside: its --framework
 
 
 class ExportDiffers(RunEnd):
@@ -43,7 +44,7 @@ class ExportDiffers(RunEnd):
 
 class ExportRequest(NamedTuple):
     """What to export; the network, its checkpoint, its data and the batch are in the Config."""
-    format: str                    # PB, SAVED_MODEL or H5
+    format: str                    # PB, SAVED_MODEL, H5 or ONNX
     input_dtype: str = FLOAT32     # or a key of PIXELS
     output: Optional[str] = None   # path; None: one in OUTPUT_PATH/export
     samples: Union[None, int, str] = None   # how many test inputs to write; ALL
@@ -83,6 +84,8 @@ def export(recipe: Recipe, config: Config, request: ExportRequest) -> None:
         form, config = trained.input_form(recipe, config, reader)
         tests = RandomInputs(of_pixels(form, pixels), True) if pixels else RandomInputs(form)
     constants = trained.constants(recipe, reader, data) if pixels else None
+    if request.format == ONNX:
+        onnx.set_up()
     with _aside(target) as aside, tf.Graph().as_default() as graph, cpu_session() as session:
         form = of_any_batch(tests.form) if request.dynamic_batch_size else tests.form
         model = trained.build(
@@ -122,8 +125,8 @@ def export(recipe: Recipe, config: Config, request: ExportRequest) -> None:
                           class_names=list(config.class_names), penalty=float(session.run(model.penalty)))
             _replace(os.path.join(aside, 'samples'), folder, aside)
         _replace(made, target, aside)
-        if request.format == PB:
-            _replace(made + '.json', os.path.splitext(target)[0] + '.json', aside)
+        if request.format in _GRAPHS:
+            _replace(made + '.json', _description_path(target, request.format), aside)
         if request.aipp:
             _replace(made + '.aipp', _aipp_path(target), aside)
     say('exported: %s' % target)
@@ -131,7 +134,7 @@ def export(recipe: Recipe, config: Config, request: ExportRequest) -> None:
         say(preprocessing.sentence(image))
     if writer:
         say('samples: %s' % os.path.join(folder, samples.MANIFEST))
-    if request.format == PB:
+    if request.format in _GRAPHS:
         say(command)
 
 
@@ -139,10 +142,10 @@ def _check(recipe: Recipe, request: ExportRequest, config: Config) -> None:
     if request.samples and not config.data_path:
         raise InputError('--samples: needs --data_path, the data set they are taken from')
     if request.input_dtype in PIXELS and request.format == H5:
-        raise InputError('--input_dtype=%s: needs --format=pb|saved_model; an HDF5 file holds weights alone' %
+        raise InputError('--input_dtype=%s: needs --format=pb|saved_model|onnx; an HDF5 file holds weights alone' %
                          request.input_dtype)
     if request.dynamic_batch_size and request.format == H5:
-        raise InputError('--dynamic_batch_size: needs --format=pb|saved_model; an HDF5 file holds weights alone')
+        raise InputError('--dynamic_batch_size: needs --format=pb|saved_model|onnx; an HDF5 file holds weights alone')
     if request.aipp and (request.format != PB or request.input_dtype in PIXELS or not recipe.images):
         raise InputError('--aipp: needs --format=pb, --input_dtype=float32 and a network whose inputs are images')
     if request.input_dtype in PIXELS and not recipe.images:
@@ -159,6 +162,11 @@ def _image(recipe: Recipe, form: Any, constants: Dict[str, np.ndarray], request:
         lambda images: recipe.images.normalize(images, constants), shape)
     return preprocessing.described(shape, recipe.images.fit(*shape[:2]), found, is_in_graph,
                                    recipe.images.crop(*shape[:2]))
+
+
+def _description_path(target: str, form: str) -> str:
+    """Of a frozen graph and an ONNX file with one name each has its own: they need not be of one checkpoint."""
+    return (os.path.splitext(target)[0] if form == PB else target) + '.json'
 
 
 def _aipp_path(target: str) -> str:
@@ -186,9 +194,9 @@ def _check_replaceable(path: str, members: Optional[Sequence[str]]) -> None:
 
 def _check_own(form: str, target: str) -> None:
     """Raises InputError when what lies at `target` is not an earlier export."""
-    if form == PB:
-        beside = os.path.splitext(target)[0] + '.json'
-        paths = target, beside, _aipp_path(target)
+    if form in _GRAPHS:
+        beside = _description_path(target, form)
+        paths = (target, beside) + ((_aipp_path(target),) if form == PB else ())
         is_own = os.path.lexists(beside) and _is_described(beside, {'atc', 'input_name'}, target)
     elif form == SAVED_MODEL:
         beside = os.path.join(target, *_DESCRIPTION)
@@ -268,10 +276,11 @@ def _description(model: trained.InferenceGraph, config: Config, request: ExportR
 
 def _atc(target: str, description: Dict[str, Any], request: ExportRequest) -> str:
     """The command that makes an .om file for inference devices out of a frozen graph."""
-    # atc takes inputs of other than four dimensions for images in NCHW, unless it is told.
-    is_of_images = all(len(shape) == 4 for _, _, shape in description['inputs'])
-    line = 'atc --model=%s --framework=3 --output=%s --soc_version=%s%s --input_shape="%s"' % (
-        target, os.path.splitext(target)[0], request.soc_version, '' if is_of_images else ' --input_format=ND',
+    # atc takes inputs of other than four dimensions for images in NCHW, unless it is told, and of an ONNX file all.
+    is_of_images = request.format != ONNX and all(len(shape) == 4 for _, _, shape in description['inputs'])
+    line = 'atc --model=%s --framework=%d --output=%s --soc_version=%s%s --input_shape="%s"' % (
+        target, _GRAPHS.get(request.format, _GRAPHS[PB]), os.path.splitext(target)[0], request.soc_version,
+        '' if is_of_images else ' --input_format=ND',
         ';'.join('%s:%s' % (name, ','.join(map(str, shape))) for name, _, shape in description['inputs']))
     if request.aipp:
         line += ' --insert_op_conf=%s' % _aipp_path(target)
@@ -304,6 +313,12 @@ def _write_saved_model(path, session, model, reader, config, description):
     _write_json(os.path.join(path, *_DESCRIPTION), description)
 
 
+def _write_onnx(path, session, model, reader, config, description):
+    _write_pb(path + '.pb', session, model, reader, config, description)
+    onnx.convert(path + '.pb', path)
+    os.rename(path + '.pb.json', path + '.json')
+
+
 def _write_h5(path, session, model, reader, config, description):
     del session, description
     names = [v.op.name for v in model.variables]
@@ -311,7 +326,7 @@ def _write_h5(path, session, model, reader, config, description):
     h5.write(path, {name: reader.get_tensor(name) for name in names}, config.values())
 
 
-_WRITERS = {PB: _write_pb, SAVED_MODEL: _write_saved_model, H5: _write_h5}
+_WRITERS = {PB: _write_pb, SAVED_MODEL: _write_saved_model, H5: _write_h5, ONNX: _write_onnx}
 
 
 def _write_json(path: str, content: Dict[str, Any]) -> None:

@@ -16,12 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
+from core.inference import onnx
 from core.pretrained import h5
 from core.device import cpu_session
 from core.settings.table import ROOT
 
-PB, SAVED_MODEL, H5 = 'pb', 'saved_model', 'h5'
-FORMATS = (PB, SAVED_MODEL, H5)
+PB, SAVED_MODEL, H5, ONNX = 'pb', 'saved_model', 'h5', 'onnx'
+FORMATS = (PB, SAVED_MODEL, H5, ONNX)
 SIGNATURE = tf.saved_model.signature_constants.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 _COUNT = struct.Struct('<q')
@@ -103,8 +104,9 @@ class FreshRunner:
 
     def __enter__(self) -> 'FreshRunner':
         self._errors = tempfile.TemporaryFile()
-        command = [sys.executable, '-m', 'core.inference.runner', self._form, os.path.abspath(self._path)]
-        self._process = subprocess.Popen(command + ([os.path.abspath(self._graph)] if self._graph else []), cwd=ROOT,
+        of_form = onnx.serving() if self._form == ONNX else [sys.executable, '-m', 'core.inference.runner', self._form]
+        paths = [os.path.abspath(path) for path in (self._path, self._graph) if path]
+        self._process = subprocess.Popen(of_form + paths, cwd=ROOT,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         return self
 

@@ -178,3 +178,15 @@ python37_candidates() {
     printf '%s\n' /usr/local/python3.7*/bin/python3.7
     printf '%s\n' "${XDG_DATA_HOME:-${HOME:-}/.local/share}"/uv/python/cpython-3.7.*/bin/python3.7
 }
+
+fill_newer_python() {  # DIR REQUIREMENTS: for set_up; what TensorFlow 1.15's Python is too old for
+    local name
+    for name in python3.{13,12,11,10} python3; do
+        if "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' &&
+            "$name" -m venv --clear "$1" && "$1/bin/python" -m pip install --quiet --requirement "$2"; then
+            return
+        fi
+    done
+    printf '%s: needs a Python of 3.10 to 3.13 with venv, and wheels for it\n' "$2"
+    return 1
+}

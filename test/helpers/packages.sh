@@ -44,18 +44,6 @@ set_up_tools() {  # leaves TOOLS_ASCEND and TOOLS_FRAMEWORKS, Pythons that have 
     export TOOLS_FRAMEWORKS=$REPO_ROOT/.test-packages-frameworks/bin/python
 }
 
-fill_newer_python() {  # DIR REQUIREMENTS
-    local name
-    for name in python3.{13,12,11,10} python3; do
-        if "$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' &&
-            "$name" -m venv --clear "$1" && "$1/bin/python" -m pip install --quiet --requirement "$2"; then
-            return
-        fi
-    done
-    printf '%s: needs a Python of 3.10 to 3.13 with venv, and wheels for it\n' "$2"
-    return 1
-}
-
 set_up_mkl() {  # leaves BENCHMARK_MKL, a Python that has the MKL build of TensorFlow 1.15
     local packages=$REPO_ROOT/.test-packages-mkl requirements=$REPO_ROOT/test/benchmark/mkl.txt
     must_set_up "$packages" "$(cat "$REPO_ROOT/requirements.txt" "$requirements" | sha256sum)" \

@@ -37,6 +37,15 @@ def model(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope='module')
+def cutmix(tmp_path_factory):
+    """The flags that name a checkpoint of cutmix."""
+    output = tmp_path_factory.mktemp('cutmix')
+    assert tiny.run('--output_path=%s' % output, '--train_steps=2', '--batch_size=4', '--data_path=synthetic',
+                    network='cutmix') == 0
+    return ['--network=cutmix', '--ckpt_path=%s/0/ckpt' % output]
+
+
 @pytest.mark.parametrize('framework', ['tensorflow', 'onnxruntime', 'opencv'])
 def test_other_frameworks_compute_what_the_export_does(model, tmp_path, framework):
     x = np.random.RandomState(0).normal(size=[4, 32, 32, 3]).astype(np.float32)
@@ -45,6 +54,32 @@ def test_other_frameworks_compute_what_the_export_does(model, tmp_path, framewor
     with runner.Runner(runner.PB, model) as ours:
         name, = ours.inputs
         np.testing.assert_allclose(np.load(str(tmp_path / 'y.npy')), ours({name: x}), rtol=1e-4, atol=1e-5)
+
+
+RUN_ONNX = '''
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession('%s', providers=['CPUExecutionProvider'])
+one, = session.get_inputs()
+for size in %s:
+    np.save('%s/%%d.npy' %% size, session.run(None, {one.name: np.load('%s')[:size]})[0])
+'''
+
+
+@pytest.mark.parametrize('flags, sizes', [(['--batch_size=4'], [4]), (['--dynamic_batch_size=1,4'], [1, 3, 4])])
+def test_an_onnx_file_computes_what_the_frozen_graph_of_cutmix_does(cutmix, tmp_path, flags, sizes):
+    """What both need is set up by itself."""
+    x = np.random.RandomState(0).normal(size=[4, 32, 32, 3]).astype(np.float32)
+    np.save(str(tmp_path / 'x.npy'), x)
+    paths = {form: str(tmp_path / ('x.' + form)) for form in (runner.PB, runner.ONNX)}
+    for form, path in paths.items():
+        assert export.main([*cutmix, *flags, '--format=' + form, '--output=' + path], {}) == 0
+    tool('-c', RUN_ONNX % (paths[runner.ONNX], sizes, tmp_path, tmp_path / 'x.npy'))
+    with runner.Runner(runner.PB, paths[runner.PB]) as ours:
+        name, = ours.inputs
+        for size in sizes:
+            expected = ours({name: x[:size]})
+            difference = np.abs(np.load(str(tmp_path / ('%d.npy' % size))) - expected).max()
+            assert difference < 1e-4 * np.abs(expected).max()
 
 
 READER = '''

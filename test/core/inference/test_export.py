@@ -248,7 +248,8 @@ def test_a_configuration_of_aipp_that_no_export_has_written_stays(run_export, tm
 
 
 @pytest.mark.parametrize('flags, words', [
-    (['--format=onnx'], '--format=onnx: must be one of pb, saved_model, h5'),
+    (['--format=tflite'], '--format=tflite: must be one of pb, saved_model, h5, onnx'),
+    (['--format=onnx', '--aipp'], '--aipp: needs --format=pb'),
     (['--format=h5', '--input_dtype=uint8'], 'needs --format=pb|saved_model'),
     (['--format=h5', '--dynamic_batch_size=1,8'], '--dynamic_batch_size: needs --format=pb|saved_model'),
     (['--dynamic_batch_size=1,8', '--batch_size=8'], '--dynamic_batch_size: replaces --batch_size'),
