@@ -65,6 +65,7 @@ class Exported(NamedTuple):
     class_names: Tuple[str, ...]
     size: int                      # of a batch; -1: any
     image_size: Tuple[int, int]    # (height, width)
+    crop: Optional[float]          # Recipe.images.crop() of the export; None: its description is an earlier version's
     scaling: Scaling               # of pixels, before they go into the graph
     is_probabilities: bool         # whether the output has its softmax in it
 
@@ -88,12 +89,15 @@ def exported(path: str) -> Exported:
         sides = image['height'], image['width']
         if not all(isinstance(side, int) and 1 <= side <= _MOST_SIDE for side in sides):
             raise ValueError('has no height and width')
+        crop = image.get('crop')
+        if crop is not None and not (isinstance(crop, (int, float)) and 0 < crop <= 1):
+            raise ValueError('has a crop that is no part of the sides, above 0 and up to 1')
     except KeyError as error:
         raise InputError('--pb: %s lacks %s: export the graph of a network of images anew; where the normalisation is '
                          'of the whole image, with --input_dtype=uint8' % (beside, error))
     except (ValueError, TypeError, IndexError) as error:
         raise InputError('--pb: %s: %s; it is the description that export writes beside a graph' % (beside, error))
-    return Exported(path, found['network'], tuple(names), shape[0], sides, scaling,
+    return Exported(path, found['network'], tuple(names), shape[0], sides, crop, scaling,
                     found.get('output') == PROBABILITIES)
 
 
@@ -103,6 +107,10 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
 
     Raises InputError for a graph that cannot be loaded, or that takes something else than the description has.
     """
+    crop = recipe.images.crop(*graph.image_size) if recipe.images else None
+    if crop and graph.crop not in (None, crop):
+        raise InputError('--pb=%s: its description has a crop of %g, and of pictures for this network %g of the sides '
+                         'is taken here; export it anew' % (graph.path, graph.crop, crop))
     mean, std = (np.array(numbers, np.float32) for numbers in graph.scaling)
     with Runner(PB, graph.path) as model:
         if len(model.inputs) != 1 or not recipe.images or PROBABILITIES not in recipe.model.head.predictions:

@@ -113,7 +113,13 @@ def test_the_atc_line_and_the_description_have_what_an_application_needs(colours
     assert '--aipp: needs --format=pb, --input_dtype=float32' in capfd.readouterr().err
 
 
+OF_32 = ('{"network": "cutmix", "class_names": ["a"], "input_shape": [1, 32, 32, 3], "image": {"mean": [0, 0, 0], '
+         '"std": [1, 1, 1], "height": 32, "width": 32, "crop": %s}}')
+
+
 @pytest.mark.parametrize('description, words', [
+    (OF_32 % .875, 'a crop of 0.875, and of pictures for this network 1 of the sides'), (OF_32 % '"all"', 'no part of'),
+    (OF_32 % 1, 'cannot be loaded'), (OF_32 % 'null', 'cannot be loaded'),
     (None, 'cannot be opened'), ('[]', 'no object'), ('{"network": "cutmix"}', "lacks 'class_names'"),
     ('{"network": "cutmix", "class_names": ["a"], "input_shape": [1, 32, 32, 3], "image": {}}', "lacks 'mean'"),
     ('{"network": "cutmix", "class_names": ["a"], "input_shape": [], "image": {}}', 'x.json'),
