@@ -86,7 +86,8 @@ def check_checkpoint(path: str, reader: Reader, config: Config, own: Dict[str, i
         there = fact(reader, name, {INPUT_FORM: here, 'validation': checksum(None)}.get(name))
         if there != here:
             is_number = name != INPUT_FORM and isinstance(getattr(config, name, here), int)
-            word = 'another %s%s' % ('--' if name in facts_of(config) else '', name)
+            word = 'inputs of another shape or type (--image_size)' if name == INPUT_FORM else 'another %s%s' % (
+                '--' if name in facts_of(config) else '', name)
             found = '%s=%s, this one %d' % (name, there, here) if is_number else word
             raise InputError('--resume: the run in %s has %s; resume it as it was started' % (path, found))
 

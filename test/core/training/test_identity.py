@@ -1,6 +1,8 @@
 """Whether all ranks, and a checkpoint, are the same run."""
 import pytest
 import tensorflow as tf
+import tiny
+from pictures import write_class_folders
 
 from core.errors import InputError
 from core.settings.config import resolve
@@ -54,3 +56,15 @@ def test_a_checkpoint_of_before_the_facts_says_nothing_of_its_run(tmp_path):
     assert identity.fact(reader, 'seed', 5) == 5
     with pytest.raises(InputError, match='--resume: the run in .*has another --'):
         identity.check_checkpoint(path, reader, config(), identity.facts_of(config()))
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_images_of_another_size(tmp_path, capfd):
+    write_class_folders(tmp_path / 'data', {'red': 10, 'green': 10})
+    flags = ['--task=folder', '--data_path=%s' % (tmp_path / 'data'), '--output_path=%s' % tmp_path, '--image_size=40']
+    assert tiny.run(*flags, '--train_steps=1', network='other') == 0
+    before = sorted((tmp_path / '0' / 'ckpt').iterdir())
+    capfd.readouterr()
+    assert tiny.run(*flags[:-1], '--image_size=48', '--train_steps=2', '--resume', network='other') == 2
+    assert 'has inputs of another shape or type (--image_size); resume it as it was started' in capfd.readouterr().err
+    assert sorted((tmp_path / '0' / 'ckpt').iterdir()) == before
