@@ -131,6 +131,10 @@ class _Unpickler(pickle._Unpickler):
         super().load_build()
     dispatch[pickle.BUILD[0]] = load_build
 
+    def refuse_set(self):
+        raise pickle.UnpicklingError('a set')
+    dispatch[pickle.EMPTY_SET[0]] = dispatch[pickle.ADDITEMS[0]] = dispatch[pickle.FROZENSET[0]] = refuse_set
+
 
 def _frombuffer(data, dtype, shape, order, _axes=None):
     return np.frombuffer(data, dtype.value).reshape(shape, order=order)

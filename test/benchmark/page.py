@@ -1,6 +1,7 @@
 """benchmark.html: the figures of test/benchmark.sh as one page, with a bar for the speed of each worker."""
-from core.pages.page import fill, moment, save
+from core.pages.page import fill, moment
 from core.pages.text import Words, escape, number
+from core.reporting.record import save
 from results import BASELINE, COMPILED, EAGER, MKL, OURS, QUIET, machine
 
 NAMES = {OURS: Words('this framework', '本框架'), BASELINE: Words('the usual way', '通常写法'),

@@ -100,7 +100,7 @@ def test_a_picture_that_fails_is_missing_and_nothing_else(train, pictured, capfd
 def test_a_report_that_cannot_be_written_ends_no_run(tmp_path, monkeypatch, capfd):
     def full(*_):
         raise OSError('No space left on device')
-    monkeypatch.setattr(page, 'save', full)
+    monkeypatch.setattr(page, 'write', full)
     assert toy.run('--output_path=%s' % tmp_path, '--train_epochs=1') == 0
     assert 'report.html: no longer written: OSError: No space left on device' in capfd.readouterr().out
 

@@ -7,7 +7,7 @@ from core.errors import InputError
 from core.settings import config
 from launchers.devices import CPU
 from launchers.networks.registry import RECIPES
-from nets.blocks import chosen, updates
+from nets.blocks import chosen
 
 ROWS, RATE, STEPS = 6, .1, 5
 RANDOM = np.random.RandomState(0)
@@ -153,8 +153,8 @@ def test_a_skipped_step_neither_accumulates_nor_averages():
 def test_without_a_switch_nothing_stands_around_an_optimizer():
     _, ours = settled(optimizer='momentum')
     sgd = tf.train.GradientDescentOptimizer(RATE)
-    assert ours.accumulate_steps == 1 and updates.around(sgd, ours) is sgd
-    assert updates.around(sgd, ours._replace(accumulate_steps=2)) is not sgd
+    assert ours.accumulate_steps == 1 and chosen.around(sgd, ours) is sgd
+    assert chosen.around(sgd, ours._replace(accumulate_steps=2)) is not sgd
 
 
 @pytest.mark.parametrize('names, words', [('^x$', 'freezes none of the variables of this network, such as w'),
