@@ -11,8 +11,8 @@ from core.settings import kinds
 from core.settings.table import Switch
 from data import inputs
 from data.dataset import DataSet, Split, numbered
-from data.transforms import normalize
 from launchers.networks import image_sets
+from launchers.networks.cifar10 import normalize
 from nets import layers
 from nets.blocks import heads, optimizers, schedules
 
