@@ -1,5 +1,6 @@
-"""RunReport: keeps the record and report.html of the run while it goes on, whatever way it ends. What the record starts
-with: what was asked of the run, on what machine it runs, where its results lie.
+"""RunReport: keeps the record and report.html of a run while it goes on, whatever way it ends.
+
+The record begins with facts(): the settings of the run, its precision, its machine, and where its results lie.
 
 All of its work lies between steps and at evaluations. A report that cannot be written never ends a run.
 """
@@ -23,8 +24,8 @@ from core.reporting.report import Window
 from core.run import Listener, Options, Report, Run, View
 from core.settings import config as config_lib
 from core.settings.config import Config
-from data.dataset import numbered, sample_name
 from core.settings.table import ROOT, SWITCHES
+from data.dataset import numbered, sample_name
 
 _CHINESE = {'NPU driver': 'NPU 驱动'}
 Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)

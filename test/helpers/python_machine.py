@@ -5,10 +5,10 @@ The PATH of each machine has the stubs and the few tools that python.sh needs, n
 """
 import os
 import shutil
+import signal
 import subprocess
 
-from launching import ROOT
-
+from launching import ROOT, until
 
 TOOLS = ('awk', 'bash', 'sh', 'cat', 'chmod', 'cp', 'dirname', 'env', 'flock', 'grep', 'mkdir', 'mv', 'readlink',
          'realpath', 'rm', 'sha256sum', 'sleep', 'tail', 'uname')
@@ -95,6 +95,13 @@ class Machine:
             [shutil.which('bash'), '-c', script, str(self.repo / 'launchers' / 'shell' / 'python.sh')],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             universal_newlines=True, cwd=str(self.home), preexec_fn=os.setsid)
+
+    def start_and_kill(self, **environment):
+        """Kills a launcher when the stub that `environment` makes wait has begun."""
+        process = self.start(**environment)
+        until(self.calls.with_name('calls.waiting').exists)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
     def find_python(self, **environment):
         """-> (status, the Python that was found, stderr)"""

@@ -2,11 +2,10 @@
 import glob
 import os
 import shutil
-import signal
 import subprocess
 
 import pytest
-from launching import ROOT, until
+from launching import ROOT
 
 
 @pytest.mark.parametrize('name', ['python3', 'python3.7'])
@@ -128,10 +127,7 @@ def test_an_existing_python_37_comes_before_any_download(machine):
 @no_python37_of_its_own
 def test_an_interrupted_download_is_done_again(machine):
     machine.add_downloader(machine.bin / 'uv')
-    process = machine.start(STUB_DOWNLOAD_WAITS='1')
-    until(machine.calls.with_name('calls.waiting').exists)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    machine.start_and_kill(STUB_DOWNLOAD_WAITS='1')
     assert machine.find_python()[:2] == (0, machine.venv_python)
     assert machine.calls.read_text().count('uv venv --seed') == 2
 

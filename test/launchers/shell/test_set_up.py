@@ -1,10 +1,9 @@
 """launchers/shell/set_up.sh builds .venv once, and anew where it has to, on machines made of stubs."""
 import os
 import re
-import signal
 
 import pytest
-from launching import ROOT, until
+from launching import ROOT
 
 
 def test_new_requirements_rebuild_the_venv(machine):
@@ -80,10 +79,7 @@ def test_requirements_and_lock_file_name_the_same_versions_and_every_package_has
 
 def test_an_interrupted_set_up_is_done_again(machine):
     machine.add_python(machine.bin / 'python3.7')
-    process = machine.start(STUB_PIP_WAITS='1')
-    until(machine.calls.with_name('calls.waiting').exists)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    machine.start_and_kill(STUB_PIP_WAITS='1')
     assert machine.find_python()[:2] == (0, machine.venv_python) and machine.set_ups() == 2
 
 
