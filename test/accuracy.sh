@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains the networks on real images; a loss of each must fall below half, with --fault it must not. alexnet takes three
-# minutes of CPU, the others half a minute each or less.
+# Trains the networks on real images; a loss of each must fall below half, with --fault it must not. Each takes half a
+# minute of CPU or less.
 #
 #     bash test/accuracy.sh [--fault] [--seed=N] [--seeds=COUNT] [NETWORK...]
 #

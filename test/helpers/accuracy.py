@@ -28,7 +28,7 @@ from launchers.networks import alexnet  # noqa: E402
 from nets import cspdarknet53, layers  # noqa: E402
 
 
-HALF = 0.5
+MOST = 0.5      # of a loss may be left
 
 
 class Check(NamedTuple):
@@ -37,7 +37,6 @@ class Check(NamedTuple):
     left: Callable         # left(log) -> the loss that is left, as a part of the first one or of that of a guess
     write: Callable        # write(folder, seed): the data set
     fault: Any             # a context manager under which the network is faulty, or flags that make it so
-    most: float = HALF     # what may be left
 
 
 class Copy(io.StringIO):
@@ -63,11 +62,6 @@ def of_a_guess(classes: int, pattern: str) -> Callable:
     return lambda log: last(pattern)(log) / math.log(classes)
 
 
-def errors_of_a_guess_of_two(log: str) -> float:
-    """left() of the errors in training in place of a loss."""
-    return (100 - last(r'^train accuracy (\S+)')(log)) / 50
-
-
 def of_the_published_method(log: str) -> float:
     """What is left of SESEMI's supervised loss; 1 where an epoch is not a pass over the labelled images, because the
     losses of a short run are the same for both methods."""
@@ -78,6 +72,11 @@ def of_the_published_method(log: str) -> float:
 def small_cifar10(train_count: int, test_count: int) -> Callable:
     """write() of a CIFAR-10 of so many crops."""
     return lambda folder, seed: photographs.write_cifar10(folder, train_count, test_count, seed)
+
+
+def pages_and_galaxies(folder: str, seed: int) -> None:
+    """write() of 20 JPEG files of two classes."""
+    photographs.write_cats_dogs(folder, 20, seed=seed, cats=['page.png'], dogs=['hubble_deep_field.jpg'])
 
 
 def he_initialisation():
@@ -121,10 +120,9 @@ CHECKS = {
                     small_cifar10(500, 100), labels_of_the_partner),
     'sesemi': Check(('--network=sesemi', '--trunk=nin', '--labels=20', '--batch_size=4', '--train_steps=30',
                      '--test_copies=1'), of_the_published_method, small_cifar10(200, 50), ('--unlabeled=all',)),
-    # Its errors in training in place of the loss, which leaves that of a guess late.
-    'alexnet': Check(('--network=alexnet', '--train_epochs=3', '--batch_size=20'), errors_of_a_guess_of_two,
-                     lambda folder, seed: photographs.write_cats_dogs(folder, 100, seed=seed), a_tenth_of_the_updates,
-                     0.64),
+    # Pages of text against galaxies: with photographs that are harder to tell the loss leaves that of a guess late.
+    'alexnet': Check(('--network=alexnet', '--train_epochs=3', '--batch_size=12'), of_a_guess(2, r'  loss :(\S+)'),
+                     pages_and_galaxies, a_tenth_of_the_updates),
 }
 
 
@@ -192,16 +190,16 @@ def main() -> int:
             began = time.process_time()
             left = measure(CHECKS[name], seed, asked.fault)
             found.setdefault(name, []).append(left)
-            wrong += (left <= CHECKS[name].most) == asked.fault
+            wrong += (left <= MOST) == asked.fault
             print('%s%s, seed %d: %.3f is left, %g may be; %d s of CPU' % (
-                name, ' with its fault' if asked.fault else '', seed, left, CHECKS[name].most,
+                name, ' with its fault' if asked.fault else '', seed, left, MOST,
                 time.process_time() - began), flush=True)
     if asked.seeds > 1:
         print('| network | left | worst | best | seeds |\n|---|---|---|---|---|')
         relation, worst, best = ('>', min, max) if asked.fault else ('<=', max, min)
         for name, figures in found.items():
             print('| %s | %s %g | %.3f | %.3f | %d |' % (
-                name, relation, CHECKS[name].most, worst(figures), best(figures), len(figures)))
+                name, relation, MOST, worst(figures), best(figures), len(figures)))
     return 1 if wrong else 0
 
 

@@ -74,14 +74,14 @@ def write_cifar10(folder, train, test, seed=0):
             pickle.dump({'data': np.ascontiguousarray(rows), 'labels': y.tolist()}, file, protocol=2)
 
 
-def write_cats_dogs(folder, count, size=160, seed=0):
-    """Writes `count` JPEG files cat.N.jpg and dog.N.jpg, crops [size, size], into `folder`."""
+def write_cats_dogs(folder, count, size=160, seed=0, cats=CATS, dogs=DOGS):
+    """Writes `count` JPEG files cat.N.jpg and dog.N.jpg, crops [size, size] of the photographs, into `folder`."""
     os.makedirs(str(folder), exist_ok=True)
     random = np.random.RandomState(seed)
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
         image = tf.placeholder(tf.uint8, [size, size, 3])
         jpeg = tf.image.encode_jpeg(image)
-        for kind, names in (('cat', CATS), ('dog', DOGS)):
+        for kind, names in (('cat', cats), ('dog', dogs)):
             photographs = read(names)
             for number in range(count // 2):
                 photograph = photographs[number % len(photographs)]
