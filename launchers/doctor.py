@@ -315,5 +315,5 @@ def _plan(python, argv):
         lines: List[str] = done.stderr.strip().splitlines() or ['status %d' % done.returncode]
         return Check('the run', FAULT, lines[-1])
     answer = dict(line.split('=', 1) for line in done.stdout.splitlines() if '=' in line)
-    return Check('the run', OK, '%s, batch %s, %s ranks, results to %s' % (
+    return Check('the run', OK, '%s, batch %s, rank_size %s, results to %s' % (
         answer['network'], answer['batch_size'], answer['rank_size'], answer['run_dir']))

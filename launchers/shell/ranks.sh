@@ -328,8 +328,9 @@ report_failure() {
         exit "$status"
     fi
     [[ -s $log || -n $SIGNAL ]] || end='it has left nothing in its log (is the disk full?),'
-    # As a terminal shows it after progress bars were redrawn.
-    awk '{ sub(/[\r\010]+$/, ""); sub(/^.*[\r\010]/, ""); print }' "$log" | tail -n 20 >&2
+    # As a terminal shows it after progress bars were redrawn, without the lines that every start of TensorFlow has.
+    awk '/: I tensorflow\/|dso_loader[.]cc:|failed call to cuInit/ { next }
+        { sub(/[\r\010]+$/, ""); sub(/^.*[\r\010]/, ""); print }' "$log" | tail -n 20 >&2
     printf '%s\n' "$(describe_failure); $end $log" >&2
     explain_ascend_errors "$SECONDS" >&2
     exit "$status"

@@ -127,6 +127,7 @@ def train(flags, arguments):
         until_killed()
     if fault.endswith('die'):
         print('\n'.join('line %d' % n for n in range(100)))
+        print('2026-01-01 00:00:00.000000: I tensorflow/core/platform/cpu_feature_guard.cc:142] Your CPU supports')
         print('the last words', file=sys.stderr)
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == 'refuse':
