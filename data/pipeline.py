@@ -137,7 +137,7 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
     position, int64 [batch_size]: of each sample in the whole stream. index, int64 [batch_size, tries]: which
     of the `count` samples to take, and which others when that one cannot be loaded. Each epoch has a permutation of its
     own, cut into global batches of ranks * batch_size, of which a rank takes its slice. Up to MOST_SORTED samples the
-    permutation is sorted at the start of the epoch; of more samples, and with an `order`, each batch computes its part.
+    permutation is sorted in one go; of more samples, and with an `order`, each batch computes its part.
     """
     stride, batches = batch_size * ranks, steps_per_epoch(count, batch_size, ranks)
 
@@ -155,9 +155,7 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
             lambda step: tf.data.Dataset.range(step, np.iinfo(np.int64).max))).map(batch)
 
     @as_written
-    def epoch_batches(epoch):
-        rows = _permutation(count, seed_of(seed, ORDER, epoch))
-
+    def epoch_batches(epoch, rows):
         @as_written
         def batch_of_epoch(number):
             position = number * stride + rank * batch_size + tf.range(batch_size, dtype=tf.int64)
@@ -169,7 +167,9 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
     # Divided inside a dataset, because an operator of the graph itself would be one to compile for an NPU.
     epochs = tf.data.Dataset.from_tensors(first_step).flat_map(
         as_written(lambda step: tf.data.Dataset.range(step // batches, np.iinfo(np.int64).max)))
-    return epochs.flat_map(epoch_batches)
+    # The permutation of an epoch is made during the one before, because no step should wait until it is sorted.
+    rows = epochs.map(as_written(lambda epoch: (epoch, _permutation(count, seed_of(seed, ORDER, epoch)))))
+    return rows.prefetch(1).flat_map(epoch_batches)
 
 
 def steps_per_epoch(count: int, batch_size: int, ranks: int = 1) -> int:

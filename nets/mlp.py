@@ -1,6 +1,7 @@
 """The vendor's network for stochastic weight averaging: 2-50-3, batch-normalised after the ReLU."""
 import tensorflow as tf
 
+from core.operators import own_operator
 from nets.layers import batch_norm, dense
 
 HIDDEN = 50
@@ -12,4 +13,6 @@ def mlp(points: tf.Tensor, is_training: bool, classes: int = 3) -> tf.Tensor:
     with tf.variable_scope('mlp', reuse=tf.AUTO_REUSE):
         hidden = tf.nn.relu(dense(points, HIDDEN, kernel_initializer=GLOROT))
         hidden = batch_norm(hidden, is_training)
-        return dense(hidden, classes, kernel_initializer=GLOROT)
+        logits = dense(hidden, classes, kernel_initializer=GLOROT)
+    own = own_operator('perceptron') if is_training else None
+    return own(logits) if own else logits

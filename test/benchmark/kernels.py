@@ -24,7 +24,8 @@ NOTHING, DECAY, KERNELS, GRADIENTS = 'nothing', 'weight decay', 'all kernels', '
 def parts():
     """What can be left out: the operator types that have a kernel, and the operators of our own."""
     from core import operators
-    return [NOTHING, *sorted(operators.types_with('compiled')), 'batch_norm', 'mish', DECAY, KERNELS, GRADIENTS]
+    return [NOTHING, *sorted(operators.types_with('compiled')), 'batch_norm', 'mish', 'perceptron', DECAY, KERNELS,
+            GRADIENTS]
 
 
 def train(network, part, output):

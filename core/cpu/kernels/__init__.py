@@ -60,7 +60,8 @@ def used(may_differ: bool) -> Iterator[None]:
 
     may_differ: whether the graph may have operators that TensorFlow itself does not have.
     """
-    with own_operators({'mish': library().mish, 'batch_norm': _batch_norm} if may_differ else {}):
+    functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron}
+    with own_operators(functions if may_differ else {}):
         yield
     if may_differ:
         _join_weight_decay()
@@ -123,6 +124,30 @@ def _batch_norm_gradient(op, dy, *_):
     dx, dgamma, dbeta = library().batch_norm_activation_grad(
         dy, op.inputs[0], gamma, beta, *op.outputs[3:], epsilon, activation.decode(), alpha)
     return [dx] + [tf.zeros_like(bias) for bias in op.inputs[1:-2]] + [dgamma, dbeta]
+
+
+def _perceptron(logits: tf.Tensor) -> tf.Tensor:
+    """The training logits of a perceptron with a batch-normalised hidden layer: one operator in place of the chain.
+
+    The updates of batch norm's averages take their values from it, too, so the chain is not computed.
+    """
+    output, product = logits.op, logits.op.inputs[0].op
+    norm = product.inputs[0].op.inputs[0].op
+    hidden = norm.inputs[0].op.inputs[0].op.inputs[0].op       # behind a reshape and a ReLU
+    y, mean, variance, _ = library().perceptron(
+        *hidden.inputs[0].op.inputs, hidden.inputs[1], *norm.inputs[1:3], product.inputs[1], output.inputs[1],
+        epsilon=norm.get_attr('epsilon'))
+    for own, value in (mean, norm.outputs[1]), (variance, norm.outputs[2]):
+        for consumer in value.consumers():
+            for i, x in enumerate(consumer.inputs):
+                if x is value:
+                    consumer._update_input(i, own)
+    return y
+
+
+@tf.RegisterGradient('Perceptron')
+def _perceptron_gradient(op, dy, *_):
+    return [None, *library().perceptron_grad(dy, *op.inputs[:6], op.outputs[1], op.outputs[3], op.get_attr('epsilon'))]
 
 
 @tf.RegisterGradient('Mish')

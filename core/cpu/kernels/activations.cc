@@ -43,7 +43,7 @@ class Activation : public OpKernel {
     const float* x = data_of(in);
     float* y = data_of(out);
     const Function function = function_;
-    in_ranges(in.NumElements(), use_threads_of(context), [=](int64 first, int64 last) {
+    in_ranges(in.NumElements(), use_threads_of(context, in.NumElements()), [=](int64 first, int64 last) {
       const Function own = function;  // a copy that no write can change, so that the loop need not read it again
 #pragma omp simd
       for (int64 i = first; i < last; ++i) y[i] = own(x[i]);
@@ -71,7 +71,7 @@ class ActivationGradient : public OpKernel {
     const float *dy = data_of(gradient), *x = data_of(features);
     float* dx = data_of(out);
     const Function function = function_;
-    in_ranges(gradient.NumElements(), use_threads_of(context), [=](int64 first, int64 last) {
+    in_ranges(gradient.NumElements(), use_threads_of(context, gradient.NumElements()), [=](int64 first, int64 last) {
       const Function own = function;  // a copy that no write can change, so that the loop need not read it again
 #pragma omp simd
       for (int64 i = first; i < last; ++i) dx[i] = own(dy[i], x[i]);
@@ -107,7 +107,7 @@ class BiasAdd : public Bias {
     if (channels == 0) return;
     const float *x = data_of(in), *b = data_of(bias);
     float* y = data_of(out);
-    in_ranges(in.NumElements() / channels, use_threads_of(context), [=](int64 first, int64 last) {
+    in_ranges(in.NumElements() / channels, use_threads_of(context, in.NumElements()), [=](int64 first, int64 last) {
       for (int64 i = first; i < last; ++i) {
 #pragma omp simd
         for (int64 c = 0; c < channels; ++c) y[i * channels + c] = x[i * channels + c] + b[c];
@@ -130,7 +130,8 @@ class BiasAddGrad : public Bias {
     if (channels == 0) return;
     const float* dy = data_of(gradient);
     const std::vector<double> sums = sums_over(
-        gradient.NumElements() / channels, channels, use_threads_of(context), [=](int64 i, float* sum) {
+        gradient.NumElements() / channels, channels, use_threads_of(context, gradient.NumElements()),
+        [=](int64 i, float* sum) {
 #pragma omp simd
           for (int64 c = 0; c < channels; ++c) sum[c] += dy[i * channels + c];
         });

@@ -21,9 +21,13 @@ inline const float* data_of(const tensorflow::Tensor& tensor) {
 
 inline float* data_of(tensorflow::Tensor* tensor) { return const_cast<float*>(data_of(*tensor)); }
 
-// Gives oneDNN and OpenMP, in the calling thread, as many threads as the session gives one operator; returns how many.
-inline int use_threads_of(tensorflow::OpKernelContext* context) {
-  const int threads = context->device()->tensorflow_cpu_worker_threads()->num_threads;
+// Numbers for which another thread is not worth its start: about as many as a thread reads and writes meanwhile.
+constexpr tensorflow::int64 SMALL = 16384;
+
+// Gives oneDNN and OpenMP, in the calling thread, as many threads as the session gives one operator, or one for a
+// small operator, which works on so many `numbers`; returns how many.
+inline int use_threads_of(tensorflow::OpKernelContext* context, tensorflow::int64 numbers = SMALL) {
+  const int threads = numbers < SMALL ? 1 : context->device()->tensorflow_cpu_worker_threads()->num_threads;
   omp_set_num_threads(threads);
   return threads;
 }

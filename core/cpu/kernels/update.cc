@@ -29,7 +29,7 @@ class AddWeightDecay : public OpKernel {
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, gradient.shape(), &out));
     const float *g = data_of(gradient), *w = data_of(weights), r = *data_of(rate);
     float* sum = data_of(out);
-    in_ranges(gradient.NumElements(), use_threads_of(context), [=](int64 first, int64 last) {
+    in_ranges(gradient.NumElements(), use_threads_of(context, gradient.NumElements()), [=](int64 first, int64 last) {
 #pragma omp simd
       for (int64 i = first; i < last; ++i) sum[i] = g[i] + r * w[i];
     });
@@ -46,7 +46,7 @@ class L2Loss : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({}), &out));
     const float* x = data_of(context->input(0));
     const std::vector<double> sum = sums_over(
-        (size + PIECE - 1) / PIECE, 1, use_threads_of(context), [=](int64 piece, float* sum) {
+        (size + PIECE - 1) / PIECE, 1, use_threads_of(context, size), [=](int64 piece, float* sum) {
           float squares = 0;
 #pragma omp simd reduction(+ : squares)
           for (int64 i = piece * PIECE; i < std::min((piece + 1) * PIECE, size); ++i) squares += x[i] * x[i];
@@ -75,7 +75,7 @@ class ApplyMomentum : public OpKernel {
     const float *g = data_of(gradient), r = *data_of(rate), m = *data_of(momentum);
     // Nesterov's rule looks a step ahead: r (g + m v) in the place of r v.
     const float of_g = use_nesterov_ ? r : 0, of_v = use_nesterov_ ? r * m : r;
-    in_ranges(gradient.NumElements(), use_threads_of(context), [=](int64 first, int64 last) {
+    in_ranges(gradient.NumElements(), use_threads_of(context, gradient.NumElements()), [=](int64 first, int64 last) {
 #pragma omp simd
       for (int64 i = first; i < last; ++i) {
         v[i] = m * v[i] + g[i];

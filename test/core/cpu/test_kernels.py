@@ -11,7 +11,7 @@ from core.cpu import kernels
 from launchers.devices import CPU, GPU
 from core.ascend.device import NPU
 from core.settings import config as settings
-from nets import layers
+from nets import layers, mlp
 
 compiled = pytest.mark.skipif(not kernels.library(), reason='the kernels are not compiled on this machine')
 # without constant folding, which would compute the whole test with TensorFlow's kernels
@@ -107,6 +107,40 @@ def test_batch_norm_with_its_activation_trains_as_the_two_of_tensorflow(activati
         gamma, beta = (next(v for v in tf.trainable_variables() if name in v.name) for name in ('gamma', 'beta'))
         return with_gradients(y, [x.op.inputs[0], gamma, beta]) + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('rows, inputs, classes', [(2, 2, 3), (37, 2, 3), (5000, 1, 4), (300, 9, 5)])
+def test_the_perceptron_of_one_operator_trains_as_numpy_does_in_double_precision(rows, inputs, classes):
+    random = np.random.RandomState(0)
+    x, dy = random.randn(rows, inputs) * 2 + 3, random.randn(rows, classes)
+    with tf.Graph().as_default() as graph, kernels.used(True):
+        y = mlp.mlp(tf.constant(x, tf.float32), True, classes)
+        weights = tf.trainable_variables()
+        gradients = tf.gradients(y, weights, tf.constant(dy, tf.float32))
+        updates = [op.name for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
+        averages = [v for v in tf.global_variables() if v not in weights]
+        initializer = tf.global_variables_initializer()
+    with tf.Session(graph=graph, config=AS_BUILT) as session:
+        session.run(initializer)
+        kernel, bias, gamma, beta, output_kernel, output_bias = (w.astype(float) for w in session.run(weights))
+        found = session.run([y] + gradients)
+        session.run(updates)                        # from 0 and 1, by 1 - 1/10
+        averaged = session.run(averages)
+    hidden = np.maximum(x @ kernel + bias, 0)
+    mean, variance = hidden.mean(0), hidden.var(0)
+    deviation = np.sqrt(variance + 1e-3)
+    normalised = (hidden - mean) / deviation
+    at_norm = dy @ output_kernel.T
+    of_norm = gamma * at_norm
+    at_hidden = (of_norm - of_norm.mean(0) - normalised * (of_norm * normalised).mean(0)) / deviation * (hidden > 0)
+    norm = gamma * normalised + beta
+    expected = [norm @ output_kernel + output_bias, x.T @ at_hidden, at_hidden.sum(0), (at_norm * normalised).sum(0),
+                at_norm.sum(0), norm.T @ dy, dy.sum(0)]
+    unbiased = variance * rows / (rows - 1)
+    for value, own in zip(expected + [.9 * mean, .1 + .9 * unbiased], found + averaged):
+        np.testing.assert_allclose(own, value, rtol=0, atol=1e-5 * max(np.abs(value).max(), 1))
+    assert {op.type for op in graph.get_operations()} >= {'Perceptron', 'PerceptronGrad'}
 
 
 @compiled
