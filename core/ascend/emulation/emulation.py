@@ -63,22 +63,24 @@ def round_to(x: tf.Tensor, dtype: str, saturates: bool) -> tf.Tensor:
 
     saturates: beyond the range comes the largest finite value, and 0 instead of NaN; else inf and NaN as they are.
     """
+    own = operators.own_operator('round_to')
+    if own:
+        return own(x, dtype=dtype, largest=LARGEST[dtype], saturates=saturates, name=ROUNDING + dtype)[0]
     with tf.name_scope(ROUNDING + dtype):
+        within = tf.raw_ops.ClipByValue(t=x, clip_value_min=-LARGEST[dtype], clip_value_max=LARGEST[dtype]) \
+            if saturates else x
+        rounded = tf.cast(tf.cast(within, tf.float16), tf.float32) if dtype == 'float16' else _without_last_bits(
+            within, _BITS_LOST[dtype])
         if saturates:
-            x = tf.where(tf.is_nan(x), tf.zeros_like(x), x)
-            x = tf.clip_by_value(x, -LARGEST[dtype], LARGEST[dtype])
-        if dtype == 'float16':
-            return tf.cast(tf.cast(x, tf.float16), tf.float32)
-        bits, lost = tf.bitcast(x, tf.uint32), _uint32(_BITS_LOST[dtype])
-        odd = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, lost), _uint32(1))
-        half = 2 ** (_BITS_LOST[dtype] - 1) - 1
-        up = tf.bitcast(tf.bitcast(bits, tf.int32) + tf.bitcast(odd, tf.int32) + half, tf.uint32)
-        kept = tf.bitwise.left_shift(tf.bitwise.right_shift(up, lost), lost)
-        return tf.where(tf.is_finite(x), tf.bitcast(kept, tf.float32), x)
+            return tf.where(tf.is_nan(x), tf.raw_ops.ZerosLike(x=x), rounded)
+        return rounded if dtype == 'float16' else tf.where(tf.is_nan(x), x, rounded)
 
 
-def _uint32(value: int) -> tf.Tensor:
-    return tf.constant(value, tf.uint32)
+def _without_last_bits(x: tf.Tensor, lost: int) -> tf.Tensor:
+    """`x`, of which nothing is NaN, rounded to multiples of the bit before the last ones of the fraction."""
+    bits = tf.bitcast(x, tf.int32)
+    odd = tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, lost), 1)
+    return tf.bitcast(tf.bitwise.bitwise_and(bits + odd + (2 ** (lost - 1) - 1), -2 ** lost), tf.float32)
 
 
 def emulate(graph: tf.Graph, rules: Rules, train_op: Optional[tf.Operation] = None) -> Emulation:

@@ -5,28 +5,33 @@ npu_bridge's optimizer clears the flag (the float status) before a step and read
 the flag is computed anew in each step and makes a gradient infinite, before ranks exchange the gradients; what skips
 steps with infinite gradients then does the rest, on all ranks alike.
 """
-from typing import Callable, Iterable, List, Mapping, Optional, Set
+from typing import Callable, Iterable, List, Optional, Set
 
 import numpy as np
 import tensorflow as tf
 
 from core.ascend.diagnostics import step_graph
 from core.ascend.diagnostics.step_graph import ROUNDING
+from core.ascend.emulation.precision_rules import HF32
 from core.device import LOSS_SCALE, OWN_GRADIENTS
 
 
-def leaves_range(tensor: tf.Tensor, limit: float) -> tf.Tensor:
-    """Scalar bool: whether a value of `tensor` is beyond +-limit or NaN."""
-    # Not the negation of <=, which NaN is not either: of a scalar TensorFlow's optimizer would make > of it.
-    return tf.logical_or(tf.reduce_any(tf.abs(tensor) > limit), tf.reduce_any(tf.is_nan(tensor)))
+def _leave_range(tensor: tf.Tensor) -> List[tf.Tensor]:
+    """For each narrow type that a saturating emulation rounds `tensor` to, whether a value is beyond it or NaN.
+
+    What rounds the tensor has looked already: the kernel in its one pass, TensorFlow's operators by clipping.
+    """
+    roundings = [op for op in tensor.consumers() if ROUNDING in op.name and ROUNDING + HF32 not in op.name]
+    return [op.outputs[1] for op in roundings if op.type == 'RoundTo'] + [
+        tf.reduce_any(tf.not_equal(op.outputs[0], tensor)) for op in roundings if op.type == 'ClipByValue']
 
 
-def add(train_op: tf.Operation, limits: Mapping[tf.Tensor, float]) -> Optional[tf.Tensor]:
+def add(train_op: tf.Operation, rounded: Iterable[tf.Tensor]) -> Optional[tf.Tensor]:
     """Adds the flag to a graph; returns it, a bool scalar, or None where the graph has no loss scale.
 
-    The flag is about the tensors of `limits` that a training step computes without waiting for its gradients, because
-    the chip's flag is read before the weights are updated. A tensor inside a loop or a branch is not among them: it
-    cannot be read from outside.
+    rounded: the tensors that are rounded. The flag is about those that a training step computes without waiting for its
+    gradients, because the chip's flag is read before the weights are updated. A tensor inside a loop or a branch is not
+    among them: it cannot be read from outside.
     """
     graph = train_op.graph
     gradients = graph.get_collection(OWN_GRADIENTS)
@@ -37,10 +42,10 @@ def add(train_op: tf.Operation, limits: Mapping[tf.Tensor, float]) -> Optional[t
     forms = _rounded_forms(smallest)
     users = [op for tensor in forms for op in tensor.consumers() if op not in before and ROUNDING not in op.name]
     step = _reached([train_op]) - _reached(users, _users)
-    seen = [tensor for tensor in limits if tensor.op in step and tensor in step_graph.results(tensor.op)
+    seen = [tensor for tensor in rounded if tensor.op in step and tensor in step_graph.results(tensor.op)
             and tensor.op._get_control_flow_context() is None]
     with graph.as_default(), tf.control_dependencies(None), tf.name_scope(ROUNDING + 'overflow_flag'):
-        flag = tf.reduce_any([leaves_range(tensor, limits[tensor]) for tensor in seen])
+        flag = tf.reduce_any([leaves for tensor in seen for leaves in _leave_range(tensor)])
         flagged = {tensor: tensor + tf.where(flag, np.float32(np.inf), np.float32(0)) for tensor in forms}
     for op in users:
         for index, tensor in enumerate(op.inputs):

@@ -60,8 +60,8 @@ def used(may_differ: bool) -> Iterator[None]:
 
     may_differ: whether the graph may have operators that TensorFlow itself does not have.
     """
-    functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron}
-    with own_operators(functions if may_differ else {}):
+    functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron} if may_differ else {}
+    with own_operators({'round_to': library().round_to, **functions}):
         yield
     if may_differ:
         _join_weight_decay()

@@ -1,0 +1,110 @@
+// Rounding of float32 tensors to the values of a narrower type, in one pass that also sees what leaves the type's range.
+// The reference is round_to() of core/ascend/emulation/emulation.py, in TensorFlow's own operators; the bits are the same.
+#include <atomic>
+#include <cstring>
+
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "threads.h"
+
+namespace {
+
+using namespace tensorflow;  // NOLINT: a kernel file
+
+REGISTER_OP("RoundTo")
+    .Input("x: float")
+    .Output("y: float")
+    .Output("leaves_range: bool")
+    .Attr("dtype: {'float16', 'bfloat16', 'hf32'}")
+    .Attr("largest: float")
+    .Attr("saturates: bool")
+    .SetShapeFn([](shape_inference::InferenceContext* context) {
+      context->set_output(0, context->input(0));
+      context->set_output(1, context->Scalar());
+      return Status::OK();
+    })
+    .Doc("x rounded to the nearest value of a type with ties to even, and whether a value is beyond +-largest or NaN.");
+
+// As bits of a float32: inf, NaN, 2^-126, 2^-14, 2^16.
+const int32 INFINITE = 0x7f800000, NOT_A_NUMBER = 0x7fc00000;
+const int32 SMALLEST_NORMAL = 0x00800000, SMALLEST_NORMAL_HALF = 0x38800000, BEYOND_HALF = 0x47800000;
+
+template <typename To, typename From>
+inline To bits_of(From from) {
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+// Rounds `size` values; returns the largest magnitude among them as bits, which for NaN is above that of infinity.
+// A float16 has the fraction of an HF32, and exponents of its own.
+template <int bits_lost, bool is_half, bool saturates>
+int32 round_all(const float* x, float* y, int64 size, int32 limit) {
+  int32 most = 0;
+#pragma omp simd reduction(max : most)
+  for (int64 i = 0; i < size; ++i) {
+    const int32 bits = bits_of<int32>(x[i]), magnitude = bits & 0x7fffffff;
+    most = std::max(most, magnitude);
+    const bool is_nan = magnitude > INFINITE;
+    int32 sign = bits & ~0x7fffffff, kept = magnitude;
+    if (saturates) {
+      // TensorFlow's threads take denormal operands for 0, so its minimum and maximum give 0.
+      kept = is_nan || magnitude < SMALLEST_NORMAL ? 0 : std::min(kept, limit);
+      sign = is_nan ? 0 : sign;
+    }
+    const uint32 last = 1u << bits_lost, odd = (static_cast<uint32>(kept) >> bits_lost) & 1;
+    int32 rounded = static_cast<int32>((static_cast<uint32>(kept) + (last / 2 - 1) + odd) & ~(last - 1));
+    if (is_half) {
+      // Next to .5 the values of a float32 are as far apart as the denormal ones of a float16.
+      const int32 denormal = bits_of<int32>((bits_of<float>(kept) + .5f) - .5f);
+      rounded = kept < SMALLEST_NORMAL_HALF ? denormal : rounded;
+      rounded = rounded >= BEYOND_HALF ? INFINITE : rounded;
+    }
+    if (!saturates) rounded = is_nan ? (is_half ? NOT_A_NUMBER : magnitude) : rounded;
+    y[i] = bits_of<float>(sign | rounded);
+  }
+  return most;
+}
+
+class RoundTo : public OpKernel {
+ public:
+  explicit RoundTo(OpKernelConstruction* context) : OpKernel(context) {
+    string dtype;
+    float largest;
+    bool saturates;
+    OP_REQUIRES_OK(context, context->GetAttr("dtype", &dtype));
+    OP_REQUIRES_OK(context, context->GetAttr("largest", &largest));
+    OP_REQUIRES_OK(context, context->GetAttr("saturates", &saturates));
+    limit_ = bits_of<int32>(largest);
+    if (dtype == "float16") {
+      round_ = saturates ? round_all<13, true, true> : round_all<13, true, false>;
+    } else if (dtype == "bfloat16") {
+      round_ = saturates ? round_all<16, false, true> : round_all<16, false, false>;
+    } else {
+      round_ = saturates ? round_all<13, false, true> : round_all<13, false, false>;
+    }
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& in = context->input(0);
+    Tensor *out = nullptr, *leaves_range = nullptr;
+    const int64 size = in.NumElements();
+    const float* x = data_of(in);
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, in.shape(), &out));
+    OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({}), &leaves_range));
+    float* y = data_of(out);
+    std::atomic<bool> leaves(false);
+    in_ranges(size, use_threads_of(context, size), [&](int64 first, int64 last) {
+      if (round_(x + first, y + first, last - first, limit_) > limit_) leaves = true;
+    });
+    leaves_range->scalar<bool>()() = leaves;
+  }
+
+ private:
+  int32 limit_;
+  int32 (*round_)(const float*, float*, int64, int32);
+};
+
+REGISTER_KERNEL_BUILDER(Name("RoundTo").Device(DEVICE_CPU), RoundTo);
+
+}  // namespace
