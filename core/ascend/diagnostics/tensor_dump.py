@@ -45,7 +45,13 @@ class DumpRequest(NamedTuple):
 
     def due_steps(self, total: int) -> int:
         """How many of the `total` steps of a run are dumped."""
-        return sum(map(self.is_due, range(total)))
+        if not self.steps:
+            return total
+        count = counted = 0                # of the due steps; steps below it are looked at
+        for first, last in sorted(kinds.ranges_of(self.steps)):
+            first, end = max(first, counted), min(last + 1, total)
+            count, counted = count + max(end - first, 0), max(end, counted)
+        return count
 
 
 class Dump(tf.train.SessionRunHook):

@@ -43,9 +43,11 @@ def test_exactly_the_chosen_steps_are_dumped_and_training_goes_on_as_without(tra
     np.testing.assert_array_equal(weights, train(training())[1])
 
 
-@pytest.mark.parametrize('steps, due', [('', [0, 1, 2, 3]), ('1', [1]), ('0|2-9', [0, 2, 3])])
+@pytest.mark.parametrize('steps, due', [('', [0, 1, 2, 3]), ('1', [1]), ('0|2-9', [0, 2, 3]),
+                                        ('2-9|1|1-2', [1, 2, 3]), ('7', [])])
 def test_dump_step_chooses_the_steps(steps, due):
     assert [step for step in range(4) if DumpRequest('', steps).is_due(step)] == due
+    assert DumpRequest('', steps).due_steps(4) == len(due)
 
 
 def test_weights_are_dumped_as_they_are_before_the_update(training, train, tmp_path):
