@@ -9,7 +9,11 @@ import benchmark
 import flops
 import page
 import results
+import switches
 from core.errors import InputError
+from core.settings.config import resolve
+from core.settings.flags import parse
+from launchers.networks.registry import recipe_of
 from launching import ROOT
 from nets import layers
 from turns import Worker, WorkerFailed
@@ -95,6 +99,44 @@ def test_a_worker_that_fails_is_told_with_its_last_line(start):
     worker = start("raise SystemExit('the loss is another one')")
     with pytest.raises(WorkerFailed, match='w: ended with status 1: the loss is another one'):
         worker.ready()
+
+
+class Paced:
+    """A worker with steps of so many seconds."""
+
+    disturbance, alive = 0., 0
+
+    def __init__(self, seconds, output):
+        self._seconds, self.output = seconds, output
+        Paced.alive += 1
+
+    def burst(self, steps, seconds):
+        return [self._seconds] * min(steps, 5)
+
+    def kill(self):
+        Paced.alive -= 1
+
+
+def test_a_step_under_a_switch_is_compared_with_a_plain_one_and_a_dump_with_the_disk(tmp_path):
+    def start(name, flags):
+        output = tmp_path / name
+        (output / 'data_dump').mkdir(parents=True)
+        (output / 'data_dump' / 'x.npy').write_bytes(bytes(3 * 10 ** 6))
+        assert not any('%' in flag for flag in flags)
+        return Paced({'plain': .5, 'over_dump': .75}.get(name, 1.), str(output))
+    found = switches.measure(start, (1, 1), 2, 1)
+    assert not Paced.alive and found['over_dump']['ratio'] == [1.5] * 3
+    lines = switches.text(dict(network='toy', switches=found)).splitlines()
+    assert lines[0].startswith('toy: a plain step takes 500 ms') and len(lines) == 1 + len(switches.FLAGS)
+    assert 'force_fp16, loss_scale' in lines[4] and '1000.0 ms   2.00 (2.00-2.00)' in lines[4]
+    assert any('data_dump_flag' in line and ': 1 MB, 1 MB/s; the disk ' in line for line in lines)
+
+
+def test_the_flags_of_every_switch_are_the_trainers():
+    for flags in switches.FLAGS.values():
+        asked = ['--network=cutmix', '--case=performance', *(flag.replace('%d', '9') for flag in flags)]
+        recipe, given = recipe_of(parse(asked), {})
+        resolve(recipe, given, {})
 
 
 def found(**changes):

@@ -23,6 +23,7 @@ from core.settings import kinds  # noqa: E402
 import page  # noqa: E402
 import pipeline  # noqa: E402
 import results  # noqa: E402
+import switches  # noqa: E402
 from results import BASELINE, COMPILED, EAGER, MKL, OURS  # noqa: E402
 from turns import Worker, WorkerFailed  # noqa: E402
 
@@ -60,6 +61,8 @@ def parser():
     flags.add_argument('--pipeline', action='store_true',
                        help='measure nothing but the input pipeline alone beside training, and the CPU seconds of '
                             'both, which are comparable on a machine that is not quiet, too')
+    flags.add_argument('--switches', action='store_true',
+                       help='measure nothing but a step under each switch that rehearses an NPU, beside a plain one')
     flags.add_argument('--steps', metavar='N', type=_positive, default=30,
                        help='least steps of each in a repeat; default: %(default)s')
     flags.add_argument('--seconds', metavar='N', type=_positive, default=60,
@@ -126,6 +129,18 @@ def measure_pipeline(network, flags, asked):
         finally:
             for worker in workers.values():
                 worker.kill()
+
+
+def measure_switches(network, flags, asked):
+    """switches.measure() of a network."""
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
+        def start(name, switch):
+            _say('%s: starting %s' % (network, name))
+            worker = _start(OURS, network, flags + switch, os.path.join(output, name), {})
+            worker.ready()
+            worker.output = os.path.join(output, name, OURS)
+            return worker
+        return switches.measure(start, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS)
 
 
 def _say(line):
@@ -258,6 +273,15 @@ def _tell_pipelines(asked, runs):
     return 0
 
 
+def _tell_switches(asked, runs):
+    measured = []
+    for network, size, flags in runs:
+        measured.append(dict(switches=measure_switches(network, flags, asked), network=network, image_size=size))
+        print(switches.text(measured[-1]), flush=True)
+        results.write(asked.output_path, measured, 'switches.json')
+    return 0
+
+
 def main(argv):
     """Measures and tells; the exit status is 2 for bad input."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -269,7 +293,7 @@ def main(argv):
                 pipeline.write_photographs(directory)
             runs = [(network, size, flags_of(network, asked, size, directory)) for network in (
                 NETWORKS if asked.network == 'all' else [asked.network]) for size in asked.sizes]
-            return (_tell_pipelines if asked.pipeline else _tell)(asked, runs)
+            return (_tell_pipelines if asked.pipeline else _tell_switches if asked.switches else _tell)(asked, runs)
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

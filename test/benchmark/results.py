@@ -20,7 +20,7 @@ def summary(found):
         parameters=of_network['parameters'], hardware=of_network['hardware'], cores=found['cores'], versions=versions,
         time=time.time(), workers=workers, failures=found['failures'],
         peak={name: median(repeat['peak'][name] for repeat in repeats) for name in repeats[0]['peak']},
-        peak_share=_spread(repeats, lambda repeat: (
+        peak_share=spread(repeats, lambda repeat: (
             operations / repeat['seconds'][OURS] / 1e9 / repeat['peak'][BASELINE])),
         input_multiple=workers[OURS]['seconds'] / found['input'], start=found['start'],
         disturbance=max(found['disturbance'].values()), found=found)
@@ -30,13 +30,13 @@ def _worker(name, found, images, operations):
     """The figures of a worker; `ratio`: how many times as fast ours is."""
     repeats = found['repeats']
     seconds = median(repeat['seconds'][name] for repeat in repeats)
-    return dict(seconds=seconds, images_per_second=_spread(repeats, lambda repeat: images / repeat['seconds'][name]),
+    return dict(seconds=seconds, images_per_second=spread(repeats, lambda repeat: images / repeat['seconds'][name]),
                 gflops=operations / seconds / 1e9, memory=repeats[0]['memory'][name],
-                ratio=_spread(repeats, lambda repeat: repeat['seconds'][name] / repeat['seconds'][OURS]),
+                ratio=spread(repeats, lambda repeat: repeat['seconds'][name] / repeat['seconds'][OURS]),
                 format=found['facts'][name].get('format', ''))
 
 
-def _spread(repeats, figure):
+def spread(repeats, figure):
     """[least, median, most] of a figure over the repeats."""
     values = [figure(repeat) for repeat in repeats]
     return [min(values), median(values), max(values)]
@@ -65,10 +65,13 @@ def text(figures):
         *(100 * figures['peak_share'][index] for index in (1, 0, 2))))
     lines.append('  input pipeline alone: %.1f times the training speed; launch to first step: %s' % (
         figures['input_multiple'], '%.1f s' % figures['start'] if figures['start'] else 'failed'))
-    if figures['disturbance'] > QUIET:
-        lines.append('  NOT A QUIET MACHINE: other processes used %.0f %% of the cores meanwhile' % (
-            100 * figures['disturbance']))
-    return '\n'.join(lines)
+    return '\n'.join(lines + disturbed(figures['disturbance']))
+
+
+def disturbed(part):
+    """A line, or none, about the part of the cores that other processes used."""
+    line = '  NOT A QUIET MACHINE: other processes used %.0f %% of the cores meanwhile' % (100 * part)
+    return [line] if part > QUIET else []
 
 
 def markdown(measured):
