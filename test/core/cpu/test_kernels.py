@@ -14,8 +14,9 @@ from core.settings import config as settings
 from nets import layers, mlp
 
 compiled = pytest.mark.skipif(not kernels.library(), reason='the kernels are not compiled on this machine')
-# without constant folding, which would compute the whole test with TensorFlow's kernels
-AS_BUILT = tf.ConfigProto(graph_options=tf.GraphOptions(optimizer_options=tf.OptimizerOptions(opt_level=-1)))
+# without constant folding, which would compute the whole test with TensorFlow's kernels; two threads share an operator
+AS_BUILT = tf.ConfigProto(intra_op_parallelism_threads=2,
+                          graph_options=tf.GraphOptions(optimizer_options=tf.OptimizerOptions(opt_level=-1)))
 AS_BUILT.graph_options.rewrite_options.disable_meta_optimizer = True
 
 

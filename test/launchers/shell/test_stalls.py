@@ -123,7 +123,7 @@ def train(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ranks, stopped', [(1, 0), (2, 0), (3, 2)])
+@pytest.mark.parametrize('ranks, stopped', [(1, 0), (2, 1)])
 def test_a_rank_stopped_while_it_trains_is_named_on_the_screen_and_in_every_log_and_the_run_ends(
         train, tmp_path, ranks, stopped):
     launcher = train('--train_epochs=1000000', '--rank_size=%d' % ranks)
@@ -151,15 +151,14 @@ def test_a_stopped_trainer_whose_launcher_was_killed_does_not_stay(train, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ranks', [1, 2])
-def test_a_file_system_that_hangs_is_named_by_its_rank_and_a_restart_helps(train, tmp_path, ranks):
+def test_a_file_system_that_hangs_is_named_by_its_rank_and_a_restart_helps(train, tmp_path):
     fifo = tmp_path / 'fifo'
     os.mkfifo(str(fifo))
-    launcher = train('--train_steps=30', '--rank_size=%d' % ranks, '--max_restarts=3',
-                     TOY_FIFO='%d:%s' % (ranks - 1, fifo), RESTART_SECONDS='0')
+    launcher = train('--train_steps=30', '--rank_size=2', '--max_restarts=3', TOY_FIFO='1:%s' % fifo,
+                     RESTART_SECONDS='0')
     stdout, stderr = launcher.communicate()
     line = ''.join(re.findall('^no progress for .*$', stdout, re.M))
-    assert 'rank %d ' % (ranks - 1) in line and ': it waits for ' in line, stdout + stderr
+    assert 'rank 1 ' in line and ': it waits for ' in line, stdout + stderr
     assert 'restart 1 of 3: ' in stdout, stderr
     assert '\nstep 30 ' in (tmp_path / 'output' / '0' / 'train_0.log').read_text()
 
