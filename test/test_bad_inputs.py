@@ -119,10 +119,10 @@ def test_a_command_refuses_bad_input_in_one_line(command, text, words, previous_
 @pytest.mark.parametrize('command, text, words', [row for row in OF_COMMANDS if row[0].endswith('.sh')],
                          ids=lambda value: value[:50])
 def test_a_launcher_refuses_bad_input_in_one_line_and_leaves_the_previous_run(command, text, words, previous_run,
-                                                                              real_workdir):
+                                                                              forking_workdir):
     before = content_of(previous_run)
     words_of_shell = shlex.split(typed(text))
-    status, _, error = launch(real_workdir, '--output_path=%s/output' % previous_run,
+    status, _, error = launch(forking_workdir, '--output_path=%s/output' % previous_run,
                               *[word for word in words_of_shell if word.startswith('--')], script=command.split()[1],
                               environment=dict(word.split('=', 1) for word in words_of_shell if word[0] != '-'),
                               cwd=previous_run)

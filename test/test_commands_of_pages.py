@@ -1,20 +1,20 @@
 """The commands of README, docs/ and CONTRIBUTING.md work as they are typed, where `python3` on PATH has no package.
 
-Each goes through bash and the launchers in a copy of the repository. A run that trains is as short as docs/train.md
-shows. A command that differs from another by values alone, or by flags that it lacks, is not run again.
+Each goes through bash and the launchers in a copy of the repository, the networks of which are small. A run that trains
+is as short as docs/train.md shows. A command that differs from another by values alone, or by flags that it lacks, is
+not run again.
 """
 import glob
 import os
 import re
 import shutil
 import subprocess
-import sys
 
 import cifar_pickles
 import photographs
 import pytest
 from data import synthetic
-from launching import HELPERS, ROOT, workdir_with
+from launching import ROOT, workdir_with
 from pages import PAIRS, blocks, commands, in_sentences, lines_of
 
 OF_OTHERS = ('docs/float16.md', 'docs/photographs.md')     # tests of their own run these pages
@@ -46,6 +46,8 @@ NOT_HERE = {
 SHORT, ONE_STEP = ' --train_steps=2 --batch_size=4', ' --train_steps=1'     # the latter on built-in data
 # Of the commands that name none: small ones.
 NETWORK = {'docs/rehearse.md': 'swa', 'docs/train.md': 'cutmix', 'README.md': 'cutmix'}
+# What ends the files of the networks in the copy.
+SMALL = dict(cspdarknet53='STAGES = [Stage(16, 1, 16, 8)] * 5', resnet='BLOCKS = 1', alexnet='HIDDEN = (64, 32)')
 
 
 def signature(command):
@@ -70,10 +72,10 @@ def to_run(name):
 
 
 @pytest.fixture(scope='module')
-def fresh(tmp_path_factory):
+def fresh(tmp_path_factory, forking_python):
     """run(command, page) -> CompletedProcess where only the launchers know of a Python with TensorFlow."""
     top = tmp_path_factory.mktemp('fresh')
-    copy, bare = top / 'copy', os.path.join(sys.base_prefix, 'bin', 'python3')
+    copy, bare = top / 'copy', forking_python[:3]
     listed = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, stdout=subprocess.PIPE,
                             universal_newlines=True, check=True).stdout.splitlines()
     for name in listed:
@@ -81,20 +83,18 @@ def fresh(tmp_path_factory):
                             'requirements')) and os.path.isfile(os.path.join(ROOT, name)):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(os.path.join(ROOT, name), str(copy / name))
+    for name, line in SMALL.items():
+        with (copy / 'nets' / (name + '.py')).open('a') as file:
+            file.write(line + '\n')
     if os.path.exists(os.path.join(ROOT, '.kernels')):
         (copy / '.kernels').symlink_to(os.path.join(ROOT, '.kernels'))
-    sockets = top / 'socket'
-    workdir_with(_directory(copy / '.venv' / 'bin'), bare, '-S', '-E', os.path.join(HELPERS, 'forking_python.py'),
-                 'run', str(sockets), sys.executable)
+    workdir_with(_directory(copy / '.venv' / 'bin'), *forking_python)
     key = subprocess.run('sha256sum <requirements.lock', shell=True, cwd=ROOT, stdout=subprocess.PIPE).stdout
     (copy / '.venv' / '.complete').write_bytes(key)
     for name in ('python3', 'python3.7'):
-        workdir_with(_directory(top / 'bin'), bare, '-S', '-E')
+        workdir_with(_directory(top / 'bin'), *bare)
         (top / 'bin' / 'python').rename(top / 'bin' / name)
     _write_data(top, copy)
-    server = subprocess.Popen([sys.executable, os.path.join(HELPERS, 'forking_python.py'), 'serve', str(sockets)],
-                              stdout=subprocess.PIPE, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3'))
-    assert server.stdout.readline() == b'ready\n'
     unset = ('PYTHON', 'PYTHONPATH', 'RANK_SIZE', 'RANK_ID', 'ASCEND_DEVICE_ID', 'NETWORK')
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
 
@@ -106,10 +106,7 @@ def fresh(tmp_path_factory):
         return subprocess.run(['bash', '-c', command], cwd=str(copy), env=environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     run.copy, run.models = copy, top / 'models'
-    yield run
-    server.kill()
-    server.wait()
-    server.stdout.close()
+    return run
 
 
 def _directory(path):

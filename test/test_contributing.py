@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -72,7 +71,7 @@ def write_data(directory, first_label):
 
 
 @pytest.fixture(scope='module')
-def results(tmp_path_factory):
+def results(tmp_path_factory, forking_python):
     """{name of a command: (status, output, error)} in a copy of the product that follows all sections."""
     copy = tmp_path_factory.mktemp('followed')
     for name in ('core', 'data', 'launchers', 'nets'):
@@ -87,7 +86,7 @@ def results(tmp_path_factory):
             file.write_text(code)
     write_data(copy / 'good', first_label=0)
     write_data(copy / 'bad', first_label=1)
-    ran = subprocess.run([sys.executable, '-c', RUNNER, json.dumps(COMMANDS)], cwd=str(copy),
+    ran = subprocess.run([*forking_python, '-c', RUNNER, json.dumps(COMMANDS)], cwd=str(copy),
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout.splitlines()[-1])

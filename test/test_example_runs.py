@@ -107,16 +107,16 @@ def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_case_log(real_workdir, capfd):
+def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_case_log(forking_workdir, capfd):
     flags = ['--train_steps=8', '--clip_norm=0.5', '--optimizer=lamb', '--buckets=50']
-    (real_workdir / 'of mine').mkdir()
-    shutil.copy(path_of('deepfm'), str(real_workdir / 'of mine'))
-    status, screen, error = launch(real_workdir, '--network=of mine/deepfm.py', '--rank_size=2', '--batch_size=16',
+    (forking_workdir / 'of mine').mkdir()
+    shutil.copy(path_of('deepfm'), str(forking_workdir / 'of mine'))
+    status, screen, error = launch(forking_workdir, '--network=of mine/deepfm.py', '--rank_size=2', '--batch_size=16',
                                    *flags, script='train_performance_8p.sh')
     assert status == 0, error
-    output = real_workdir / 'output'
-    assert run('deepfm', real_workdir / 'one', '--batch_size=32', *flags) == 0
-    assert_close(*(where / '0' / 'ckpt' / 'model.ckpt-8' for where in (output, real_workdir / 'one')),
+    output = forking_workdir / 'output'
+    assert run('deepfm', forking_workdir / 'one', '--batch_size=32', *flags) == 0
+    assert_close(*(where / '0' / 'ckpt' / 'model.ckpt-8' for where in (output, forking_workdir / 'one')),
                  rtol=1e-4, atol=1e-6)
     capfd.readouterr()
     line, = [line for line in screen.splitlines() if line.startswith('Next: ')]

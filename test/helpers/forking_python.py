@@ -22,7 +22,7 @@ STREAMS = (0, 1, 2)
 
 def run(path, python, *arguments):
     """Becomes the Python for what needs no TensorFlow; else the exit status of the forked command."""
-    if len(arguments) < 2 or arguments[0] == '-c' or arguments[1] in LIGHT or not os.path.isdir(arguments[0]):
+    if len(arguments) < 2 or arguments[1] in LIGHT or arguments[0] != '-c' and not os.path.isdir(arguments[0]):
         os.execv(python, [python, *arguments])
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
@@ -33,7 +33,7 @@ def run(path, python, *arguments):
 
 
 def serve(path):
-    """Returns, in each forked process, the __main__.py that it is to run."""
+    """Returns, in each forked process, the __main__.py or the code that it is to run."""
     import tensorflow                              # noqa: F401, which takes the 2 seconds
     gc.collect()
     gc.freeze()                                    # as in prefork.py
@@ -70,9 +70,11 @@ def _become(connection):
     os.environ.update(request['environment'])
     if 'LAUNCHER_PID' in os.environ:               # whose trainer ends when its parent is another process
         os.environ['LAUNCHER_PID'] = str(os.getppid())
-    root = request['arguments'][0]
-    sys.argv[:], sys.path[0] = request['arguments'], root
-    return os.path.join(root, '__main__.py')
+    sys.argv[:] = request['arguments']
+    paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    code = sys.argv.pop(1) if sys.argv[0] == '-c' else None
+    sys.path[:1] = ['' if code else sys.argv[0], *filter(None, paths)]
+    return compile(code, '-c', 'exec') if code else os.path.join(sys.argv[0], '__main__.py')
 
 
 def _wait(connection, pid):
@@ -91,4 +93,8 @@ def _wait(connection, pid):
 if __name__ == '__main__':
     if sys.argv[1] == 'run':
         sys.exit(run(*sys.argv[2:]))
-    runpy.run_path(serve(sys.argv[2]), run_name='__main__')
+    program = serve(sys.argv[2])
+    if isinstance(program, str):
+        runpy.run_path(program, run_name='__main__')
+    else:
+        exec(program, {'__name__': '__main__'})

@@ -3,10 +3,8 @@ import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 
-from launching import LONG_STOPS, ROOT
+from launching import HELPERS, LONG_STOPS, ROOT
 from prefork import Forked
 
 CASE_LOG = 'CSPNet_ID0840_for_TensorFlow_bs64_1p_perf.log'
@@ -53,8 +51,9 @@ def has_line(path, pattern):
 class Server:
     """The S3 server of s3_server.py."""
 
-    def __init__(self, process):
-        self._process = process
+    def __init__(self, process, errors):
+        """errors: the path of a file for what a copy prints."""
+        self._process, self._errors = process, errors
         self.facts = json.loads(process.stdout.readline())
 
     @property
@@ -72,6 +71,7 @@ class Server:
 
     def copy(self, source, target):
         """Copies with the right key, in a process of its own: TensorFlow takes its key from the environment once."""
-        code = 'import sys; from launchers.modelarts import gfile_storage; gfile_storage.copy_parallel(*sys.argv[1:])'
-        subprocess.run([sys.executable, '-c', code, str(source), str(target)], check=True,
-                       cwd=ROOT, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL='3', **self.environment))
+        script = os.path.join(HELPERS, 's3_copy.py')
+        environment = dict(os.environ, **self.environment)
+        copy = Forked([script, str(source), str(target)], os.devnull, self._errors, environment)
+        assert copy.wait() == 0, open(self._errors).read()

@@ -67,10 +67,10 @@ def test_the_file_of_a_command_works_from_any_directory_whatever_packages_are_th
 
 
 @pytest.mark.slow
-def test_a_command_is_the_same_by_its_file_as_a_module_and_by_its_name():
+def test_a_command_is_the_same_by_its_file_as_a_module_and_by_its_name(forking_workdir):
     bad = ['--output_path=/no/such/directory']
     ways = [['-m', 'launchers', 'runs'], ['-m', 'launchers.runs'], [os.path.join('launchers', 'runs.py')]]
-    answers = [run(way + bad, ROOT) for way in ways]
+    answers = [run(way + bad, ROOT, PYTHON=str(forking_workdir / 'python')) for way in ways]
     assert answers[0] == answers[1] == answers[2]
     assert answers[0][:2] == (2, '') and answers[0][2].startswith('--output_path=/no/such/directory: ')
 

@@ -2,7 +2,6 @@
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 from launching import ROOT
@@ -13,11 +12,12 @@ from launchers import plan
 
 
 @pytest.mark.slow
-def test_the_plan_names_the_run_and_its_ranks_from_any_directory_and_makes_nothing(tmp_path):
+def test_the_plan_names_the_run_and_its_ranks_from_any_directory_and_makes_nothing(
+        tmp_path, forking_python):
     environment = dict(os.environ, RANK_SIZE='8', RANK_ID='0', TF_CPP_MIN_LOG_LEVEL='3')
     planner = subprocess.run(
-        [sys.executable, ROOT, 'plan', '--case=performance', '--rank_size=4',
-         '--keep_history=3', '--output_path=results'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*forking_python, ROOT, 'plan', '--case=performance', '--rank_size=4', '--keep_history=3',
+         '--output_path=results'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         universal_newlines=True, cwd=str(tmp_path), env=environment)
     assert (planner.returncode, planner.stderr) == (0, '') and os.listdir(str(tmp_path)) == []
     found = dict(line.split('=', 1) for line in planner.stdout.splitlines())

@@ -130,27 +130,27 @@ def test_what_one_does_with_a_checkpoint_stays_off_the_chip(npu, tmp_path):
     assert not npu.sessions and not npu.engine_starts
 
 
-def test_of_a_modelarts_job_the_training_alone_is_on_the_chip_and_what_looks_at_results_is_not(real_workdir):
-    noted = real_workdir / 'sessions'
-    environment = dict(os.environ, PYTHON=str(real_workdir / 'python'), PYTHONPATH=FAKES, TMPDIR=str(real_workdir),
-                       ASCEND_DEVICE_ID='0', NPU_SESSIONS=str(noted), RANK_SIZE='1')
-    results = str(real_workdir / 'results')
+def test_of_a_modelarts_job_the_training_alone_is_on_the_chip_and_what_looks_at_results_is_not(forking_workdir):
+    noted = forking_workdir / 'sessions'
+    environment = dict(os.environ, PYTHON=str(forking_workdir / 'python'), PYTHONPATH=FAKES, ASCEND_DEVICE_ID='0',
+                       TMPDIR=str(forking_workdir), NPU_SESSIONS=str(noted), RANK_SIZE='1')
+    results = str(forking_workdir / 'results')
 
     def run(script, *arguments):
         ended = subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', script), *arguments], env=environment,
-                               cwd=str(real_workdir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               cwd=str(forking_workdir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                universal_newlines=True)
         return ended.returncode, ended.stdout
     status, told = run('boot_modelarts.py', '--network=swa', '--case=performance', '--train_epochs=1',
-                       '--cache_dir=%s' % (real_workdir / 'cache'), '--train_url=' + results)
+                       '--cache_dir=%s' % (forking_workdir / 'cache'), '--train_url=' + results)
     assert status == 0, told
     assert len(noted.read_text().splitlines()) == 1 and 'Final Performance' in told
     noted.unlink()
-    assert 'the run' in run('doctor.py', '--network=swa', '--output_path=%s' % (real_workdir / 'other'))[1]
+    assert 'the run' in run('doctor.py', '--network=swa', '--output_path=%s' % (forking_workdir / 'other'))[1]
     assert 'swa' in run('runs.py', '--output_path=' + results)[1]
     for name in 'a', 'b':
-        (real_workdir / name).mkdir()
-        dump_files.write_ground_truth(str(real_workdir / name), 'net/op', 0, np.ones([2], np.float32), 10 ** 15)
+        (forking_workdir / name).mkdir()
+        dump_files.write_ground_truth(str(forking_workdir / name), 'net/op', 0, np.ones([2], np.float32), 10 ** 15)
     assert run('compare.py', 'a', 'b', '--output=out')[0] == 0
     assert not noted.exists()
 

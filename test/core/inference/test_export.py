@@ -279,11 +279,11 @@ def test_the_inputs_have_the_names_of_the_vendors_commands():
 
 
 @pytest.mark.slow
-def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_path):
+def test_an_export_is_checked_in_a_fresh_process_and_from_another_directory(tmp_path, forking_workdir):
     def run(*command):
         return subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', command[0] + '.py')] + list(command[1:]),
                               cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              universal_newlines=True)
+                              universal_newlines=True, env=dict(os.environ, PYTHON=str(forking_workdir / 'python')))
     trained = run('train', '--network=swa', '--case=performance', '--train_epochs=1', '--output_path=o')
     assert trained.returncode == 0, trained.stderr
     exported = run('export', '--network=swa', '--ckpt_path=o/0/ckpt', '--format=saved_model', '--output=m')

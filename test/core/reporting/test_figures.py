@@ -46,11 +46,11 @@ def test_the_losses_of_a_resumed_run_are_those_of_the_whole_run_and_each_step_co
 
 @pytest.mark.slow
 @pytest.mark.parametrize('ranks', [1, 2])
-def test_the_case_log_the_report_and_the_table_of_runs_have_the_same_figures(ranks, real_workdir):
-    status, _, stderr = launch(real_workdir, '--network=swa', '--train_epochs=2', '--rank_size=%d' % ranks,
+def test_the_case_log_the_report_and_the_table_of_runs_have_the_same_figures(ranks, forking_workdir):
+    status, _, stderr = launch(forking_workdir, '--network=swa', '--train_epochs=2', '--rank_size=%d' % ranks,
                                script='train_performance_8p.sh')
     assert status == 0, stderr
-    run_dir = real_workdir / 'output' / '0'
+    run_dir = forking_workdir / 'output' / '0'
     case_log, = run_dir.glob('SWA_*_perf.log')
     case = dict(line.split(' = ') for line in case_log.read_text().splitlines())
     run = records.read(str(run_dir))[-1]         # what report.html and the table of runs show

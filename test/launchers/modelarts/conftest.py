@@ -29,14 +29,14 @@ def workdir(tmp_path):
 
 
 @pytest.fixture(scope='module')
-def server():
+def server(tmp_path_factory):
     packages = os.path.join(ROOT, '.test-packages-s3')
     if not os.path.exists(os.path.join(packages, '.complete')):
         pytest.skip('there is no S3 server: test/run_tests.sh installs one')
     process = subprocess.Popen(
         [sys.executable, os.path.join(HELPERS, 's3_server.py')], env=dict(os.environ, PYTHONPATH=packages),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
-    yield Server(process)
+    yield Server(process, str(tmp_path_factory.mktemp('server') / 'errors'))
     process.stdin.close()
     process.stdout.close()
     process.kill()

@@ -24,7 +24,8 @@ def test_data_that_is_local_is_not_copied_again(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['modelarts_entry_acc.py', 'modelarts_entry_perf.py'])
-def test_an_entry_file_is_the_boot_file(tmp_path, name):
+def test_an_entry_file_is_the_boot_file(tmp_path, name, forking_workdir):
     answer = subprocess.run([sys.executable, os.path.join(ROOT, 'launchers', name), '-h'], cwd=str(tmp_path),
+                            env=dict(os.environ, PYTHON=str(forking_workdir / 'python')),
                             stdout=subprocess.PIPE, universal_newlines=True)
     assert answer.returncode == 0 and '--train_url' in answer.stdout

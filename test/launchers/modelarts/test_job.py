@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import sys
 
 import pytest
 import cifar_pickles
@@ -26,10 +25,10 @@ def test_a_job_on_s3_gets_its_data_and_leaves_its_results_there(workdir, server)
 
 
 @pytest.mark.slow
-def test_the_real_trainer_trains_on_what_was_copied_in(workdir):
+def test_the_real_trainer_trains_on_what_was_copied_in(workdir, forking_workdir):
     cifar_pickles.write(workdir / 'cifar')
     job = boot(workdir, '--data_url=%s' % (workdir / 'cifar'), '--network=cutmix', '--batch_size=2', '--train_steps=2',
-               PYTHON=sys.executable)
+               PYTHON=str(forking_workdir / 'python'))
     status, stdout, stderr = ended(job)
     assert (status, stderr) == (0, '') and 'Final Performance' in stdout
     results = workdir / 'out' / '0'

@@ -3,7 +3,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import margins
 import pytest
@@ -21,7 +20,8 @@ def file_of_the_page():
 
 @pytest.mark.slow
 @pytest.mark.margin
-def test_a_network_is_a_file_of_less_than_20_lines_that_trains_and_is_evaluated(tmp_path):
+def test_a_network_is_a_file_of_less_than_20_lines_that_trains_and_is_evaluated(
+        tmp_path, forking_workdir):
     path, content = file_of_the_page()
     assert len(content.splitlines()) <= MOST_LINES
     tree = tmp_path / 'copy'
@@ -32,8 +32,10 @@ def test_a_network_is_a_file_of_less_than_20_lines_that_trains_and_is_evaluated(
     shutil.copy(os.path.join(ROOT, '__main__.py'), str(tree))
     (tree / path).write_text(content)
 
+    python = str(forking_workdir / 'python')
+
     def run(*command):
-        return subprocess.run(command, cwd=str(tree), env=dict(os.environ, PYTHON=sys.executable, ASCEND_DEVICE_ID='0'),
+        return subprocess.run(command, cwd=str(tree), env=dict(os.environ, PYTHON=python, ASCEND_DEVICE_ID='0'),
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
 
     launched = run('bash', 'test/train_performance_1p.sh', '--network=' + path, '--train_epochs=3',
@@ -44,5 +46,5 @@ def test_a_network_is_a_file_of_less_than_20_lines_that_trains_and_is_evaluated(
     assert 'Network = mynet\n' in case and 'CaseName = mynet_bs64_1p_perf\n' in case
     accuracy = float(case.split('TrainAccuracy = ')[1].split()[0])
     margins.above('new network: accuracy, chance is 0.1', accuracy, .2)
-    evaluated = run(sys.executable, str(tree), 'evaluate', '--network=' + path, '--data_path=synthetic')
+    evaluated = run(python, str(tree), 'evaluate', '--network=' + path, '--data_path=synthetic')
     assert evaluated.stdout.splitlines()[-1] == 'Top-1: %.4f' % accuracy, evaluated.stderr

@@ -29,10 +29,10 @@ def test_the_networks_are_the_modules_with_a_recipe():
 
 
 @pytest.mark.slow
-def test_a_run_imports_its_own_network_alone():
+def test_a_run_imports_its_own_network_alone(forking_python):
     script = ('import sys; from launchers.networks.registry import network_of; network_of({"network": "swa"}, {}); '
               'print([name for name in sys.modules if name.startswith(("nets.", "launchers.networks."))])')
-    found = subprocess.run([sys.executable, '-c', script], cwd=ROOT, stdout=subprocess.PIPE, check=True,
+    found = subprocess.run([*forking_python, '-c', script], cwd=ROOT, stdout=subprocess.PIPE, check=True,
                            universal_newlines=True).stdout
     assert 'nets.mlp' in found and 'resnet' not in found and 'alexnet' not in found
 

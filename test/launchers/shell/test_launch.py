@@ -246,8 +246,8 @@ def test_in_modelarts_the_trainers_status_is_kept_and_our_log_named_without_thei
 
 
 @pytest.mark.slow
-def test_checkpoints_among_the_results_themselves_are_refused(real_workdir):
-    status, _, stderr = launch(real_workdir, '--modeldir=%s' % (real_workdir / 'output' / '0'))
+def test_checkpoints_among_the_results_themselves_are_refused(forking_workdir):
+    status, _, stderr = launch(forking_workdir, '--modeldir=%s' % (forking_workdir / 'output' / '0'))
     assert status == 2 and stderr.startswith('--modeldir=') and 'use a directory in it' in stderr
 
 
@@ -262,13 +262,13 @@ def test_packages_of_the_working_directory_are_not_ours(real_workdir):
 
 
 @pytest.mark.slow
-def test_the_real_trainer_refuses_a_bad_flag_in_one_line(real_workdir):
-    status, stdout, stderr = launch(real_workdir, '--batchsize=3')
-    assert (status, stdout) == (2, '') and not (real_workdir / 'output').exists()
+def test_the_real_trainer_refuses_a_bad_flag_in_one_line(forking_workdir):
+    status, stdout, stderr = launch(forking_workdir, '--batchsize=3')
+    assert (status, stdout) == (2, '') and not (forking_workdir / 'output').exists()
     assert 'batchsize' in stderr and stderr.count('\n') == 1
 
 
 @pytest.mark.slow
-def test_the_real_trainer_answers_help_with_its_flags(real_workdir):
-    status, stdout, _ = launch(real_workdir, '-h')
-    assert status == 0 and '--batch_size' in stdout and not (real_workdir / 'output').exists()
+def test_the_real_trainer_answers_help_with_its_flags(forking_workdir):
+    status, stdout, _ = launch(forking_workdir, '-h')
+    assert status == 0 and '--batch_size' in stdout and not (forking_workdir / 'output').exists()
