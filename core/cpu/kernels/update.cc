@@ -1,4 +1,4 @@
-// What a training step does with float32 weights on a CPU: weight decay's loss and gradient, and momentum. Each is one
+// What a training step does with float32 weights on a CPU: the gradient of weight decay, and momentum. Each is one
 // pass, because they are bound by the memory that they read and write.
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -36,26 +36,6 @@ class AddWeightDecay : public OpKernel {
   }
 };
 
-class L2Loss : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const int64 PIECE = 256, size = context->input(0).NumElements();
-    Tensor* out = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({}), &out));
-    const float* x = data_of(context->input(0));
-    const std::vector<double> sum = sums_over(
-        (size + PIECE - 1) / PIECE, 1, use_threads_of(context, size), [=](int64 piece, float* sum) {
-          float squares = 0;
-#pragma omp simd reduction(+ : squares)
-          for (int64 i = piece * PIECE; i < std::min((piece + 1) * PIECE, size); ++i) squares += x[i] * x[i];
-          sum[0] += squares;
-        });
-    *data_of(out) = sum[0] / 2;
-  }
-};
-
 class ApplyMomentum : public OpKernel {
  public:
   explicit ApplyMomentum(OpKernelConstruction* context) : OpKernel(context) {
@@ -90,7 +70,6 @@ class ApplyMomentum : public OpKernel {
 };
 
 REGISTER_KERNEL_BUILDER(Name("AddWeightDecay").Device(DEVICE_CPU), AddWeightDecay);
-REGISTER_FAST(L2Loss, .TypeConstraint<float>("T"));
 REGISTER_FAST(ApplyMomentum, .TypeConstraint<float>("T"));
 
 }  // namespace

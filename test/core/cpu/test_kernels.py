@@ -116,6 +116,7 @@ def test_the_perceptron_of_one_operator_trains_as_numpy_does_in_double_precision
     random = np.random.RandomState(0)
     x, dy = random.randn(rows, inputs) * 2 + 3, random.randn(rows, classes)
     with tf.Graph().as_default() as graph, kernels.used(True):
+        tf.set_random_seed(1)
         y = mlp.mlp(tf.constant(x, tf.float32), True, classes)
         weights = tf.trainable_variables()
         gradients = tf.gradients(y, weights, tf.constant(dy, tf.float32))
@@ -135,12 +136,15 @@ def test_the_perceptron_of_one_operator_trains_as_numpy_does_in_double_precision
     at_norm = dy @ output_kernel.T
     of_norm = gamma * at_norm
     at_hidden = (of_norm - of_norm.mean(0) - normalised * (of_norm * normalised).mean(0)) / deviation * (hidden > 0)
-    norm = gamma * normalised + beta
-    expected = [norm @ output_kernel + output_bias, x.T @ at_hidden, at_hidden.sum(0), (at_norm * normalised).sum(0),
-                at_norm.sum(0), norm.T @ dy, dy.sum(0)]
-    unbiased = variance * rows / (rows - 1)
-    for value, own in zip(expected + [.9 * mean, .1 + .9 * unbiased], found + averaged):
-        np.testing.assert_allclose(own, value, rtol=0, atol=1e-5 * max(np.abs(value).max(), 1))
+    norm, ones = gamma * normalised + beta, np.ones(rows)
+    averages_now = [.9 * mean, .1 + .9 * variance * rows / (rows - 1)]
+    assert len(found) == 7 and len(averaged) == 2
+    for own, (left, right) in zip(found + averaged, [          # sums of products, which float32 adds up in steps
+            (np.hstack([norm, np.ones([rows, 1])]), np.vstack([output_kernel, output_bias])), (x.T, at_hidden),
+            (ones, at_hidden), (ones, at_norm * normalised), (ones, at_norm), (norm.T, dy), (ones, dy),
+            *((1, average) for average in averages_now)]):
+        most = np.dot(np.abs(left), np.abs(right)).max()
+        np.testing.assert_allclose(own, np.dot(left, right), rtol=0, atol=1e-5 * most)
     assert {op.type for op in graph.get_operations()} >= {'Perceptron', 'PerceptronGrad'}
 
 
