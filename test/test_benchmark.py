@@ -101,6 +101,16 @@ def test_a_worker_that_fails_is_told_with_its_last_line(start):
         worker.ready()
 
 
+def test_the_usual_way_of_a_network_without_dropout_tells_what_pytorch_needs_and_makes_a_step(tmp_path):
+    worker = benchmark._start(benchmark.BASELINE, 'swa', ['--network=swa'], str(tmp_path), {})
+    try:
+        facts = worker.ready()
+        assert facts['learning_rate'] == .1 and facts['weight_decay'] == 0 and 'keep_prob' not in facts
+        assert facts['parameters'] == 2 * 50 + 50 + 2 * 50 + 50 * 3 + 3 and len(worker.burst(1, 60)) == 1
+    finally:
+        worker.kill()
+
+
 class Paced:
     """A worker with steps of so many seconds."""
 
