@@ -192,8 +192,8 @@ class Switches:
         'decay of an exponential moving average of the weights, saved in ckpt/ema and evaluated at the end; unset: '
         'none')
     freeze: Optional[str] = _row(SCHEDULE, kinds.regular_expression(), None,
-        'the variables that stay as they are: a regular expression of names, or backbone: all but the last layer; '
-        'unset: none')
+        'the variables that stay as they are, with the statistics of their batch norms: a regular expression of names, '
+        'or backbone: all but the last layer; unset: none')
 
     # Stochastic weight averaging (core/training/swa.py), for any network.
     swa_start_epoch: Optional[float] = _row(SCHEDULE, kinds.either(_positive, kinds.number(above=0, below=1)), None,

@@ -14,6 +14,7 @@ from tensorflow.python.training.optimizer import _deduplicate_indexed_slices
 from core.errors import InputError
 from core.recipe import Recipe, no_penalty
 from core.settings.config import Config
+from nets import layers
 from nets.blocks import optimizers, schedules
 from nets.blocks.optimizers import Around, Pairs
 
@@ -40,8 +41,22 @@ def recipe(own: Recipe, given: Mapping[str, Any]) -> Recipe:
     rate = DECAYS[decay] if decay else own.learning_rate
     return own._replace(
         defaults=dict(needed, **own.defaults),
+        model=own.model._replace(net=_with_frozen_statistics(own.model.net)),
         learning_rate=schedules.warmed_up(rate) if given.get('warmup') else rate,
         optimizer=lambda learning_rate, config: around(optimizer(learning_rate, config), config))
+
+
+def _with_frozen_statistics(net):
+    """`net`, of which what --freeze leaves as it is keeps its batch-norm statistics, too, and normalises with them.
+
+    All batch norms belong to the backbone.
+    """
+    def act(inputs, is_training, config, dropout):
+        if not config.freeze:
+            return net(inputs, is_training, config, dropout)
+        with layers.frozen('' if config.freeze == BACKBONE else config.freeze):
+            return net(inputs, is_training, config, dropout)
+    return act
 
 
 def around(optimizer: tf.train.Optimizer, config: Config) -> tf.train.Optimizer:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.recipe import BATCH_STATISTICS
 from nets import layers
 
 
@@ -72,6 +73,18 @@ def test_the_momentum_of_batch_norm_warms_up_to_099_with_the_global_step(sess, s
     number.load(step, sess)
     sess.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
     np.testing.assert_allclose(sess.run(mean), 3 * (1 - momentum), rtol=1e-4)
+
+
+def test_a_frozen_batch_norm_trains_as_it_tests_and_passes_gradients_on(sess):
+    x = tf.constant(np.random.RandomState(0).normal(5, 3, [8, 4, 4, 3]), tf.float32)
+    with layers.frozen('^net/bn/'):
+        y = {name: layers.batch_norm(x, True, name=name, activation=tf.nn.relu) for name in ('net/bn', 'net/other')}
+    initialize_and_run(sess, *tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+    moving = [v.op.name for v, _ in tf.get_collection(BATCH_STATISTICS)]
+    assert moving == ['net/other/moving_mean', 'net/other/moving_variance']
+    frozen, slope, given = sess.run([y['net/bn'], tf.gradients(y['net/bn'], x)[0], x])
+    np.testing.assert_allclose(frozen, np.maximum(given, 0) / np.sqrt(1 + 1e-3), rtol=1e-5)
+    np.testing.assert_allclose(slope, (given > 0) / np.sqrt(1 + 1e-3), rtol=1e-5)
 
 
 def test_batch_norm_scale_and_offset_are_learned(sess):

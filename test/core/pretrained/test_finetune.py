@@ -62,6 +62,15 @@ def test_the_same_classes_keep_their_classifier(start, checkpoint, tmp_path):
     assert (weights(tmp_path / '0' / 'ckpt', 'dense/kernel') == weights(checkpoint, 'dense/kernel')).all()
 
 
+@pytest.mark.parametrize('names, stays', [('backbone', True), ('^tiny/batch_norm/', True), ('conv2d/kernel$', False)])
+def test_a_frozen_batch_norm_keeps_its_statistics(names, stays, start, checkpoint, tmp_path):
+    status, log, _ = start('two', '--finetune', '--freeze=' + names)
+    assert status == 0
+    for statistic in 'moving_mean', 'moving_variance':
+        after, before = (weights(path, 'batch_norm/' + statistic) for path in (tmp_path / '0' / 'ckpt', checkpoint))
+        assert (after == before).all() == stays
+
+
 def test_without_finetune_another_number_of_classes_is_refused_with_the_way_out(start):
     status, _, error = start('two')
     assert status == 2 and 'tiny/dense/kernel is [512, 3] there, [512, 2] here' in error and '--finetune' in error
