@@ -27,14 +27,13 @@ from core.settings.config import Config
 from core.settings.table import ROOT, SWITCHES
 from data.dataset import numbered, sample_name
 
-_CHINESE = {'NPU driver': 'NPU 驱动'}
-Rows = List[Tuple[Tuple[str, str], str]]  # ((English, Chinese), value)
+Rows = List[Tuple[str, str]]   # (name in English, value)
 _CLASSES = 'classes'           # the picture that every classifier has
 _LONGEST = 2000                # characters of an error's message
 
 
 def _never_ends_the_run(method):
-    """A method that says why the report fails, once, and then does nothing more."""
+    """A method that logs why the report fails, once, and then does nothing more."""
     @functools.wraps(method)
     def act(self, *arguments, **options):
         if self._failed:
@@ -188,7 +187,7 @@ class RunReport(Listener):
 
 
 def _why(error: BaseException) -> str:
-    """What an error says; of one that is not for users also its type and where it was raised."""
+    """The message of an error; where it is not for users, also its type and the line that raised it."""
     if isinstance(error, RunEnd):
         return str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -244,13 +243,13 @@ def _text(value):
 
 
 def _environment(device: Device, precision: str) -> Rows:
-    rows = [(('device', '设备'), '%s: %s' % (device.name, device.hardware())),
-            (('precision in force', '生效的精度'), precision),
-            (('TensorFlow', 'TensorFlow'), tf.__version__),
-            (('Python, NumPy', 'Python、NumPy'), '%s, %s' % (platform.python_version(), np.__version__)),
-            *(((name, _CHINESE.get(name, name)), version) for name, version in device.software().items()),
-            (('commit', '代码版本'), commit() or '–'),
-            (('system', '系统'), '%s, %d of %d cores' % (
+    rows = [('device', '%s: %s' % (device.name, device.hardware())),
+            ('precision in force', precision),
+            ('TensorFlow', tf.__version__),
+            ('Python, NumPy', '%s, %s' % (platform.python_version(), np.__version__)),
+            *device.software().items(),
+            ('commit', commit() or '–'),
+            ('system', '%s, %d of %d cores' % (
                 platform.platform(terse=True), len(os.sched_getaffinity(0)), os.cpu_count()))]
     return [row for row in rows if row[1] != '–']
 
@@ -269,8 +268,8 @@ def commit() -> str:
 
 def _results(config: Config, device: Device, options: Options) -> Rows:
     """Where results lie, and for each NPU switch that is on where it writes."""
-    rows = [(('all results', '全部结果'), config.run_dir), (('checkpoints', '检查点'), config.ckpt_dir),
-            (('TensorBoard', 'TensorBoard'), config.summary_dir)]
-    rows += [((key, key), str(value)) for key, value in options.items()]
-    rows += [(('dump or profile', '转储或性能数据'), folder) for folder in device.output_directories(options)]
+    rows = [('all results', config.run_dir), ('checkpoints', config.ckpt_dir),
+            ('TensorBoard', config.summary_dir)]
+    rows += [(key, str(value)) for key, value in options.items()]
+    rows += [('dump or profile', folder) for folder in device.output_directories(options)]
     return rows

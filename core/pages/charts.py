@@ -3,21 +3,21 @@ import math
 from typing import List, NamedTuple, Sequence, Tuple
 
 from core.pages.records import Points
-from core.pages.text import Words, escape, number
+from core.pages.text import Words, both, escape, number
 
 WIDTH, HEIGHT = 460, 270
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 26, 40
 MOST_POINTS = 240              # of a curve that are drawn; of more, the mean of each stretch with its range behind
 FEW_POINTS = 40                # of a curve that are marked one by one
 LOGARITHMIC = 60               # largest value / smallest, above which the axis is logarithmic
-STEP = Words('step', '步')
+STEP = both('step')
 
 
 class Curve(NamedTuple):
     """One line of a chart."""
     label: Words
     points: Points
-    colour: int                # 1 to 8: a colour of style.css
+    colour: int                # 1 to 8: a colour of page.html
     run: str = ''              # a text for the legend after the label
 
 
@@ -104,12 +104,13 @@ def _axes(x, y, y_ticks, unit, along):
             left, HEIGHT - BOTTOM + 17, number(tick * step)))
     parts.append('<line class="axis" x1="%d" x2="%d" y1="%d" y2="%d"/>' % (
         LEFT, WIDTH - RIGHT, HEIGHT - BOTTOM, HEIGHT - BOTTOM))
-    parts.append(_label(along, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, 'middle'))
-    parts.append(_label(unit, 6, 14, 'start'))
+    parts.append(axis_label(along, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, 'middle'))
+    parts.append(axis_label(unit, 6, 14, 'start'))
     return ''.join(parts)
 
 
-def _label(words, x, y, anchor):
+def axis_label(words: Words, x: float, y: float, anchor: str) -> str:
+    """A <text> of SVG in each language; anchor: which end of it is at (x, y): start, middle or end."""
     return ''.join('<text class="label %s" x="%.0f" y="%.0f" text-anchor="%s">%s</text>' % (
         language, x, y, anchor, escape(text)) for language, text in words._asdict().items())
 

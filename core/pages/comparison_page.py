@@ -6,11 +6,11 @@ from core.ascend.diagnostics.comparison import Row
 from core.pages.charts import Curve, chart
 from core.pages.page import fill
 from core.reporting.record import save
-from core.pages.text import Words, escape, number
+from core.pages.text import Words, both, escape, number
 
-_DISTANCE = Words('relative Euclidean distance', '相对欧氏距离')
-_COSINE = Words('cosine similarity', '余弦相似度')
-_ALONG = Words('output, in graph order', '输出，按图中顺序')
+_DISTANCE = both('relative Euclidean distance')
+_COSINE = both('cosine similarity')
+_ALONG = both('output, in graph order')
 
 
 def write(path: str, rows: Sequence[Row], first: Optional[Row], threshold: float, worst: Sequence[Row]) -> str:
@@ -18,22 +18,20 @@ def write(path: str, rows: Sequence[Row], first: Optional[Row], threshold: float
 
     first: the first row beyond the threshold, None without one; worst: the rows that differ most. Raises OSError.
     """
-    heading = '<h1>%s</h1>' % Words('Comparison of two dumps', '两次转储的比较').html()
+    heading = '<h1>%s</h1>' % both('Comparison of two dumps').html()
     body = [_verdict(first, threshold), '<section><div class="grid">%s</div></section>' % _charts(rows),
-            _table(Words('Worst outputs', '差异最大的输出'), worst),
-            _table(Words('Outputs that could not be compared', '无法比较的输出'), [row for row in rows if row.reason])]
+            _table(both('Worst outputs'), worst),
+            _table(both('Outputs that could not be compared'), [row for row in rows if row.reason])]
     return save(path, fill('comparison', heading, '\n'.join(filter(None, body))))
 
 
 def _verdict(first: Optional[Row], threshold: float) -> str:
     if first is None:
-        words = Words('Every output is within the threshold of %g.' % threshold,
-                      '所有输出都在阈值 %g 以内。' % threshold)
+        verdict = both('Every output is within the threshold of %g.', threshold)
     else:
-        facts = (threshold, '%s:%d' % (first.left, first.output), first.op_type, first.distance)
-        words = Words('The first output beyond the threshold of %g is %s (%s): relative Euclidean distance %g.' % facts,
-                      '第一个超出阈值 %g 的输出是 %s（%s）：相对欧氏距离 %g。' % facts)
-    return '<p class="under">%s</p>' % words.html()
+        verdict = both('The first output beyond the threshold of %g is %s (%s): relative Euclidean distance %g.',
+                       threshold, '%s:%d' % (first.left, first.output), first.op_type, first.distance)
+    return '<p class="under">%s</p>' % verdict.html()
 
 
 def _charts(rows: Sequence[Row]) -> str:
@@ -49,8 +47,8 @@ def _table(title: Words, rows: Sequence[Row]) -> str:
     """A section with a row of the page for each compared output; '' without rows."""
     if not rows:
         return ''
-    names = (Words('output', '输出'), Words('type', '类型'), Words('shape', '形状'),
-             _DISTANCE, _COSINE, Words('largest error', '最大误差'), Words('note', '说明'))
+    names = (both('output'), both('type'), both('shape'),
+             _DISTANCE, _COSINE, both('largest error'), both('note'))
     lines: List[str] = ['<tr>%s</tr>' % ''.join('<th>%s</th>' % name.html() for name in names)]
     for row in rows:
         name = row.left if row.left != '*' else row.right

@@ -11,21 +11,19 @@ from core.errors import InputError
 from core.pages import chip_section, records
 from core.pages.records import RecordedRun
 from core.reporting import record
-from core.pages.charts import Curve, chart
-from core.pages.text import Words, duration, escape, in_chinese, number
+from core.pages.charts import Curve, axis_label, chart
+from core.pages.text import Words, both, duration, escape, number, of_metric, of_record
 
 NAME = 'report.html'
 _TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'page.html')
 _GENERATOR = '<meta name="generator" content="launchers">'   # of the template, by which a page is known again
 _HEAD = 1000                   # characters of a page that it is in
-_MOST_NAMED = 20               # classes of a confusion matrix whose cells have room for their numbers
+_MOST_NAMED = 20               # classes of a confusion matrix: with more, a cell has no room for its number
 
-STATES = {record.DONE: Words('done', '完成'), record.STOPPED: Words('stopped', '已停止'),
-          record.FAILED: Words('failed', '失败'), records.RUNNING: Words('running', '运行中'),
-          records.KILLED: Words('killed', '被强制终止')}
-TRAIN, EPOCH, TEST = Words('training batch', '训练批次'), Words('training, mean of the epoch', '训练，本轮均值'), \
-    Words('test set', '测试集')
-VALIDATION = Words('validation part', '验证集')
+STATES = {state: both(state) for state in (
+    record.DONE, record.STOPPED, record.FAILED, records.RUNNING, records.KILLED)}
+TRAIN, EPOCH = both('training batch'), both('training, mean of the epoch')
+TEST, VALIDATION = both('test set'), both('validation part')
 
 
 def write(run_dir: str, panels: Dict[str, Dict[str, Any]]) -> str:
@@ -49,7 +47,8 @@ def check_own(flag: str, path: str) -> None:
 def fill(title: str, heading: str, body: str) -> str:
     """The template around the body of a page."""
     with open(_TEMPLATE, encoding='utf-8') as file:
-        return string.Template(file.read()).substitute(title=escape(title), heading=heading, body=body)
+        return string.Template(file.read()).substitute(
+            title=escape(title), heading=heading, body=body, chinese=both('English').zh)
 
 
 def render(run: RecordedRun, panels: Dict[str, Dict[str, Any]]) -> str:
@@ -57,13 +56,13 @@ def render(run: RecordedRun, panels: Dict[str, Dict[str, Any]]) -> str:
     start = run.start
     title = '%s · %s' % (start['network'], start['case'])
     heading = '<h1>%s</h1><span class="pill %s">%s</span>' % (escape(title), run.state, STATES[run.state].html())
-    body = [_under(run), _why(run), _section(Words('Figures', '结果'), _figures(run), 'figures'),
-            _section(Words('Curves', '曲线'), curves(run) + _extra_curves(run, panels), 'grid'),
+    body = [_under(run), _why(run), _section(both('Figures'), _figures(run), 'figures'),
+            _section(both('Curves'), curves(run) + _extra_curves(run, panels), 'grid'),
             _section(chip_section.TITLE, chip_section.html(run), 'grid'),
-            _section(Words('Pictures', '图像'), ''.join(_panel(name, panels[name]) for name in panels), 'grid'),
-            _section(Words('Configuration', '配置'), _configuration(start['settings'])),
-            _section(Words('Environment', '环境'), _table(start['environment'])),
-            _section(Words('Switches, and where the results lie', '开关与结果位置'), _table(start['results']))]
+            _section(both('Pictures'), ''.join(_panel(name, panels[name]) for name in panels), 'grid'),
+            _section(both('Configuration'), _configuration(start['settings'])),
+            _section(both('Environment'), _table(start['environment'])),
+            _section(both('Switches, and where the results lie'), _table(start['results']))]
     return fill('%s · %s' % (title, run.state), heading, '\n'.join(filter(None, body)))
 
 
@@ -88,44 +87,40 @@ def _why(run):
         return ''
     of = run.start.get('steps')
     step = number(run.step) + (' / ' + number(of) if of else '')
-    words = {
-        records.RUNNING: Words('The run is in progress; this page is from step %s.' % step,
-                               '运行尚未结束；本页写于第 %s 步。' % step),
-        record.STOPPED: Words('The run was stopped at step %s; --resume continues it.' % step,
-                              '运行在第 %s 步被停止；--resume 可以继续。' % step),
-        records.KILLED: Words('The run was killed after step %s; --resume continues it.' % step,
-                              '运行在第 %s 步之后被强制终止；--resume 可以继续。' % step),
-        record.FAILED: Words('The run failed at step %s:' % step, '运行在第 %s 步失败：' % step)}[run.state]
+    happened = {
+        records.RUNNING: both('The run is in progress; this page is from step %s.', step),
+        record.STOPPED: both('The run was stopped at step %s; --resume continues it.', step),
+        records.KILLED: both('The run was killed after step %s; --resume continues it.', step),
+        record.FAILED: both('The run failed at step %s:', step)}[run.state]
     why = run.end.get('why', '')
     return '<div class="why %s" data-figure="why">%s%s</div>' % (
-        run.state, words.html(), '<br><code>%s</code>' % escape(why) if why else '')
+        run.state, happened.html(), '<br><code>%s</code>' % escape(why) if why else '')
 
 
 def _figures(run):
     """The cards with the numbers that the case log has, and what is beside them."""
     speed, seconds_per_step, ranks = run.images_per_second(), run.last('seconds_per_step'), run.start['ranks']
-    of_ranks = 'images/s' + (' = %d × rank 0' % ranks if ranks > 1 else '')
-    cards = [(run.headline, Words('test ' + run.headline, '测试' + in_chinese(run.headline)),
+    of_ranks = both('images/s = %d × rank 0', ranks) if ranks > 1 else both('images/s')
+    cards = [(run.headline, both('test %s', of_metric(run.headline)),
               None if run.result is None else '%.4f' % run.result, ''),
-             ('best', Words('best %s%s' % ('validation ' if _is_validated(run) else 'test ', run.headline),
-                            '最佳%s%s' % ('验证' if _is_validated(run) else '测试', in_chinese(run.headline))),
+             ('best', both('best validation %s' if _is_validated(run) else 'best test %s', of_metric(run.headline)),
               '%.4f' % run.best[1] if run.best else None,
-              Words('epoch %s' % run.best_epoch, '第 %s 轮' % run.best_epoch)),
-             ('images_per_second', Words('speed', '速度'), number(speed) if speed else None, of_ranks),
-             ('step_time', Words('time of a step', '单步时间'),
-              number(1000 * seconds_per_step) if seconds_per_step else None, 'ms')]
-    for name, label in (('batch/loss', Words('loss of the last batch', '最后一批的损失')),
-                        ('epoch/loss', Words('loss, mean of the last epoch', '最后一轮的平均损失')),
-                        ('test/loss', Words('test loss', '测试损失'))):
+              both('epoch %s', run.best_epoch)),
+             ('images_per_second', both('speed'), number(speed) if speed else None, of_ranks),
+             ('step_time', both('time of a step'),
+              number(1000 * seconds_per_step) if seconds_per_step else None, both('ms'))]
+    for name, label in (('batch/loss', both('loss of the last batch')),
+                        ('epoch/loss', both('loss, mean of the last epoch')),
+                        ('test/loss', both('test %s', both('loss')))):
         value = run.last(name)
         cards.append((name, label, '%.4f' % value if value is not None else None, ''))
     steps = run.start.get('steps')
-    cards.append(('steps', Words('steps', '步数'), number(run.step), '/ ' + number(steps) if steps else ''))
-    cards.append(('ranks', Words('ranks', '设备数'), number(ranks),
+    cards.append(('steps', both('steps'), number(run.step), '/ ' + number(steps) if steps else ''))
+    cards.append(('ranks', both('ranks'), number(ranks),
                   '× %s' % number(run.start['batch_size'])))
     seconds = run.last('seconds')
     if seconds is not None:
-        cards.append(('duration', Words('training time', '训练用时'), duration(seconds), ''))
+        cards.append(('duration', both('training time'), duration(seconds), ''))
     return ''.join(
         '<div class="card" data-figure="%s"><span>%s</span><b>%s <small>%s</small></b></div>' % (
             name, label.html(), value.html() if isinstance(value, Words) else escape(value),
@@ -142,27 +137,27 @@ def curves(run: RecordedRun) -> str:
     p = run.points.get
     best = [run.best] if run.best else []
     return ''.join([
-        chart('loss', Words('Loss', '损失'), Words('loss', '损失'), [
+        chart('loss', both('Loss'), both('loss'), [
             Curve(TRAIN, p('batch/loss'), 1), Curve(EPOCH, p('epoch/loss'), 3), Curve(TEST, p('test/loss'), 2),
             Curve(VALIDATION, p('validation/loss'), 5)]),
-        *(chart(name, Words(name.capitalize(), in_chinese(name)), Words(name, in_chinese(name)), [
+        *(chart(name, of_metric(name)._replace(en=name.capitalize()), of_metric(name), [
             Curve(TRAIN, p('batch/' + name), 1), Curve(EPOCH, p('epoch/' + name), 3), Curve(TEST, p('test/' + name), 2),
             Curve(VALIDATION, p('validation/' + name), 5),
-            Curve(Words('best', '最佳'), best if name == run.headline else [], 6),
-            Curve(Words('test set, average of the weights', '测试集，权重平均'), p('average/' + name), 4)])
+            Curve(both('best'), best if name == run.headline else [], 6),
+            Curve(both('test set, average of the weights'), p('average/' + name), 4)])
           for name in run.metrics or [run.headline]),
-        chart('learning_rate', Words('Learning rate', '学习率'), Words('learning rate', '学习率'), [
-            Curve(Words('learning rate', '学习率'), p('learning_rate'), 4)]),
-        chart('images_per_second', Words('Speed of a rank', '单卡速度'), Words('images/s', '张/秒'), [
-            Curve(Words('since the last point', '自上一点起'), p('speed_since'), 1),
-            Curve(Words('mean of the run', '全程均值'), p('images_per_second'), 2)]),
-        chart('loss_scale', Words('Loss scale', '损失缩放'), Words('loss scale', '损失缩放'), [
-            Curve(Words('loss scale', '损失缩放'), p('loss_scale'), 6)])])
+        chart('learning_rate', both('Learning rate'), both('learning rate'), [
+            Curve(both('learning rate'), p('learning_rate'), 4)]),
+        chart('images_per_second', both('Speed of a rank'), both('images/s'), [
+            Curve(both('since the last point'), p('speed_since'), 1),
+            Curve(both('mean of the run'), p('images_per_second'), 2)]),
+        chart('loss_scale', both('Loss scale'), both('loss scale'), [
+            Curve(both('loss scale'), p('loss_scale'), 6)])])
 
 
 def _extra_curves(run, panels):
-    return ''.join(chart(name, Words(*panel['title']), Words(*panel['unit']), [
-        Curve(Words(*words), run.points.get(series), colour)
+    return ''.join(chart(name, of_record(panel['title']), of_record(panel['unit']), [
+        Curve(of_record(words), run.points.get(series), colour)
         for colour, (series, words) in enumerate(panel['series'].items(), 1)])
         for name, panel in panels.items() if panel['kind'] == 'curves')
 
@@ -170,7 +165,7 @@ def _extra_curves(run, panels):
 def _configuration(settings: Iterable[Tuple[str, str, str]]):
     """Rows of name, value, the recipe's value; those that differ are marked."""
     rows = ['<tr><th>%s</th><th>%s</th><th>%s</th></tr>' % (
-        Words('parameter', '参数').html(), Words('this run', '本次运行').html(), Words('recipe', '配方').html())]
+        both('parameter').html(), both('this run').html(), both('recipe').html())]
     for name, value, recipes in settings:
         changed = value != recipes
         shown = '<b>%s</b>' % escape(value) if changed else escape(value)
@@ -181,7 +176,7 @@ def _configuration(settings: Iterable[Tuple[str, str, str]]):
 
 def _table(rows: List[Tuple[Tuple[str, str], str]]):
     return '<table>%s</table>' % ''.join('<tr><td>%s</td><td><code>%s</code></td></tr>' % (
-        Words(*words).html(), escape(value)) for words, value in rows)
+        of_record(words).html(), escape(value)) for words, value in rows)
 
 
 def _panel(name, panel):
@@ -190,12 +185,12 @@ def _panel(name, panel):
     if not draw:
         return ''
     return '<figure class="card%s" data-figure="%s"><figcaption>%s<small>%s</small></figcaption>%s</figure>' % (
-        ' wide' if panel['wide'] else '', escape(name), Words(*panel['title']).html(),
-        Words(*panel['note']).html(), draw(panel))
+        ' wide' if panel['wide'] else '', escape(name), of_record(panel['title']).html(),
+        of_record(panel['note']).html(), draw(panel))
 
 
 def _rows(panel):
-    head = ''.join('<th>%s</th>' % Words(*words).html() for words in panel['head'])
+    head = ''.join('<th>%s</th>' % of_record(words).html() for words in panel['head'])
     return '<div class="scroll"><table><tr>%s</tr>%s</table></div>' % (head, ''.join(
         '<tr>%s</tr>' % ''.join('<td>%s</td>' % escape(cell) for cell in row) for row in panel['rows']))
 
@@ -203,7 +198,7 @@ def _rows(panel):
 def _gallery(panel):
     items = []
     for image, lines in panel['items']:
-        text = '<br>'.join('<span class="%s">%s</span>' % (kind, Words(*words).html()) for kind, words in lines)
+        text = '<br>'.join('<span class="%s">%s</span>' % (kind, of_record(words).html()) for kind, words in lines)
         items.append('<div><img class="%s" src="%s" alt="">%s</div>' % (
             'pixels' if panel['pixels'] else '', image, text))
     return '<div class="gallery%s">%s</div>' % ('' if panel['pixels'] else ' large', ''.join(items))
@@ -215,10 +210,7 @@ def _matrix(panel):
     size, room = len(names), max(44., 12 + 6.4 * max(map(len, names)))
     cell = 34. if size <= _MOST_NAMED else 720. / size
     width, top = room + size * cell + 8, room + 22
-    parts = ['<text class="label en" x="%d" y="12" text-anchor="end">predicted →</text>'
-             '<text class="label zh" x="%d" y="12" text-anchor="end">预测 →</text>' % (width, width),
-             '<text class="label en" x="0" y="%d">true ↓</text><text class="label zh" x="0" y="%d">真实 ↓</text>' % (
-                 top - 8, top - 8)]
+    parts = [axis_label(both('predicted →'), width, 12, 'end'), axis_label(both('true ↓'), 0, top - 8, 'start')]
     for row, (name, cells) in enumerate(zip(names, counts)):
         y, total = top + row * cell, sum(cells) or 1
         if size <= _MOST_NAMED:
@@ -248,17 +240,17 @@ def _cell(x, y, cell, count, part, is_right, size, names):
 
 def _slider(panel):
     frames = panel['frames']
-    data = json.dumps([dict(image=image, en=en, zh=zh) for image, (en, zh) in frames], ensure_ascii=False)
+    data = json.dumps([dict(image=image, **of_record(words)._asdict()) for image, words in frames], ensure_ascii=False)
     last = len(frames) - 1
     return ('<div class="slider"><img class="pixels" src="{image}" alt=""><input type="range" min="0" max="{last}" '
             'value="{last}" aria-label="{label}"><output>{words}</output>'
             '<script type="application/json">{data}</script></div>').format(
-                image=frames[last][0], last=last, label=escape(panel['title'][0]), words=_both(frames[last][1]),
-                data=data.replace('<', '\\u003c'))
+                image=frames[last][0], last=last, label=escape(of_record(panel['title']).en),
+                words=_elements(of_record(frames[last][1])), data=data.replace('<', '\\u003c'))
 
 
-def _both(words):
-    """Two elements, even for the same words, whose texts a script changes."""
+def _elements(words):
+    """Two elements, even for the same words, because a script changes their texts."""
     return '<span class="en" lang="en">%s</span><span class="zh" lang="zh">%s</span>' % tuple(map(escape, words))
 
 
@@ -277,7 +269,7 @@ def _regions(panel):
                          for tick in _whole(bottom, top))
         maps.append('<div><b>%s</b><svg viewBox="-28 -4 336 324" role="img" aria-label="%s"><image href="%s" '
                     'width="300" height="300" preserveAspectRatio="none"/>%s%s</svg></div>' % (
-                        Words(*words).html(), escape(words[0]), image, dots, ticks))
+                        of_record(words).html(), escape(of_record(words).en), image, dots, ticks))
     return '<div class="maps">%s</div>' % ''.join(maps)
 
 

@@ -9,12 +9,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from core.pages.text import csv_lines
+from core.pages.text import both, csv_lines
 from core.reporting.record import save
 from core.run import Panel, Predictions, Report
 
 METRICS, MISTAKES = 'metrics.json', 'mistakes.csv'    # in the results
-MOST_LINES = 20                # of a log: of more classes the ones with the lowest F1
+MOST_LINES = 20                # of a log: of more classes it has the lowest F1
 
 
 class ClassMetrics(NamedTuple):
@@ -55,9 +55,9 @@ def lines(found: Sequence[ClassMetrics]) -> List[str]:
 def table(found: Sequence[ClassMetrics]) -> Panel:
     """The picture of the report."""
     rows = [[one.name, str(one.images)] + ['%.4f' % value for value in one[2:]] for one in found]
-    return dict(kind='table', wide=False, title=('Classes', '各类别'),
-                note=('of the newest test', '最近一次测试'), rows=rows, head=[
-                    ('class', '类别'), ('images', '图像数'), ('precision', '精确率'), ('recall', '召回率'), ('F1', 'F1')])
+    return dict(kind='table', wide=False, title=both('Classes'),
+                note=both('of the newest test'), rows=rows, head=[
+                    both('class'), both('images'), both('precision'), both('recall'), both('F1')])
 
 
 def write(run_dir: str, report: Report, tested: str, headline: str, predictions: Optional[Predictions],

@@ -1,6 +1,7 @@
 """Pictures for the report: what a recipe shows of its network, made on the host between steps.
 
-A picture is a Panel of plain data (core/reporting/record.py). Words are pairs (English, Chinese).
+A picture is a Panel of plain data (core/reporting/record.py). Its words are of both() in core/pages/text.py, or pairs
+(English, Chinese).
 """
 import base64
 import os
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.pages import per_class
+from core.pages.text import both
 from core.run import Panel, Predictions
 from core.device import cpu_session
 
@@ -52,9 +54,9 @@ def confusion_matrix(predictions: Predictions, names: Sequence[str]) -> Panel:
     """How often each class (rows) was taken for each (columns)."""
     counts = per_class.confusion(predictions)
     total, right = int(counts.sum()), int(np.trace(counts))
-    return dict(kind='matrix', wide=False, title=('Confusion matrix', '混淆矩阵'), names=list(names),
+    return dict(kind='matrix', wide=False, title=both('Confusion matrix'), names=list(names),
                 counts=counts.tolist(),
-                note=('%d of %d test images are right' % (right, total), '%d / %d 张测试图像分类正确' % (right, total)))
+                note=both('%d of %d test images are right', right, total))
 
 
 def mistakes(predictions: Predictions, names: Sequence[str], images: Callable[[np.ndarray], Sequence[np.ndarray]],
@@ -67,12 +69,11 @@ def mistakes(predictions: Predictions, names: Sequence[str], images: Callable[[n
     wrong, total = len(guesses), len(guesses) + int(predictions.right.sum())
     chosen = np.argsort(-confidence, kind='stable')[:count]
     lines = [[('wrong', ('%s %.3f' % (names[guesses[i]], confidence[i]),) * 2),
-              ('right', ('is %s' % names[predictions.labels[i]], '实为 %s' % names[predictions.labels[i]])),
+              ('right', both('is %s', names[predictions.labels[i]])),
               ('file', (os.path.basename(sample_name(predictions.rows[i])),) * 2)] for i in chosen]
-    return gallery(('Most confident mistakes', '最自信的错误'),
-                   ('%d of %d test images are wrong; their guess and its probability, their class, their name; '
-                    'mistakes.csv has all' % (wrong, total),
-                    '%d / %d 张测试图像分类错误；依次为预测及其概率、真实类别、名称；全部见 mistakes.csv' % (wrong, total)),
+    return gallery(both('Most confident mistakes'),
+                   both('%d of %d test images are wrong; their guess and its probability, their class, their name; '
+                        'mistakes.csv has all', wrong, total),
                    images(predictions.rows[chosen]), lines, photographs, wide=False)
 
 

@@ -8,14 +8,14 @@ from core import files
 from core.reporting.record import DONE, FAILED, FILE, STOPPED, directory
 from core.settings.table import MOST
 
-RUNNING, KILLED = 'running', 'killed'      # states of a run whose record has no end
+RUNNING, KILLED = 'running', 'killed'      # states of a run, where its record has no end
 _LATEST = 2 ** 37              # seconds since 1970: the year 6325
 
 Points = List[Tuple[int, float]]
 
 
 class RecordedRun(NamedTuple):
-    """A run as its record tells it."""
+    """A run as its record has it."""
     run_dir: str                   # directory of its results
     start: Dict[str, Any]          # the newest `start`
     step: int                      # the last one that is recorded
@@ -63,7 +63,7 @@ class RecordedRun(NamedTuple):
         return self.last('batch/loss')
 
     def images_per_second(self) -> Optional[float]:
-        """Of all ranks together, each taken to be as fast as the one that wrote the record."""
+        """Of all ranks together; each is taken to be as fast as rank 0, which wrote the record."""
         speed = self.last('images_per_second')
         return None if speed is None else speed * self.start['ranks']
 

@@ -10,9 +10,9 @@ from core.pages import page, records
 from core.pages.records import RecordedRun
 from core.reporting import record
 from core.pages.charts import Curve, chart
-from core.pages.text import Words, csv_lines, escape, in_chinese
+from core.pages.text import Words, both, csv_lines, escape, of_metric
 
-MOST_DRAWN = 8                 # runs in one chart: as many as style.css has colours
+MOST_DRAWN = 8                 # runs in one chart: as many as page.html has colours
 
 
 class Column(NamedTuple):
@@ -27,24 +27,24 @@ def _started(run):
 
 
 COLUMNS = {
-    'network': Column(Words('network', '网络'), lambda run: run.start['network']),
-    'case': Column(Words('case', '用例'), lambda run: run.start['case']),
-    'when': Column(Words('when', '时间'), _started, page.moment),
-    'steps': Column(Words('steps', '步数'), lambda run: run.step),
-    'images/s': Column(Words('images/s', '张/秒'), RecordedRun.images_per_second, '{:.1f}'.format),
-    'metric': Column(Words('metric', '指标'), lambda run: run.headline),
-    'value': Column(Words('value', '数值'), lambda run: run.result, '{:.4f}'.format),
-    'best': Column(Words('best', '最佳'), lambda run: run.best and run.best[1], '{:.4f}'.format),
-    'epoch': Column(Words('epoch', '最佳轮次'), lambda run: run.best_epoch),
-    'precision': Column(Words('precision', '精度'), lambda run: run.start['precision']),
-    'ranks': Column(Words('ranks', '设备数'), lambda run: run.start['ranks']),
-    'status': Column(Words('status', '状态'), lambda run: run.status.splitlines()[0]),
-    'results': Column(Words('results', '结果'), lambda run: run.run_dir),
+    'network': Column(both('network'), lambda run: run.start['network']),
+    'case': Column(both('case'), lambda run: run.start['case']),
+    'when': Column(both('when'), _started, page.moment),
+    'steps': Column(both('steps'), lambda run: run.step),
+    'images/s': Column(both('images/s'), RecordedRun.images_per_second, '{:.1f}'.format),
+    'metric': Column(both('metric'), lambda run: run.headline),
+    'value': Column(both('value'), lambda run: run.result, '{:.4f}'.format),
+    'best': Column(both('best'), lambda run: run.best and run.best[1], '{:.4f}'.format),
+    'epoch': Column(both('epoch'), lambda run: run.best_epoch),
+    'precision': Column(both('precision in force'), lambda run: run.start['precision']),
+    'ranks': Column(both('ranks'), lambda run: run.start['ranks']),
+    'status': Column(both('status'), lambda run: run.status.splitlines()[0]),
+    'results': Column(both('results'), lambda run: run.run_dir),
 }
 
 
 def find(output_path: str, leave_out: Callable[[str], None]) -> List[RecordedRun]:
-    """The runs whose results are in `output_path` or its history, oldest first.
+    """The runs with results in `output_path` or its history, oldest first.
 
     leave_out(line) is called for each record that cannot be read. Raises InputError when there is no such directory.
     """
@@ -111,11 +111,10 @@ def as_csv(runs: Sequence[RecordedRun]) -> str:
 def as_html(runs: Sequence[RecordedRun], output_path: str) -> str:
     """A page with the table, the curves of the newest runs in common charts, and what two runs differ in."""
     drawn = sorted(runs, key=_started)[-MOST_DRAWN:]
-    title = Words('Runs', '运行记录')
+    title = both('Runs')
     body = ['<p class="under"><code>%s</code></p>' % escape(os.path.abspath(output_path)),
             '<div class="card scroll">%s</div>' % _html_table(runs),
-            '<h2>%s</h2>' % Words('Curves of the newest %d runs' % len(drawn),
-                                  '最近 %d 次运行的曲线' % len(drawn)).html(),
+            '<h2>%s</h2>' % both('Curves of the newest %d runs', len(drawn)).html(),
             '<div class="grid">%s</div>' % _charts(drawn), _differences(runs)]
     return page.fill('Runs', '<h1>%s</h1>' % title.html(), '\n'.join(body))
 
@@ -142,11 +141,11 @@ def _charts(runs):
         return chart(name, words, unit, [Curve(Words(_label(run), _label(run)), points(run), colour)
                                          for colour, run in enumerate(runs, 1)])
     return ''.join([
-        together('loss', Words('Loss', '损失'), Words('loss', '损失'), 'epoch/loss', 'batch/loss'),
-        *(together(name, Words('Test ' + name, '测试' + in_chinese(name)), Words(name, in_chinese(name)), 'test/' + name)
+        together('loss', both('Loss'), both('loss'), 'epoch/loss', 'batch/loss'),
+        *(together(name, both('Test %s', of_metric(name)), of_metric(name), 'test/' + name)
           for name in sorted({run.headline for run in runs})),
-        together('learning_rate', *[Words('Learning rate', '学习率')] * 2, 'learning_rate'),
-        together('images_per_second', Words('Speed of a rank', '单卡速度'), Words('images/s', '张/秒'),
+        together('learning_rate', *[both('Learning rate')] * 2, 'learning_rate'),
+        together('images_per_second', both('Speed of a rank'), both('images/s'),
                  'images_per_second')])
 
 
@@ -161,7 +160,7 @@ def _differences(runs):
     return ('<h2>%s</h2><div class="card differences" data-figure="differences"><table><thead><tr><th>%s</th>'
             '<th>%s</th><th>%s</th></tr></thead><tbody></tbody></table><p class="same" hidden>%s</p>'
             '<script type="application/json">%s</script></div>') % (
-                Words('What two runs were asked to do differently', '两次运行的配置差异').html(),
-                Words('parameter', '参数').html(), *choices,
-                Words('The same configuration.', '配置相同。').html(),
+                both('What two runs were asked to do differently').html(),
+                both('parameter').html(), *choices,
+                both('The same configuration.').html(),
                 json.dumps(settings, ensure_ascii=False).replace('<', '\\u003c'))

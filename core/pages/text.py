@@ -1,12 +1,18 @@
-"""Words of the reports in English and Chinese: both stand in the page, and the page shows one of them. Lines of CSV."""
+"""Words of the reports in English and Chinese: both stand in the page, and the page shows one of them. Lines of CSV.
+
+Code has the English words; chinese.tsv has the Chinese ones, a line for each English text.
+"""
 import csv
+import functools
 import html
 import io
+import os
 import re
-from typing import Iterable, NamedTuple, Sequence
+from typing import Dict, Iterable, NamedTuple, Sequence, Union
 
 from core.log import printable
 
+TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'chinese.tsv')
 _FORMULA = re.compile(r'[=+\-@](?![\d.]+(e[+-]?\d+)?$)')   # how a spreadsheet's formula starts, and not a number's sign
 
 
@@ -16,11 +22,32 @@ class Words(NamedTuple):
     zh: str
 
     def html(self) -> str:
-        """Both, as elements of which style.css shows the one in the reader's language."""
+        """Both, as elements; page.html shows the reader's language and hides the other."""
         if self.en == self.zh:
             return escape(self.en)
         return '<span class="en" lang="en">%s</span><span class="zh" lang="zh">%s</span>' % (
             escape(self.en), escape(self.zh))
+
+
+@functools.lru_cache(maxsize=None)
+def table() -> Dict[str, str]:
+    """{English text: the same in Chinese} of chinese.tsv."""
+    with open(TABLE, encoding='utf-8') as file:
+        return dict(line.rstrip('\n').split('\t') for line in file)
+
+
+def both(english: str, *values: object) -> Words:
+    """An English text and its Chinese one, each % values; a text that chinese.tsv lacks is the same in Chinese.
+
+    values: numbers and names, or Words, which each text takes in its own language.
+    """
+    return Words(*(text % tuple(value[language] if isinstance(value, Words) else value for value in values) if values
+                   else text for language, text in enumerate((english, table().get(english, english)))))
+
+
+def of_record(text: Union[str, Sequence[str]]) -> Words:
+    """The words of a text in a run's record: in English, or a pair of both languages."""
+    return both(text) if isinstance(text, str) else Words(*text)
 
 
 def escape(value: object) -> str:
@@ -57,13 +84,13 @@ def duration(seconds: float) -> Words:
     """A time span, such as 1 h 02 min."""
     seconds = int(round(seconds))
     if seconds < 60:
-        return Words('%d s' % seconds, '%d 秒' % seconds)
+        return both('%d s', seconds)
     if seconds < 3600:
-        return Words('%d min %02d s' % divmod(seconds, 60), '%d 分 %02d 秒' % divmod(seconds, 60))
+        return both('%d min %02d s', *divmod(seconds, 60))
     hours, minutes = seconds // 3600, seconds // 60 % 60
-    return Words('%d h %02d min' % (hours, minutes), '%d 小时 %02d 分' % (hours, minutes))
+    return both('%d h %02d min', hours, minutes)
 
 
-def in_chinese(metric: str) -> str:
-    """The Chinese word for a metric; its own name where there is none."""
-    return {'accuracy': '准确率', 'loss': '损失'}.get(metric, ' ' + metric)
+def of_metric(name: str) -> Words:
+    """The words for a metric, which in Chinese is its name, set apart, where there is no word for it."""
+    return both(name) if name in table() else Words(name, ' ' + name)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from core.device import cpu_session
 from core.recipe import Picture
 from core.pages import pictures
+from core.pages.text import both
 from core.run import Panel, View
 from data import pipeline
 from data.cutmix import draw, mix
@@ -67,6 +68,6 @@ def mixed_images(view: View) -> Optional[Panel]:
         words = '%.2f %s + %.2f %s' % (share, name, 1 - share, other) if share < ONE else name
         lines.append([('', (words, words)), ('', ('λ = %.3f' % share,) * 2)])
     return pictures.gallery(
-        ('Training images, mixed', '混合后的训练图像'),
-        ('The first batch of the run: the labels with their weights, and λ, the part of an image that is its own',
-         '首个训练批次：标签及其权重；λ 为图像中属于自身的比例'), list(images[:MIXED]), lines)
+        both('Training images, mixed'),
+        both('The first batch of the run: the labels with their weights, and λ, the part of an image that is its own'),
+        list(images[:MIXED]), lines)

@@ -20,6 +20,7 @@ from core.device import cpu_session
 from core.log import say
 from core.recipe import Picture, Recipe
 from core.pages import pictures
+from core.pages.text import both
 from core.run import Input, Metrics, Panel, Report, View
 from core.settings.config import Config
 from core.settings.table import NO_DATA
@@ -80,17 +81,17 @@ def decision_regions(view: View) -> Optional[Panel]:
     with tf.Graph().as_default(), cpu_session() as session:
         probabilities = tf.nn.softmax(mlp(tf.constant(np.stack([across.ravel(), down.ravel()], 1), tf.float32), False))
         saver = tf.train.Saver(tf.global_variables())
-        for words, directory in ((('last iterate', '最后一次迭代'), view.config.ckpt_dir),
-                                 (('average', '权重平均'), os.path.join(view.config.ckpt_dir, 'swa'))):
+        for words, directory in ((both('last iterate'), view.config.ckpt_dir),
+                                 (both('average'), os.path.join(view.config.ckpt_dir, 'swa'))):
             for path in checkpoints.paths(directory)[:1]:
                 saver.restore(session, path)
                 colours = session.run(probabilities) @ np.array(COLOURS)
                 maps.append((words, colours.round().astype(np.uint8).reshape(PIXELS, PIXELS, 3)))
     shown = list(zip(*test.x[:POINTS].round(2).T.tolist(), test.y[:POINTS].tolist()))
     return pictures.regions(
-        ('Decision regions', '决策区域'),
-        ('Colours mix the classes by their probability; dots are test points',
-         '颜色按各类概率混合；圆点为测试样本'), np.stack([low, high], 1).tolist(), maps, shown) if maps else None
+        both('Decision regions'),
+        both('Colours mix the classes by their probability; dots are test points'),
+        np.stack([low, high], 1).tolist(), maps, shown) if maps else None
 
 
 RECIPE = Recipe(

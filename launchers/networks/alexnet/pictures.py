@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.pages import pictures
+from core.pages.text import both
 from core.run import Panel, Run, View
 from data import images, pipeline
 from data.dataset import DataSet, sample_name
@@ -65,9 +66,9 @@ def kernels_over_epochs(view: View) -> Optional[Panel]:
     small = [image[::ENLARGED, ::ENLARGED] for image in pictures.decode([paths[epoch] for epoch in new])]
     stored.update(zip(new, pictures.encode(small)))
     return pictures.slider(
-        ('First kernels over the epochs', '第一层卷积核随训练的变化'),
-        ('The 96 kernels of the first layer, of both towers', '两个分支第一层的 96 个卷积核'),
-        [(stored[epoch], ('epoch %d' % epoch, '第 %d 轮' % epoch)) for epoch in epochs]) if epochs else None
+        both('First kernels over the epochs'),
+        both('The 96 kernels of the first layer, of both towers'),
+        [(stored[epoch], both('epoch %s', epoch)) for epoch in epochs]) if epochs else None
 
 
 def misclassified(view: View) -> Optional[Panel]:
