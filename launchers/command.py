@@ -1,6 +1,6 @@
 """What the commands share: from the command line to a recipe and a Config, from errors to a status, and their -h.
 
-Works where TensorFlow is not installed, until a command asks for a recipe.
+Works where TensorFlow is not installed, until a command needs a recipe.
 """
 import importlib.util
 import os
@@ -49,7 +49,7 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
         recipe = chosen.recipe(recipe, given)
         if given.get('train_steps') and 'train_epochs' in given:
             lines.append('--train_epochs=%d: --train_steps=%d counts' % (given['train_epochs'], given['train_steps']))
-        if not planning:               # whose lines the launcher reads
+        if not planning:               # the launcher reads the lines of a plan
             for line in lines:
                 say(line)
         return act(recipe, config_lib.resolve(recipe, given, environ, planning), **own)
@@ -57,9 +57,9 @@ def run(act: Callable, argv: Sequence[str], environ: Mapping[str, str], about: U
 
 
 def status_of(act: Callable[[], Any], argv: Sequence[str], about: Usage) -> int:
-    """Prints the help that `argv` asks for, or else calls act().
+    """Prints the help where `argv` has -h, or else calls act().
 
-    Returns the exit status: 0 or what act() returns; that of a RunEnd, whose line goes to standard error; 1 for a file
+    Returns the exit status: 0 or what act() returns; a RunEnd's, with its line on standard error; 1 for a file
     system that fails; 141 when nobody reads standard output any more.
     """
     try:

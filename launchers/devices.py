@@ -20,7 +20,7 @@ from core.settings.config import Config
 def detect(flag: str) -> Device:
     """The Device of a process with --device=`flag` (auto, npu or cpu); allocates nothing on it.
 
-    Raises InputError when an NPU was asked for, or npu_bridge is installed, but npu_bridge cannot be used.
+    Raises InputError when --device=npu is given, or npu_bridge is installed, but npu_bridge cannot be used.
     """
     if flag == 'npu' or flag == 'auto' and importlib.util.find_spec('npu_bridge'):
         from core.ascend import bridge
@@ -32,7 +32,7 @@ def detect(flag: str) -> Device:
 
 
 def stateless_dropout(config: Config, global_step: tf.Variable) -> Dropout:
-    """Dropout whose noise is a function of seed, step, rank and position in the graph.
+    """Dropout with noise that is a function of seed, step, rank and position in the graph.
 
     A resumed run therefore drops what the undisturbed run would have dropped.
     """

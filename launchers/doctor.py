@@ -30,8 +30,8 @@ GIGA = 1e9
 # here is taken for the largest.
 MEMORY = {'cspnet': 1.6 * GIGA, 'cutmix': .8 * GIGA, 'sesemi': 2.7 * GIGA, 'swa': .5 * GIGA, 'alexnet': 2.9 * GIGA}
 SPARE = 1.25                           # times what the ranks take, below which other programs may end them
-DISK = (1 * GIGA, 10 * GIGA)           # bytes: too few for any run's checkpoints, enough for those of any
-SECONDS = 120                          # of a program that is asked
+DISK = (1 * GIGA, 10 * GIGA)           # bytes: too few for any run's checkpoints, enough for every run's
+SECONDS = 120                          # that a program may take
 OWN_SWITCHES = (Switch('doctor', 'json', kinds.boolean(), False, 'print a JSON list'),)
 USAGE = command.Usage(
     'python3 -m launchers doctor [--json] [--network=NAME] [--flag=value ...]',
@@ -100,7 +100,7 @@ def page(checks: Sequence[Check]) -> str:
 
 def examine(given: Dict[str, Any], argv: Sequence[str], python: Optional[str],
             environ: Mapping[str, str]) -> Iterator[Check]:
-    """The checks, in the order of the page; python: that of the launchers, None without one."""
+    """The checks, in the order of the page; python: the launchers' Python, None without one."""
     probe = _ask_probe(python)
     yield from _software(python, probe)
     yield from _processor()
@@ -304,7 +304,7 @@ def _places(given):
 
 
 def _plan(python, argv):
-    """Whether the run of these flags could start: what the launchers ask before they touch anything."""
+    """Whether the run of these flags could start: what the launchers check before they touch anything."""
     try:
         done = subprocess.run([python, ROOT, 'plan', *argv], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS, universal_newlines=True,

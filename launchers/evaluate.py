@@ -44,7 +44,7 @@ def act(recipe: Recipe, config: Config, all_images: bool = False, classes_by_num
 
 
 def _of_which(data, recipe, config, all_images):
-    """[a line about the part of the data that was tested]; [] for data of a form that does not tell."""
+    """[a line about the part of the data that was tested]; [] for data of a form without parts."""
     if not isinstance(data, DataSet):
         return []
     everything = len(data.skipped.files) if data.skipped else sum(

@@ -1,4 +1,4 @@
-"""Opens files that are to be locked, for bash, whose own redirections follow links and wait at FIFOs.
+"""Opens files that are to be locked for bash, because bash's redirections follow links and wait at FIFOs.
 
 python3 -m launchers locks FILE... prints a line `PID DESCRIPTOR` for each, by which bash opens the very same file as
 /proc/PID/fd/DESCRIPTOR, and lives until it is killed. A file that is not there is made.

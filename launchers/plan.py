@@ -24,7 +24,7 @@ from launchers.ranks import placement
 KEYS = ('network', 'case_name', 'run_dir', 'batch_size', 'data_path', 'synthetic', 'kept', 'keep_history',
         'max_restarts', 'stall_seconds', 'vendor_name', 'loss_prefix', 'headline', 'data', 'finished', 'npu', 'device',
         'ckpt_dir', 'directories', *placement.RanksOfServer._fields)
-# The environment variables by which launchers/shell/ tells a trainer which rank it is.
+# The environment variables in which launchers/shell/ gives a trainer its rank.
 VARIABLES = ('ASCEND_DEVICE_ID', 'RANK_ID', 'RANK_SIZE', 'JOB_ID', 'RANK_TABLE_FILE', 'RANK_ADDRESSES',
              'RANKS_DIRECTORY', 'LAUNCHER_PID', 'LIVE_FD')
 

@@ -54,7 +54,7 @@ DIFFERENT = 1                  # exit status when the chip gave an operator anot
 
 
 def act(recipe: Recipe, config: Config, **given: Any) -> int:
-    """Prints the table of a training step on this machine, whatever device it has, or what the flags ask for."""
+    """Prints the table of a training step on this machine, whatever device it has, or what the flags choose."""
     asked = {row.name: given.get(row.name, row.default) for row in USAGE.own}
     for name in given:
         if name in _OF_SEARCH and not asked['search']:

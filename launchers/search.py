@@ -18,7 +18,7 @@ MIXLIST, CUSTOMIZED = 'float32_types.json', 'float32_operators.cfg'
 
 
 class Asked(NamedTuple):
-    """What a search is asked for."""
+    """The limits of a search."""
     closeness: float               # the largest relative difference that is near enough
     steps: int                     # that are compared
     minutes: Optional[float]       # after which what is enough so far is written; None: never
@@ -69,7 +69,7 @@ def _variables(rehearsed: Rehearsed) -> List[tf.Variable]:
 
 
 def _start(session, rehearsed, values, step):
-    """Initialises all variables, those of the network with `values` where there are any, and goes to a batch."""
+    """Initialises all variables, the network's with `values` where there are any, and goes to a batch."""
     given = {v.initializer.inputs[1]: value for v, value in zip(_variables(rehearsed), values or [])}
     session.run([v.initializer for v in tf.global_variables() + tf.local_variables()], given)
     rehearsed.input.initialize(session, step)

@@ -65,7 +65,7 @@ def state_of(trainer: Trainer, directory: str) -> RankState:
 class Stalls:
     """Looks at the trainers again and again: look() is to be called every _POLL_SECONDS.
 
-    seconds: --stall_seconds. The time counts in which this process runs, too, and not that of a machine that sleeps.
+    seconds: --stall_seconds. Only time in which this process runs counts, so that a machine may sleep.
     """
 
     def __init__(self, trainers: Sequence[Trainer], directory: str, seconds: float):

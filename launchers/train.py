@@ -16,7 +16,7 @@ from launchers.run_report import reported
 
 
 def act(recipe: Recipe, config: Config) -> None:
-    """Trains, or answers --print_config."""
+    """Trains, or prints the configuration for --print_config."""
     if config.max_restarts and 'LAUNCHER_PID' not in os.environ:
         raise InputError('--max_restarts=%d: only the launchers, test/train_*.sh, start ranks again' %
                          config.max_restarts)

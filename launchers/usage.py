@@ -7,10 +7,10 @@ from core.settings.table import GROUPS, HYPER_PARAMETERS, NPU_ONLY, RECIPE, SWIT
 def usage(typed: str, recipes: Mapping[str, Any], options: str, case: Optional[str] = None) -> str:
     """What -h of training prints.
 
-    typed: what starts the training. recipes: {network: Recipe} of the networks to tell of. options: the text about the
+    typed: what starts the training. recipes: {network: Recipe} of the networks to describe. options: the text about the
     NpuOptimizer options. case: the --case of what starts the training.
     """
-    recipes = dict(recipes)  # a registry checks a recipe each time it is asked for it
+    recipes = dict(recipes)  # a registry checks a recipe at every look-up
     lines = ['usage: %s [--network=NAME] [--flag=value ...]' % typed, 'networks: ' + ', '.join(recipes)]
     for heading, switches in _under_headings(recipes):
         switches = [row._replace(default=case) if case and row.name == 'case' else row for row in switches]
@@ -20,7 +20,7 @@ def usage(typed: str, recipes: Mapping[str, Any], options: str, case: Optional[s
 
 
 def describe(switches: Iterable[Switch], recipes: Mapping[str, Any] = {}) -> List[str]:
-    """Lines about every switch: spellings, meaning, default, and that of each of `recipes` {network: Recipe}."""
+    """Lines about every switch: spellings, meaning, default, and the default of each of `recipes` {network: Recipe}."""
     lines = []
     for row in switches:
         lines.append('%s=VALUE' % ', '.join('--' + name for name in (row.name,) + row.aliases))
@@ -43,8 +43,8 @@ def _under_headings(recipes) -> List[Tuple[str, List[Switch]]]:
         owners = {row.name: [name for name, recipe in recipes.items() if row.name in recipe.defaults] for row in rows}
         owned = {tuple(names) for names in owners.values() if names}
         for owner in sorted(owned, key=lambda names: (-len(names), names)):
-            whose = 'every network' if len(owner) == len(recipes) > 1 else ', '.join(owner)
-            headings.append(('%s of %s' % (group, whose), [row for row in rows if tuple(owners[row.name]) == owner]))
+            owned = 'every network' if len(owner) == len(recipes) > 1 else ', '.join(owner)
+            headings.append(('%s of %s' % (group, owned), [row for row in rows if tuple(owners[row.name]) == owner]))
     return headings + [('switches of ' + name, recipe.switches) for name, recipe in recipes.items() if recipe.switches]
 
 

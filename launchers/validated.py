@@ -73,7 +73,7 @@ class Best(tf.train.SessionRunHook):
 
 
 def with_parts(recipe: Recipe) -> Recipe:
-    """`recipe`, whose data has the validation part that is asked for, and tells of samples that are in two parts.
+    """`recipe` with data that has the validation part asked for; a line names samples that are in two parts.
 
     Its load() raises InputError for data of a form that has no parts.
     """
@@ -99,7 +99,7 @@ def with_parts(recipe: Recipe) -> Recipe:
 
 
 def finished(config: Config) -> str:
-    """The line about a run to resume that --early_stop has ended, as the newest checkpoint tells, else ''."""
+    """The line about a run to resume that --early_stop has ended, as the newest checkpoint notes it, else ''."""
     reader = checkpoints.newest_whole(config.ckpt_dir)[1] if config.early_stop else None
     since = int(reader.get_tensor(_SINCE)) if reader and reader.has_tensor(_SINCE) else 0
     return _nothing_left(config, since) if _is_over(config, since) else ''

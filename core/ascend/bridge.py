@@ -60,7 +60,7 @@ def is_parameter_server(environ: Mapping[str, str]) -> bool:
 
 @contextlib.contextmanager
 def rank_size_for_optimizers(ranks: int) -> Iterator[None]:
-    """A context in which npu_bridge's optimizers find the number of ranks, which they ask for while they build a graph.
+    """A context in which npu_bridge's optimizers find the number of ranks, which they need while they build a graph.
 
     In a start without a rank table the number stands in CM_WORKER_SIZE. Some releases of npu_bridge do not know that
     variable, and would not exchange gradients; others refuse it beside RANK_SIZE.
@@ -83,7 +83,7 @@ def distributed_optimizer(optimizer: tf.train.Optimizer, loss_scale: Union[bool,
     """
     from npu_bridge import npu_init
     if loss_scale is not False and not _is_inf_nan_mode():
-        # In saturation mode no gradient is infinite: NPUOptimizer asks the chip's status register for overflows.
+        # In saturation mode no gradient is infinite: NPUOptimizer reads overflows from the chip's status register.
         # It takes tailing without ranks for an error.
         return npu_init.NPUOptimizer(
             optimizer, _loss_scale_manager(loss_scale), is_distributed=ranks > 1, is_loss_scale=True,
@@ -92,7 +92,7 @@ def distributed_optimizer(optimizer: tf.train.Optimizer, loss_scale: Union[bool,
         optimizer = npu_init.NPUDistributedOptimizer(optimizer)
     if loss_scale is False:
         return optimizer
-    # In INF/NaN mode the status register says nothing: TensorFlow's optimizer looks at the gradients themselves.
+    # In INF/NaN mode the status register stays empty: TensorFlow's optimizer looks at the gradients themselves.
     # NPULossScaleOptimizer would do the same, but some of its releases lose `global_step` on the way.
     return tf.contrib.mixed_precision.LossScaleOptimizer(optimizer, _loss_scale_manager(loss_scale))
 
@@ -112,13 +112,13 @@ def set_overflow_mode(mode: int) -> None:
 
 
 def _is_inf_nan_mode():
-    """Whether the chip computes INF and NaN on overflow; adapters that cannot tell are of times when none did."""
+    """Whether the chip computes INF and NaN on overflow; adapters without this setting are older than it."""
     from npu_bridge.estimator.npu import npu_plugin
     return getattr(npu_plugin, 'is_inf_nan_enabled', lambda: False)()
 
 
 def loop_on_device(train_op: tf.Operation) -> Tuple[tf.Operation, Callable[[tf.Session, int], None]]:
-    """(op, load): one run of `op` repeats train_op on the NPU, as often as load(session, times) has said.
+    """(op, load): one run of `op` repeats train_op on the NPU, as often as load(session, times) has set.
 
     Must be called before the graph is finalized; load() needs initialised variables.
     """

@@ -1,4 +1,4 @@
-"""Whether a run that was to be on an NPU is on it: asked after its first step."""
+"""Whether a run that was to be on an NPU is on it: checked after its first step."""
 import os
 import stat
 

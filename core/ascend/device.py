@@ -28,7 +28,7 @@ class _LoadIterations(tf.train.SessionRunHook):
 
 
 _HCCL_SECONDS = 120, 7200     # the least and the most that HCCL waits for other ranks to connect
-# The values of options with which the adapter leaves the whole training to the CPU and says nothing.
+# The values of options with which the adapter leaves the whole training to the CPU without a word.
 _LEFT_TO_THE_CPU = (('use_off_line', False), ('job', 'ps'), ('job', 'default'))
 
 

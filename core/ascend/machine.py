@@ -130,6 +130,6 @@ def check_environment(environ: Mapping[str, str]) -> None:
 
 
 def enables_hf32(config: Config, environ: Mapping[str, str]) -> Optional[bool]:
-    """What --enable_hf32, or else the environment, says about HF32; None: nothing."""
+    """HF32 as --enable_hf32, or else the environment, sets it; None: neither does."""
     given = {'0': False, '1': True}.get(environ.get('ENABLE_HF32_EXECUTION', ''))
     return given if config.enable_hf32 is None else config.enable_hf32

@@ -1,7 +1,7 @@
 """The files that NpuOptimizer options name, each read by its grammar (docs/npu-options.md).
 
 CANN's compiler refuses a file of another form after minutes of preparation, or takes what it does not know for
-nothing. Each function below returns what the file says and raises ValueError, 'must ...', for another form.
+nothing. Each function below returns the content of the file and raises ValueError, 'must ...', for another form.
 """
 import re
 from typing import Dict, List, NamedTuple, Tuple
@@ -23,7 +23,7 @@ _DEBUGS = ('oom', 'dump_cce', 'dump_loc', 'ccec_O0', 'ccec_g', 'check_flag')
 
 
 class CustomDtypes(NamedTuple):
-    """A line of customize_dtypes; () where it says nothing of the inputs or of the outputs."""
+    """A line of customize_dtypes; () where it leaves out the inputs or the outputs."""
     is_type: bool                  # about all operators of a type, else about one name
     name: str
     inputs: Tuple[str, ...]

@@ -76,7 +76,7 @@ def memory_size() -> kinds.Kind:
 
 
 def own_directory() -> kinds.Kind:
-    """A directory that is no link: the adapter asks about the path itself."""
+    """A directory that is no link, because the adapter looks at the path itself."""
     usable = kinds.directory()
 
     def parse(given):

@@ -1,8 +1,8 @@
 """OPTIONS: the keys that the Ascend adapter publishes for its NpuOptimizer, one typed row each.
 
 The adapter aborts the process on a bad value, takes an unknown key silently and reads a value in the wrong field as
-false, 0 or "". A row says which field it reads, what the value may be, what it is when nobody sets it, and which other
-options it needs or excludes. docs/npu-options.md is made of this table by `python3 -m launchers npu_options`.
+false, 0 or "". A row has its field, the values that are allowed, the value when nobody sets it, and the options that
+it needs or excludes. docs/npu-options.md is made of this table by `python3 -m launchers npu_options`.
 
 Options are a plain dict {key: typed value} of what was set; what nobody set is not in it. What the user typed is
 checked here, before a session exists. A key beyond the table, which only --npu_option=raw:KEY=... can set, is in the
@@ -257,7 +257,7 @@ def _parse(flag, kind, text):
 def fault(options: Dict[str, Any], chip: Callable[[], Optional[str]] = lambda: None) -> Optional[Tuple[str, str]]:
     """(key, message) of the first rule that the options {key: value} break, or None.
 
-    chip() is of table.CHIPS or 950, '' for an NPU that is not known, None without one; asked when an option depends
+    chip() is of table.CHIPS or 950, '' for an NPU that is not known, None without one; called when an option depends
     on it.
     """
     for key, rule in rules.broken(_rules(options), options, options):

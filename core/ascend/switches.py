@@ -66,7 +66,7 @@ def _check_chip(config, options):
 
 
 def options(config: Config) -> Options:
-    """Device.options: those of switch_options(), and what several ranks need."""
+    """Device.options: switch_options(), and what several ranks need."""
     chosen = switch_options(config)
     if config.ranks > 1:
         chosen.setdefault('hcom_parallel', True)  # the all-reduces overlap with the backward pass
@@ -82,7 +82,7 @@ def session_config(options: Dict[str, Any]) -> tf.ConfigProto:
     config.gpu_options.allow_growth = True
     rewrites = config.graph_options.rewrite_options
     rewrites.remapping = RewriterConfig.OFF
-    # MANUAL has the number of OFF, 2. The adapter asks for this value, and its own helpers write it too.
+    # MANUAL has the number of OFF, 2. The adapter needs this value, and its own helpers write it too.
     rewrites.memory_optimization = RewriterConfig.MANUAL
     entry = rewrites.custom_optimizers.add(name='NpuOptimizer')
     for key, value in dict({'use_off_line': True}, **options).items():
@@ -114,7 +114,7 @@ def profile_folder(options: Dict[str, Any]) -> Optional[str]:
 
 
 def notices(options: Dict[str, Any]) -> List[str]:
-    """What the log says of the options that only the adapter knows, and of those that have no effect."""
+    """Lines of the log about options that only the adapter knows, and about options without effect."""
     lines = ['--npu_option=%s=%s: passed on as it is; nothing here checks it' % item for item in options.items()
              if item[0].startswith(RAW)] + without_effect(options)
     if options.get('fusion_switch_file'):
@@ -185,7 +185,7 @@ def _beside(name, config):
 
 
 def _profile(folder, asked):
-    """The JSON text of the usual profiling options, those of --profiling_options=KEY=VALUE,... laid over them."""
+    """The JSON text of the usual profiling options, with --profiling_options=KEY=VALUE,... laid over them."""
     options = {'output': folder, 'training_trace': 'on', 'task_time': 'on', 'hccl': 'on', 'aicpu': 'on',
                'fp_point': '', 'bp_point': '', 'aic_metrics': 'PipeUtilization'}
     flag = typed('profiling_options', asked)

@@ -15,7 +15,7 @@ from core.training import checkpoints, evaluation, weights
 def evaluate(recipe: Recipe, config: Config, device: Device, by_number: bool = False) -> Dict[str, float]:
     """The metrics of the checkpoint --ckpt_path (unset: the run's newest) over the whole test set.
 
-    This process evaluates alone, whatever RANK_SIZE says, on the test set that the seed of the checkpoint's run draws.
+    This process evaluates alone, whatever RANK_SIZE is, on the test set that the seed of the checkpoint's run draws.
     by_number: whether classes under other names are taken by their numbers.
     Raises InputError when there is no such checkpoint, or the checkpoint is damaged or of another network, or its
     classes are not those of the data.

@@ -29,7 +29,7 @@ from core.training import forms, weights
 
 TOLERANCE = 1e-4               # of the largest output
 FLOAT32 = 'float32'
-PIXELS = {'uint8': tf.uint8, 'raw_float32': tf.float32}   # images, 0 to 255, whose normalisation is in the graph
+PIXELS = {'uint8': tf.uint8, 'raw_float32': tf.float32}   # images, 0 to 255; the graph normalises them
 ALL = 'all'
 _DESCRIPTION = 'assets.extra', 'model.json'                   # in a SavedModel
 _MEMBERS = ('saved_model.pb', 'variables', _DESCRIPTION[0])   # of a SavedModel written here
@@ -57,7 +57,7 @@ class ExportRequest(NamedTuple):
 
 
 def export(recipe: Recipe, config: Config, request: ExportRequest) -> None:
-    """Exports as `request` says, and prints what came of it.
+    """Exports what `request` describes, and prints the result.
 
     Raises InputError for a checkpoint, data or an output that cannot be used, ExportDiffers when the export computes
     something else than the checkpoint; then nothing is left of it.
@@ -165,7 +165,7 @@ def _image(recipe: Recipe, form: Any, constants: Dict[str, np.ndarray], request:
 
 
 def _description_path(target: str, form: str) -> str:
-    """Of a frozen graph and an ONNX file with one name each has its own: they need not be of one checkpoint."""
+    """A frozen graph and an ONNX file of one name have a description each, because their checkpoints may differ."""
     return (os.path.splitext(target)[0] if form == PB else target) + '.json'
 
 
@@ -276,7 +276,7 @@ def _description(model: trained.InferenceGraph, config: Config, request: ExportR
 
 def _atc(target: str, description: Dict[str, Any], request: ExportRequest) -> str:
     """The command that makes an .om file for inference devices out of a frozen graph."""
-    # atc takes inputs of other than four dimensions for images in NCHW, unless it is told, and of an ONNX file all.
+    # Without --input_format atc takes inputs of other than four dimensions for NCHW images, and of an ONNX file all.
     is_of_images = request.format != ONNX and all(len(shape) == 4 for _, _, shape in description['inputs'])
     line = 'atc --model=%s --framework=%d --output=%s --soc_version=%s%s --input_shape="%s"' % (
         target, _GRAPHS.get(request.format, _GRAPHS[PB]), os.path.splitext(target)[0], request.soc_version,

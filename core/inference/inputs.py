@@ -1,4 +1,4 @@
-"""Inputs that an export is checked on: those of the test set, or random ones of their form."""
+"""Inputs that an export is checked on: the test set, or random values of its form."""
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np

@@ -36,7 +36,7 @@ def convert(graph: str, target: str) -> None:
 
 
 def serving() -> List[str]:
-    """The command that answers batches as core/inference/runner.py does; its further argument is the file."""
+    """The command that computes batches as core/inference/runner.py does; its further argument is the file."""
     return _worker('serve')
 
 

@@ -1,7 +1,7 @@
-"""What runs in the environment of core/inference/onnx.py, whose Python is a later one than this project's.
+"""What runs in the environment of core/inference/onnx.py, with a later Python than this project's.
 
     onnx_worker.py convert GRAPH.pb FILE.onnx
-    onnx_worker.py serve FILE.onnx           answers batches as python3 -m core.inference.runner does
+    onnx_worker.py serve FILE.onnx           computes batches as python3 -m core.inference.runner does
 """
 import os
 import struct
@@ -14,7 +14,7 @@ _TYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8, 'tensor(int32)
 
 
 def convert(graph: str, target: str) -> None:
-    """Writes the ONNX file of a frozen graph, whose inputs keep their names and their layout."""
+    """Writes the ONNX file of a frozen graph; its inputs keep their names and their layout."""
     import tensorflow as tf
     import tf2onnx
     with open(graph, 'rb') as file:
@@ -40,7 +40,7 @@ def _rename(graph, value, name):
 
 
 def serve(path: str) -> None:
-    """Answers batches until standard input ends."""
+    """Computes batches until standard input ends."""
     import onnxruntime
     answers = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)

@@ -25,7 +25,7 @@ _BATCH = 32                    # images computed at a time
 
 
 class Prediction(NamedTuple):
-    """What the network says about one image."""
+    """The network's classes for one image."""
     file: str
     classes: List[Tuple[str, float]]   # the TOP most probable classes and their probabilities, the largest first
 

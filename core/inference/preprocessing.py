@@ -32,7 +32,7 @@ NO_SCALING = Scaling([0.] * 3, [1.] * 3)   # of an export that has the normalisa
 def scaling(normalize: Callable[[tf.Tensor], tf.Tensor], shape: Sequence[int]) -> Optional[Scaling]:
     """The Scaling that `normalize` is for images of the shape [height, width, 3].
 
-    None where the value of a pixel depends on more than the pixel, as that of a contrast that is normalised.
+    None where a value depends on more than its pixel, as after a normalisation of the contrast.
     """
     pixels = np.stack([np.zeros(shape), np.full(shape, 255.), np.random.RandomState(0).randint(0, 256, shape)])
     with tf.Graph().as_default(), cpu_session() as session:
@@ -51,7 +51,7 @@ def described(shape: Sequence[int], fit: str, found: Optional[Scaling], is_in_gr
               crop: float = 1.) -> Dict[str, Any]:
     """What an application has to know of the images [height, width, 3] that an exported graph takes.
 
-    fit, crop: those of Recipe.images.
+    fit, crop: what Recipe.images gives.
     """
     facts = dict(height=shape[0], width=shape[1], layout='NHWC', colour_order='RGB', value_range=[0, 255], fit=fit,
                  crop=crop, normalisation='in the graph' if is_in_graph else '(pixel - mean) / std' if found else

@@ -94,7 +94,7 @@ _LOADERS = {PB: _load_pb, SAVED_MODEL: _load_saved_model, H5: _load_h5}
 
 
 class FreshRunner:
-    """A Runner in a process of its own, as a context; `shape` is that of its output, a batch of any size.
+    """A Runner in a process of its own, as a context; shape: of its output, for a batch of any size.
 
     Raises InputError when that process fails, with the last line that it wrote.
     """
@@ -137,7 +137,7 @@ class FreshRunner:
 
 
 def _serve(form: str, path: str, graph: Optional[str] = None) -> None:
-    """Answers batches until standard input ends; what TensorFlow prints goes to standard error."""
+    """Computes batches until standard input ends; what TensorFlow prints goes to standard error."""
     answers = os.fdopen(os.dup(1), 'wb')
     os.dup2(2, 1)
     with Runner(form, path, graph) as model:

@@ -1,4 +1,4 @@
-"""Samples for an inference device: raw inputs in the form that the tool msame reads, and what their answers should be.
+"""Samples for an inference device: raw inputs in the form that the tool msame reads, and the labels of their outputs.
 
     DIR/manifest.json     network and its settings, number of samples, inputs, output, labels, class names
     DIR/labels.npy        the labels of the samples; of a nest of them labels_0.npy, labels_1.npy, ...
@@ -26,7 +26,7 @@ MEMBERS = (MANIFEST, INPUTS, 'labels.npy') + tuple('labels_%d.npy' % number for 
 
 
 class Manifest(NamedTuple):
-    """What a manifest file says."""
+    """The content of a manifest file."""
     network: str                   # its name
     settings: Dict[str, Any]       # {switch: value} of what its functions read
     samples: int                   # that count; the last batch may have more rows
@@ -53,7 +53,7 @@ class SamplesWriter:
         os.makedirs(os.path.join(directory, INPUTS))
 
     def add(self, batch: Dict[str, np.ndarray], labels: Sequence[np.ndarray]) -> None:
-        """Adds a batch {name of the input: array}, whose first rows count, as many as there are labels.
+        """Adds a batch {name of the input: array}; its first rows count, as many as there are labels.
 
         labels: an array for each tensor of the nest of labels.
         """

@@ -48,7 +48,7 @@ class Scorer:
         self._totals = 0.
 
     def add(self, outputs: np.ndarray, labels: Sequence[np.ndarray]) -> None:
-        """Adds a batch of outputs, whose first rows count, as many as there are labels."""
+        """Adds a batch of outputs; its first rows count, as many as there are labels."""
         count = len(labels[0])
         filled = [np.concatenate([part, np.repeat(part[-1:], self._size - count, 0)]) for part in labels]
         feed = dict(zip(self._labels, filled), **{})
@@ -124,7 +124,7 @@ def _words(inputs: List[List[Any]]) -> str:
 
 
 def _folder(outputs: str, manifest: Manifest) -> str:
-    """Where the outputs are: msame makes a directory, named by the time, in the one it is given."""
+    """The directory of the outputs: msame makes one, named by the time, in what it is given."""
     if not os.path.isdir(outputs):
         raise InputError('--outputs=%s: no such directory' % outputs)
     inner = [entry.path for entry in os.scandir(outputs) if os.path.isdir(entry.path)]

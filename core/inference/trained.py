@@ -46,7 +46,7 @@ def image_size(reader: Reader) -> Optional[Tuple[int, int]]:
 def check_start(recipe: Recipe, config: Config) -> None:
     """Raises InputError unless --ckpt_path, from which a training is to start, has weights of this network.
 
-    A checkpoint that says it is of this network is believed. For another one the data is read and the network is built.
+    A checkpoint with this network's name needs no more. For another the data is read and the network is built.
     """
     _, reader = found.find(config.ckpt_path)
     if not config.init_map and identity.fact(reader, 'network') == identity.checksum(config.network):
@@ -81,7 +81,7 @@ def load_data(recipe: Recipe, config: Config, by_number: bool = False) -> Tuple[
 def input_form(recipe: Recipe, config: Config, reader: Reader) -> Tuple[Any, Config]:
     """(forms of a batch of inputs, Config) without a data set: as the checkpoint notes them, or of the built-in data.
 
-    Raises InputError where neither tells them.
+    Raises InputError where neither has them.
     """
     noted = None if recipe.on_export else weights.input_form(reader)   # which may be of other inputs than an export has
     if noted is None:
@@ -95,9 +95,9 @@ def input_form(recipe: Recipe, config: Config, reader: Reader) -> Tuple[Any, Con
 
 
 def constants(recipe: Recipe, reader: Reader, data: Any) -> Dict[str, np.ndarray]:
-    """{name: constant} of the preprocessing: the checkpoint's, else those of `data`, which may be None.
+    """{name: constant} of the preprocessing: the checkpoint's, else what `data`, which may be None, gives.
 
-    Raises InputError when the network needs some and neither tells them.
+    Raises InputError when the network needs some and neither has them.
     """
     if weights.class_names(reader):        # the checkpoint has notes
         return weights.constants(reader)

@@ -31,7 +31,7 @@ _ALIKE = .8                     # how like a flag of ours an unknown one has to 
 
 
 class Job(NamedTuple):
-    """What the command line asks for."""
+    """A job as the command line describes it."""
     own: Dict[str, Any]            # OWN_SWITCHES, defaults filled in
     given: Dict[str, Any]          # the trainer's, as given
     arguments: Tuple[str, ...]     # ... and as typed
@@ -66,7 +66,7 @@ class Job(NamedTuple):
         return {**runs, **self._given(['modeldir', 'summary'])}
 
     def _given(self, names: Iterable[str]) -> Dict[str, str]:
-        """{local directory: url} of those of the switches that were given."""
+        """{local directory: url} of the switches that were given."""
         return {os.path.abspath(self.given[name]): below(self.own['train_url'], name)
                 for name in names if name in self.given}
 
@@ -83,7 +83,7 @@ def below(url: str, name: str) -> str:
 
 
 def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
-    """The Job that the command line asks for. Raises InputError."""
+    """The Job of the command line. Raises InputError."""
     given, arguments = flags.parse_known(argv, OWN_SWITCHES)
     own = dict({row.name: row.default for row in OWN_SWITCHES}, **given)
     if own['train_url'] is None:
@@ -108,7 +108,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Job:
 
 
 def _without_unknown(arguments: Sequence[str], switches: Sequence[Switch]) -> List[str]:
-    """The arguments but those that the platform adds and that are no `switches`, which are told.
+    """The arguments without what the platform adds and no row of `switches` knows; a line names these.
 
     Raises InputError for what looks like a misspelt flag of ours.
     """

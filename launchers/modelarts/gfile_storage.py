@@ -74,7 +74,7 @@ def _join(directory: str, name: str) -> str:
 
 
 def _reachable(url: str) -> str:
-    """`url` as TensorFlow writes it, once its server answers.
+    """`url` as TensorFlow writes it, once its server can be reached.
 
     TensorFlow's own S3 client would try to connect for 25 seconds in every call before it gives up.
     """
@@ -95,9 +95,9 @@ def _reachable(url: str) -> str:
 
 
 def _ask(host: str, port: Optional[int], is_secret: bool) -> None:
-    """Returns when the server has answered anything; OSError when it does not answer in time.
+    """Returns when the server has sent anything; OSError when it sends nothing in time.
 
-    port: None for the usual one. is_secret: whether the server speaks HTTPS.
+    port: None for the usual one. is_secret: whether the server uses HTTPS.
     """
     connection = (http.client.HTTPSConnection(host, port, timeout=_CONNECT_SECONDS,
                                               context=ssl.SSLContext(ssl.PROTOCOL_TLS))

@@ -127,7 +127,7 @@ def _among_ranks(job: Job, environ: Mapping[str, str]) -> Tuple[Job, int, List[i
 
 
 def _planned(job: Job, command: List[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess:
-    """What the planner says of the launcher's flags, before anything is copied."""
+    """The plan of the launcher's flags, before anything is copied."""
     arguments = command[2:]
     if job.own['data_url']:
         _make(job.data, job)
@@ -169,7 +169,7 @@ def _make(directory: str, job: Job) -> None:
 
 
 def _on_this_server(job: Job, ranks: Sequence[int]) -> Job:
-    """The job with the --train_url of this server: a directory below it on all servers but that of rank 0.
+    """The job with the --train_url of this server: a directory below it on all servers but rank 0's.
 
     Servers have devices of the same numbers, so that their results would overwrite each other.
     """
@@ -246,7 +246,7 @@ def _hand_over(result: str, device: str) -> None:
 
 
 def _launch(command: List[str], environ: Mapping[str, str], server: BootProcesses) -> int:
-    """The status of the launcher, to which signals are passed on. A failure is told to the other ranks of `server`."""
+    """The status of the launcher, to which signals are passed on. The other ranks of `server` learn of a failure."""
     launcher, received = None, []
 
     def forward(number, frame):

@@ -12,7 +12,7 @@ _SHORTEST = 4                  # characters; a shorter value is no key, and coul
 
 
 def variables(environ: Mapping[str, str]) -> List[str]:
-    """The names in `environ` whose values are secrets."""
+    """The names in `environ` with values that are secrets."""
     return [name for name in environ if _NAMES.search(name)]
 
 

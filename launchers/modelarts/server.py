@@ -23,7 +23,7 @@ _POLL_SECONDS = .1
 
 
 class BootProcesses:
-    """The boot processes of this server as that of `rank` sees them; it is the only one of this rank from now on.
+    """The boot processes of this server as `rank` sees them; no other process is this rank from now on.
 
     directory: of the locks; ranks: of the server, the lowest first. Raises InputError when there is another one.
     """
@@ -56,7 +56,7 @@ class BootProcesses:
             time.sleep(_POLL_SECONDS)
 
     def share_data(self) -> None:
-        """Makes the lowest rank's data that of all. Raises RankLost when one of them has ended meanwhile."""
+        """Gives all ranks the lowest rank's data. Raises RankLost when a rank has ended meanwhile."""
         for rank in self._missing(self._ranks):
             raise RankLost('the boot process of rank %d has ended; see its log' % rank)
         shutil.rmtree(self._meeting, ignore_errors=True)   # of an earlier job

@@ -30,7 +30,7 @@ def penalty() -> tf.Tensor:
 
 
 class CutmixLog(KerasLog):
-    """The vendor's lines. A TimeHistory line is about the steps since the one before, the last about the run."""
+    """The vendor's lines. A TimeHistory line is about the steps since the line before, the last line about the run."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a checkpoint tells of its run, so that the commands which take one need --ckpt_path alone."""
+"""What a checkpoint notes of its run, so that the commands which take one need --ckpt_path alone."""
 from typing import List, Mapping, Sequence
 
 from core.errors import InputError
@@ -12,7 +12,7 @@ _OF_DATA = 'task'              # which a training that starts from a checkpoint 
 
 
 def completed(argv: Sequence[str], environ: Mapping[str, str], trains: bool = False) -> List[str]:
-    """`argv` with the network of --ckpt_path and the flags that fix it, as far as the checkpoint tells them.
+    """`argv` with the network of --ckpt_path and the flags that fix it, as far as the checkpoint notes them.
 
     trains: whether a training starts there, which may be of another network, and on other data. What is typed counts.
     Raises InputError where it differs from the checkpoint otherwise, and for a checkpoint of a recipe of the user's

@@ -30,7 +30,7 @@ _INNER = '_opt', '_optimizer', 'opt', 'optimizer'  # where an optimizer around a
 
 
 class _Call(NamedTuple):
-    """A call of the net whose labels are not there yet."""
+    """A call of the net before its labels are there."""
     features: Any
     is_training: bool
 
@@ -39,7 +39,7 @@ def from_model_fn(model_fn: Callable, train_input_fn: Callable, eval_input_fn: C
                   train_size: int, headline: str = 'loss', data_path: str = '', **parts: Any) -> Recipe:
     """The Recipe of an Estimator's functions.
 
-    params: those of the model_fn and the input_fns; `batch_size` and `learning_rate` are the defaults of the switches,
+    params: what the model_fn and the input_fns get; `batch_size` and `learning_rate` are the defaults of the switches,
     whose values the functions get; without a learning_rate the switch is a factor of the model_fn's own. train_size:
     the examples of an epoch. headline: one of the eval_metric_ops, or loss. data_path: the key of params that
     --data_path goes to; '': the functions know where their data is. parts: further fields of Recipe; in `defaults` more
@@ -97,7 +97,7 @@ def from_model_fn(model_fn: Callable, train_input_fn: Callable, eval_input_fn: C
 
 
 def _called(model_fn, features, labels, mode, params, config):
-    """The EstimatorSpec of a call whose variables are those of any other call in this graph."""
+    """The EstimatorSpec of a call that shares its variables with all other calls in this graph."""
     known = dict(labels=labels, mode=mode, params=params, config=None)
     if 'config' in inspect.signature(model_fn).parameters:
         known['config'] = tf.estimator.RunConfig()
@@ -131,7 +131,7 @@ def _numbered_anew():
 
 @contextlib.contextmanager
 def _optimizers(made: List[tf.train.Optimizer]):
-    """A context in which optimizers make no variables and update nothing; `made` gets that of the train_op."""
+    """A context in which optimizers make no variables and update nothing; `made` gets the optimizer of the train_op."""
     own_init, watched = tf.train.Optimizer.__init__, []
 
     def init(optimizer, *args, **kwargs):
@@ -164,7 +164,7 @@ def _rate_of(optimizer):
 
 
 def _optimizer(learning_rate, config):
-    """Recipe.optimizer: that of the model_fn, with the learning rate that the switches make of its own."""
+    """Recipe.optimizer: the model_fn's, with the learning rate that the switches make of its own."""
     optimizer = tf.get_collection(_OPTIMIZER)[-1]
     if not _rate_of(optimizer):
         raise InputError('--optimizer: needed, for the learning rate of the %s of this model_fn cannot be found' %
@@ -177,7 +177,7 @@ def _optimizer(learning_rate, config):
 
 
 def _total(name: str, count: tf.Tensor, value: tf.Tensor, update: Any) -> Total:
-    """The Total of a metric of tf.metrics, whose variables are sums over batches.
+    """The Total of a metric of tf.metrics; its variables are sums over batches.
 
     What a batch adds to them is its first row's part, the other rows have none: a batch counts as a whole or not.
     """
@@ -220,7 +220,7 @@ def _added(name, variable, variables):
     """What a batch adds to one of the variables of a metric. Raises InputError for a metric that is no sum."""
     updates = [op for op in variable.op.outputs[0].consumers() if op.type in ('AssignAdd', 'ScatterAdd')]
     if len(updates) != 1 or any(_reaches(tensor.op, v) for tensor in updates[0].inputs[1:] for v in variables):
-        raise InputError('eval_metric_ops: %s is no function of sums over batches, as those of tf.metrics are' % name)
+        raise InputError('eval_metric_ops: %s is no function of sums over batches, as metrics of tf.metrics are' % name)
     if updates[0].type == 'AssignAdd':
         return updates[0].inputs[1]
     _, indices, rows = updates[0].inputs

@@ -97,7 +97,7 @@ def load(config: Config, **of_synthetic: int) -> DataSet:
 
 
 def augmentation(defaults: Mapping[str, Any], names: Sequence[str] = tuple(AUGMENTATION)) -> Tuple[Dict, Sequence]:
-    """(`defaults` of a recipe with those of the switches `names` of AUGMENTATION, variants by --image_size)."""
+    """(`defaults` of a recipe and of the switches `names` of AUGMENTATION, variants by --image_size)."""
     of_small = {name: value for name, value in OF_SMALL.items() if name in names and name not in defaults}
     return ({**{name: AUGMENTATION[name] for name in names}, **defaults}, [({'image_size': OWN_SIZE}, of_small)])
 

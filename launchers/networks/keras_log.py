@@ -1,4 +1,4 @@
-"""Lines in the form that Keras prints them, for the systems whose vendors used it (docs/vendor-contract.md section 3).
+"""Lines as Keras prints them, for the systems that the vendors wrote with it (docs/vendor-contract.md section 3).
 
 The time of one sample or step in a line is the mean over the timed steps of the run so far, in whole microseconds,
 milliseconds or seconds, as Keras has it. The exact time is in the last line of the log.
@@ -15,7 +15,7 @@ _WIDTH = 30
 def progress(done: int, count: int, seconds: float, seconds_each: float, each: str, values: Metrics) -> str:
     """The bar after an epoch: `125/125 [====] - 7s 53ms/step - loss: 1.2345`.
 
-    done, count: samples or steps (`each` says which) that are done and that the epoch has; seconds: the epoch took;
+    done, count: samples or steps (`each`: which) that are done and that the epoch has; seconds: the epoch took;
     seconds_each: one of them took; values: means over the epoch, printed in their order.
     """
     return '%d/%d [%s] - %.0fs %s/%s%s' % (

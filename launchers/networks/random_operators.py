@@ -14,7 +14,7 @@ _STATELESS = {'RandomUniform': tf.random.stateless_uniform, 'RandomStandardNorma
 
 
 def make_stateless(ops: Sequence[tf.Operation], config: Config) -> None:
-    """Replaces the operators among `ops` that draw anew in each step, such as dropout's; not those of initializers."""
+    """Replaces the operators among `ops` that draw anew in each step, such as dropout's; initializers stay."""
     initial = _needed([v.initializer for v in tf.global_variables() + tf.local_variables()])
     step = tf.train.get_global_step()
     draw = tf.cast(step * config.ranks + config.rank, tf.int32)

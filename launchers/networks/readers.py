@@ -31,7 +31,7 @@ def check(recipe: Recipe, config: Config) -> None:
 
 
 def inspect(recipe: Recipe, config: Config) -> str:
-    """What will be read of --data_path, in one line; '' where only reading it tells. Raises InputError for bad data."""
+    """What will be read of --data_path, in one line; '' where only reading shows it. Raises InputError for bad data."""
     if config.synthetic or not recipe.tasks:
         return ''
     return known.inspect(config.task, config.data_path, config.seed, os.path.join(config.output_path, paths.CACHE))

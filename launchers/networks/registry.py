@@ -22,7 +22,7 @@ _NEEDED = ('train_epochs', 'batch_size', 'learning_rate', 'display_step', 'val_e
 
 
 class _Recipes(collections.abc.Mapping):
-    """{network: Recipe}. A recipe is imported and checked when it is asked for."""
+    """{network: Recipe}. A recipe is imported and checked at its look-up."""
 
     def __getitem__(self, name: str) -> Recipe:
         if name.endswith('.py'):
@@ -99,13 +99,13 @@ def named(what: str, network: str) -> str:
 
 
 def recipe_of(given: Dict[str, Any], environ: Mapping[str, str]) -> Tuple[Recipe, Dict[str, Any]]:
-    """The Recipe that the parsed flags ask for, and the flags with the network's own name. Raises as network_of()."""
+    """The Recipe that the parsed flags name, and the flags with the network's own name. Raises as network_of()."""
     name = network_of(given, environ)
     return RECIPES[name], dict(given, network=own_name(name))
 
 
 def network_of(given: Dict[str, Any], environ: Mapping[str, str]) -> str:
-    """The network that the parsed flags ask for, or else NETWORK in `environ`: its own name, whichever was written.
+    """The network that the parsed flags name, or else NETWORK in `environ`: its own name, whichever was written.
 
     The vendors' names count as well, with or without what follows the number: AlexNet_ID0259_for_TensorFlow,
     AlexNet_ID0259. Raises InputError for a network that there is none of, and for a recipe that cannot work: see

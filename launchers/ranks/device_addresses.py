@@ -32,7 +32,7 @@ def _configured() -> Dict[int, str]:
 
 
 def _asked(device_ids: Sequence[int]) -> Dict[int, str]:
-    """What `hccn_tool -i N -ip -g` says; it prints ipaddr:ADDRESS and netmask:MASK."""
+    """The output of `hccn_tool -i N -ip -g`, which has ipaddr:ADDRESS and netmask:MASK."""
     found: Dict[int, str] = {}
     for device in device_ids:
         for tool in HCCN_TOOL:

@@ -18,7 +18,7 @@ class RanksOfServer(NamedTuple):
     devices: Tuple[int, ...]       # ASCEND_DEVICE_ID of each rank
     cores: Tuple[str, ...]         # of each rank, as taskset -c takes them; () for a single rank
     rank_addresses: str            # host:port,... of all ranks, for TensorFlow's own collectives; '' without
-    open_ports: str                # what the screen says about them; '' without
+    open_ports: str                # the line on the screen about them; '' without
     rank_table_file: str           # the user's; '' without
     rank_table: str                # text of the generated one; '' without
     rank_table_source: str = ''    # where the device addresses in the generated one are from
@@ -30,7 +30,7 @@ class RanksOfServer(NamedTuple):
 
 
 def plan(config: Config, on_npu: bool, family: Optional[str] = None, only: Optional[int] = None) -> RanksOfServer:
-    """The ranks that `config` asks for; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
+    """The ranks of `config`; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
 
     only: the rank of this server for which it is, None for all; launchers beside this one start the others.
     Raises InputError when the flags or the rank table make no job.
@@ -108,7 +108,7 @@ def _shares(cores: Sequence[int], ranks: int) -> Tuple[str, ...]:
 
 
 def _check_network(config, servers, mine, uses_network):
-    """Raises InputError unless the flags about ports are those of the run, and the ports of `mine` are free."""
+    """Raises InputError unless the flags about ports fit the run, and the ports of `mine` are free."""
     for name in ('base_port', 'trusted_network'):
         if getattr(config, name) and not uses_network:
             raise InputError('--%s: only ranks of several servers off an NPU open ports; leave it out' % name)

@@ -1,4 +1,4 @@
-"""Rank tables: the JSON file that says which device of which server is which rank (docs/vendor-contract.md section 5).
+"""Rank tables: the JSON file with the server and the device of each rank (docs/vendor-contract.md section 5).
 
 Four forms are read: server_list of version 1.0, of version 1.2 with super_pod_list (A3), without a version, and the
 older group_list with instance_list (jobstart_hccl.json of ModelArts). All rules of HCCL are checked here, because HCCL
@@ -20,7 +20,7 @@ from core.settings.table import DEVICES_OF_A_SERVER, MOST_DEVICES
 
 LOOPBACK = '127.0.0.1'
 VERSIONS = ('1.0', '1.2')
-A3_VERSION = '1.2'             # of the tables with a super_pod_list, whose servers have up to 16 devices
+A3_VERSION = '1.2'             # of tables with a super_pod_list; their servers have up to 16 devices
 RING = DEVICES_OF_A_SERVER // 2   # devices 0-3 and 4-7 of a 910 server are connected as two rings
 
 
@@ -37,7 +37,7 @@ class Server(NamedTuple):
 
 
 def of_this_server(device_ids: Sequence[int]) -> Server:
-    """The only Server of a job whose ranks 0, 1, ... are on these devices of this machine."""
+    """The only Server of a job: ranks 0, 1, ... are on these devices of this machine."""
     return Server(LOOPBACK, tuple(RankDevice(device_id, rank) for rank, device_id in enumerate(device_ids)))
 
 
@@ -102,7 +102,7 @@ def check_910(path: str, servers: Sequence[Server]) -> None:
 
 
 def _servers(table: Any) -> Tuple[Server, ...]:
-    """The Servers of a parsed rank table; ValueError says what is wrong."""
+    """The Servers of a parsed rank table; raises ValueError with what is wrong."""
     if isinstance(table, dict) and 'group_list' in table:
         return _checked(_of_groups(table))
     version = str(table.get('version', VERSIONS[0])) if isinstance(table, dict) else None
@@ -152,7 +152,7 @@ def _by_rank(devices: List[RankDevice]) -> Tuple[RankDevice, ...]:
 
 
 def _checked(servers: Tuple[Server, ...]) -> Tuple[Server, ...]:
-    """The servers, whose ranks are complete, each there once, and one server's after another's."""
+    """The servers. Raises ValueError unless every rank is there once, and one server's ranks after another's."""
     _refuse_twice('server_id', [server.server_id for server in servers], 'server_list')
     for server in servers:
         _refuse_twice('device_id', [device.device_id for device in server.devices], 'server %s' % server.server_id)

@@ -19,7 +19,7 @@ set_ascend_environment() {
     if script=$(ascend_file tfplugin/set_env.sh); then
         source_vendor_script "$script"
     fi
-    if [[ -n ${TFPLUGIN_INSTALL_PATH:-} ]]; then  # where the user told pip to install the adapter of CANN 8.5 or later
+    if [[ -n ${TFPLUGIN_INSTALL_PATH:-} ]]; then  # where the user had pip install the adapter of CANN 8.5 or later
         prepend PYTHONPATH "$TFPLUGIN_INSTALL_PATH"
     fi
     export ASCEND_GLOBAL_LOG_LEVEL=${ASCEND_GLOBAL_LOG_LEVEL:-3}  # errors only, as in the launchers of the vendors

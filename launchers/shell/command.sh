@@ -15,7 +15,7 @@ run_command() {  # CALLING_PYTHON [COMMAND [FLAG...]]
     if [[ -z $given && $PYTHON != "$1" ]]; then
         printf '%s uses the Python %s\n' "${name:+the command }${name:-python3 -m launchers}" "$PYTHON" >&2
     fi
-    # TensorFlow's start-up lines would hide what the command prints; those of a trainer belong in the log of its run.
+    # TensorFlow's start-up lines would hide what the command prints; a trainer's belong in the log of its run.
     [[ $name == *modelarts* ]] || export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
     exec "$PYTHON" "$REPO_ROOT" "${@:2}"
 }

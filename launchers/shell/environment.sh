@@ -3,7 +3,7 @@
 
 # Packages that platforms put on PYTHONPATH for the Python that trains: Ascend's, and ModelArts' moxing.
 PLATFORM_PACKAGES=(npu_bridge npu_device hccl te tbe acl moxing)
-# What pip is told of the package index; all other settings of pip are ours.
+# pip's settings of the package index; all its other settings are ours.
 INDEX_SETTINGS='index-url|extra-index-url|find-links|no-index|trusted-host|proxy|cert|client-cert|retries|timeout'
 INDEX_SETTINGS+='|default-timeout'
 

@@ -35,7 +35,7 @@ new_archive() {  # DIR: makes and prints DIR, or DIR-2, DIR-3... for further arc
     printf '%s\n' "$archive"
 }
 
-# Deletes the oldest archives as --keep_history asks, after a run that ended well only: a run that failed may be a
+# Deletes the oldest archives beyond --keep_history, after a run that ended well only: a run that failed may be a
 # mistake, and its user then wants the earlier run back.
 prune_histories() {
     local device

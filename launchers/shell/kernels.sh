@@ -3,7 +3,7 @@
 #
 # They are compiled once, into .kernels, and again when the sources, the CPU or the compiler change.
 # KERNEL_ARCHITECTURE (environment) compiles them for another CPU than this one, in the words of g++'s -march. Where
-# they cannot be compiled, one line says so and training runs on TensorFlow's own kernels, which are slower. A machine
+# they cannot be compiled, one line is printed and training runs on TensorFlow's own kernels, which are slower. A machine
 # with an NPU needs none.
 
 SLOWER='a CPU trains on the kernels of TensorFlow, which are slower'
@@ -49,7 +49,7 @@ fill_kernels() {  # DIR SOURCES
     return 1
 }
 
-# The file cpu comes last: it says that the library is whole, and for which CPU.
+# The file cpu comes last: with it the library is whole, and it names the CPU.
 compile_kernels() {  # DIR SOURCES
     local options compile_flags link_flags
     compile_flags=$(tensorflow_flags compile) && link_flags=$(tensorflow_flags link) || return

@@ -83,7 +83,7 @@ leave_closed_terminal() {
     [[ $TERMINALS != *2* || -t 2 ]] || exec 2>>"${PLAN[run_dir]}/nohup.out"
 }
 
-# Exits when the flags are bad, and when they ask for an answer (-h) and not for a run. TensorFlow's start-up
+# Exits when the flags are bad, and after -h, which prints and runs nothing. TensorFlow's start-up
 # lines are silenced here, because they belong in the log of the run.
 make_plan() {  # FLAG...
     local answer line

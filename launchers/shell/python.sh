@@ -136,7 +136,7 @@ possible (uv, conda, mamba or micromamba on PATH; HTTPS_PROXY, PIP_INDEX_URL and
 and mirrors); or set PYTHON to a Python that has TensorFlow 1.15, as Ascend images have it" 2>&4
 }
 
-try_download() {  # VENV WAY COMMAND...: says what it does; status 0 when COMMAND has made a VENV of Python 3.7
+try_download() {  # VENV WAY COMMAND...: prints what it does; status 0 when COMMAND has made a VENV of Python 3.7
     printf 'no Python 3.7 on this machine: %s downloads one\n' "$2" >&4
     rm -rf -- "${1:?}"
     "${@:3}" && "$1/bin/python" -c 'import pip, sys; sys.exit(sys.version_info[:2] != (3, 7))'

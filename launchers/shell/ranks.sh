@@ -64,7 +64,7 @@ begin_logs() {
     fi
 }
 
-run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAILED tells whether one failed
+run_ranks() {  # FLAG...: starts all ranks and returns when all have ended; FAILED is set when a rank failed
     local screen='' bytes
     declare -ga PIDS=()
     FAILED='' FAILED_STATUS=0 NO_RESTART='' NOTHING_LEFT='' TIMER='' STALLED='' WATCH='' END='' ELSEWHERE=''
@@ -267,7 +267,7 @@ await_ranks() {
     [[ -z $TIMER ]] || kill "$TIMER" || true
 }
 
-collect() {  # INDEX of a rank whose trainer has ended
+collect() {  # INDEX of a rank; its trainer has ended
     local pid=${PIDS[$1]} ended=0
     wait "$pid" || ended=$?
     unset "PIDS[$1]"

@@ -1,7 +1,7 @@
 """Compares two dumps operator by operator, as CANN's comparison tool (msaccucmp) does, and writes its csv.
 
 Either side may be a dump of an NPU or the ground truth of a CPU or GPU (dump_files.py). Operators that GE fused or
-renamed are found by the names that the dump itself or the graph's JSON file tells.
+renamed are found by the names in the dump itself or in the graph's JSON file.
 """
 import csv
 import math
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     right: str                     # operator in the second directory, or *
     data_types: Tuple[str, str]
     kind: str                      # dump_files.INPUT or OUTPUT
-    output: int                    # number of the tensor among those of its kind
+    output: int                    # number of the tensor among its kind
     shape: str
     metrics: Dict[str, Any]        # a value for each of METRICS
     reason: str                    # why there is none, or ''
@@ -118,7 +118,7 @@ def _by_original(tensors: Iterable[DumpedTensor], originals) -> Dict[_Key, Dumpe
 
 
 def _merged(lefts: Sequence[Any], rights: Sequence[Any]) -> List[Any]:
-    """The keys of both, in the order of `rights`; those of `lefts` alone come after the key before them."""
+    """The keys of both, in the order of `rights`; a key of `lefts` alone comes after the key before it."""
     merged, index = list(rights), -1
     known = {key: index for index, key in enumerate(merged)}
     extra: Dict[int, List[Any]] = {}
@@ -134,7 +134,7 @@ def _merged(lefts: Sequence[Any], rights: Sequence[Any]) -> List[Any]:
 
 
 class _Graph(NamedTuple):
-    """What GE's graph says, names being safe ones."""
+    """What is in GE's graph, with names as files have them."""
     originals: Dict[Tuple[str, int], Tuple[str, int]]  # (operator of GE, output) -> (operator of TensorFlow, output)
     sources: Dict[Tuple[str, int], Tuple[str, int]]    # (operator of GE, input) -> (operator of TensorFlow, output)
 
@@ -153,14 +153,14 @@ def read_graph(path: str) -> _Graph:
 
 
 def _sources_of(op: Dict[str, Any]):
-    """The pairs ((operator, input), (operator of GE, output)) that one operator of the graph tells."""
+    """The pairs ((operator, input), (operator of GE, output)) that one operator of the graph has."""
     inputs = [one.rpartition(':') for one in op.get('input', []) if one and not one.endswith(':-1')]
     for number, (name, _, output) in enumerate(inputs):
         yield (safe_name(op['name']), number), (safe_name(name), int(output))
 
 
 def _originals_of(op: Dict[str, Any]):
-    """The pairs of names that one operator of the graph tells."""
+    """The pairs of names that one operator of the graph has."""
     name = safe_name(op['name'])
     fused = _attributes(op).get('_datadump_original_op_names', {}).get('list', {}).get('s', [])
     for index, described in enumerate(op.get('output_desc', [])):
@@ -260,7 +260,7 @@ def write_csv(path: str, comparison: Comparison) -> None:
 
 
 def first_beyond(rows: Iterable[Row], threshold: float) -> Optional[Row]:
-    """The first row in graph order whose RelativeEuclideanDistance is above `threshold`."""
+    """The first row in graph order with a RelativeEuclideanDistance above `threshold`."""
     return next((row for row in rows if row.distance > threshold), None)
 
 

@@ -4,7 +4,7 @@ NPU form: PATH/TIME/DEVICE/MODEL/MODEL_ID/STEP/TYPE.NAME.TASK.STREAM.TIMESTAMP, 
 length of a header (uint64, little-endian), the header (toolkit.dumpdata.DumpData), then the raw data of all inputs
 and outputs.
 Ground truth: NAME.INDEX.TIMESTAMP.npy, one file for each output.
-Facts: CANN's accuracy debugging guide and its comparison tool, msaccucmp, whose rules for names are kept.
+Facts: CANN's accuracy debugging guide and its comparison tool, msaccucmp; names follow its rules.
 """
 import functools
 import operator
@@ -27,7 +27,7 @@ DATA_TYPES = {'float32': 1, 'float16': 2, 'int8': 3, 'uint8': 4, 'int16': 5, 'ui
 _NAMES = {number: name for name, number in DATA_TYPES.items()}
 INPUT, OUTPUT = 'input', 'output'
 _LONGEST_NAME = 255            # bytes of a file's name
-_MAPPING = 'mapping.csv'       # beside files whose name would be longer: number,name
+_MAPPING = 'mapping.csv'       # beside files with a number for a name that is too long: number,name
 _NPU_NAME = re.compile(r'([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.(\d+)\.(\d+)\.(\d{1,255})(?:\.\d+){0,4}')
 _GROUND_TRUTH_NAME = re.compile(r'([A-Za-z0-9_-]+)\.(\d+)\.(\d{1,255})\.npy')
 
@@ -48,7 +48,7 @@ class Tensor(NamedTuple):
 
 
 def in_type(array: np.ndarray, data_type: str) -> np.ndarray:
-    """float32 `array`, whose values are already rounded, as a dump of `data_type` holds them."""
+    """float32 `array` of rounded values as a dump of `data_type` holds them."""
     if data_type == 'bfloat16':    # the upper half of a float32
         return (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype(np.uint16).reshape(array.shape)
     return array.astype(data_type)
@@ -115,7 +115,7 @@ def _describe(entry, tensor: Tensor) -> None:
 
 
 def named_file(directory: str, name: str) -> str:
-    """The path of a dump file called `name`; a name too long for a file is a number there, told in mapping.csv."""
+    """The path of a dump file called `name`; a name too long for a file is a number, and in mapping.csv."""
     if len(os.fsencode(name)) <= _LONGEST_NAME:
         return os.path.join(directory, name)
     number = str(zlib.crc32(name.encode()))
@@ -140,7 +140,7 @@ def file_names(directory: str) -> Dict[str, str]:
 
 
 def read_npu(path: str, name: Optional[str] = None) -> OperatorDump:
-    """The operator dump in the file `path`; name: what mapping.csv says that the file is called.
+    """The operator dump in the file `path`; name: of the file in mapping.csv.
 
     Raises InputError when the file is no dump file, or is cut short.
     """
@@ -195,14 +195,14 @@ def write_ground_truth(directory: str, op_name: str, index: int, array: np.ndarr
 
 
 class DumpedTensor(NamedTuple):
-    """One input or output of one operator in a dump of either form, read when it is asked for."""
+    """One input or output of one operator in a dump of either form, read when it is needed."""
     name: str                      # of the operator, as in file names
     index: int
-    op_type: str                   # '' in the ground truth, which does not tell it
+    op_type: str                   # '' in the ground truth, which lacks it
     timestamp: int
     path: str
     npu_name: Optional[str]        # of the dump file; None for ground truth
-    original_name: str             # of the framework's operator, where the dump tells it
+    original_name: str             # of the framework's operator, where the dump has it
     kind: str = OUTPUT             # INPUT or OUTPUT; ground truth has outputs alone
 
     def read(self) -> np.ndarray:

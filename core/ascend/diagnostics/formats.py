@@ -8,7 +8,7 @@ _NAMES = {number: name for name, number in NUMBERS.items()}
 
 
 def name(number: int) -> str:
-    """The name of a format; `format N` for one that is not in NUMBERS, whose values are taken as they lie."""
+    """The name of a format; `format N` where NUMBERS lacks it; values are then taken as they lie."""
     return _NAMES.get(number, 'format %d' % number)
 
 

@@ -21,7 +21,7 @@ def read(path: str) -> np.ndarray:
     if dtype.hasobject or dtype.kind not in 'biufc':
         raise ValueError('is a .npy file of %s, not of numbers' % dtype)
     count = 1
-    for length in shape:           # without NumPy, whose product would wrap around
+    for length in shape:           # without NumPy, because its product would wrap around
         count *= length
     declared, there = count * dtype.itemsize, len(content) - file.tell()
     if declared != there:

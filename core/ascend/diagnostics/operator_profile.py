@@ -18,7 +18,7 @@ from core.log import say
 from core.operators import row
 from core.run import Clock
 
-LARGEST = 10                   # operator types told in the log
+LARGEST = 10                   # operator types in the log
 _BACKWARD = 'gradients'        # name scope of the operators that compute gradients
 _LABEL = re.compile(r'= (\w+)\(')    # of a timeline's label, NAME = TYPE(INPUTS)
 _DEVICE = re.compile(r'/device:CPU:\d+$|/device:GPU:\d+/stream:all$')     # that runs operators of the graph
@@ -26,7 +26,7 @@ _FIRST_GRADIENT = re.compile(_BACKWARD + r'(_\d+)?/Fill')   # of the loss by its
 
 
 class ProfileRequest(NamedTuple):
-    """What the switches ask for."""
+    """What to profile, as the switches set it."""
     folder: str
     first: int                     # profiled steps, counted from 0
     last: int
@@ -37,9 +37,9 @@ class ProfileRequest(NamedTuple):
 
 
 class Profile(tf.train.SessionRunHook):
-    """Times every operator of the steps that `request` asks for.
+    """Times every operator of the steps in `request`.
 
-    clock: whose `step` is the number of finished steps; narrow: {tensor: type} of what the emulation makes narrow.
+    clock: `step` is the number of finished steps; narrow: {tensor: type} of what the emulation makes narrow.
     """
 
     def __init__(self, clock: Clock, request: ProfileRequest, narrow: Mapping[tf.Tensor, str]):
@@ -74,7 +74,7 @@ class Profile(tf.train.SessionRunHook):
             self._write()
 
     def end(self, session: tf.Session) -> None:
-        if self._operators and not self._is_written:  # the run is shorter than the steps that were asked for
+        if self._operators and not self._is_written:  # the run ends before the last of these steps
             self._write()
         # The median, because a step that other hooks fetch more from than before prepares a graph of its own.
         rates = [self._request.images / statistics.median_low(seconds) for seconds in (
@@ -94,7 +94,7 @@ class Profile(tf.train.SessionRunHook):
 
 
 class ExportedProfile(tf.train.SessionRunHook):
-    """On an NPU: says at the end what the profiler's own export below `folder` holds, where there is one."""
+    """On an NPU: logs at the end what the profiler's own export below `folder` holds, where there is one."""
 
     def __init__(self, folder: str):
         self._folder = folder
@@ -130,7 +130,7 @@ class Describer:
     def operators(self, step_stats: Any) -> List[ProfiledOperator]:
         """The tasks in a StepStats message, by start: what the chip does not run, and the host's threads, are left out.
 
-        Names that Grappler made keep those of the user's graph in them.
+        Grappler's names have the names of the user's graph in them.
         """
         devices = [device for device in step_stats.dev_stats if _DEVICE.search(device.device)]
         streams = {thread: number for number, thread in enumerate(sorted({
@@ -169,7 +169,7 @@ class Describer:
 
 
 def _name_and_type(node: Any, known: Mapping[str, tf.Operation]) -> Tuple[str, Optional[str]]:
-    """(name, TensorFlow type) of a NodeExecStats; the type is None where nothing tells it."""
+    """(name, TensorFlow type) of a NodeExecStats; the type is None where it is unknown."""
     if ':' in node.node_name:      # in a GPU's stream: NAME:TYPE
         name, op_type, *_ = node.node_name.split(':')
         return name, op_type

@@ -1,7 +1,7 @@
-"""The file by which an NPU tells that an operator overflowed: Opdebug.Node_OpDebug.TASK.STREAM.TIMESTAMP.
+"""The file that an NPU writes when an operator overflows: Opdebug.Node_OpDebug.TASK.STREAM.TIMESTAMP.
 
-It is a dump file (dump_files.py) whose only output has 2048 bytes: which task overflowed, and how. The numbers in the
-file's name are not those of the operator; the task and the stream inside are. A 910 writes the old form, later chips
+It is a dump file (dump_files.py) with one output of 2048 bytes: which task overflowed, and how. Task and stream in the
+bytes are the operator's; the numbers in the file's name are not. A 910 writes the old form, later chips
 write the new one.
 """
 import struct
@@ -17,7 +17,7 @@ FLOATING_POINT, TO_FLOAT16, CUBE_ACCUMULATION = 0x20, 0x100, 0x400    # bits of 
 _MAGIC = 0x5a5a5a5a
 _NO_ID = 65535
 _HEAD = struct.Struct('<6I')   # magic, version, valid, acc_type, rsv, data_len
-# Offsets in the old form: the AI Core's information and status follow those of DHA Atomic Add and L2 Atomic Add.
+# Offsets in the old form: DHA Atomic Add, L2 Atomic Add, AI Core; each has its information and its status.
 _OLD_BLOCKS = {'DHA Atomic Add': (0, 512), 'L2 Atomic Add': (128, 768), 'AI Core': (256, 1024)}
 _OLD_INFORMATION = struct.Struct('<6Q')     # model_id, stream_id, task_id, task_type, pc_start, para_base
 _OLD_STATUS = struct.Struct('<3Q')          # kernel_code, block_idx, status

@@ -1,4 +1,4 @@
-"""--over_dump off the NPU: the first operators of a step whose results leave the range of their type.
+"""--over_dump off the NPU: the first operators of a step with results beyond the range of their type.
 
 A result leaves its range when it is beyond the largest value of the narrow type that the emulated precision mode gives
 it, or is infinite or NaN, while the operands, variables among them, are within theirs. Updates are looked at by what
@@ -20,7 +20,7 @@ from core.log import say
 from core.operators import row
 from core.run import Run
 
-MOST_DUMPED = 10               # steps with an overflow whose operators are written; later ones are a line of the log
+MOST_DUMPED = 10               # steps with an overflow that write operators; later steps are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
 SUMMARY = 'summary_%d.txt'      # of the device with that number; the launcher shows it at the end of the run
 _MODEL_ID = 1
@@ -59,7 +59,7 @@ class OverflowSearch(tf.train.SessionRunHook):
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         self._unsound = self._unsound_now(session)
 
-    # Python negates the answers: TensorFlow's optimizer would make x > limit of not x <= limit, which NaN is neither.
+    # Python negates the results: TensorFlow's optimizer would make x > limit of not x <= limit, which NaN is neither.
 
     def _is_within(self, tensor: tf.Tensor) -> tf.Tensor:
         """Whether all values of a result are within the range of its type; NaN is not."""

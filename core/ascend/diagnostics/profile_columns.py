@@ -1,4 +1,4 @@
-"""The columns of op_summary that aic_metrics chooses, by chip: those of msprof's export (July 2026)."""
+"""The columns of op_summary that aic_metrics chooses, by chip, as msprof exports them (July 2026)."""
 from typing import Tuple
 
 _910 = {

@@ -1,6 +1,6 @@
 """A profile as the Ascend profiler exports it: PROF_.../mindstudio_profiler_output/ with csv files and a timeline.
 
-The columns and events are those of msprof's export (July 2026), so that its viewers and scripts open what a CPU or
+Columns and events are as in msprof's export (July 2026), so that its viewers and scripts open what a CPU or
 GPU measured; what such a device cannot know is N/A.
 """
 import csv
@@ -25,7 +25,7 @@ OP_SUMMARY = (
     'Device_id', 'Model ID', 'Task ID', 'Stream ID', 'Op Name', 'OP Type', 'OP State', 'Task Type',
     'Task Start Time(us)', 'Task Duration(us)', 'Task Wait Time(us)', 'Block Num', 'Mix Block Num', 'HF32 Eligible',
     'Input Shapes', 'Input Data Types', 'Input Formats', 'Output Shapes', 'Output Data Types', 'Output Formats',
-    'Context ID')               # those of aic_metrics follow: profile_columns.py
+    'Context ID')               # aic_metrics adds the columns in profile_columns.py
 OP_STATISTIC = ('Device_id', 'OP Type', 'Core Type', 'Count', 'Total Time(us)', 'Min Time(us)', 'Avg Time(us)',
                 'Max Time(us)', 'Ratio(%)')
 STEP_TRACE = ('Device_id', 'Iteration ID', 'FP Start(us)', 'BP End(us)', 'Iteration End(us)', 'Iteration Time(us)',

@@ -1,4 +1,4 @@
-"""--repeat_step=N: the same step twice from the same state, and the first operator whose result differs."""
+"""--repeat_step=N: the same step twice from the same state, and the first operator with another result."""
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
@@ -11,7 +11,7 @@ from core.run import Run
 
 def first_difference(ops: Sequence[tf.Operation], once: Dict[str, List[np.ndarray]],
                      again: Dict[str, List[np.ndarray]]) -> Optional[tf.Operation]:
-    """The first of `ops` whose outputs are not bitwise the same in both runs; None when all are."""
+    """The first of `ops` with outputs that are not bitwise the same in both runs; None when all are."""
     def bits(values):
         return [np.ascontiguousarray(array).tobytes() for array in values]
     return next((op for op in ops if bits(once[op.name]) != bits(again[op.name])), None)
@@ -23,7 +23,7 @@ def hooks(run: Run) -> List[tf.train.SessionRunHook]:
 
 
 class RepeatStep(tf.train.SessionRunHook):
-    """Runs step `number` (counted from 0) once more than the run needs, and says what differed.
+    """Runs step `number` (counted from 0) once more than the run needs, and logs what differed.
 
     run: whose clock, step and train_input are those of the training. The run goes on from the state that an
     undisturbed one would have.

@@ -2,7 +2,7 @@
 
 An operator takes as long as its operations need at the peak of its unit, or its bytes at the bandwidth of the memory,
 whichever is longer (Williams, Waterman and Patterson 2009). What it takes on the chip is longer: launches, waits and
-tiles that do not fit are not in it. Shapes are those of the graph, types those of the chip.
+tiles that do not fit are not in it. Shapes are the graph's, types the chip's.
 """
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -45,7 +45,7 @@ class Cost(NamedTuple):
     op: tf.Operation
     type: str                      # on the chip
     unit: str                      # operators.CUBE or operators.VECTOR
-    operations: float              # that the network asks for
+    operations: float              # that the network needs
     padded: float                  # that the cube computes, its channels padded
     bytes: float                   # in its operands and results, with channels padded
     seconds: Dict[str, float]      # {chip: roofline time}
@@ -150,7 +150,7 @@ class TotalCost(NamedTuple):
     seconds: float
     parts: Dict[str, float]        # {cube, vector, memory: seconds of operators that this bounds}
     units: Dict[str, float]        # {cube, vector: seconds of the operators of this unit}
-    padding: float                 # operations of the cube with padded channels / those that the network asks for
+    padding: float                 # operations of the cube with padded channels / operations that the network needs
     tasks: int
 
 

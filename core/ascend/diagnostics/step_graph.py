@@ -25,7 +25,7 @@ def operators(targets: Sequence[tf.Operation]) -> List[tf.Operation]:
 
 
 def with_values(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
-    """Those of `ops` whose outputs can be had: not control flow, not handles, not text.
+    """The part of `ops` with outputs that can be fetched: not control flow, not handles, not text.
 
     An update inside a tf.cond counts, because what it leaves is in its variable.
     """
@@ -70,7 +70,7 @@ def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:
 
 
 def line_of(op: tf.Operation) -> str:
-    """FILE:LINE of the statement outside TensorFlow that made an operator, or the one it is the gradient of.
+    """FILE:LINE of the statement outside TensorFlow that made an operator, or what it is the gradient of.
 
     The statement that called it follows, because most operators are made by a function that many layers share.
     """
@@ -146,7 +146,7 @@ def fetches(ops: Sequence[tf.Operation]) -> Dict[str, List[tf.Tensor]]:
 
 
 def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
-    """Those of `ops` whose outputs lie in the memory of a variable.
+    """The part of `ops` with outputs in the memory of a variable.
 
     Fetched beside a training step, their values could be those before or after the update; fetch them before it.
     """

@@ -24,11 +24,11 @@ from core.settings import kinds
 
 STATISTICS = ('Input/Output', 'Index', 'Data Size', 'Data Type', 'Format', 'Shape', 'Max Value', 'Min Value',
               'Avg Value', 'Count', 'Nan Count', 'Negative Inf Count', 'Positive Inf Count')
-MODEL_NAME = 'ge_default_1'    # of the only graph whose steps are dumped
+MODEL_NAME = 'ge_default_1'    # of the only graph that is dumped
 
 
 class DumpRequest(NamedTuple):
-    """What the switches ask for."""
+    """What to dump, as the switches set it."""
     path: str                      # dump_path
     steps: str                     # dump_step: 0|5|10-20; '' for all
     mode: str = 'all'              # dump_mode: input, output, all
@@ -55,9 +55,9 @@ class DumpRequest(NamedTuple):
 
 
 class Dump(tf.train.SessionRunHook):
-    """Writes the tensors of the steps that `request` asks for; other steps run as without it.
+    """Writes the tensors of the steps in `request`; other steps run as without it.
 
-    clock: whose `step` is the number of finished steps; targets: the operators that a step runs; steps: the length of
+    clock: `step` is the number of finished steps; targets: the operators that a step runs; steps: the length of
     the run; done: what the emulation has made of the graph: narrow tensors are dumped in their narrow type.
     Raises InputError before the first step when the tensors will not fit on the disk.
     """
@@ -160,7 +160,7 @@ def write(request: DumpRequest, ops: Sequence[tf.Operation], values: Dict[str, L
 
 
 def source(operand: tf.Tensor) -> tf.Operation:
-    """The operator whose value an operand is; inside a tf.cond the operand of an update is a Switch of it."""
+    """The operator that computes an operand; inside a tf.cond the operand of an update is a Switch of it."""
     variable = step_graph.variable_of(operand)
     return operand.op if variable is None else variable.op
 

@@ -37,7 +37,7 @@ class Rules(NamedTuple):
     saturates: bool                # values beyond the range become the largest finite one, not inf
     customized: Dict[str, 'Dtypes']     # operator's name, or OpType::TYPE -> its types
     hf32: str                      # cube operators with float32 operands that are rounded to HF32
-    cann: Optional[Information] = None     # what the CANN on this machine says, which counts before the table
+    cann: Optional[Information] = None     # from the CANN on this machine; it counts before the table
 
     @property
     def changes_nothing(self) -> bool:
@@ -74,7 +74,7 @@ class Rules(NamedTuple):
             self.hf32 == ALL_CUBE or self.hf32 == CONVOLUTIONS and 'MatMul' not in row.chip)
 
     def custom(self, name: str, op_type: str) -> Optional['Dtypes']:
-        """What customize_dtypes says of an operator; its name wins over its type."""
+        """What customize_dtypes has for an operator; its name wins over its type."""
         return self.customized.get(name, self.customized.get('OpType::' + operators.row(op_type).chip))
 
 

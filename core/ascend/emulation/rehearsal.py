@@ -23,7 +23,7 @@ _OLD_OVERFLOW_FORM = '910'     # chip whose Opdebug files have the old form
 
 
 def chip_of(config: Config, options: Options) -> str:
-    """The chip that is emulated: what --emulate_chip says; unset: a 910, or a 910B for what no 910 has."""
+    """The chip that is emulated: --emulate_chip; unset: a 910, or a 910B for what no 910 has."""
     if config.enable_hf32 and not config.emulate_chip:
         return '910B'
     asked = options.get('precision_mode') or options.get('precision_mode_v2') or ''
@@ -31,7 +31,7 @@ def chip_of(config: Config, options: Options) -> str:
 
 
 def saturates(config: Config, chip: str) -> bool:
-    """Whether the emulated chip saturates at an overflow: as --npu_sat_mode says, else as the chip does by itself."""
+    """Whether the emulated chip saturates at an overflow: as --npu_sat_mode sets it, else as by default."""
     return chip == '910' if config.npu_sat_mode is None else config.npu_sat_mode == 0
 
 

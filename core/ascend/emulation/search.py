@@ -35,7 +35,7 @@ class Distance(NamedTuple):
 
     @property
     def largest(self) -> float:
-        """The larger of both, which is compared with the closeness that is asked for."""
+        """The larger of both, which is compared with --closeness."""
         return max(self.loss, self.gradient)
 
 

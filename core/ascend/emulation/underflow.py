@@ -20,7 +20,7 @@ from core.run import Run
 # Bits of the exponent of the largest value that becomes 0 when it is rounded (2^-25 of float16, half its smallest one).
 _LOST = {'float16': -25}
 _BIAS, _EXPONENTS = 127, 256   # of a float32
-MATTERS = .05                  # share that is told in the log
+MATTERS = .05                  # share that is a line of the log
 ENOUGH = .001                  # share that the recommended scale lets become 0
 ROOM = 8                       # limit / largest value under the recommended scale, for what grows in training
 
@@ -146,7 +146,7 @@ def _is_outside(tensor: tf.Tensor) -> bool:
 
 
 class Underflow(tf.train.SessionRunHook):
-    """Counts at the first step and at each evaluation, puts the shares into the record and says what matters.
+    """Counts at the first step and at each evaluation, puts the shares into the record and what matters into the log.
 
     done: what the emulation has made of its graph.
     """

@@ -1,6 +1,6 @@
 """SESEMI: self-supervised learning beside supervised learning (arXiv 1906.10343; docs/vendor-contract.md 1 and 3).
 
-One head classifies labelled images; the other tells apart the six poses of images whose label it does not see. These
+One head classifies labelled images; the other tells the six poses of an image apart without its label. These
 are the labelled images themselves (--unlabeled=labeled: augmented supervised learning, of which the published errors
 are) or the whole training set (--unlabeled=all: semi-supervised learning). Epochs and dropout follow the method, as in
 the authors' two scripts. Differences from the vendor's:

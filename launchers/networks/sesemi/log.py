@@ -34,7 +34,7 @@ class SesemiLog(KerasLog):
 def error_lines(means: Dict[str, float]) -> List[str]:
     """The vendor's line, and the error of the images as they are, which the vendor's evaluator also knows.
 
-    The outputs of an inference device may not tell the latter.
+    The outputs of an inference device may lack the latter.
     """
     lines = ['classification error rate: %.4f' % (1 - means['accuracy'])]
     if 'plain_accuracy' in means:

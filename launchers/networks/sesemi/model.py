@@ -24,10 +24,10 @@ SMALLEST = np.finfo(np.float32).tiny    # probability, for there is no logarithm
 
 
 def net(inputs: Any, is_training: bool, config: Config, dropout: Callable) -> Dict[str, tf.Tensor]:
-    """Recipe.model.net: the logits of both heads in training, those of the classes alone in tests.
+    """Recipe.model.net: the logits of both heads in training, of the classes alone in tests.
 
     inputs: (images [n, 32, 32, 3], images in poses [n, 32, 32, 3]) in training; in tests images, or copies of images
-    [n, copies, 32, 32, 3], whose logits are of the mean over the copies.
+    [n, copies, 32, 32, 3]; the logits are then of the mean over the copies.
     """
     return _two_heads(*inputs, config, dropout) if is_training else _test(inputs, config)
 
