@@ -144,7 +144,7 @@ def claimed(directory: str, resume: bool) -> Iterator[None]:
                              'directory' % directory)
         if not resume:
             check_unused(directory)
-        for part in glob.glob(os.path.join(glob.escape(directory), PREFIX + '-*tempstate*')):
+        for part in glob.glob(os.path.join(glob.escape(directory), '**', PREFIX + '-*tempstate*'), recursive=True):
             os.remove(part)            # of a run that was killed while it wrote
         yield
 
