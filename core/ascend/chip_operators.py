@@ -49,8 +49,8 @@ def ge_type(dtype: str) -> str:
 def kernels(ops: Iterable[tf.Operation]) -> Set[tf.Tensor]:
     """The four-dimensional tensors of a graph that are laid out as kernels of convolutions, HWCN.
 
-    Those are what convolutions take and give as kernels, and whatever is computed value by value from these or into
-    these: gradients, weight decay, an optimizer's slots.
+    They are the kernels of convolutions, their gradients, and whatever is computed value by value from or into these:
+    weight decay, an optimizer's slots.
     """
     found: Set[tf.Tensor] = set()
     waiting = [tensors[row.traits[trait]] for op in ops for row in [operators.row(op.type)]
@@ -78,8 +78,8 @@ def _alike(one: tf.Tensor, other: tf.Tensor) -> bool:
 class Forms:
     """How the chip holds the tensors of a graph.
 
-    narrow: {tensor: type} of what the emulation makes narrow; wide: the operators whose narrow operands the chip first
-    casts to float32.
+    narrow: {tensor: type} of what the emulation makes narrow; wide: the operators for which the chip casts narrow
+    operands to float32.
     """
 
     def __init__(self, graph: tf.Graph, narrow: Mapping[tf.Tensor, str], wide: AbstractSet[tf.Operation] = frozenset()):
@@ -90,7 +90,7 @@ class Forms:
         return self._narrow.get(tensor) or self._narrow.get(updated(tensor.op)) or tensor.dtype.base_dtype.name
 
     def operand_type(self, op: tf.Operation, tensor: tf.Tensor) -> str:
-        """The same of an operand as the operator gets it."""
+        """The type in which an operator gets an operand."""
         return 'float32' if op in self._wide and tensor.dtype == tf.float32 else self.data_type(tensor)
 
     def layout(self, tensor: tf.Tensor, ndims: int) -> str:

@@ -18,7 +18,7 @@ from core.settings.table import DEVICES_OF_A_SERVER, OWN_PRECISION
 
 
 class _LoadIterations(tf.train.SessionRunHook):
-    """Tells the loop on the NPU how many steps it has, once its variable is initialised."""
+    """Loads the number of steps into the loop on the NPU, once its variable is initialised."""
 
     def __init__(self, load, steps):
         self._load, self._steps = load, steps

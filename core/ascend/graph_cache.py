@@ -2,8 +2,8 @@
 
 The adapter knows a kept graph by its number within the process, and CANN compares names and shapes of variables: not
 the graph, its constants, the options or the versions. So a run with another learning rate would train with the first
-one's. Here a directory is for runs alike: its name is a digest of all that shapes the graphs. The number of a graph
-depends on what has run before it, so a run that leaves the order of the run before it takes nothing more from there.
+run's. Here runs that are alike share a directory: its name is a digest of all that shapes the graphs. The number of a
+graph depends on what has run before it, so a run that compiles in another order takes nothing more from there.
 """
 import contextlib
 import fcntl
@@ -74,7 +74,7 @@ class GraphCache(KeptGraphs):
         session._do_run = look_and_run
 
     def _look(self, names):
-        """Drops the directory before a graph is compiled that was not the one of this number in the run before."""
+        """Drops the directory before a graph is compiled that is another than this number's in the run before."""
         text = json.dumps(names)
         if not self._is_valid or text in self._seen:
             return
@@ -115,7 +115,7 @@ def _digest(graph, config, options):
 def _canonical(graph):
     """The parts of the GraphDef as bytes, without what differs by chance.
 
-    That is the order of the functions, numbers in their names, and temporary names of a Saver.
+    Left out are the order of the functions, numbers in their names, and temporary names of a Saver.
     """
     definition = graph.as_graph_def()
     functions = list(definition.library.function)

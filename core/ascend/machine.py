@@ -87,7 +87,7 @@ def _name_in(text):
 
 
 def cann(environ: Mapping[str, str]) -> Optional[str]:
-    """The version of CANN, such as 8.0.RC1, or None: that which set_env.sh has chosen, else the installed one."""
+    """The version of the CANN that set_env.sh has chosen, else of an installed one, such as 8.0.RC1; or None."""
     homes = [environ.get(name) for name in ('ASCEND_TOOLKIT_HOME', 'ASCEND_HOME_PATH')]
     homes += [os.path.join(root, name) for root in install_roots(environ) for name in _ROOTS]
     for home in filter(None, homes):

@@ -27,7 +27,7 @@ class Information(NamedTuple):
 
 
 def read(environ: Mapping[str, str], chip: str) -> Optional[Information]:
-    """That of the CANN which set_env.sh has chosen, for a chip of table.CHIPS; None where it has none.
+    """The Information of the CANN that set_env.sh has chosen, for a chip of table.CHIPS; None where it lacks it.
 
     Raises InputError for a file of another form.
     """

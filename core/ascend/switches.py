@@ -52,7 +52,7 @@ def _chip(config):
 
 
 def _check_chip(config, options):
-    """Raises InputError for what the chip, where it is known, has not; of the options fault() knows it."""
+    """Raises InputError for what the chip, where it is known, lacks; fault() checks the options."""
     tuning = os.environ.get('AOE_MODE')
     lacking = [
         ('910', config.npu_sat_mode == 1, '--npu_sat_mode=1', 'a 910 always saturates'),

@@ -265,5 +265,5 @@ def first_beyond(rows: Iterable[Row], threshold: float) -> Optional[Row]:
 
 
 def worst(rows: Iterable[Row], count: int) -> List[Row]:
-    """The `count` rows of the largest RelativeEuclideanDistance, the largest first; equal ones are not among them."""
+    """The `count` rows of the largest RelativeEuclideanDistance, the largest first, without equal ones."""
     return sorted((row for row in rows if row.distance > 0), key=lambda row: -row.distance)[:count]

@@ -1,7 +1,7 @@
 """The protocol buffer messages in the header of an NPU dump file: toolkit.dumpdata.DumpData.
 
-They are described here and not generated, because protoc is no dependency of this project. Field numbers are those
-of CANN's dump_data.proto.
+They are described here and not generated, because protoc is no dependency of this project. Field numbers are as
+in CANN's dump_data.proto.
 """
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

@@ -1,7 +1,7 @@
 """Which of CANN's documented fusions the graph of a training step hits, and what breaks the others.
 
-A rule looks for the sites that a fusion is for, as the graph has them when the adapter hands it over, and says of each
-whether the pattern of CANN's pass is there. The conditions are those of the passes' sources (canndev and ops-nn) and of
+A rule finds the sites that a fusion is for, in the graph as the adapter hands it over, and checks at each of them
+whether the pattern of CANN's pass is there. The conditions are from the passes' sources (canndev and ops-nn) and from
 CANN's reference of graph and UB fusions; whether the compiler then fuses depends on sizes as well.
 """
 from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -31,7 +31,7 @@ class Fusion(NamedTuple):
 
 
 class _Graph:
-    """The operators of a step without those that only round or hand on."""
+    """The operators of a step, without what only rounds or hands on."""
 
     def __init__(self, ops: Sequence[tf.Operation]):
         self.ops = [op for op in ops if step_graph.ROUNDING not in op.name]
@@ -63,7 +63,7 @@ def _operands(op: tf.Operation) -> List[tf.Operation]:
 
 
 def _is_constant(op: tf.Operation) -> bool:
-    """Whether GE can fold an operator to a constant: all that it comes from is one."""
+    """Whether GE can fold an operator to a constant, because it comes from constants alone."""
     seen, waiting = set(), [op]
     while waiting:
         op = waiting.pop()

@@ -55,10 +55,10 @@ def _operator(number: int, op: tf.Operation, forms: Forms) -> Dict[str, Any]:
 
 
 def _targets(ops: Sequence[tf.Operation]) -> Dict[tf.Operation, Dict[str, Any]]:
-    """{operator: dst_name and dst_index}: who gets its outputs, as GE's ModelBuilder writes them.
+    """{operator: dst_name and dst_index}: the operators that get its outputs, as GE's ModelBuilder writes them.
 
-    First the operators that wait for it, with the index -1, then a text for each output that somebody gets: the names
-    of the operators, joined by colons, and the number of the operand that it is of the last of them.
+    First, with the index -1, the operators that wait for it. Then a text for each output in use: the names of its
+    operators, joined by colons, with the index that it has among the operands of the last one.
     """
     waiting: Dict[tf.Operation, List[str]] = {op: [] for op in ops}
     getting: Dict[tf.Operation, Dict[int, List[Tuple[str, int]]]] = {op: {} for op in ops}

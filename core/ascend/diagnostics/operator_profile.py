@@ -181,8 +181,8 @@ def _name_and_type(node: Any, known: Mapping[str, tf.Operation]) -> Tuple[str, O
 def backward_names(graph: tf.Graph) -> Set[str]:
     """The operators of the backward pass that wait for the forward pass.
 
-    They depend on the batch and on the gradient of the loss by itself. Others in the scope of the gradients (shapes,
-    constants, the gradients of regularization) may run at any time before.
+    They depend on the batch and on d loss / d loss, with which the backward pass begins. Others in the scope of the
+    gradients (shapes, constants, the gradients of regularization) may run at any time before.
     """
     ops = graph.get_operations()
     of_batch = _depending([op for op in ops if row(op.type).has('wait')])
@@ -195,7 +195,7 @@ def _writes(op: tf.Operation) -> bool:
 
 
 def _depending(ops: List[tf.Operation]) -> Set[tf.Operation]:
-    """The operators that what `ops` compute reaches, through floating-point tensors."""
+    """The operators that depend on `ops` through floating-point tensors."""
     found, open_ops = set(), list(ops)
     while open_ops:
         for tensor in open_ops.pop().outputs:

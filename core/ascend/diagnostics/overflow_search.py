@@ -1,9 +1,9 @@
 """--over_dump off the NPU: the first operators of a step with results beyond the range of their type.
 
 A result leaves its range when it is beyond the largest value of the narrow type that the emulated precision mode gives
-it, or is infinite or NaN, while the operands, variables among them, are within theirs. Updates are looked at by what
-they leave in their variables. The step is then run again from the state that it started from, and the operands and
-results of these operators are written in the NPU's form, with the Opdebug file that names the task.
+it, or is infinite or NaN, while the operands, variables among them, are within theirs. Of an update the variable that
+it writes is looked at. The step is then run again from the state that it started from, and the operands and results of
+these operators are written in the NPU's form, with the Opdebug file that names the task.
 """
 import os
 import time
@@ -30,7 +30,7 @@ _APPLY = 'Apply'               # operators of optimizers begin with this word
 class OverflowSearch(tf.train.SessionRunHook):
     """Looks at every float32 result and every variable of every step.
 
-    run: whose clock, step and train_input are those of the training; done: what the emulation has made of its graph;
+    run: of the training, for its clock, step and train_input; done: what the emulation has made of its graph;
     is_old_form: whether the Opdebug file has the 910's form.
     """
 
@@ -173,7 +173,7 @@ def _name(op: tf.Operation) -> str:
 
 
 def _sources(op: tf.Operation, known: Set[tf.Operation]) -> Set[tf.Operation]:
-    """The operators and variables that an operator's operands are: the `known` ones, past those that move values."""
+    """The `known` operators and variables that an operator's operands come from, past what only moves values."""
     found, seen, open_ops = set(), {op}, [op]
     while open_ops:
         for tensor in open_ops.pop().inputs:

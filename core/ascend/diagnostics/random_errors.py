@@ -25,8 +25,8 @@ def hooks(run: Run) -> List[tf.train.SessionRunHook]:
 class RepeatStep(tf.train.SessionRunHook):
     """Runs step `number` (counted from 0) once more than the run needs, and logs what differed.
 
-    run: whose clock, step and train_input are those of the training. The run goes on from the state that an
-    undisturbed one would have.
+    run: of the training, for its clock, step and train_input. The run goes on from the state that an undisturbed
+    run would have.
     """
 
     def __init__(self, run: Run, number: int):

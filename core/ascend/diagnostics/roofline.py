@@ -1,8 +1,8 @@
 """How fast a chip can compute a training step at best: operations, bytes and a roofline time of every operator.
 
 An operator takes as long as its operations need at the peak of its unit, or its bytes at the bandwidth of the memory,
-whichever is longer (Williams, Waterman and Patterson 2009). What it takes on the chip is longer: launches, waits and
-tiles that do not fit are not in it. Shapes are the graph's, types the chip's.
+whichever is longer (Williams, Waterman and Patterson 2009). On the chip it takes longer, because launches, waits and
+tiles that do not fit are left out here. Shapes are the graph's, types the chip's.
 """
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -86,7 +86,7 @@ def _time(chip: Peaks, unit: str, operations: float, size: float, is_float32: bo
 
 def products(rows: Sequence[int], inner: Sequence[int], columns: Sequence[int],
              batches: int = 1) -> Tuple[float, float]:
-    """(operations, those with each size padded) of a matrix product of `rows` x `inner` by `inner` x `columns`.
+    """(operations, operations with each size padded) of a matrix product of `rows` x `inner` by `inner` x `columns`.
 
     Each is a tuple of factors, of which the last one is padded: a kernel's height, width and channels.
     """
@@ -167,7 +167,7 @@ def total(found: Sequence[Cost], chip: str) -> TotalCost:
 
 
 def by_type(found: Sequence[Cost], chip: str) -> List[Tuple[str, List[Cost]]]:
-    """The operators of each type, those first that take longest together."""
+    """The operators of each type; the type that takes longest comes first."""
     groups: Dict[str, List[Cost]] = {}
     for one in found:
         groups.setdefault(one.type, []).append(one)

@@ -41,7 +41,7 @@ def updated(op: tf.Operation) -> Optional[tf.Tensor]:
 
 
 def variable_of(tensor: tf.Tensor) -> Optional[tf.Tensor]:
-    """The variable that a tensor is the value of or a reference to; None for any other tensor."""
+    """The variable of a tensor that is its value or a reference to it; None for any other tensor."""
     while tensor.op.type in _PASS_REFERENCES:
         tensor = tensor.op.inputs[0]
     return tensor if row_of(tensor.op.type).has('variable') else None
@@ -55,7 +55,7 @@ def before_rounding(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:
-    """Those of `ops` that --dump_layer names: operator names, separated by spaces; all where it is ''.
+    """The part of `ops` that --dump_layer names: operator names, separated by spaces; all where it is ''.
 
     Raises InputError for a name that no operator has.
     """
@@ -118,7 +118,7 @@ def results(op: tf.Operation) -> List[tf.Tensor]:
 class StepValues:
     """Fetches the outputs of `ops` in one training step.
 
-    What lies in variables is fetched before the step, what is computed beside it, and what updates leave after it.
+    Values of variables are fetched before the step, computed values beside it, and updated variables after it.
     rounded: {output: its form in the chip's type}, which is fetched instead.
     """
 
@@ -161,6 +161,6 @@ def of_variables(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
 
 
 def computed(ops: Sequence[tf.Operation]) -> List[tf.Operation]:
-    """Those of `ops` that compute values of their own, neither reading nor writing a variable in place."""
+    """The part of `ops` that computes values of its own, neither reading nor writing a variable in place."""
     sharing = set(of_variables(ops))
     return [op for op in ops if op not in sharing and not any(tensor.dtype._is_ref_dtype for tensor in op.outputs)]

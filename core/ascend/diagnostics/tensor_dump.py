@@ -136,7 +136,7 @@ def write(request: DumpRequest, ops: Sequence[tf.Operation], values: Dict[str, L
           forms: Forms) -> str:
     """Writes the dump of one step; values: {operator's name: its outputs}. Returns the directory.
 
-    Operators get timestamps a microsecond apart, in graph order, so that who reads the dump knows the order.
+    Operators get timestamps a microsecond apart, in graph order, so that a reader of the dump knows the order.
     """
     now = time.time()
     stamp = time.strftime('%Y%m%d%H%M%S', time.localtime(now))

@@ -24,7 +24,7 @@ class Disagreement(NamedTuple):
 
 
 def rows(done: Emulation, ops: Iterable[tf.Operation], chip: Sequence[ChipOperator]) -> Tuple[List[Disagreement], int]:
-    """(a Disagreement for each of `ops` with a choice that the chip's graph has, the number of those that it has not).
+    """(a Disagreement for each of `ops` with a choice that the chip's graph has, how many it lacks).
 
     Of operators that were fused into one the first shows its operands and the last its results.
     """

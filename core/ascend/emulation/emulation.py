@@ -1,9 +1,9 @@
 """The precision modes of an Ascend chip, emulated in a finished graph on any machine.
 
-A float16 tensor of the chip is a float32 tensor here whose values are rounded to float16. An operator that the chip
+A float16 tensor of the chip is here a float32 tensor of values that are rounded to float16. An operator that the chip
 would run in float16 gets rounded operands, is computed in float32 and has its result rounded once: for a cube operator
 (a convolution, a matrix product) this is what the chip does, which accumulates in float32, and for an elementwise one
-it is the correctly rounded result. The operators of the backward pass are treated like those of the forward pass.
+it is the correctly rounded result. The operators of the backward pass are treated alike.
 """
 from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 

@@ -1,4 +1,4 @@
-"""Loss scaling by TensorFlow's own classes, for CPU and GPU; core/ascend/bridge.py has that of an NPU."""
+"""Loss scaling by TensorFlow's own classes, for CPU and GPU; core/ascend/bridge.py has an NPU's."""
 from typing import Union
 
 import tensorflow as tf

@@ -1,6 +1,6 @@
 """Which operators an Ascend chip computes in float16, by precision mode and operator type.
 
-The modes are those of `precision_mode` and `precision_mode_v2`. In mixed precision an operator's colour in
+The modes are the values of `precision_mode` and `precision_mode_v2`. In mixed precision an operator's colour in
 core/operators/table.tsv decides: white ones take float16, black ones keep float32, gray ones follow the operator before
 them.
 """

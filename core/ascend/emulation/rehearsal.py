@@ -55,7 +55,7 @@ def rules_of(config: Config, options: Options) -> Optional[precision_rules.Rules
 
 @contextlib.contextmanager
 def emulated(config: Config, options: Options) -> Iterator[None]:
-    """The context in which a graph is built whose operators then compute in the precision of the emulated chip."""
+    """The context in which a graph is built that then computes in the precision of the emulated chip."""
     yield
     if not config.emulate_precision:
         return
@@ -109,7 +109,7 @@ def _notice(chip: str, mode: str, done: emulation.Emulation) -> str:
 
 
 def _warn_of_missing_kernels(graph: tf.Graph, rules: precision_rules.Rules, mode: str) -> None:
-    """Says which operators of the graph stop the NPU in a mode that keeps their type."""
+    """Logs which operators of the graph stop the NPU in a mode that keeps their type."""
     types = [op.type for op in graph.get_operations() if op.outputs and op.outputs[0].dtype == tf.float32
              and rules.lacks_float32(op.type)]
     if types:
@@ -149,7 +149,7 @@ def profiled_steps(config: Config) -> Tuple[int, int]:
 
 
 def _targets(run) -> List[tf.Operation]:
-    """The operators whose values a training step computes: the update, and what is reported of the batch."""
+    """What a training step computes: the update, and what is reported of the batch."""
     return [run.step.train_op, *(tensor.op for tensor in run.step.metrics.values())]
 
 

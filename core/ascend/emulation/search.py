@@ -61,9 +61,9 @@ def _finite(value):
 
 def fewest(items: Sequence[Item], is_enough: Callable[[Sequence[Item]], bool],
            is_late: Callable[[], bool] = lambda: False) -> List[Item]:
-    """Items of which none can be left out, so that is_enough() holds; it has to hold of all of them.
+    """A part of the items that is_enough() and has no item to spare; all items together have to be enough.
 
-    When is_late(), those that are enough so far, of which some might be left out.
+    When is_late(), the part that is enough so far; it may have items to spare.
     """
     items, parts = list(items), 2
     while len(items) > 1:
@@ -84,7 +84,7 @@ def fewest(items: Sequence[Item], is_enough: Callable[[Sequence[Item]], bool],
 
 
 class Keeping:
-    """What of a mode's operators can be kept in float32, and the Rules under which some of it is.
+    """The operators of a mode that could stay in float32, and the Rules that keep some of them there.
 
     rules, done: of the mode as it is, and what the emulation did by them; ops: the operators of a step.
     """
@@ -100,7 +100,7 @@ class Keeping:
     def types(self) -> List[str]:
         """The types of the operators that are narrow, as the chip calls them, in graph order.
 
-        Those of the cube come last: where others are enough, the search keeps the cube in the narrow type.
+        Types of the cube come last, so that the search leaves the cube narrow where other types are enough.
         """
         return list(dict.fromkeys(row(op.type).chip for op in sorted(self._ops, key=lambda op: is_cube(op.type))))
 
@@ -124,7 +124,7 @@ class Keeping:
 
 
 def scope(op: tf.Operation) -> str:
-    """The scope of the layer that an operator belongs to; that of a gradient is its forward operator's."""
+    """The scope of the layer that an operator belongs to; a gradient has the scope of its forward operator."""
     while op._original_op is not None:
         op = op._original_op
     return os.path.dirname(op.name)

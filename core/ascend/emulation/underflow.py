@@ -87,7 +87,7 @@ class Gradients:
         return _exponents(tensor), _count(tf.cast(lost, tf.int32), 2), _count(tf.cast(beyond, tf.int32), 2)
 
     def found(self, fetched: Any, scale: float) -> Found:
-        """What a step loses that gave these values; scale: its loss scale, 1 without one."""
+        """What a step with these values loses; scale: its loss scale, 1 without one."""
         counted, backward = fetched
         counts = dict(zip(self._tensors, (Counts(exponents, int(lost[1]), int(beyond[1]))
                                           for exponents, lost, beyond in counted)))
@@ -102,8 +102,8 @@ class Gradients:
 
 
 def recommended(counts: Sequence[Counts], largest: float, scale: float, lowest: int, limit: float) -> Optional[float]:
-    """The smallest power of two under which at most ENOUGH of every tensor becomes 0; the largest that has ROOM, if
-    none is enough; None where it is not above 1.
+    """The smallest power of two with which at most ENOUGH of every tensor becomes 0; if none is enough, the largest
+    that has ROOM; None where that is not above 1.
 
     counts, largest: of the values of a step under `scale`, and what none of its whole backward pass exceeds.
     """
@@ -135,7 +135,7 @@ def _largest(exponents: np.ndarray) -> float:
 
 
 def _passes(op: tf.Operation) -> bool:
-    """Whether the values of an operator are those of its operands, exchanged, added up or scaled back."""
+    """Whether an operator hands on its operands, exchanged, added up or scaled back."""
     kind = row(op.type)
     return kind.has('moves') or kind.unit in (NO_TASK, EXCHANGE) or op.type == 'AddN' or KEEP_DTYPE in op.node_def.attr
 
