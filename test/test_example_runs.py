@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 
+import examples
 import numpy as np
 import pytest
 import tensorflow as tf
 import two_ranks
+from examples import PATHS, SMALL
 from launching import ROOT, launch
 
 from core.run import Clock
@@ -17,16 +19,10 @@ from launchers import command, doctor, evaluate, plan, runs, train
 from launchers.networks import registry
 
 HEADLINES = dict(regression='mse', textcnn='accuracy', deepfm='auc', unet='miou', resnet50='accuracy')
-SMALL = dict(resnet50=['--depth=14', '--image_size=32'])     # the same code in seconds
-DUMPED = dict(resnet50=['--dump_layer=resnet50/conv2d/Conv2D'])     # not all of its 12 million weights
-
-
-def path_of(name):
-    return os.path.join(ROOT, 'docs', 'examples', name + '.py')
 
 
 def run(name, output, *flags, act=train.act, **options):
-    return command.run(act, ['--network=' + path_of(name), '--output_path=%s' % output, '--data_path=synthetic',
+    return command.run(act, ['--network=' + PATHS[name], '--output_path=%s' % output, '--data_path=synthetic',
                              '--case=performance', *SMALL.get(name, []), *flags], {}, **options)
 
 
@@ -65,6 +61,7 @@ def case_log(plan, seconds='9'):
 @pytest.mark.parametrize('name', sorted(HEADLINES))
 def test_an_example_goes_on_bit_for_bit_after_sigterm_is_averaged_and_reported_up_to_the_case_log(
         name, tmp_path, capfd, monkeypatch):
+    examples.shrink(monkeypatch)
     flags = '--train_steps=5', '--batch_size=4', '--swa_start_epoch=1'
     assert run(name, tmp_path / 'whole', *flags) == 0
     own = Clock.after_run
@@ -96,10 +93,11 @@ def test_an_example_goes_on_bit_for_bit_after_sigterm_is_averaged_and_reported_u
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', sorted(HEADLINES))
-def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd):
+def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd, monkeypatch):
+    examples.shrink(monkeypatch)
     flags = ['--precision_mode=force_fp16', '--loss_scale=True']
     assert run(name, tmp_path, '--train_steps=2', '--batch_size=4', '--data_dump_flag', '--data_dump_step=1',
-               '--profiling', '--profiling_steps=1', *DUMPED.get(name, []), *flags) == 0
+               '--profiling', '--profiling_steps=1', *flags) == 0
     assert 'Emulating precision_mode=force_fp16' in capfd.readouterr().out
     assert list((tmp_path / 'data_dump').rglob('*.npy')) and list((tmp_path / 'profiling').rglob('op_summary*.csv'))
     assert run(name, tmp_path, '--print_config', *flags) == 0
@@ -110,7 +108,7 @@ def test_an_example_is_rehearsed_dumped_and_profiled(name, tmp_path, capfd):
 def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_case_log(forking_workdir, capfd):
     flags = ['--train_steps=8', '--clip_norm=0.5', '--optimizer=lamb', '--buckets=50']
     (forking_workdir / 'of mine').mkdir()
-    shutil.copy(path_of('deepfm'), str(forking_workdir / 'of mine'))
+    shutil.copy(PATHS['deepfm'], str(forking_workdir / 'of mine'))
     status, screen, error = launch(forking_workdir, '--network=of mine/deepfm.py', '--rank_size=2', '--batch_size=16',
                                    *flags, script='train_performance_8p.sh')
     assert status == 0, error
@@ -135,7 +133,7 @@ def test_two_ranks_of_an_example_are_one_rank_with_twice_the_batch_up_to_the_cas
 def test_accumulated_and_averaged_steps_of_two_ranks_are_those_of_one_rank_with_twice_the_batch(tmp_path, capfd):
     flags = '--train_steps=6', '--accumulate_steps=2', '--ema_decay=0.9'
     (tmp_path / 'two').mkdir()
-    two_ranks.train(tmp_path / 'two', '--network=' + path_of('regression'), '--batch_size=4', *flags)
+    two_ranks.train(tmp_path / 'two', '--network=' + PATHS['regression'], '--batch_size=4', *flags)
     assert run('regression', tmp_path / 'one', '--batch_size=8', *flags) == 0
     for path in 'model.ckpt-6', 'ema/model.ckpt-6':
         assert_close(*(tmp_path / where / '0' / 'ckpt' / path for where in ('two', 'one')), rtol=1e-4, atol=1e-6)
@@ -148,7 +146,7 @@ def test_accumulated_and_averaged_steps_of_two_ranks_are_those_of_one_rank_with_
 @pytest.mark.parametrize('name', ['regression', 'textcnn', 'unet', 'resnet50'])
 def test_the_metrics_of_two_ranks_are_those_of_one_process(name, tmp_path, capfd):
     """Which are those of NumPy: test_examples.py."""
-    log = two_ranks.train(tmp_path, '--network=' + path_of(name), '--train_steps=1', '--batch_size=4',
+    log = two_ranks.train(tmp_path, '--network=' + PATHS[name], '--train_steps=1', '--batch_size=4',
                           *SMALL.get(name, []))
     line = [line for line in log.splitlines() if line.startswith('test after')][-1]
     assert run(name, tmp_path, act=evaluate.act) == 0
@@ -160,9 +158,9 @@ def test_the_metrics_of_two_ranks_are_those_of_one_process(name, tmp_path, capfd
 
 @pytest.mark.slow
 def test_the_doctor_plans_a_run_of_an_example(capfd):
-    assert doctor.main(['--network=' + path_of('deepfm'), '--buckets=50'], {}) in (0, 1)
-    assert re.search(r'^ok +the run +%s, batch 64' % re.escape(path_of('deepfm')), capfd.readouterr().out, re.M)
+    assert doctor.main(['--network=' + PATHS['deepfm'], '--buckets=50'], {}) in (0, 1)
+    assert re.search(r'^ok +the run +%s, batch 64' % re.escape(PATHS['deepfm']), capfd.readouterr().out, re.M)
 
 
 def test_each_example_has_built_in_data():
-    assert all(registry.RECIPES[path_of(name)].built_in_data for name in HEADLINES)
+    assert all(registry.RECIPES[PATHS[name]].built_in_data for name in HEADLINES)

@@ -1,13 +1,12 @@
 """The example recipes of docs/examples: each is started by its path, and has everything that the five networks have."""
-import glob
-import os
 import re
 import sys
 
+import examples
 import numpy as np
 import pytest
 import tensorflow as tf
-from launching import ROOT
+from examples import PATHS, SMALL
 
 from core.inference import export as exporting
 from core.inference import runner, samples
@@ -16,9 +15,7 @@ from core.training import evaluation
 from launchers import command, evaluate, export, score, train
 from launchers.networks import registry
 
-EXAMPLES = {os.path.basename(path)[:-len('.py')]: path for path in glob.glob(os.path.join(ROOT, 'docs/examples/*.py'))}
 RUN = {'resnet50': ['--train_steps=1', '--batch_size=2'], 'unet': ['--train_steps=3']}
-SMALL = {'resnet50': ['--depth=14', '--image_size=32']}     # the same code in seconds
 
 
 class InProcess(runner.Runner):
@@ -32,10 +29,11 @@ class InProcess(runner.Runner):
 def run(tmp_path, capfd, monkeypatch):
     """run(command, example, flag...) -> the lines of its output; the command ends well."""
     monkeypatch.setattr(exporting, 'FreshRunner', InProcess)
+    examples.shrink(monkeypatch)
 
     def act(main, name, *flags):
         capfd.readouterr()
-        arguments = ['--network=' + EXAMPLES[name], '--output_path=%s' % tmp_path,
+        arguments = ['--network=' + PATHS[name], '--output_path=%s' % tmp_path,
                      *SMALL.get(name, []), *flags]
         status = command.run(main, arguments, {}) if main in (train.act, evaluate.act) else main(arguments, {})
         captured = capfd.readouterr()
@@ -45,8 +43,8 @@ def run(tmp_path, capfd, monkeypatch):
 
 
 def test_the_examples_are_those_of_the_page_and_each_has_at_most_60_lines():
-    assert sorted(EXAMPLES) == ['deepfm', 'gan', 'regression', 'resnet50', 'sphere', 'textcnn', 'unet']
-    assert [name for name, path in EXAMPLES.items() if len(open(path).read().splitlines()) > 60] == []
+    assert sorted(PATHS) == ['deepfm', 'gan', 'regression', 'resnet50', 'sphere', 'textcnn', 'unet']
+    assert [name for name, path in PATHS.items() if len(open(path).read().splitlines()) > 60] == []
 
 
 def metric_of(name, outputs, labels):
@@ -65,9 +63,9 @@ def metric_of(name, outputs, labels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', sorted(set(EXAMPLES) - {'gan'}))       # which no device's outputs can be scored for
+@pytest.mark.parametrize('name', sorted(set(PATHS) - {'gan'}))       # which no device's outputs can be scored for
 def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_numpy_does(name, run, tmp_path, capfd):
-    headline = registry.RECIPES[EXAMPLES[name]].model.head.headline
+    headline = registry.RECIPES[PATHS[name]].model.head.headline
     log = run(train.act, name, '--case=performance', *RUN.get(name, ['--train_epochs=1']))
     evaluated = run(evaluate.act, name, '--data_path=synthetic')[1:]
     value = float(re.search('^test %s (.*)' % headline, '\n'.join(evaluated), re.M).group(1))
@@ -75,12 +73,12 @@ def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_nu
     lines = run(export.main, name, '--data_path=synthetic', '--samples=all', '--output=%s/x.pb' % tmp_path)
     assert any(line.startswith('%s of ' % headline) for line in lines)
     manifest = str(tmp_path / 'x_samples' / 'manifest.json')
-    assert score.main(['--manifest=' + manifest, '--run_pb=%s/x.pb' % tmp_path, '--network=' + EXAMPLES[name]], {}) == 0
+    assert score.main(['--manifest=' + manifest, '--run_pb=%s/x.pb' % tmp_path, '--network=' + PATHS[name]], {}) == 0
     scored = capfd.readouterr().out.splitlines()[1:]
     numbers = [[float(line.split()[-1]) for line in part] for part in (scored, evaluated)]
     assert [line.split()[1] for line in scored] == [line.split()[1] for line in evaluated]
     np.testing.assert_allclose(*numbers, rtol=2e-6, atol=2e-5)
-    found, (labels,) = samples.read(manifest, registry.RECIPES[EXAMPLES[name]].switches)
+    found, (labels,) = samples.read(manifest, registry.RECIPES[PATHS[name]].switches)
     outputs = np.concatenate([np.fromfile(str(tmp_path / 'x_samples_outputs' / (batch + '_output_0.bin')), np.float32)
                               .reshape(found.output_shape) for batch in found.names()])[:found.samples]
     assert metric_of(name, outputs, labels) == pytest.approx(value, abs=2e-6)
@@ -90,7 +88,7 @@ def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_nu
 
 
 def test_each_loss_of_a_gan_moves_its_own_network_alone():
-    recipe = registry.RECIPES[EXAMPLES['gan']]
+    recipe = registry.RECIPES[PATHS['gan']]
     config = resolve(recipe, {'case': 'performance'}, {})
     random = np.random.RandomState(0)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -130,10 +128,10 @@ def test_inputs_keep_their_names_and_types_in_an_exported_graph(run, tmp_path):
 
 
 def test_a_switch_of_a_recipe_is_in_h_and_is_checked(capfd):
-    status = command.run(train.act, ['-h', '--network=' + EXAMPLES['textcnn']], {})
+    status = command.run(train.act, ['-h', '--network=' + PATHS['textcnn']], {})
     assert status == 0 and '--vocabulary=VALUE' in capfd.readouterr().out
     for flag in ('--vocabulary=0', '--buckets=3'):
-        assert command.run(train.act, ['--network=' + EXAMPLES['textcnn'], flag], {}) == 2
+        assert command.run(train.act, ['--network=' + PATHS['textcnn'], flag], {}) == 2
         assert flag.split('=')[0] in capfd.readouterr().err
 
 
@@ -151,7 +149,7 @@ def test_a_file_that_is_no_recipe_is_refused_in_one_line(text, words, tmp_path, 
 
 def test_a_recipe_may_import_what_lies_beside_it(tmp_path):
     (tmp_path / 'layers_of_mine.py').write_text('HIDDEN = 3\n')
-    text = open(EXAMPLES['regression']).read()
+    text = open(PATHS['regression']).read()
     line = 'from nets import layers'
     (tmp_path / 'mine.py').write_text(text.replace(line, line + '\nimport layers_of_mine'))
     assert registry.RECIPES[str(tmp_path / 'mine.py')].model.head.headline == 'mse'
