@@ -73,8 +73,8 @@ def _become(connection):
     sys.argv[:] = request['arguments']
     paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     code = sys.argv.pop(1) if sys.argv[0] == '-c' else None
-    sys.path[:1] = ['' if code else sys.argv[0], *filter(None, paths)]
-    return compile(code, '-c', 'exec') if code else os.path.join(sys.argv[0], '__main__.py')
+    sys.path[:1] = [sys.argv[0] if code is None else '', *filter(None, paths)]
+    return os.path.join(sys.argv[0], '__main__.py') if code is None else compile(code, '-c', 'exec')
 
 
 def _wait(connection, pid):
