@@ -1,8 +1,8 @@
 """The commands of README, docs/ and CONTRIBUTING.md work as they are typed, where `python3` on PATH has no package.
 
-Each goes through bash and the launchers in a copy of the repository, the networks of which are small. A run that trains
-is as short as docs/train.md shows. A command that differs from another by values alone, or by flags that it lacks, is
-not run again.
+Each goes through bash and the launchers in a copy of the repository, the networks and built-in data of which are small.
+A run that trains is as short as docs/train.md shows. A command that differs from another by values alone, or by flags
+that it lacks, is not run again.
 """
 import glob
 import os
@@ -46,8 +46,9 @@ NOT_HERE = {
 SHORT, ONE_STEP = ' --train_steps=2 --batch_size=4', ' --train_steps=1'     # the latter on built-in data
 # Of the commands that name none: small ones.
 NETWORK = {'docs/rehearse.md': 'swa', 'docs/train.md': 'cutmix', 'README.md': 'cutmix'}
-# What ends the files of the networks in the copy.
-SMALL = dict(cspdarknet53='STAGES = [Stage(16, 1, 16, 8)] * 5', resnet='BLOCKS = 1', alexnet='HIDDEN = (64, 32)')
+# {file: its last line in the copy}
+SMALL = {'nets/cspdarknet53.py': 'STAGES = [Stage(16, 1, 16, 8)] * 5', 'nets/resnet.py': 'BLOCKS = 1',
+         'nets/alexnet.py': 'HIDDEN = (64, 32)', 'data/synthetic.py': 'cifar10.__defaults__ = 256, 128, 0'}
 
 
 def signature(command):
@@ -84,7 +85,7 @@ def fresh(tmp_path_factory, forking_python):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(os.path.join(ROOT, name), str(copy / name))
     for name, line in SMALL.items():
-        with (copy / 'nets' / (name + '.py')).open('a') as file:
+        with (copy / name).open('a') as file:
             file.write(line + '\n')
     if os.path.exists(os.path.join(ROOT, '.kernels')):
         (copy / '.kernels').symlink_to(os.path.join(ROOT, '.kernels'))
@@ -205,6 +206,7 @@ def test_the_commands_of_the_pages_work_as_typed(fresh, group):
         elif command.startswith('python3 -m launchers'):
             assert ' uses the Python %s' % (fresh.copy / '.venv' / 'bin' / 'python') in result.stderr
     assert not failed, '\n\n'.join(failed)
+    assert not (fresh.copy / '.venv.log').exists()         # which set up another Python than the forking one
 
 
 @pytest.mark.slow
