@@ -24,16 +24,19 @@ _SINCE = _SCOPE + 'evaluations_since'
 class Best(tf.train.SessionRunHook):
     """Judges a run by its headline on the validation part.
 
-    saving: the _Save of core/training/loop.py, which reads the values of a step.
+    saving: the _Save of core/training/loop.py.
     """
 
     def __init__(self, run: Run, saving):
-        self._run, self._saving, self._saver = run, saving, None
+        self._run, self._saving = run, saving
         with keep_dtype():             # float16 counts to 2048 only
             self._known = [
                 tf.get_variable(name, [], dtype, tf.zeros_initializer(), trainable=False) for name, dtype in (
                     (_SCOPE + 'best', tf.float32), (_SCOPE + 'step', tf.int64), (_SINCE, tf.int64))]
         saving.may_lack.update(self._known)
+        directory = os.path.join(run.config.ckpt_dir, checkpoints.BEST)
+        self._saver = checkpoints.Checkpoints(directory, run.config.network, weights.for_inference(run), kept=1)
+        self._saver.count()
 
     def after_create_session(self, session, coord):
         config, since = self._run.config, session.run(self._known)[-1]
@@ -54,22 +57,13 @@ class Best(tf.train.SessionRunHook):
         session.run([v.initializer for v in self._known],
                     {v.initializer.inputs[1]: now for v, now in zip(self._known, (best, step, since))})
         if is_better:
-            self._save(session)
+            self._saving.save(session, self._saver)
         say('validation after step %d of %d: %s; the best %s is %.6f after step %d' % (
             clock.step, clock.steps, in_words(metrics), run.headline, best, step))
         if _is_over(run.config, since) and not clock.at_end:
             say('--early_stop=%d: the run ends, %d evaluations after its best one' % (run.config.early_stop, since))
             clock.finish()
         return Validation(metrics, float(best), int(step))
-
-    def _save(self, session):
-        run = self._run
-        if not self._saver:
-            directory = os.path.join(run.config.ckpt_dir, checkpoints.BEST)
-            self._saver = checkpoints.Checkpoints(directory, run.config.network, self._saving.state,
-                                                  weights.for_inference(run), kept=1)
-            self._saver.count()
-        self._saver.save(session, run.clock.step, self._saving.values(session))
 
 
 def with_parts(recipe: Recipe) -> Recipe:

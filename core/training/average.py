@@ -5,9 +5,8 @@ the training data, and evaluated. The one here is exponential: --ema_decay (Poly
 step keeps it, nets/blocks/chosen.py. core/training/swa.py has another.
 """
 import os
-from typing import Dict, Mapping, Sequence, Tuple
+from typing import Callable, Mapping
 
-import numpy as np
 import tensorflow as tf
 
 from core.log import say
@@ -21,16 +20,18 @@ from core.training import checkpoints, evaluation, weights
 class Average(tf.train.SessionRunHook):
     """Saves, evaluates and reports an average of the weights after the last step.
 
-    `changes` are made where the checkpoints' State is read, because each further set of fetches
-    would be a graph to compile for an NPU; `install` is the switch that replaces the weights by the average.
+    averages: of each weight; members: of how many iterates they are, a whole number. Without any the weights stay.
     """
     words = method = ''                # what the average, and the method, is called
     folder = ''                        # of the average's checkpoint, in the directory of the others
-    has_to_read = False                # whether the average needs the state of this step
-    changes = checkpoints.Changes()
 
-    def __init__(self, run: Run, renewal: evaluation.Renewal):
-        self._run, self._renewal, self._install = run, renewal, tf.placeholder(tf.bool, [])
+    def __init__(self, run: Run, renewal: evaluation.Renewal, averages: Mapping[tf.Variable, tf.Tensor],
+                 members: tf.Tensor):
+        self._run, self._renewal = run, renewal
+        self._saver = checkpoints.Checkpoints(os.path.join(run.config.ckpt_dir, self.folder), run.config.network,
+                                              weights.for_inference(run))
+        self._install = members, tf.group(*[weight.assign(tf.where(members > 0, average, weight))
+                                            for weight, average in averages.items()])
 
     @staticmethod
     def check(config: Config) -> None:
@@ -42,36 +43,25 @@ class Average(tf.train.SessionRunHook):
         del config, epochs, steps_per_epoch
         return recipe
 
-    def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
-        """state.read() with the changes that are due."""
-        return state.read(session)
+    def update(self, session: tf.Session) -> None:
+        """Called once after each step, before it is saved."""
 
-    def finish(self, session: tf.Session, state: checkpoints.State, values: Mapping[tf.Variable, np.ndarray],
+    def finish(self, session: tf.Session, save: Callable[[tf.Session, checkpoints.Checkpoints], None],
                reporter: Reporter) -> None:
-        """Replaces the weights by the average, saves, evaluates and reports it.
-
-        values: those that read() gave after the last step.
-        """
-        run, members = self._run, self._members(values)
-        if members:
-            state.read(session, [self._install])
+        """Replaces the weights by the average, saves, evaluates and reports it."""
+        run = self._run
+        members, _ = session.run(self._install)
         self._say('final model weights set to ' + self.words)
         if self._renewal.is_needed:
             self._say('reinitializing batch normalization layers')
             self._say('running forward pass to adjust batch normalization')
             self._renewal.over(session, 0, run.train_input.batches)
-        saved = checkpoints.Checkpoints(os.path.join(run.config.ckpt_dir, self.folder), run.config.network, state,
-                                        weights.for_inference(run))
-        saved.save(session, run.clock.step, state.read(session))
+        save(session, self._saver)
         last, average = reporter.report.evaluation, run.evaluate(session)
         name = run.headline
         say('%s: %s %.4f for the last iterate, %.4f for the average of %d; loss %.4f and %.4f' % (
             self.method, name, last[name], average[name], max(members, 1), last['loss'], average['loss']))
         reporter.average(average)
-
-    def _members(self, values):
-        """How many iterates the average is of."""
-        return self._run.clock.step
 
     def _say(self, words, epoch=None):
         if self._run.config.verbose:
@@ -83,18 +73,7 @@ class Exponential(Average):
     words, method, folder = 'exponential moving average', 'exponential moving average', 'ema'
 
     def __init__(self, run: Run, renewal: evaluation.Renewal):
-        super().__init__(run, renewal)
         name = tf.train.ExponentialMovingAverage(run.config.ema_decay).name
         by_name = {v.op.name: v for v in tf.global_variables()}
-        self.changes = changed({v: tf.where(self._install, by_name['%s/%s' % (v.op.name, name)], v)
-                                for v in tf.moving_average_variables()}, (self._install,))
-
-
-def changed(after: Dict[tf.Variable, tf.Tensor], switches: Sequence[tf.Tensor],
-            read_by_all_ranks: Tuple[tf.Variable, ...] = ()) -> checkpoints.Changes:
-    """The Changes that give variables the values `after`; see checkpoints.Changes."""
-    # Everything is computed before the first update, and read from the updates, because TensorFlow 1.15 may read a
-    # reference variable before or after an update that the reading op has a control dependency on.
-    with tf.control_dependencies(list(after.values())):
-        values = {v: tf.identity(v.assign(value)) for v, value in after.items()}
-    return checkpoints.Changes(values, tuple(switches), read_by_all_ranks)
+        averages = {v: by_name['%s/%s' % (v.op.name, name)] for v in tf.moving_average_variables()}
+        super().__init__(run, renewal, averages, run.step.global_step)

@@ -14,17 +14,15 @@ import math
 import operator
 import os
 import resource
-from typing import Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Container, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf.saver_pb2 import SaverDef
 
 from core import files
 from core.errors import InputError
-from core.device import cpu_session
 from core.log import one_line, say
-from core.run import Communicator, Reader
+from core.run import Reader
 from core.settings.config import Config
 from core.settings.table import MOST
 from core.training import identity
@@ -194,83 +192,35 @@ def size(path: str) -> int:
     return sum(os.path.getsize(file) for newest in paths(path)[:1] for file in glob.glob(glob.escape(newest) + '.*'))
 
 
-class Changes(NamedTuple):
-    """What State.read() can do to variables before it reads them."""
-    values: Dict[tf.Variable, tf.Tensor] = {}   # of the variables that may change: their values after the change
-    switches: Tuple[tf.Tensor, ...] = ()        # bool placeholders: the changes to make
-    read_by_all_ranks: Tuple[tf.Variable, ...] = ()
+class Checkpoints:
+    """The checkpoints of `variables` in one directory, which rank 0 writes and reads.
 
-
-class State:
-    """The values of all global variables, read in one run of the session, which is a barrier of all ranks, too.
-
-    Fetches and feeds are always the same, because others would be another graph to compile for an NPU. So would be each
-    set of variables that a tf.train.Saver saves in this session, what it restores, the barrier, and each change.
+    A tf.train.Saver of the run's own graph, made before the session: what it saves is one more graph to compile for an
+    NPU, which holds the reading of the variables and nothing of a training step.
     """
 
-    def __init__(self, communicator: Communicator, changes: Changes = Changes()):
-        self.rank, self._ranks, self._switches = communicator.rank, communicator.ranks, changes.switches
-        variables = changes.read_by_all_ranks if self.rank else tf.global_variables()
-        self._fetches = ({v: changes.values.get(v, v) for v in variables},
-                         tf.group(communicator.barrier(), *[value.op for value in changes.values.values()]))
+    def __init__(self, directory: str, network: str, variables: Sequence[tf.Variable], kept: int = _KEPT):
+        self._directory, self._network, self._variables = directory, network, variables
+        # The state file has relative paths, because the directory may be copied elsewhere.
+        self._saver = tf.train.Saver({v.op.name: v for v in variables}, max_to_keep=kept, save_relative_paths=True,
+                                     keep_checkpoint_every_n_hours=_HOURS)
 
-    def read(self, session: tf.Session, on: Sequence[tf.Tensor] = ()) -> Dict[tf.Variable, np.ndarray]:
-        """{variable: value}, on rank 0 of all variables, after the changes of the switches that are `on`.
-
-        Every rank has to call it.
-        """
-        values, _ = session.run(self._fetches, {switch: switch in on for switch in self._switches})
-        # Copies, because what is fetched from a reference variable has the memory of the variable.
-        return {v: np.array(value) for v, value in values.items()}
-
-    def barrier(self, session: tf.Session) -> None:
-        """Returns when every rank has called it."""
-        if self._ranks > 1:
-            self.read(session)
-
-
-class Checkpoints:
-    """The checkpoints of `variables` in one directory. Rank 0 writes them, on the host, and reads them."""
-
-    def __init__(self, directory: str, network: str, state: State, variables: Sequence[tf.Variable], kept: int = _KEPT):
-        self._directory, self._network, self._state, self._variables = directory, network, state, variables
-        with tf.Graph().as_default() as self._graph:
-            path = tf.placeholder(tf.string, [])
-            self._fed = {v: tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables}
-            saved = tf.raw_ops.SaveV2(prefix=path, tensor_names=[v.op.name for v in variables],
-                                      shape_and_slices=[''] * len(variables), tensors=list(self._fed.values()))
-            with tf.control_dependencies([saved]):
-                written = tf.identity(path)
-            # The state file has relative paths, because the directory may be copied elsewhere.
-            self._saver = tf.train.Saver(save_relative_paths=True, saver_def=SaverDef(
-                filename_tensor_name=path.name, save_tensor_name=written.name, restore_op_name=tf.no_op().name,
-                max_to_keep=kept, keep_checkpoint_every_n_hours=_HOURS, version=SaverDef.V2))
-
-    def save(self, session: tf.Session, number: int, values: Dict[tf.Variable, np.ndarray]) -> None:
-        """Saves what State.read() has read as the checkpoint of step `number`; every rank returns when it is written.
-
-        Raises InputError when the checkpoint cannot be written; the earlier checkpoints stay.
-        """
-        if self._state.rank == 0:
-            self._write(number, {self._fed[v]: values[v] for v in self._variables})
-        self._state.barrier(session)
+    def save(self, session: tf.Session, step: int) -> None:
+        """Saves the checkpoint of `step`. Raises InputError when it cannot be written; the earlier ones stay."""
+        target = os.path.join(self._directory, PREFIX)
+        try:
+            os.makedirs(self._directory, exist_ok=True)
+            path = self._saver.save(session, target, step, write_meta_graph=False)
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            for part in glob.glob('%s-%d.*tempstate*' % (glob.escape(target), step)):
+                os.remove(part)
+            raise InputError('%s-%d: checkpoint not saved: %s; the ones before it are kept' % (
+                target, step, str(error).splitlines()[0]))
+        say('checkpoint saved in file: %s' % path)
 
     def count(self, last: float = math.inf) -> None:
         """Counts the checkpoints that are there already, up to the step `last`, among those of which some are kept."""
         self._saver.recover_last_checkpoints([path for path in reversed(paths(self._directory)) if _step(path) <= last])
-
-    def _write(self, number, fed):
-        target = os.path.join(self._directory, PREFIX)
-        try:
-            os.makedirs(self._directory, exist_ok=True)
-            with self._graph.as_default(), cpu_session(fed) as session:
-                path = self._saver.save(session, target, number, write_meta_graph=False)
-        except (tf.errors.OpError, OSError, ValueError) as error:
-            for part in glob.glob('%s-%d.*tempstate*' % (glob.escape(target), number)):
-                os.remove(part)
-            raise InputError('%s-%d: checkpoint not saved: %s; the ones before it are kept' % (
-                target, number, str(error).splitlines()[0]))
-        say('checkpoint saved in file: %s' % path)
 
     def resume(self, config: Config, facts: Dict[str, int], may_lack: Container[tf.Variable],
                below: float) -> Dict[tf.Variable, np.ndarray]:

@@ -122,48 +122,40 @@ class _Save(tf.train.SessionRunHook):
 
     def __init__(self, run: Run, averaging: Optional[Any], reporter: Reporter):
         self._run, self._clock, self._average, self._reporter = run, run.clock, averaging, reporter
-        self._values, self._read_at, self._saved_at = None, None, None
+        self._barrier, self._done_at = run.communicator.barrier(), None
         self.may_lack = set(run.notes)     # variables that checkpoints of earlier versions lack
         self._intervals = [run.config.save_interval * run.clock.steps_per_epoch] + [
             steps for steps in [run.config.save_steps] if steps]
 
     def build(self) -> None:
-        """Adds to the graph what reads the variables; called when all hooks have made theirs."""
+        """Adds to the graph what saves all variables; called when all hooks have made theirs."""
         config = self._run.config
-        changes = self._average.changes if self._average else checkpoints.Changes()
-        self.state = checkpoints.State(self._run.communicator, changes)
-        self.saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, self.state, tf.global_variables())
+        self.saver = checkpoints.Checkpoints(config.ckpt_dir, config.network, tf.global_variables())
 
     def after_run(self, run_context, run_values):
         self.save_due(run_context.session)
         if self._clock.at_end and self._average:
-            self._average.finish(run_context.session, self.state, self._values, self._reporter)
+            self._average.finish(run_context.session, self.save, self._reporter)
 
     def save_due(self, session: tf.Session) -> None:
-        """Saves a checkpoint of this step if one is due that is not saved yet."""
-        clock, averaging = self._clock, self._average
-        if self._saved_at == clock.step:
+        """Updates the average and saves a checkpoint, where they are due, unless an earlier call has after this step.
+        """
+        clock = self._clock
+        if self._done_at == clock.step:
             return
-        is_due = clock.at_end or any(map(clock.passed, self._intervals))
-        if is_due or averaging and averaging.has_to_read:
-            self.values(session)
-        if is_due:
-            self.saver.save(session, clock.step, self._values)
-            self._saved_at = clock.step
+        self._done_at = clock.step
+        if self._average:
+            self._average.update(session)
+        if clock.at_end or any(map(clock.passed, self._intervals)):
+            self.save(session)
 
-    def values(self, session: tf.Session) -> Dict[tf.Variable, Any]:
-        """{variable: value} of this step, which is read once; every rank has to call it."""
-        if self._read_at != self._clock.step:
-            self._values, self._read_at = self._read(session), self._clock.step
-        return self._values
-
-    def save(self, session: tf.Session) -> None:
-        """Saves a checkpoint of this step."""
-        self.saver.save(session, self._clock.step, self._read(session))
-
-    def _read(self, session):
-        self._run.release_memory()      # the fragmented heap has no gap as large as a copy of the weights
-        return self._average.read(session, self.state) if self._average else self.state.read(session)
+    def save(self, session: tf.Session, saver: Optional[checkpoints.Checkpoints] = None) -> None:
+        """Saves a checkpoint of this step, by `saver` or in ckpt/. Every rank calls it and returns when it is written.
+        """
+        if self._run.communicator.rank == 0:
+            (saver or self.saver).save(session, self._clock.step)
+        if self._run.communicator.ranks > 1:
+            session.run(self._barrier)
 
 
 def train(recipe: Recipe, config: Config, device: Device, initial: Initial, reported: Reported = not_reported,

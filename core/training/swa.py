@@ -11,16 +11,14 @@ Log lines and the learning rate before the start epoch are as in the vendor's Ke
 - --resume goes on from the last iterate, not from the average.
 """
 import math
-from typing import Dict
 
-import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.recipe import Recipe
 from core.run import Run
 from core.settings.config import Config
-from core.training import average, checkpoints, evaluation
+from core.training import average, evaluation
 
 
 def check(config: Config) -> None:
@@ -83,50 +81,26 @@ class Averaging(average.Average):
     check, scheduled = staticmethod(check), staticmethod(scheduled)
 
     def __init__(self, run: Run, renewal: evaluation.Renewal):
-        super().__init__(run, renewal)
-        self._start = start_epoch(run.config, run.clock.epochs)
-        self._on = []                  # switches of the next reading
-        self._entered = None           # the step after which the weights last entered the mean
-        self._restart, self._enter = (tf.placeholder(tf.bool, []) for _ in range(2))
-        trained = tf.trainable_variables()
+        config, steps_per_epoch, step = run.config, run.clock.steps_per_epoch, run.step.global_step
+        self._start = start_epoch(config, run.clock.epochs) * steps_per_epoch
+        self._cycle = config.swa_freq * steps_per_epoch
         with tf.variable_scope('swa'):
-            means = [tf.get_variable(w.op.name, w.shape, w.dtype.base_dtype, tf.zeros_initializer(), trainable=False)
-                     for w in trained]
-            self._count = tf.get_variable('count', [], tf.int64, tf.zeros_initializer(), trainable=False)
-        self.changes = self._changes(trained, means)
+            means = {w: tf.get_variable(w.op.name, w.shape, w.dtype.base_dtype, tf.zeros_initializer(), trainable=False)
+                     for w in tf.trainable_variables()}
+            count = tf.get_variable('count', [], tf.int64, tf.zeros_initializer(), trainable=False)
+        # --swa_start_epoch=0.75 of a longer run starts later: up to its first cycle a shorter run's mean is no member.
+        first = self._start + self._cycle
+        entered = count * tf.cast(step > first, tf.int64) + 1
+        self._enter = tf.group(count.assign(entered), *[
+            mean.assign(mean + (w - mean) / tf.cast(entered, tf.float32)) for w, mean in means.items()])
+        super().__init__(run, renewal, means, count * tf.cast(step >= first, tf.int64))
 
-    def _changes(self, trained, means):
-        """The count starts anew; the weights enter their means; the means replace the weights."""
-        before = tf.where(self._restart, tf.zeros_like(self._count), self._count)
-        count = tf.where(self._enter, before + 1, before)
-        divisor = tf.cast(tf.maximum(count, 1), tf.float32)
-        after = {self._count: count}
-        for w, mean in zip(trained, means):
-            after[mean] = tf.where(self._enter, mean + (w - mean) / divisor, mean)
-            after[w] = tf.where(self._install, after[mean], w)
-        return average.changed(after, (self._restart, self._enter, self._install), (self._count,))
-
-    @property
-    def has_to_read(self) -> bool:
-        """Whether the weights of this step enter the mean, and the state has to be read for it."""
-        clock = self._run.clock
-        averaged = clock.step // clock.steps_per_epoch - self._start
-        return (clock.passed(clock.steps_per_epoch) and averaged > 0 and averaged % self._run.config.swa_freq == 0
-                and self._entered != clock.step)
-
-    def read(self, session: tf.Session, state: checkpoints.State) -> Dict[tf.Variable, np.ndarray]:
-        on, self._on = self._on, []
-        if self.has_to_read:
-            on.append(self._enter)
-            self._entered = self._run.clock.step
-        return state.read(session, on)
+    def update(self, session: tf.Session) -> None:
+        steps = self._run.clock.step - self._start
+        if steps > 0 and steps % self._cycle == 0:
+            session.run(self._enter)
 
     def before_run(self, run_context):
         clock = self._run.clock
-        if clock.step == self._start * clock.steps_per_epoch:
-            # --swa_start_epoch=0.75 of a longer run starts later, so drop the mean that the shorter run had begun.
-            self._on.append(self._restart)
-            self._say('starting stochastic weight averaging', self._start)
-
-    def _members(self, values):
-        return values[self._count]
+        if clock.step == self._start:
+            self._say('starting stochastic weight averaging', clock.step // clock.steps_per_epoch)

@@ -21,8 +21,12 @@ from nets.blocks import heads
 
 pytestmark = pytest.mark.slow
 
-# Initialise and broadcast; train; batch-norm statistics; evaluate; save and average; count the classes of all ranks.
-MOST = 6
+PLAIN = 5                      # initialise and broadcast; train; batch-norm statistics; evaluate; save
+RANKS = 2                      # of several ranks: count the classes of all; wait until rank 0 has saved
+AVERAGE = 2                    # weights that are an average: take their place; save them
+MEAN = 1                       # of stochastic weight averaging: let the weights enter the mean
+VALIDATION = 4                 # of a validation part: evaluate it; read, and write, the best of before; save the best
+WITH_LAYERS = 3                # at most: train; batch-norm statistics; evaluate
 
 
 def features(images, config, is_training, dropout):
@@ -42,22 +46,39 @@ def small(monkeypatch):
         monkeypatch.setattr(network, 'RECIPE', network.RECIPE._replace(model=heads.classifier(tiny.tiny)))
 
 
+def with_layers_and_with_gradients(npu):
+    """How many of the compiled graphs hold layers of the network, and how many of them gradients."""
+    graph = npu.sessions[0].graph.as_graph_def()
+    parts = [tf.graph_util.extract_sub_graph(graph, [name.split(':')[0] for name in fetches + targets]).node
+             for _, fetches, targets in npu.compiled]
+    return (sum(any(node.op in ('MatMul', 'Conv2D') for node in nodes) for nodes in parts),
+            sum(any('gradients/' in node.name for node in nodes) for nodes in parts))
+
+
 # Eight ranks run all that one rank does.
-@pytest.mark.parametrize('ranks, case, flags', [
-    (1, 'performance', ['toy', '--train_epochs=2', '--swa_start_epoch=1', '--loss_scale=True']),
-    (8, 'full', ['toy', '--train_epochs=2', '--swa_start_epoch=1', '--loss_scale=True']),
+@pytest.mark.parametrize('ranks, case, flags, expected', [
+    (1, 'performance', ['toy', '--train_epochs=2', '--save_steps=3'], PLAIN),
+    (1, 'performance', ['toy', '--train_epochs=2', '--swa_start_epoch=1', '--loss_scale=True'], PLAIN + AVERAGE + MEAN),
+    (8, 'full', ['toy', '--train_epochs=2', '--swa_start_epoch=1', '--loss_scale=True'],
+     PLAIN + RANKS + AVERAGE + MEAN),
     (8, 'full', ['toy', '--train_steps=3', '--ema_decay=.9', '--accumulate_steps=2', '--clip_norm=1',
-                 '--optimizer=lamb', '--loss_scale=True']),
-    (8, 'full', ['cspnet', '--train_steps=1']), (8, 'full', ['cutmix', '--train_steps=1']),
-    (8, 'full', ['sesemi', '--train_steps=1', '--task=svhn']),
-    (8, 'full', ['alexnet', '--train_steps=1', '--batch_size=8']), (8, 'full', ['swa', '--train_epochs=8'])])
-def test_a_run_compiles_six_graphs_at_most(npu, small, tmp_path, monkeypatch, ranks, case, flags):
+                 '--optimizer=lamb', '--loss_scale=True'], PLAIN + RANKS + AVERAGE),
+    (1, 'performance', ['toy', '--train_epochs=2', '--validation=0.3'], PLAIN + VALIDATION),
+    (8, 'full', ['cspnet', '--train_steps=1'], PLAIN + RANKS),
+    (8, 'full', ['cutmix', '--train_steps=1'], PLAIN + RANKS),
+    (8, 'full', ['sesemi', '--train_steps=1', '--task=svhn'], PLAIN + RANKS),
+    (8, 'full', ['alexnet', '--train_steps=1', '--batch_size=8'], PLAIN + RANKS),
+    (8, 'full', ['swa', '--train_epochs=8'], PLAIN + RANKS + AVERAGE + MEAN)])
+def test_of_the_few_graphs_that_a_run_compiles_three_hold_layers_and_one_the_gradients(
+        npu, small, tmp_path, monkeypatch, ranks, case, flags, expected):
     environ = dict(RANK_SIZE=str(ranks), RANK_ID='0', JOB_ID='10087')
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     given = ['--network=' + flags[0], '--case=' + case, '--output_path=%s' % tmp_path, '--data_path=synthetic']
     assert command.run(train.act, given + flags[1:], environ) == 0
-    assert len(npu.compiled) <= MOST, npu.compiled
+    assert len(npu.compiled) == expected, npu.compiled
+    layers_in, gradients_in = with_layers_and_with_gradients(npu)
+    assert layers_in <= WITH_LAYERS + ('--validation=0.3' in flags) and gradients_in == 1
 
 
 def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
@@ -65,11 +86,11 @@ def test_a_resumed_run_compiles_no_graph_more(npu, tmp_path):
     assert toy.run(output, '--train_steps=13') == 0
     npu.compiled.clear(), npu.fetch_sets.clear()
     assert toy.run(output, '--train_steps=20', '--resume') == 0
-    assert len(npu.compiled) <= MOST, npu.compiled
+    assert len(npu.compiled) == PLAIN, npu.compiled
 
 
-def test_a_saver_would_not_compile_the_training_again_but_a_graph_for_each_of_saving_and_restoring(npu, tmp_path):
-    """Why core/training/checkpoints.py has none in the run's session, where one fetch reads all and is the barrier."""
+def test_a_saver_does_not_compile_the_training_again_but_a_graph_for_each_of_saving_and_restoring(npu, tmp_path):
+    """So a run saves with one, and restores with its first values, because these are a graph already."""
     npu.start()
     with tf.Graph().as_default():
         weights = tf.get_variable('weights', [3])

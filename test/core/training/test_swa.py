@@ -43,13 +43,10 @@ def averaged(tmp_path, capfd):
     (0, 1, [10, 20, 30, 40, 50]), (1, 1, [20, 30, 40, 50]), (1, 2, [30, 50]), (0, 3, [30])])
 def test_the_weights_enter_the_mean_once_at_the_end_of_every_cycle(start, freq, steps):
     clock, entered = Clock(50, 10), []
-    averaging = SimpleNamespace(_run=SimpleNamespace(clock=clock, config=SimpleNamespace(swa_freq=freq)), _start=start,
-                                _entered=None)
+    averaging = SimpleNamespace(_run=SimpleNamespace(clock=clock), _start=start * 10, _cycle=freq * 10, _enter=None)
+    session = SimpleNamespace(run=lambda op: entered.append(clock.step))
     for clock.step in range(1, 51):
-        if swa.Averaging.has_to_read.fget(averaging):
-            averaging._entered = clock.step
-            entered.append(clock.step)
-            assert not swa.Averaging.has_to_read.fget(averaging)
+        swa.Averaging.update(averaging, session)
     assert entered == steps
 
 

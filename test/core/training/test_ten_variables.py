@@ -9,7 +9,6 @@ import toy
 from core.errors import InputError
 from core.pretrained import initial
 from core.recipe import FIRST_OUTPUT
-from core.run import Communicator
 from core.settings.config import resolve
 from core.training import checkpoints, identity, preflight, swa, weights
 from nets import layers
@@ -103,8 +102,7 @@ def saver(settled, steps=()):
     """(Checkpoints, Small, session) of a run; saved after each of the steps, with the values of fill(step)."""
     small = Small()
     identity.add_facts(**identity.facts_of(settled))
-    made = checkpoints.Checkpoints(settled.ckpt_dir, 'toy', checkpoints.State(Communicator()), tf.global_variables())
-    return made, small
+    return checkpoints.Checkpoints(settled.ckpt_dir, 'toy', tf.global_variables()), small
 
 
 def written(tmp_path, steps, **given):
@@ -117,8 +115,7 @@ def written(tmp_path, steps, **given):
             for name, variable in identity.facts().items():
                 saved[step][identity.FACTS + name] = np.int64(identity.facts_of(settled)[name])
                 variable.load(identity.facts_of(settled)[name], session)
-            state = checkpoints.State(Communicator())
-            made.save(session, step, state.read(session))
+            made.save(session, step)
     return saved
 
 
@@ -165,38 +162,42 @@ def test_a_run_with_another_seed_or_of_another_form_does_not_go_on_from_it(tmp_p
 
 
 def averaging(tmp_path, session, epochs):
-    """(the hook, its clock, one weight, State, what was reported) of a run of 10 steps an epoch."""
+    """(at, finish, what was reported) of a run of 10 steps an epoch.
+
+    at(step, weights): the weights after the update at that step, finish(): those after the end of the run.
+    """
     settled = config(tmp_path, swa_freq=2, swa_start_epoch=3)
     with tf.variable_scope('net'):
         weight = tf.get_variable('kernel', [2], initializer=tf.zeros_initializer())
-    clock = SimpleNamespace(step=0, steps_per_epoch=10, epochs=epochs, epoch=epochs - 1,
-                            passed=lambda steps: clock.step % steps == 0)
-    reported = []
+    clock = SimpleNamespace(step=0, steps_per_epoch=10, epochs=epochs, epoch=epochs - 1)
+    global_step, reported = tf.train.get_or_create_global_step(), []
     run = SimpleNamespace(
-        config=settled, clock=clock, headline='accuracy', step=SimpleNamespace(model_variables=[weight]),
+        config=settled, clock=clock, headline='accuracy',
+        step=SimpleNamespace(model_variables=[weight], global_step=global_step),
         evaluate=lambda session: {'accuracy': .75, 'loss': float(session.run(weight)[0])})
     hook = swa.Averaging(run, SimpleNamespace(is_needed=False))
-    state = checkpoints.State(Communicator(), hook.changes)
     session.run(tf.global_variables_initializer())
     reporter = SimpleNamespace(report=SimpleNamespace(evaluation={'accuracy': .5, 'loss': 1.}), average=reported.append)
-    return hook, clock, weight, state, reporter, reported
+
+    def at(step, values):
+        hook.before_run(None)
+        clock.step = step
+        global_step.load(step, session), weight.load(values, session)
+        hook.update(session)
+        return session.run(weight).tolist()
+
+    def finish():
+        hook.finish(session, lambda session, saver: saver.save(session, clock.step), reporter)
+        return session.run(weight).tolist()
+    return at, finish, reported
 
 
 def test_the_mean_of_the_weights_at_the_ends_of_the_cycles_takes_their_place(tmp_path, session, capsys):
-    hook, clock, weight, state, reporter, reported = averaging(tmp_path, session, 6)
-    due = []
+    at, finish, reported = averaging(tmp_path, session, 6)
     for step in range(1, 61):
-        hook.before_run(None)
-        clock.step = step
-        weight.load([step, -step], session)
-        if hook.has_to_read:
-            due.append(step)
-            values = hook.read(session, state)
-            assert not hook.has_to_read          # the weights of a step enter once
-            assert session.run(weight).tolist() == [step, -step]
-    assert due == [40, 60]                       # epochs 3 and 4, 5 and 6
-    hook.finish(session, state, values, reporter)
-    assert session.run(weight).tolist() == [50., -50.] and reported == [{'accuracy': .75, 'loss': 50.}]
+        assert at(step, [step, -step]) == [step, -step]
+    # Epochs 3 and 4, 5 and 6: the weights after the steps 40 and 60.
+    assert finish() == [50., -50.] and reported == [{'accuracy': .75, 'loss': 50.}]
     reader = tf.train.load_checkpoint(str(tmp_path / '0' / 'ckpt' / 'swa' / 'model.ckpt-60'))
     assert reader.get_tensor('net/kernel').tolist() == [50., -50.]
     assert capsys.readouterr().out.splitlines()[-4:] == [
@@ -208,17 +209,14 @@ def test_the_mean_of_the_weights_at_the_ends_of_the_cycles_takes_their_place(tmp
 
 
 def test_a_mean_that_a_shorter_run_had_begun_does_not_count(tmp_path, session):
-    hook, clock, weight, state, _, _ = averaging(tmp_path, session, 4)
-    values = {}
-    for v in tf.global_variables('swa'):
+    at, finish, _ = averaging(tmp_path, session, 4)
+    means = tf.global_variables('swa')
+    for v in means:
         v.load(np.full(v.shape.as_list(), 99), session)
-    for step in range(11, 41):                   # it is resumed before the averaging starts
-        hook.before_run(None)
-        clock.step = step
-        weight.load([step, 0], session)
-        if hook.has_to_read:
-            values = hook.read(session, state)
-    assert {v.op.name: value.tolist() for v, value in values.items() if v.op.name.startswith('swa/')} == {
-        'swa/net/kernel': [40., 0.], 'swa/count': 1}
+    for step in range(11, 40):                   # it is resumed before the averaging starts
+        at(step, [step, 0])
+    assert finish() == [39., 0.]                 # a run that ends within its first cycle keeps its last iterate
+    at(40, [40, 0])
+    assert {v.op.name: session.run(v).tolist() for v in means} == {'swa/net/kernel': [40., 0.], 'swa/count': 1}
     assert preflight.resumable(config(tmp_path, swa_start_epoch=1), 40) == 40      # the average is missing
     assert preflight.resumable(config(tmp_path), 40) > 40
