@@ -34,7 +34,7 @@ WITHOUT_FLAGS = ('locks', 'stalls')
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Runs the command that is the first of the arguments; returns its exit status, 2 for one that there is not."""
+    """Runs the command that is the first of the arguments; returns its exit status, 2 for an unknown command."""
     name, arguments = argv[0] if argv else '-h', argv[1:]
     if name in HELP:
         print('usage: python3 -m launchers COMMAND [--flag=value ...]\n')

@@ -118,7 +118,7 @@ def _optimizer(optimizer: tf.train.Optimizer, config: Config, options: Options) 
 
 
 def _communicator(config: Config, options: Options, split: Sequence[int]) -> Optional[Communicator]:
-    """That of several servers; None leaves the choice to the ranks of this one."""
+    """The communicator of several servers; None: the ranks of this server choose theirs."""
     del options, split
     if config.ranks == 1 or not config.addresses:
         return None

@@ -128,7 +128,7 @@ def python_with_tensorflow() -> Optional[str]:
 
 
 def _output(command: Sequence[str], **popen: Any) -> Optional[str]:
-    """What a program prints; None when it is missing, fails or does not answer."""
+    """What a program prints; None when it is missing, fails or takes too long."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                               timeout=SECONDS, universal_newlines=True, **popen)

@@ -28,7 +28,7 @@ USAGE = command.Usage(
 
 
 def act(recipe: Recipe, config: Config, all_images: bool = False, classes_by_number: bool = False) -> None:
-    """Prints the vendor's lines for a checkpoint on the test set, or on all images, and on how many these are."""
+    """Prints the vendor's lines for a checkpoint on the test set, or on all images, and how many images these are."""
     loaded = []
 
     def load(config):

@@ -28,7 +28,7 @@ def training_step(recipe: Recipe, config: Config, options: Options, data: Any,
     """A context in which the graph of a step of this rank alone is the default one.
 
     config: with emulate_precision, so that gradients are remembered; rules: how a chip computes the step, None: in the
-    types of the graph. Nothing of a CPU's own operators is in it.
+    types of the graph. It has none of a CPU's own operators.
     """
     with tf.Graph().as_default() as graph:
         tf.set_random_seed(config.seed)

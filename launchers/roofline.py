@@ -61,7 +61,7 @@ def act(recipe: Recipe, config: Config, **given: Any) -> None:
 
 
 def _table(found: Sequence[roofline.Cost], measured: Mapping[str, float]) -> List[str]:
-    """A line for each type of operator, those first that a 910 takes longest for."""
+    """A line for each type of operator; the type that takes a 910 longest comes first."""
     chips = list(roofline.PEAKS)
     names = ['%s us' % chip for chip in chips] + ['measured us'] * bool(measured)
     lines = ['%-28s %6s %9s %9s %s  %s' % ('type on the chip', 'count', 'GFLOP', 'MB', ' '.join(

@@ -133,7 +133,7 @@ def run(recipe: Recipe, config: Config, options: Options, data: Any, rules: Rule
 
 
 def _why(keeping: search.Keeping) -> str:
-    """Why it is of no use to keep all operators in float32 that can be, and what to do."""
+    """Why even all operators that can be in float32 are not enough, and what to do."""
     if keeping.stuck:
         return 'the rest is %s, which this chip has in float16 alone; try --emulate_chip=910B' % (
             ', '.join(keeping.stuck))

@@ -1,9 +1,9 @@
 """Notices that a run does not get on: python3 -m launchers stalls SECONDS RANK:PID:LOG ...
 
 launchers/shell/ranks.sh starts it beside the trainers of this server, which write down what they do
-(core/progress.py). After the limit of what the rank that is behind does, or SECONDS (--stall_seconds) where its process
-is stopped, a line on the screen and in every log names it; after as long again the exit status is FIRST_STATUS + its
-index. The launcher then ends the trainers. Where the launcher was killed, this process does so.
+(core/progress.py). The rank that is behind has a limit for its present work, and SECONDS (--stall_seconds) where its
+process is stopped. Then a line on the screen and in every log names it; after as long again the exit status is
+FIRST_STATUS + its index. The launcher then ends the trainers. Where the launcher was killed, this process does so.
 """
 import contextlib
 import os
@@ -47,7 +47,7 @@ class RankState(NamedTuple):
 
 
 def state_of(trainer: Trainer, directory: str) -> RankState:
-    """What it does now, as the file in `directory` and the kernel have it."""
+    """What the trainer does now, by its file in `directory` and the kernel."""
     try:
         with open('/proc/%d/stat' % trainer.pid) as file:
             letter, *numbers = file.read().rpartition(')')[2].split()
@@ -162,7 +162,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _leave_screen():
-    """Lets who reads what the launcher printed come to its end."""
+    """Closes the launcher's output, so that its reader comes to the end of it."""
     null = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(null, number)

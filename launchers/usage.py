@@ -32,8 +32,8 @@ def describe(switches: Iterable[Switch], recipes: Mapping[str, Any] = {}) -> Lis
 
 
 def _under_headings(recipes) -> List[Tuple[str, List[Switch]]]:
-    """(heading, its switches) in the order of -h; hyper-parameters stand under the names of the networks that have
-    them, those of most networks first."""
+    """(heading, its switches) in the order of -h; hyper-parameters stand under the names of their networks;
+    what most networks have comes first."""
     headings = []
     for group in GROUPS:
         rows = [row for row in SWITCHES if row.group == group]

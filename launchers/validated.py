@@ -1,6 +1,6 @@
 """The validation part of a training: its best checkpoint, ckpt/best, and the end of a run that gets no better.
 
-What is known of the best are variables of every checkpoint, so that a run that goes on compares with it and counts on.
+The best value and its step are variables of every checkpoint, so that a resumed run compares with them and counts on.
 """
 import math
 import os

@@ -9,7 +9,7 @@ RESULTS = '/home/ma-user/modelarts/outputs/train_url_0/'
 def arguments(argv: Sequence[str], case: str, data: str = DATA) -> List[str]:
     """What the boot file gets for `argv`: a --case, and --data_url and --train_url where they are not given.
 
-    Data that is on the machine already is trained on where it lies, and not copied once more.
+    Data that is on the machine already is not copied again.
     """
     given = {argument.partition('=')[0]: argument.partition('=')[2] for argument in argv}
     kept = [argument for argument in argv if not argument.startswith('--data_url=')]

@@ -44,7 +44,7 @@ class BootProcesses:
         return dict(lock, ONLY_RANK=str(self._rank), RANKS_DIRECTORY=self._meeting)
 
     def gather(self, seconds: float) -> None:
-        """Waits for the boot processes that this one needs. Raises InputError for those that do not come in time."""
+        """Waits for the boot processes that this one needs. Raises InputError when one does not come in time."""
         deadline = time.monotonic() + seconds
         needed = self._ranks if self.copies else self._ranks[:1]
         while self._missing(needed):
@@ -79,7 +79,7 @@ class BootProcesses:
         shutil.rmtree(self._meeting, ignore_errors=True)
 
     def give_up(self, status: int) -> None:
-        """Ends the other ranks, which would wait for one of which the launcher ended with this status at its start."""
+        """Ends the other ranks, which would wait for this one: its launcher has ended with this status at its start."""
         with contextlib.suppress(OSError), open(os.path.join(self._meeting, 'end-0'), 'x') as file:
             file.write('%d rank %d ended with status %d\n' % (status, self._rank, status))
 

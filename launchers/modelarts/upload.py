@@ -1,8 +1,8 @@
 """Results: copies what is new in local folders out to storage, in an order that keeps every checkpoint there usable.
 
 A checkpoint is whole there or not visible: its data goes out first, its index next, the state file that names it
-last. All three are hard-linked aside in the opposite order before, because the trainer deletes old checkpoints. Those
-that are deleted here are then deleted there.
+last. All three are hard-linked aside in the opposite order before, because the trainer deletes old checkpoints. A
+checkpoint that is deleted here is then deleted there.
 """
 import contextlib
 import os
@@ -55,7 +55,7 @@ class Results:
     def _remove_old_checkpoints(self, directory: str, url: str) -> None:
         """Deletes from storage the checkpoints that this job has copied there and the trainer has deleted here.
 
-        Their index goes first, so that what is left of one is no checkpoint.
+        The index of each goes first, so that the rest of it is no checkpoint.
         """
         inside = os.path.join(directory, '')
         gone = [path for path in self._published if path.startswith(inside) and not os.path.exists(path)

@@ -1,6 +1,6 @@
 """SWA: stochastic weight averaging of a small network on Gaussian blobs (docs/vendor-contract.md sections 1 and 3).
 
-The method is core/training/swa.py. The vendor tests on the training points, the last line here is about fresh ones.
+The method is core/training/swa.py. The vendor tests on the training points; the last line here is about new points.
 
     bash test/train_full_1p.sh --network=swa
 
@@ -73,7 +73,7 @@ def test_line(means: Metrics) -> str:
 
 
 def decision_regions(view: View) -> Optional[Panel]:
-    """Which class the last iterate and the average see where in the plane, as their newest checkpoints have them."""
+    """The classes of the points of a plane by the last iterate and by the average, from their newest checkpoints."""
     test = view.data.test
     low, high = test.x.min(0) - 1, test.x.max(0) + 1
     across, down = np.meshgrid(np.linspace(low[0], high[0], PIXELS), np.linspace(high[1], low[1], PIXELS))

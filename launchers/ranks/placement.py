@@ -32,7 +32,7 @@ class RanksOfServer(NamedTuple):
 def plan(config: Config, on_npu: bool, family: Optional[str] = None, only: Optional[int] = None) -> RanksOfServer:
     """The ranks of `config`; on_npu: ranks exchange tensors by HCCL; family: of the NPUs, where it is known.
 
-    only: the rank of this server for which it is, None for all; launchers beside this one start the others.
+    only: the one rank of this server to start, because launchers beside this one start the others; None: all ranks.
     Raises InputError when the flags or the rank table make no job.
     """
     servers = _servers(config)

@@ -2,7 +2,7 @@
 
 Four forms are read: server_list of version 1.0, of version 1.2 with super_pod_list (A3), without a version, and the
 older group_list with instance_list (jobstart_hccl.json of ModelArts). All rules of HCCL are checked here, because HCCL
-answers a wrong table by waiting for ranks that never come.
+waits with a wrong table for ranks that never come.
 """
 import collections
 import json
@@ -90,7 +90,7 @@ def _unready(path):
 
 
 def check_910(path: str, servers: Sequence[Server]) -> None:
-    """Raises InputError for devices that HCCL cannot connect on a server of 910s: 1, 2, 4 or 8, and not any."""
+    """Raises InputError for devices that HCCL cannot connect on a server of 910s."""
     for server in servers:
         ids = sorted(device.device_id for device in server.devices)
         found = '%s: server %s has devices %s' % (path, server.server_id, ', '.join(map(str, ids)))
