@@ -100,7 +100,8 @@ def run(recipe: Recipe, config: Config, options: Options, data: Any, rules: Rule
     def is_enough(candidate, what):
         if what not in tried:
             tried[what] = trial.distance(candidate)
-            print('%5.0f s  %-60s %s' % (time.monotonic() - started, what[:60], _words(tried[what])), flush=True)
+            print('%5.0f s  %-60s loss %.3g, gradient %.3g (%s)' % (
+                time.monotonic() - started, what[:60], *tried[what]), flush=True)
         return tried[what].largest <= asked.closeness
 
     def is_late():
@@ -152,7 +153,3 @@ def _write(paths: Sequence[str], rules: Rules, types: Sequence[str], chosen: Seq
     with open(paths[1], 'w') as file:
         file.write(search.customized(chosen))
     print('%s: use it with --npu_option=customize_dtypes=%s' % (paths[1], paths[1]))
-
-
-def _words(found: search.Distance) -> str:
-    return 'loss %.3g, gradient %.3g (%s)' % found

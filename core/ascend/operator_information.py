@@ -6,7 +6,7 @@ Each of these files is an object {operator type: {"input0": {"dtype": "float16,f
 import functools
 import glob
 import os
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, Mapping, NamedTuple, Optional, Tuple
 
 from core import files
 from core.errors import InputError
@@ -37,7 +37,9 @@ def read(environ: Mapping[str, str], chip: str) -> Optional[Information]:
 
 @functools.lru_cache(maxsize=None)
 def _read(package, chip):
-    paths = next(filter(None, (_files(package, soc) for soc in _SOCS[chip])), [])
+    found = (glob.glob(os.path.join(glob.escape(package), _CONFIG, soc, 'aic-%s-ops-info*.json' % soc))
+             for soc in _SOCS[chip])
+    paths = sorted(next(filter(None, found), []))
     if not paths:
         return None
     colours: Dict[str, str] = {}
@@ -56,7 +58,3 @@ def _read(package, chip):
             raise InputError('%s: is no operator information of CANN: %s; unset ASCEND_OPP_PATH to do without it' % (
                 path, error if type(error) is ValueError else 'has another form'))
     return Information(tuple(paths), colours, kernels)
-
-
-def _files(package: str, soc: str) -> List[str]:
-    return sorted(glob.glob(os.path.join(glob.escape(package), _CONFIG, soc, 'aic-%s-ops-info*.json' % soc)))

@@ -34,7 +34,8 @@ def mixlist(path: str) -> Dict[str, Dict[str, List[str]]]:
     """{list: {change: operator types}} of modify_mixlist."""
     lists = _json_object(path)
     if set(lists) - set(LISTS):
-        raise ValueError('must have no lists but %s: %s is none of them' % (', '.join(LISTS), _first(lists, LISTS)))
+        raise ValueError('must have no lists but %s: %s is none of them' % (
+            ', '.join(LISTS), min(set(lists) - set(LISTS))))
     done = {}
     for which, changes in lists.items():
         if not isinstance(changes, dict) or set(changes) - set(CHANGES):
@@ -129,7 +130,3 @@ def _lines(path):
         raise ValueError('must be text in UTF-8: the file %s' % error) from None
     return [(number, line.strip()) for number, line in enumerate(lines, 1)
             if line.strip() and not line.strip().startswith('#')]
-
-
-def _first(names, known):
-    return sorted(set(names) - set(known))[0]

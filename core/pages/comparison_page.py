@@ -53,12 +53,9 @@ def _table(title: Words, rows: Sequence[Row]) -> str:
     for row in rows:
         name = row.left if row.left != '*' else row.right
         cells = ['<code>%s:%d</code>' % (escape(name), row.output), escape(row.op_type), escape(row.shape)]
-        cells += [_figure(row.metrics[metric]) for metric in (
+        values = [row.metrics[metric] for metric in (
             'RelativeEuclideanDistance', 'CosineSimilarity', 'MaxAbsoluteError')]
+        cells += [number(value) if math.isfinite(value) else '–' for value in values]
         lines.append('<tr>%s</tr>' % ''.join('<td>%s</td>' % cell for cell in [*cells, escape(row.reason)]))
     return '<section><h2>%s</h2><div class="card scroll"><table class="outputs">%s</table></div></section>' % (
         title.html(), ''.join(lines))
-
-
-def _figure(value: float) -> str:
-    return number(value) if math.isfinite(value) else '–'

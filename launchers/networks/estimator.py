@@ -194,13 +194,10 @@ def _total(name: str, count: tf.Tensor, value: tf.Tensor, update: Any) -> Total:
         with tf.Graph().as_default(), cpu_session() as session:
             fed = [tf.constant(part.reshape(shape), v.dtype.base_dtype)
                    for part, shape, v in zip(np.split(sums, cuts), shapes, variables)]
-            result, = tf.import_graph_def(definition, {_read(v): one for v, one in zip(variables, fed)}, [value.name])
+            values = {variable.op.name + ':0': one for variable, one in zip(variables, fed)}
+            result, = tf.import_graph_def(definition, values, [value.name])
             return float(session.run(result))
     return Total(parts, of_sums)
-
-
-def _read(variable):
-    return variable.op.name + ':0'
 
 
 def _reaches(op, variable):
