@@ -154,8 +154,8 @@ def check_fits(path: str, reader: Reader, variables: Sequence[tf.Variable], netw
         name = variable.op.name
         if shapes.get(name) != variable.shape.as_list():
             raise InputError(
-                '%s: not a checkpoint of this %s: %s is %s there, %s here; give the flags it was trained with, or '
-                '--finetune for other classes' % (
+                '%s: not a checkpoint of this %s: %s is %s there, %s here; give the flags it was trained with, such '
+                'as --network, or --finetune for other classes' % (
                     path, network, name, shapes.get(name, 'missing'), variable.shape.as_list()))
 
 

@@ -8,7 +8,6 @@ from core.settings.table import SWITCHES, switch
 from launchers.networks.registry import named, own_name, recipe_of
 
 _OF_ANY_NETWORK = ('task', 'trunk')
-_OF_DATA = 'task'              # which a training that starts from a checkpoint may have another of
 
 
 def completed(argv: Sequence[str], environ: Mapping[str, str], trains: bool = False) -> List[str]:
@@ -42,11 +41,9 @@ def completed(argv: Sequence[str], environ: Mapping[str, str], trains: bool = Fa
     rows = {row.name: row for row in (*SWITCHES, *recipe.switches)}
     given, _ = flags.parse_known(arguments, list(rows.values()))
     for name in (*_OF_ANY_NETWORK, *(row.name for row in recipe.switches)):
-        if name not in told or trains and name == _OF_DATA:
-            continue
-        if name not in given:
+        if name in told and name not in given:
             arguments.append(typed(name, told[name]))
-        elif str(given[name]) != told[name] and not trains:
+        elif name in told and str(given[name]) != told[name] and not trains:
             raise InputError('%s: the checkpoint is of %s; leave the flag out' % (
                 typed(name, given[name]), typed(name, told[name])))
     return arguments

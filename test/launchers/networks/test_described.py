@@ -44,7 +44,7 @@ def test_what_is_typed_alike_and_what_is_not_told_is_left_alone(photographs):
 
 def test_a_training_may_start_from_a_checkpoint_of_another_network_and_on_other_data(photographs):
     checkpoint, _ = photographs
-    assert completed([checkpoint], {}, trains=True) == [checkpoint, '--network=tiny']
+    assert completed([checkpoint], {}, trains=True) == [checkpoint, '--network=tiny', '--task=folder']
     for given in (['--network=cutmix', checkpoint], ['--network=tiny', '--task=cifar10', checkpoint]):
         assert completed(given, {}, trains=True) == given
     assert completed([checkpoint], {'NETWORK': 'cutmix'}, trains=True) == [checkpoint]
