@@ -108,6 +108,25 @@ def write_kinds(folder, train=60, test=15, new=1, size=64, seed=0):
                         file.write(session.run(jpeg, {image: crop}))
 
 
+def write_textures(folder, names, train, test, seed):
+    """Writes crops [32, 32] of the photographs `names` as folder/PART/NAME/NUMBER.png: gray, and of one brightness and
+    contrast, so that the texture alone tells the classes apart."""
+    random = np.random.RandomState(seed)
+    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        image = tf.placeholder(tf.uint8, [32, 32, 3])
+        png = tf.image.encode_png(image)
+        for name, photograph in zip(names, read(names)):
+            for part, count in ('train', train), ('test', test):
+                directory = os.path.join(str(folder), part, os.path.splitext(name)[0])
+                os.makedirs(directory)
+                gray = crops(photograph, count, 32, part == 'test', random).mean(3, keepdims=True)
+                spread = gray.std((1, 2), keepdims=True) + 4       # of a part without any texture 0
+                gray = 128 + 48 * (gray - gray.mean((1, 2), keepdims=True)) / spread
+                for number, crop in enumerate(np.clip(gray, 0, 255).astype(np.uint8).repeat(3, 3)):
+                    with open(os.path.join(directory, '%d.png' % number), 'wb') as file:
+                        file.write(session.run(png, {image: crop}))
+
+
 if __name__ == '__main__':
     write = {'cifar10': write_cifar10, 'cats-dogs': write_cats_dogs, 'kinds': write_kinds}[sys.argv[1]]
     write(sys.argv[2], *map(int, sys.argv[3:]))
