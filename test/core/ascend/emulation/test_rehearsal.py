@@ -145,10 +145,10 @@ def test_a_profile_of_the_chosen_steps_is_left(train, tmp_path):
 
 def test_a_step_is_run_twice_and_the_run_goes_on_as_if_it_had_been_another_one(train, tmp_path):
     logs = []
-    for step in 3, 7:
-        status, log = train('--repeat_step=%d' % step, '--output_path=%s' % (tmp_path / str(step)))
+    for repeated in 3, 7:
+        status, log = train('--repeat_step=%d' % repeated, '--output_path=%s' % (tmp_path / str(repeated)))
         assert status == 0
-        assert 'Random error detection: step %d, run twice, gave the same bits' % step in log
+        assert 'Random error detection: step %d, run twice, gave the same bits' % repeated in log
         logs.append(losses(log))
     assert logs[0] == logs[1] and len(logs[0]) == 8
 
