@@ -174,6 +174,12 @@ def test_flags_that_make_no_sense_are_refused_by_name(tmp_path, capfd, flags, wo
     assert words in error and not os.listdir(str(tmp_path))
 
 
+def test_a_cycle_may_stay_at_one_learning_rate():
+    flags = dict(swa_start_epoch=1, swa_schedule='cyclic', swa_lr=.02, swa_lr2=.02, swa_freq=2)
+    swa.check(resolve(toy.RECIPE, dict(flags, case='performance'), {}))
+    assert learning_rates(4, 2, **flags)[2:] == [np.float32(.02)] * 6
+
+
 @pytest.mark.slow
 @pytest.mark.margin
 def test_the_blobs_are_learned_and_averaged(tmp_path, capfd):

@@ -208,7 +208,7 @@ def test_the_mean_of_the_weights_at_the_ends_of_the_cycles_takes_their_place(tmp
         'loss 1.0000 and 50.0000']
 
 
-def test_a_mean_that_a_shorter_run_had_begun_does_not_count(tmp_path, session):
+def test_a_mean_that_a_shorter_run_had_begun_does_not_count(tmp_path, session, capsys):
     at, finish, _ = averaging(tmp_path, session, 4)
     means = tf.global_variables('swa')
     for v in means:
@@ -220,3 +220,5 @@ def test_a_mean_that_a_shorter_run_had_begun_does_not_count(tmp_path, session):
     assert {v.op.name: session.run(v).tolist() for v in means} == {'swa/net/kernel': [40., 0.], 'swa/count': 1}
     assert preflight.resumable(config(tmp_path, swa_start_epoch=1), 40) == 40      # the average is missing
     assert preflight.resumable(config(tmp_path), 40) > 40
+    at(45, [45, 0])
+    assert finish() == [40., 0.] and 'for the average of 1; ' in capsys.readouterr().out
