@@ -129,10 +129,13 @@ def _batch_norm_gradient(op, dy, *_):
 def _perceptron(logits: tf.Tensor) -> tf.Tensor:
     """The training logits of a perceptron with a batch-normalised hidden layer: one operator in place of the chain.
 
-    The updates of batch norm's averages take their values from it, too, so the chain is not computed.
+    The updates of batch norm's averages take their values from it, too, so the chain is not computed. A batch norm that
+    --freeze keeps as it is stays in the chain.
     """
     output, product = logits.op, logits.op.inputs[0].op
     norm = product.inputs[0].op.inputs[0].op
+    if not norm.get_attr('is_training'):
+        return logits
     hidden = norm.inputs[0].op.inputs[0].op.inputs[0].op       # behind a reshape and a ReLU
     y, mean, variance, _ = library().perceptron(
         *hidden.inputs[0].op.inputs, hidden.inputs[1], *norm.inputs[1:3], product.inputs[1], output.inputs[1],

@@ -22,6 +22,7 @@ class SoftmaxCrossEntropyWithLogits : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(1, logits.shape(), &gradients));
     const float *all_x = data_of(logits), *all_p = data_of(labels);
     float *loss = data_of(losses), *all_dx = data_of(gradients);
+    // An exponential takes about as long as eight numbers that are read and written.
     in_ranges(rows, use_threads_of(context, 8 * logits.NumElements()), [=](int64 first, int64 last) {
       for (int64 i = first; i < last; ++i) {
         const float *x = all_x + i * classes, *p = all_p + i * classes;

@@ -105,11 +105,19 @@ struct Network {
   }
 };
 
-class Perceptron : public OpKernel {
+class Normalised : public OpKernel {
  public:
-  explicit Perceptron(OpKernelConstruction* context) : OpKernel(context) {
+  explicit Normalised(OpKernelConstruction* context) : OpKernel(context) {
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
   }
+
+ protected:
+  float epsilon_;
+};
+
+class Perceptron : public Normalised {
+ public:
+  using Normalised::Normalised;
 
   void Compute(OpKernelContext* context) override {
     Network in;
@@ -194,15 +202,11 @@ class Perceptron : public OpKernel {
       }
     }
   }
-
-  float epsilon_;
 };
 
-class PerceptronGrad : public OpKernel {
+class PerceptronGrad : public Normalised {
  public:
-  explicit PerceptronGrad(OpKernelConstruction* context) : OpKernel(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
-  }
+  using Normalised::Normalised;
 
   void Compute(OpKernelContext* context) override {
     Network in;
@@ -289,9 +293,6 @@ class PerceptronGrad : public OpKernel {
       out[1][u] = weights[in.inputs * width + u];
     }
   }
-
- private:
-  float epsilon_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Perceptron").Device(DEVICE_CPU), Perceptron);

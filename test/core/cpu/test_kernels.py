@@ -149,6 +149,16 @@ def test_the_perceptron_of_one_operator_trains_as_numpy_does_in_double_precision
 
 
 @compiled
+def test_a_perceptron_with_a_frozen_batch_norm_normalises_with_its_averages_as_tensorflow_does():
+    def build():
+        with layers.frozen('batch_norm'):
+            y = mlp.mlp(numbers(37, 2), True)
+        assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        return with_gradients(y, tf.trainable_variables())
+    assert_same(build)
+
+
+@compiled
 @pytest.mark.parametrize('function', [tf.nn.relu, lambda x: tf.nn.leaky_relu(x, .1), layers.mish,
                                       lambda x: tf.nn.lrn(x, 2, 2., 1e-2, .75), lambda x: tf.nn.lrn(x, 3, 1., .1, .5)],
                          ids=['relu', 'leaky relu', 'mish', 'lrn', 'lrn with another exponent'])
