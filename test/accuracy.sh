@@ -2,11 +2,10 @@
 # Trains the networks on real images; a loss of each must fall below half, with --fault it must not. Each takes half a
 # minute of CPU or less.
 #
-#     bash test/accuracy.sh [--fault] [--seed=N] [--seeds=COUNT] [NETWORK...]
+#     bash test/accuracy.sh [--fault] [--seed=N] [--seeds=COUNT] [CHECK...]
 #
-# With --fault each network has a fault that the check is there to find. Several seeds end with a table of the worst.
-# NETWORK may also be the word precision: mixed precision with loss scaling, emulated, must end as near as 0.01 to the
-# accuracy of float32, and the training loss of force_fp16 without it must be 1.2 times that of float32 at least.
+# CHECK is a network or `precision`: cutmix in mixed precision with a dynamic loss scale, emulated. With --fault each has
+# a fault that the check is there to find. Several seeds end with a table of the worst.
 # The table of another machine: see test/margins.sh.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail
