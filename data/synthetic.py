@@ -58,14 +58,14 @@ def _pattern(random, size=32, frequencies=3):
 
 def _split(patterns, count, random):
     labels = random.permutation(np.arange(count) % len(patterns)).astype(np.int32)
-    return Split(np.stack([_image(patterns[label], random) for label in labels]), labels)
-
-
-def _image(pattern, random):
-    shifted = np.roll(pattern, random.randint(-3, 4, size=2), axis=(0, 1))
     down, right = np.mgrid[-1:1:32j, -1:1:32j]
-    light = -20 * down - 10 * right
-    image = 128 + random.uniform(25, 50) * shifted + light[..., None]
+    light = (-20 * down - 10 * right)[..., None]
+    return Split(np.stack([_image(patterns[label], light, random) for label in labels]), labels)
+
+
+def _image(pattern, light, random):
+    shifted = np.roll(pattern, random.randint(-3, 4, size=2), axis=(0, 1))
+    image = 128 + random.uniform(25, 50) * shifted + light
     return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
 
 

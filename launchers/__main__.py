@@ -3,6 +3,7 @@
 launchers/shell/command.sh first finds the Python that has TensorFlow 1.15, sets it up where there is none, and starts
 the command in it by the __main__.py of the repository.
 """
+import gc
 import importlib
 import os
 import sys
@@ -45,6 +46,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if name not in COMMANDS:
         print('%r: no command; it must be one of %s' % (name, ', '.join(COMMANDS)), file=sys.stderr)
         return 2
+    # What an import of TensorFlow and a graph make stays: to look for garbage in it takes a tenth of their time.
+    gc.set_threshold(100000)
     module = importlib.import_module('launchers.' + name)
     if name in WITHOUT_FLAGS and (not arguments or arguments[0] in HELP):
         print(module.__doc__)

@@ -50,6 +50,7 @@ class Collectives(Communicator):
         session_config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
         # A session sees only the devices of its own rank, because ranks share nothing but collectives.
         session_config.device_filters.append(self._device)
+        session_config.graph_options.place_pruned_graph = False   # a session over servers would warn of it
 
     def optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
         return MeanGradients(optimizer, self)

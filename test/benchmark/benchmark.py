@@ -231,7 +231,7 @@ def _seconds_to_first_step(flags, output):
                '--display_step=1', '--train_steps=%d' % MANY, '--output_path=' + output]
     started, first = time.time(), None
     launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                                env=dict(os.environ, PYTHON=sys.executable, **ENVIRONMENT))
+                                env=dict(os.environ, **ENVIRONMENT))
     try:
         while not first and launcher.poll() is None and time.time() < started + LONGEST_START:
             time.sleep(.1)

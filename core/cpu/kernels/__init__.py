@@ -20,9 +20,10 @@ from core.operators import own_operators
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
 _TYPES = operators.types_with('compiled')
-# How often a thread of OpenMP looks for work of the next operator before it sleeps. By default threads look so long
-# that other processes wait for cores; threads that sleep at once cost a fifth of a training step of small operators.
-_SPIN_COUNT = '20000'
+# How often a thread of OpenMP looks for work of the next operator before it sleeps. Threads that look for long keep
+# TensorFlow's own threads and the input pipeline waiting for a core, which takes half of swa's step; threads that sleep
+# at once cost a quarter of cutmix's.
+_SPIN_COUNT = '1000'
 
 
 @functools.lru_cache(maxsize=None)
@@ -65,6 +66,7 @@ def used(may_differ: bool) -> Iterator[None]:
         yield
     if may_differ:
         _join_weight_decay()
+        _drop_unused_gradients()
     for op in tf.get_default_graph().get_operations():
         if op.type in _TYPES and op.get_attr('T') == tf.float32 and _is_covered(op):
             op._set_attr('_kernel', _LABEL)
@@ -87,6 +89,20 @@ def _join_weight_decay():
             for i, x in enumerate(consumer.inputs):
                 if x is op.outputs[0]:
                     consumer._update_input(i, joined)
+
+
+def _drop_unused_gradients():
+    """Leaves uncomputed what nobody uses, such as the gradient of the images, which costs as much as any other.
+
+    TensorFlow lets the gradients of an operator's inputs wait for each other, and computes all of them for it.
+    """
+    for gate in tf.get_default_graph().get_operations():
+        if gate.type == 'NoOp' and gate.name.endswith('tuple/group_deps'):
+            gradients = [op for op in gate._control_outputs if op.type == 'Identity']
+            used = [op.inputs[0].op for op in gradients if op.outputs[0].consumers()]
+            if len(used) < len(gradients):
+                gate._remove_all_control_inputs()
+                gate._add_control_inputs(used)
 
 
 def _is_covered(op):

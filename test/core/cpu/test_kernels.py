@@ -230,6 +230,23 @@ def test_weight_decay_has_no_tensor_of_its_own_in_a_training_graph():
 
 
 @compiled
+@pytest.mark.parametrize('use_images', [False, True])
+def test_the_gradient_of_the_images_is_computed_where_something_uses_it(use_images):
+    with tf.Graph().as_default(), kernels.used(True):
+        images, weights = numbers(2, 6, 6, 3), tf.get_variable('weights', initializer=numbers(3, 3, 3, 4))
+        loss = tf.nn.l2_loss(tf.nn.conv2d(images, weights, 1, 'SAME'))
+        optimizer = tf.train.GradientDescentOptimizer(.1)
+        (of_images, _), (of_weights, _) = optimizer.compute_gradients(loss, [images, weights])
+        result = tf.group(of_weights + 1., of_images + 1.) if use_images else tf.group(of_weights + 1.)
+    needed, new = set(), {result}
+    while new:
+        needed |= new
+        new = {before for op in new for before in [x.op for x in op.inputs] + op.control_inputs} - needed
+    types = {op.type for op in needed}
+    assert 'Conv2DBackpropFilter' in types and ('Conv2DBackpropInput' in types) == use_images
+
+
+@compiled
 def test_not_a_number_stays_one():
     def build():
         x = tf.constant([[[[float('nan'), 1, -1, float('inf')]]]])
