@@ -102,7 +102,9 @@ def cpu_session() -> tf.Session:
     """A session on the CPU for the default graph, whatever device the run has: for work beside a run, and where two
     processes must compute the same bits.
     """
-    proto = tf.ConfigProto(device_count={'GPU': 0})
+    # Threads of its own, because a Python function of a graph (tf.py_func) that runs a session would wait for a thread
+    # of the process while it holds one, and a process of one core has only one.
+    proto = tf.ConfigProto(device_count={'GPU': 0}, use_per_session_threads=True)
     # npu_bridge puts every session without an entry of this name on the NPU, and CANN takes the options of the whole
     # process from the first of them. Where there is no NPU, TensorFlow skips the entry.
     entry = proto.graph_options.rewrite_options.custom_optimizers.add(name='NpuOptimizer')

@@ -13,6 +13,8 @@ from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import tensorflow as tf
 
+from core.device import cpu_session
+
 START, END = b'\xff\xd8', b'\xff\xd9'   # markers at the start and the end of a file
 PROGRESSIVE = (0xc2, 0xc6, 0xca, 0xce)  # second bytes of the markers of frames that come in several scans
 EXIF, SCAN = 0xe1, 0xda        # second bytes of the markers of an EXIF segment and of the image's data
@@ -137,7 +139,7 @@ def damage(content: bytes) -> Optional[str]:
     Extraneous bytes, which many cameras leave, are nothing.
     """
     def decode():
-        with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        with tf.Graph().as_default(), cpu_session() as session:
             session.run(tf.image.decode_jpeg(content).op)
     return heard(decode)[1]
 

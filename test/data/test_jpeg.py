@@ -1,9 +1,12 @@
 """JPEG files as people see them: turned upright, alike in every reader, and named where a part is missing."""
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from launching import ROOT
 from pictures import STORED, encoded, exif
 
 from core.errors import InputError
@@ -127,3 +130,19 @@ def test_an_image_of_another_format_is_read_by_alexnet_whatever_its_name(form, t
     with tf.Graph().as_default(), tf.Session() as session:
         crop = session.run(cats_dogs.load_test(tf.read_file(name), 0, None)[0]) + cats_dogs.MEAN
     np.testing.assert_allclose(crop, images.ImageReader(cats_dogs.central_crop)(name), atol=1e-3)
+
+
+def test_a_process_of_one_core_finds_a_jpeg_that_is_cut_off():
+    """The Python function that looks for what is corrupt runs a session of its own, where there is one thread alone."""
+    script = """
+import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import tensorflow as tf
+from data import jpeg
+content = tf.constant(sys.stdin.buffer.read())
+with tf.Session() as session:
+    session.run(jpeg.checked(tf.image.decode_jpeg(content), content))
+"""
+    done = subprocess.run([sys.executable, '-c', script], input=half(NOISE), cwd=ROOT, timeout=300,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert b'the data of the JPEG image ends too early' in done.stderr
