@@ -6,7 +6,7 @@ dumps and profiles, the gradients of machines without compiled kernels.
 import contextlib
 import importlib.util
 import platform
-from typing import ContextManager, Optional, Sequence, Tuple
+from typing import Callable, ContextManager, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -148,6 +148,7 @@ CPU = GPU._replace(
     session_config=_cpu_session_config,
     hardware=_name_of_cpu)
 
+fast: Callable[[], ContextManager] = contextlib.nullcontext    # in it a graph is built that this CPU alone computes
 if importlib.util.find_spec('core.cpu'):       # everything trains without it, slower
-    from core.cpu.device import accelerated, with_shared_exchange
-    GPU, CPU = with_shared_exchange(GPU), accelerated(CPU, _is_rehearsed)
+    from core.cpu import device as cpu
+    GPU, CPU, fast = cpu.with_shared_exchange(GPU), cpu.accelerated(CPU, _is_rehearsed), cpu.fast

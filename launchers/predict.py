@@ -17,6 +17,7 @@ from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import SWITCHES, Switch
 from launchers import command
+from launchers.devices import fast
 from launchers.networks.described import completed
 from launchers.networks.registry import named, recipe_of
 
@@ -58,7 +59,7 @@ def _by_checkpoint(arguments, environ, refuse):
     recipe = recipe_of(flags.network_in(arguments), environ)[0]
     given, paths = flags.parse_with_words(arguments, SWITCHES + tuple(recipe.switches))
     recipe, given = recipe_of(given, environ)
-    return predict(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), _checked(paths), refuse)
+    return predict(recipe, config_lib.resolve(recipe, given, environ, needs_data=False), _checked(paths), refuse, fast)
 
 
 def _by_graph(path, arguments, refuse):
@@ -67,7 +68,7 @@ def _by_graph(path, arguments, refuse):
         raise InputError('--%s: not together with --pb, whose graph has all that it needs' % name)
     graph = exported(path)
     recipe, _ = recipe_of({'network': given.get('network') or named('classes', graph.network)}, {})
-    return predict_exported(recipe, graph, _checked(paths), refuse)
+    return predict_exported(recipe, graph, _checked(paths), refuse, fast)
 
 
 def _checked(paths):

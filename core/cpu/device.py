@@ -46,14 +46,17 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
 
     @contextlib.contextmanager
     def graph(config: Config, options: Options) -> Iterator[None]:
-        with _fast(not is_rehearsed(config, options)), device.graph(config, options):
+        with fast(not is_rehearsed(config, options)), device.graph(config, options):
             yield
     return with_shared_exchange(device)._replace(
         session_config=session_config, graph=graph, prepare=lambda config, options: keep_freed_memory())
 
 
-def _fast(may_differ: bool) -> ContextManager:
-    """may_differ: whether the graph may have operators that the NPU's graph does not have."""
+def fast(may_differ: bool = True) -> ContextManager:
+    """The context in which a graph is built that this CPU alone computes.
+
+    may_differ: whether it may have operators that the NPU's graph does not have.
+    """
     if kernels.library():
         return kernels.used(may_differ)
     if not may_differ:

@@ -1,7 +1,8 @@
 """Prediction: the most probable classes of images in files, by a checkpoint or by an exported graph."""
+import contextlib
 import itertools
 import os
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -30,11 +31,12 @@ class Prediction(NamedTuple):
     classes: List[Tuple[str, float]]   # the TOP most probable classes and their probabilities, the largest first
 
 
-def predict(recipe: Recipe, config: Config, paths: Sequence[str],
-            refuse: Callable[[str], None]) -> Iterator[Prediction]:
-    """Yields the Prediction of every image in the files and directories `paths`.
+def predict(recipe: Recipe, config: Config, paths: Sequence[str], refuse: Callable[[str], None],
+            fast: Callable[[], ContextManager] = contextlib.nullcontext) -> Iterator[Prediction]:
+    """Yields the Prediction of every image in the files and directories `paths`, computed on the CPU.
 
     refuse(line) is called for each file that cannot be read as an image; the others go on.
+    fast(): the context in which the graph is built.
     Raises InputError for a network that takes no images, and a checkpoint that cannot be used.
     """
     if not recipe.images:
@@ -49,9 +51,10 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str],
     if first is None:
         return
     with tf.Graph().as_default(), cpu_session() as session:
-        form = forms.named(tf.TensorSpec(first[1].shape, first[1].dtype), recipe.input_name, None)
-        model = trained.build(recipe, config, form, lambda batch: recipe.images.normalize(batch, constants),
-                              probabilities=True)
+        with fast():
+            form = forms.named(tf.TensorSpec(first[1].shape, first[1].dtype), recipe.input_name, None)
+            model = trained.build(recipe, config, form, lambda batch: recipe.images.normalize(batch, constants),
+                                  probabilities=True)
         placeholder, = model.inputs.values()
         model.load(session, path, reader, config.network)
         yield from _found(itertools.chain([first], images), config.class_names, -1,
@@ -101,8 +104,8 @@ def exported(path: str) -> Exported:
                     found.get('output') == PROBABILITIES)
 
 
-def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
-                     refuse: Callable[[str], None]) -> Iterator[Prediction]:
+def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str], refuse: Callable[[str], None],
+                     fast: Callable[[], ContextManager] = contextlib.nullcontext) -> Iterator[Prediction]:
     """As predict(), by a frozen graph alone: pixels are scaled as its description has it.
 
     Raises InputError for a graph that cannot be loaded, or that takes something else than the description has.
@@ -112,7 +115,7 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str],
         raise InputError('--pb=%s: its description has a crop of %g, and of pictures for this network %g of the sides '
                          'is taken here; export it anew' % (graph.path, graph.crop, crop))
     mean, std = (np.array(numbers, np.float32) for numbers in graph.scaling)
-    with Runner(PB, graph.path) as model:
+    with Runner(PB, graph.path, fast=fast) as model:
         if len(model.inputs) != 1 or not recipe.images or PROBABILITIES not in recipe.model.head.predictions:
             raise InputError('--pb=%s: is no classifier of images' % graph.path)
         placeholder, = model.inputs.values()

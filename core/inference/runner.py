@@ -5,12 +5,13 @@
 is that fresh process: it reads batches from standard input, the number of examples before each, and writes their
 outputs to standard output, as raw bytes.
 """
+import contextlib
 import os
 import struct
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, Optional
+from typing import Any, Callable, ContextManager, Dict, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -32,11 +33,13 @@ class Runner:
     """An exported model, loaded. Called with a batch {input: array} it returns the output, [batch, ...] float32.
 
     graph: of the format h5, which holds weights alone: a MetaGraph file with the network's graph.
+    fast(): the context in which the graph is built.
     Raises InputError when the file cannot be loaded.
     """
 
-    def __init__(self, form: str, path: str, graph: Optional[str] = None) -> None:
-        with tf.Graph().as_default():
+    def __init__(self, form: str, path: str, graph: Optional[str] = None,
+                 fast: Callable[[], ContextManager] = contextlib.nullcontext) -> None:
+        with tf.Graph().as_default(), fast():
             self.session = cpu_session()
             try:
                 inputs, self.output = _LOADERS[form](self.session, path, graph)

@@ -38,7 +38,7 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     gradients = optimizer.compute_gradients(own_metrics['loss'], tf.trainable_variables())
     with tf.control_dependencies(update_ops):
         apply_gradients = optimizer.apply_gradients(gradients, global_step=applied)
-        own_statistics = [v.read_value() for v in statistics]
+        own_statistics = [v.read_value() for v in statistics] if communicator.ranks > 1 else []
     with tf.control_dependencies([apply_gradients]):
         applied_steps = applied.read_value()
     stop_request = tf.get_variable('stop_request', [], tf.float32, tf.zeros_initializer(), trainable=False,

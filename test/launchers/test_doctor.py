@@ -94,7 +94,7 @@ def test_what_a_run_would_refuse_is_a_fault_in_the_same_words(machine, tmp_path)
 
 def test_the_memory_is_held_against_what_the_ranks_of_the_network_take(machine):
     one, eight = examine({'network': 'swa'})['memory'], examine({'network': 'alexnet', 'rank_size': 100})['memory']
-    assert one.state == doctor.OK and one.found.endswith('; 1 rank of swa on a CPU takes 0.5 GB')
+    assert one.state == doctor.OK and one.found.endswith('; 1 rank of swa on a CPU takes 0.4 GB')
     assert eight.state == doctor.FAULT and eight.found.endswith('; 100 ranks of alexnet on a CPU take 290.0 GB')
     unknown = examine({'network': 'mine.py', 'rank_size': 2})['memory']
     assert unknown.found.endswith('2 ranks of mine.py on a CPU take 5.8 GB')
