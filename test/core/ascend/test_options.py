@@ -154,7 +154,7 @@ def _parameters(config):
 
 @pytest.mark.parametrize('device', [NPU, GPU, CPU])
 def test_the_session_of_every_device_holds_the_npu_optimizer(device):
-    config = device.session_config({'dump_step': '0|5'}, None)
+    config = device.session_config({'dump_step': '0|5'}, resolve(SESEMI, {'case': 'performance'}, {}))
     assert _parameters(config) == {'use_off_line': ('b', True), 'dump_step': ('s', b'0|5')}
     rewrites = config.graph_options.rewrite_options
     assert (rewrites.remapping, rewrites.memory_optimization) == (2, 2)
