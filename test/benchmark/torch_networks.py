@@ -174,7 +174,7 @@ class Sesemi(Classifier):
         self.dropout = nn.Dropout(0.2)
         self.super_clf, self.self_clf = nn.Linear(channels, 10), nn.Linear(channels, 6)
 
-    def loss(self, images, labels, posed, poses):
+    def loss(self, images, posed, labels, poses):
         """Of both heads, whose images are one batch of the trunk."""
         of_images, of_posed = self.features(torch.cat((images, posed))).mean((2, 3)).chunk(2)
         logits = self.super_clf(self.dropout(of_images))
