@@ -46,7 +46,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if name not in COMMANDS:
         print('%r: no command; it must be one of %s' % (name, ', '.join(COMMANDS)), file=sys.stderr)
         return 2
-    # What an import of TensorFlow and a graph make stays: to look for garbage in it takes a tenth of their time.
+    # The objects of TensorFlow's modules and of a graph stay. Searching them for garbage takes a tenth of the time in
+    # which they are made.
     gc.set_threshold(100000)
     module = importlib.import_module('launchers.' + name)
     if name in WITHOUT_FLAGS and (not arguments or arguments[0] in HELP):

@@ -37,8 +37,8 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
             # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
             proto.inter_op_parallelism_threads = 1
         if kernels.library() and not is_rehearsed(config, options):
-            # TensorFlow then leaves out its optimizer of graphs, too, which finds nothing here that kernels.used() has
-            # left and costs the start of a deep network a second.
+            # TensorFlow then leaves out its optimizer of graphs, too. After kernels.used() that makes no step faster,
+            # and it takes most of a second of a deep network's start.
             proto.graph_options.place_pruned_graph = True
         # The optimizer's second pass over a graph finds nothing that the first has left.
         proto.graph_options.rewrite_options.meta_optimizer_iterations = RewriterConfig.ONE

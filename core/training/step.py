@@ -48,9 +48,8 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     stop_requests, *means = communicator.mean([stop_request] + [own_metrics[name] for name in names] + own_statistics)
     metrics = dict(zip(names, means))
     epoch_metrics = _means_over_epoch(metrics, tf.equal(global_step % steps_per_epoch, 0))
-    updates = [apply_gradients] + list(epoch_metrics.values())
-    if communicator.ranks > 1:
-        updates += [tf.assign(v, mean) for v, mean in zip(statistics, means[len(names):])]
+    renewed = [tf.assign(v, mean) for v, mean in zip(statistics, means[len(names):])]      # of several ranks
+    updates = [apply_gradients, *epoch_metrics.values(), *renewed]
     with tf.control_dependencies(updates):
         train_op = tf.assign_add(global_step, 1).op
     tf.add_to_collection(tf.GraphKeys.TRAIN_OP, train_op)

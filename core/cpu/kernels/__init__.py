@@ -20,9 +20,9 @@ from core.operators import own_operators
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
 _TYPES = operators.types_with('compiled')
-# How often a thread of OpenMP looks for work of the next operator before it sleeps. Threads that look for long keep
-# TensorFlow's own threads and the input pipeline waiting for a core, which takes half of swa's step; threads that sleep
-# at once cost a quarter of cutmix's.
+# How often a thread of OpenMP looks for work of the next operator before it sleeps. Threads that look 20,000 times keep
+# TensorFlow's own threads and the input pipeline from a core, which makes a step of swa half as long again; threads
+# that sleep at once make a step of cutmix a third longer.
 _SPIN_COUNT = '1000'
 
 
