@@ -51,9 +51,11 @@ def _add_bias(x, initializer):
 
 
 def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Optional[str] = None,
-               activation: Optional[Callable[[tf.Tensor], tf.Tensor]] = None) -> tf.Tensor:
+               activation: Optional[Callable[[tf.Tensor], tf.Tensor]] = None,
+               shortcut: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Batch normalisation (Ioffe and Szegedy 2015, arXiv 1502.03167) of x, [n, c] or [n, h, w, c],
-    over all axes but the last, with learned scale `gamma` and offset `beta`; then `activation`.
+    over all axes but the last, with learned scale `gamma` and offset `beta`; then the sum with the `shortcut` of a
+    residual block, of x's shape; then `activation`.
 
     A training call normalises with the statistics of the batch and adds the updates of the moving averages,
     average <- momentum * average + (1 - momentum) * batch, to tf.GraphKeys.UPDATE_OPS; a test call normalises with
@@ -70,8 +72,8 @@ def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Opt
         mean = _channel_variable('moving_mean', x, tf.zeros_initializer(), trainable=False)
         variance = _channel_variable('moving_variance', x, tf.ones_initializer(), trainable=False)
         images = x if x.shape.ndims == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
-        own = own_operator('batch_norm') if is_training and activation else None
-        outputs = own and own(images, gamma, beta, epsilon, activation)
+        own = own_operator('batch_norm') if is_training and activation and (shortcut is None or images is x) else None
+        outputs = own and own(images, gamma, beta, epsilon, activation, shortcut)
         statistics = () if is_training else (mean, variance)
         y, batch_mean, batch_variance = outputs or tf.nn.fused_batch_norm(
             images, gamma, beta, *statistics, epsilon=epsilon, is_training=is_training)
@@ -80,7 +82,10 @@ def batch_norm(x: tf.Tensor, is_training: bool, epsilon: float = 1e-3, name: Opt
             _update_average(variance, batch_variance)
         if x.shape.ndims == 2:
             y = tf.squeeze(y, [1, 2])
-    return activation(y) if activation and not outputs else y
+    if outputs:
+        return y
+    y = y if shortcut is None else shortcut + y
+    return activation(y) if activation else y
 
 
 @contextlib.contextmanager

@@ -16,16 +16,16 @@ BLOCKS = 3                     # of two convolutions, in each stage
 
 def resnet20(images: tf.Tensor, is_training: bool, classes: int = 10) -> tf.Tensor:
     """Logits [n, classes] of normalised images [n, height, width, 3]."""
-    def conv(x, channels, strides=1, activation=None):
-        return batch_norm(conv2d(x, channels, 3, strides), is_training, activation=activation)
+    def normalised(x, shortcut=None):
+        return batch_norm(x, is_training, activation=tf.nn.relu, shortcut=shortcut)
 
     def block(x, channels, strides):
-        residual = conv(conv(x, channels, strides, tf.nn.relu), channels)
+        residual = conv2d(normalised(conv2d(x, channels, 3, strides)), channels, 3)
         shortcut = x if x.shape[-1] == channels else conv2d(x, channels, 1, strides, name='shortcut')
-        return tf.nn.relu(shortcut + residual)
+        return normalised(residual, shortcut)
 
     with tf.variable_scope('resnet20', reuse=tf.AUTO_REUSE):
-        x = conv(images, STAGES[0][0], activation=tf.nn.relu)
+        x = normalised(conv2d(images, STAGES[0][0], 3))
         for stage, (channels, strides) in enumerate(STAGES, 1):
             for number in range(1, BLOCKS + 1):
                 with tf.variable_scope('stage%d/block%d' % (stage, number)):

@@ -16,7 +16,7 @@ BLOCKS = 4              # in each group: 6 * 4 + 4 = 28 layers
 def wrn(images: tf.Tensor, is_training: bool, dropout: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Features [n, 8, 8, 128] of images [n, 32, 32, 3]; dropout(x) is applied between the convolutions of a block."""
     def normalised(x):
-        return tf.nn.relu(batch_norm(x, is_training))
+        return batch_norm(x, is_training, activation=tf.nn.relu)
 
     def widening(x, width):
         x = normalised(x)

@@ -33,8 +33,9 @@ def load(config):
 
 def net(x, is_training, classes, config):
     """Logits [n, classes] of images [n, height, width, 3]."""
-    def conv(x, channels, size, strides=1, activation=tf.nn.relu):
-        return layers.batch_norm(layers.conv2d(x, channels, size, strides), is_training, activation=activation)
+    def conv(x, channels, size, strides=1, activation=tf.nn.relu, shortcut=None):
+        x = layers.conv2d(x, channels, size, strides)
+        return layers.batch_norm(x, is_training, activation=activation, shortcut=shortcut)
     with tf.variable_scope('resnet50', reuse=tf.AUTO_REUSE):
         x = tf.nn.max_pool2d(conv(x, 64, 7, 2), 3, 2, 'SAME')
         for stage, blocks in enumerate(BLOCKS[config.depth]):
@@ -42,8 +43,7 @@ def net(x, is_training, classes, config):
             for block in range(blocks):
                 strides = 2 if stage and not block else 1
                 shortcut = x if block else conv(x, 4 * channels, 1, strides, None)
-                residual = conv(conv(conv(x, channels, 1), channels, 3, strides), 4 * channels, 1, 1, None)
-                x = tf.nn.relu(shortcut + residual)
+                x = conv(conv(conv(x, channels, 1), channels, 3, strides), 4 * channels, 1, shortcut=shortcut)
         return layers.dense(layers.global_average_pool(x), classes)
 
 

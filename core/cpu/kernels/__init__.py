@@ -106,16 +106,17 @@ def _drop_unused_gradients():
 
 
 def _is_covered(op):
-    if op.type == 'ApplyMomentum':
+    if op.type in ('ApplyMomentum', 'ApplyAdam'):
         return not op.get_attr('use_locking')
     if op.type == 'SoftmaxCrossEntropyWithLogits':     # without labels that are broadcast
         return op.inputs[0].shape.as_list() == op.inputs[1].shape.as_list()
     return 'data_format' not in op.node_def.attr or op.get_attr('data_format') == b'NHWC'
 
 
-def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, activation: Callable
-                ) -> Optional[Tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-    """(activation(normalised x), mean, unbiased variance) of training images; None where no kernel has the activation.
+def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, activation: Callable,
+                shortcut: Optional[tf.Tensor]) -> Optional[Tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+    """(activation(normalised x + shortcut), mean, unbiased variance) of training images; None where no kernel has the
+    activation.
 
     A bias that was added to x changes the mean alone, so it need not be added to every value.
     """
@@ -124,7 +125,8 @@ def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float,
         return None
     biases = [x.op.inputs[1]] if x.op.type == 'BiasAdd' else []
     images = x.op.inputs[0] if biases else x
-    return tuple(library().batch_norm_activation(images, biases, gamma, beta, epsilon, name, alpha)[:3])
+    return tuple(library().batch_norm_activation(
+        images, biases, [] if shortcut is None else [shortcut], gamma, beta, epsilon, name, alpha)[:3])
 
 
 def _name(activation):
@@ -135,11 +137,11 @@ def _name(activation):
 
 @tf.RegisterGradient('BatchNormActivation')
 def _batch_norm_gradient(op, dy, *_):
-    *_, gamma, beta = op.inputs
-    epsilon, activation, alpha = (op.get_attr(name) for name in ('epsilon', 'activation', 'alpha'))
-    dx, dgamma, dbeta = library().batch_norm_activation_grad(
-        dy, op.inputs[0], gamma, beta, *op.outputs[3:], epsilon, activation.decode(), alpha)
-    return [dx] + [tf.zeros_like(bias) for bias in op.inputs[1:-2]] + [dgamma, dbeta]
+    x, *others, gamma, beta = op.inputs
+    n, epsilon, activation, alpha = (op.get_attr(name) for name in ('n', 'epsilon', 'activation', 'alpha'))
+    dx, dgamma, dbeta, dshortcut = library().batch_norm_activation_grad(
+        dy, x, others[n:], gamma, beta, *op.outputs[3:], epsilon, activation.decode(), alpha)
+    return [dx] + [tf.zeros_like(bias) for bias in others[:n]] + dshortcut + [dgamma, dbeta]
 
 
 def _perceptron(logits: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 // Batch norm of float32 NHWC images on a CPU: FusedBatchNormV3 and its gradient, and BatchNormActivation, which has an
-// activation behind it. Forward and backward take two passes over the images each.
+// activation behind it, and before that the sum with a residual block's shortcut. Forward and backward take two passes
+// over the images each.
 //
 // The images are a matrix of positions by channels.
 #include "functions.h"
@@ -14,6 +15,7 @@ using namespace tensorflow;  // NOLINT: a kernel file
 REGISTER_OP("BatchNormActivation")
     .Input("x: float")
     .Input("biases: n * float")
+    .Input("shortcut: m * float")
     .Input("gamma: float")
     .Input("beta: float")
     .Output("y: float")
@@ -22,6 +24,7 @@ REGISTER_OP("BatchNormActivation")
     .Output("saved_mean: float")
     .Output("saved_variance: float")
     .Attr("n: int >= 0")
+    .Attr("m: int >= 0")
     .Attr("epsilon: float")
     .Attr("activation: {'relu', 'leaky_relu', 'mish'}")
     .Attr("alpha: float")
@@ -30,10 +33,11 @@ REGISTER_OP("BatchNormActivation")
       for (int i = 1; i < 5; ++i) context->set_output(i, context->input(context->num_inputs() - 1));
       return Status::OK();
     })
-    .Doc("activation(gamma * normalised x + beta). A bias changes the mean of x, and nothing else.");
+    .Doc("activation(gamma * normalised x + beta + shortcut). A bias changes the mean of x, and nothing else.");
 REGISTER_OP("BatchNormActivationGrad")
     .Input("dy: float")
     .Input("x: float")
+    .Input("shortcut: m * float")
     .Input("gamma: float")
     .Input("beta: float")
     .Input("saved_mean: float")
@@ -41,21 +45,36 @@ REGISTER_OP("BatchNormActivationGrad")
     .Output("dx: float")
     .Output("dgamma: float")
     .Output("dbeta: float")
+    .Output("dshortcut: m * float")
+    .Attr("m: int >= 0")
     .Attr("epsilon: float")
     .Attr("activation: {'relu', 'leaky_relu', 'mish'}")
     .Attr("alpha: float")
     .SetShapeFn([](shape_inference::InferenceContext* context) {
       context->set_output(0, context->input(1));
-      for (int i = 1; i < 3; ++i) context->set_output(i, context->input(2));
+      for (int i = 1; i < 3; ++i) context->set_output(i, context->input(context->num_inputs() - 1));
+      for (int i = 3; i < context->num_outputs(); ++i) context->set_output(i, context->input(1));
       return Status::OK();
     });
 
 // The images of a call as a matrix, and the threads that work on it.
 struct Images {
   const float* x;
+  const float* shortcut = nullptr;  // as many values, which are added to the normalised images; null without one
   int64 positions, channels;
   int threads;
 };
+
+// Calls work(added), in which added(i) is what the shortcut adds to value i.
+template <typename Work>
+void with_shortcut(const Images& in, Work work) {
+  const float* shortcut = in.shortcut;
+  if (shortcut) {
+    work([=](int64 i) { return shortcut[i]; });
+  } else {
+    work([](int64) { return 0.f; });
+  }
+}
 
 Status images_of(OpKernelContext* context, const Tensor& images, const Tensor& gamma, Images* out) {
   out->channels = gamma.NumElements();
@@ -130,40 +149,47 @@ template <typename Value>
 void normalise(const Images& in, const Lines& lines, Value value, float* y) {
   const float *x = in.x, *a = lines.slope.data(), *b = lines.constant.data();
   const int64 channels = in.channels;
-  in_ranges(in.positions, in.threads, [=](int64 first, int64 last) {
-    const Value own = value;  // a copy that no write to y can change, or the loop would read it for each value
-    for (int64 i = first; i < last; ++i) {
+  with_shortcut(in, [=](auto added) {
+    in_ranges(in.positions, in.threads, [=](int64 first, int64 last) {
+      const Value own = value;  // a copy that no write to y can change, or the loop would read it for each value
+      for (int64 start = first * channels; start < last * channels; start += channels) {
 #pragma omp simd
-      for (int64 c = 0; c < channels; ++c) y[i * channels + c] = own(x[i * channels + c] * a[c] + b[c]);
-    }
+        for (int64 c = 0; c < channels; ++c) y[start + c] = own(x[start + c] * a[c] + b[c] + added(start + c));
+      }
+    });
   });
 }
 
 struct Gradients {
   float *dx, *dgamma, *dbeta;
+  float* g;  // at the sum of normalised images and shortcut; dx without a shortcut
 };
 
 // With g the gradient at the normalised images, in training
 // dx = slope * (g - mean of g - (x - mean) * (mean of g * (x - mean)) / variance) = slope * g + b x + d.
-// The first pass leaves g in the place of dx, because the slope of Mish takes longer than to write and read it.
+// The first pass leaves g, because the slope of Mish takes longer than to write and read it.
 template <typename Slope>
 void differentiate(const Images& in, const float* dy, const Lines& lines, Slope slope, const float* mean,
                    const float* variance, const float* gamma, float epsilon, bool is_training, const Gradients& out) {
   const float *x = in.x, *line = lines.slope.data(), *offset = lines.constant.data();
   const int64 channels = in.channels, positions = in.positions;
   const bool is_identity = std::is_same<Slope, IdentitySlope>::value;
-  float* dx = out.dx;
-  const std::vector<double> sums = sums_over(positions, 2 * channels, in.threads, [=](int64 i, float* sum) {
-    float* products = sum + channels;
-    const Slope own = slope;
+  float *dx = out.dx, *left = out.g;
+  std::vector<double> sums;
+  with_shortcut(in, [&, dy](auto added) {
+    sums = sums_over(positions, 2 * channels, in.threads, [=](int64 i, float* sum) {
+      float* products = sum + channels;
+      const Slope own = slope;
+      const int64 start = i * channels;
 #pragma omp simd
-    for (int64 c = 0; c < channels; ++c) {
-      const float value = x[i * channels + c];
-      const float g = own(dy[i * channels + c], value * line[c] + offset[c]);
-      if (!is_identity) dx[i * channels + c] = g;
-      sum[c] += g;
-      products[c] += g * (value - mean[c]);
-    }
+      for (int64 c = 0; c < channels; ++c) {
+        const float value = x[start + c];
+        const float g = own(dy[start + c], value * line[c] + offset[c] + added(start + c));
+        if (!is_identity) left[start + c] = g;
+        sum[c] += g;
+        products[c] += g * (value - mean[c]);
+      }
+    });
   });
   std::vector<float> of_g(channels), of_x(channels), constant(channels);
   for (int64 c = 0; c < channels; ++c) {
@@ -178,7 +204,7 @@ void differentiate(const Images& in, const float* dy, const Lines& lines, Slope 
     }
   }
   const float *a = of_g.data(), *b = of_x.data(), *d = constant.data();
-  const float* g = is_identity ? dy : dx;
+  const float* g = is_identity ? dy : left;
   in_ranges(positions, in.threads, [=](int64 first, int64 last) {
     for (int64 i = first; i < last; ++i) {
 #pragma omp simd
@@ -257,7 +283,7 @@ class FusedBatchNormGradV3 : public BatchNorm {
     // The slope of the identity is the same wherever it is taken, so the offset of the lines does not matter.
     const Lines lines(data_of(gamma), data_of(gamma), mean, variance, epsilon_, in.channels);
     differentiate(in, data_of(dy), lines, IdentitySlope(), mean, variance, data_of(gamma), epsilon_, is_training_,
-                  {data_of(dx), dgamma, dbeta});
+                  {data_of(dx), dgamma, dbeta, nullptr});
   }
 };
 
@@ -267,10 +293,26 @@ class Activated : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
     OP_REQUIRES_OK(context, context->GetAttr("activation", &activation_));
     OP_REQUIRES_OK(context, context->GetAttr("alpha", &alpha_));
+    OP_REQUIRES_OK(context, context->GetAttr("m", &shortcuts_));
   }
 
  protected:
+  // images_of() with the shortcut, where there is one, which is the input with the number `shortcut`.
+  Status all_images_of(OpKernelContext* context, const Tensor& x, const Tensor& gamma, int shortcut,
+                       Images* out) const {
+    if (shortcuts_) {
+      const Tensor& added = context->input(shortcut);
+      if (added.shape() != x.shape()) {
+        return errors::InvalidArgument("Images of ", x.shape().DebugString(), " got a shortcut of ",
+                                       added.shape().DebugString());
+      }
+      out->shortcut = data_of(added);
+    }
+    return images_of(context, x, gamma, out);
+  }
+
   float epsilon_, alpha_;
+  int shortcuts_;  // 0 or 1
   string activation_;
 };
 
@@ -281,14 +323,15 @@ class BatchNormActivation : public Activated {
   void Compute(OpKernelContext* context) override {
     const int inputs = context->num_inputs();
     const Tensor &x = context->input(0), &gamma = context->input(inputs - 2), &beta = context->input(inputs - 1);
+    const int shortcut = inputs - 2 - shortcuts_;
     Images in;
-    OP_REQUIRES_OK(context, images_of(context, x, gamma, &in));
+    OP_REQUIRES_OK(context, all_images_of(context, x, gamma, shortcut, &in));
     Tensor* y = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &y));
     Statistics statistics;
     if (!allocate(context, in.channels, &statistics)) return;
     compute(in, statistics);
-    for (int i = 1; i < inputs - 2; ++i) {
+    for (int i = 1; i < shortcut; ++i) {
       const float* bias = data_of(context->input(i));
       for (int64 c = 0; c < in.channels; ++c) statistics.mean[c] += bias[c];
     }
@@ -309,21 +352,29 @@ class BatchNormActivationGrad : public Activated {
   using Activated::Activated;
 
   void Compute(OpKernelContext* context) override {
-    const Tensor &dy = context->input(0), &x = context->input(1), &gamma = context->input(2);
+    const int first = 2 + shortcuts_;
+    const Tensor &dy = context->input(0), &x = context->input(1), &gamma = context->input(first);
     Images in;
-    OP_REQUIRES_OK(context, images_of(context, x, gamma, &in));
+    OP_REQUIRES_OK(context, all_images_of(context, x, gamma, 2, &in));
     OP_REQUIRES(context, dy.shape() == x.shape(),
                 errors::InvalidArgument("Batch norm of ", x.shape().DebugString(), " got the gradient ",
                                         dy.shape().DebugString()));
-    Tensor* dx = nullptr;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, x.shape(), &dx));
+    // The last output is g, which is the gradient of the shortcut and takes dy's memory; without one it is dx.
+    Tensor *dx = nullptr, *g = nullptr;
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, shortcuts_ ? 3 : 0, x.shape(), &g));
+    if (shortcuts_) {
+      OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &dx));
+    } else {
+      dx = g;
+    }
     float *dgamma = channels_of(context, 1, in.channels), *dbeta = channels_of(context, 2, in.channels);
     if (dgamma == nullptr || dbeta == nullptr) return;
-    const float *mean = data_of(context->input(4)), *variance = data_of(context->input(5));
-    const Lines lines(data_of(gamma), data_of(context->input(3)), mean, variance, epsilon_, in.channels);
+    const float *beta = data_of(context->input(first + 1)), *mean = data_of(context->input(first + 2)),
+                *variance = data_of(context->input(first + 3));
+    const Lines lines(data_of(gamma), beta, mean, variance, epsilon_, in.channels);
     auto run = [&](auto slope) {
       differentiate(in, data_of(dy), lines, slope, mean, variance, data_of(gamma), epsilon_, true,
-                    {data_of(dx), dgamma, dbeta});
+                    {data_of(dx), dgamma, dbeta, data_of(g)});
     };
     if (activation_ == "mish") {
       run(MishSlope());

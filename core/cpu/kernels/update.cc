@@ -1,4 +1,4 @@
-// What a training step does with float32 weights on a CPU: the gradient of weight decay, and momentum. Each is one
+// What a training step does with float32 weights on a CPU: the gradient of weight decay, momentum and Adam. Each is one
 // pass, because they are bound by the memory that they read and write.
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -69,7 +69,52 @@ class ApplyMomentum : public OpKernel {
   bool use_nesterov_;
 };
 
+// Kingma and Ba 2014, arXiv 1412.6980, in the form of the end of its section 2, which has one factor for both corrections.
+class ApplyAdam : public OpKernel {
+ public:
+  explicit ApplyAdam(OpKernelConstruction* context) : OpKernel(context) {
+    OP_REQUIRES_OK(context, context->GetAttr("use_nesterov", &use_nesterov_));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    Tensor variables[3];  // weights, first and second moment
+    const Tensor& gradient = context->input(9);
+    for (int i = 0; i < 3; ++i) {
+      variables[i] = context->mutable_input(i, false);
+      OP_REQUIRES(context, variables[i].IsInitialized(),
+                  errors::FailedPrecondition("Variable ", requested_input(i), " has no value yet"));
+      OP_REQUIRES(context, variables[i].shape() == gradient.shape(),
+                  errors::InvalidArgument("A variable of ", variables[i].shape().DebugString(), " got the gradient ",
+                                          gradient.shape().DebugString()));
+    }
+    float scalars[6];  // the powers of beta1 and beta2, the learning rate, beta1, beta2, epsilon
+    for (int i = 0; i < 6; ++i) {
+      OP_REQUIRES(context, context->input(3 + i).NumElements() == 1,
+                  errors::InvalidArgument("Input ", 3 + i, " of ApplyAdam is no scalar"));
+      scalars[i] = *data_of(context->input(3 + i));
+    }
+    float *w = data_of(&variables[0]), *m = data_of(&variables[1]), *v = data_of(&variables[2]);
+    const float *g = data_of(gradient), beta1 = scalars[3], of_g = 1 - beta1, of_g2 = 1 - scalars[4];
+    const float rate = scalars[2] * std::sqrt(1 - scalars[1]) / (1 - scalars[0]), epsilon = scalars[5];
+    // Nesterov's rule looks a step ahead: beta1 m + (1 - beta1) g in the place of m.
+    const float ahead_g = use_nesterov_ ? of_g : 0, ahead_m = use_nesterov_ ? beta1 : 1;
+    in_ranges(gradient.NumElements(), use_threads_of(context, gradient.NumElements()), [=](int64 first, int64 last) {
+#pragma omp simd
+      for (int64 i = first; i < last; ++i) {
+        m[i] += of_g * (g[i] - m[i]);
+        v[i] += of_g2 * (g[i] * g[i] - v[i]);
+        w[i] -= rate * (ahead_m * m[i] + ahead_g * g[i]) / (std::sqrt(v[i]) + epsilon);
+      }
+    });
+    context->forward_ref_input_to_ref_output(0, 0);
+  }
+
+ private:
+  bool use_nesterov_;
+};
+
 REGISTER_KERNEL_BUILDER(Name("AddWeightDecay").Device(DEVICE_CPU), AddWeightDecay);
 REGISTER_FAST(ApplyMomentum, .TypeConstraint<float>("T"));
+REGISTER_FAST(ApplyAdam, .TypeConstraint<float>("T"));
 
 }  // namespace

@@ -100,13 +100,15 @@ def test_batch_norm_and_its_gradients_are_those_of_tensorflow(shape, is_training
 @pytest.mark.parametrize('activation', [tf.nn.relu, functools.partial(tf.nn.leaky_relu, alpha=.1), layers.mish],
                          ids=['relu', 'leaky relu', 'mish'])
 @pytest.mark.parametrize('use_bias', [True, False])
-def test_batch_norm_with_its_activation_trains_as_the_two_of_tensorflow(activation, use_bias):
+@pytest.mark.parametrize('use_shortcut', [True, False])
+def test_batch_norm_with_its_activation_and_shortcut_trains_as_those_of_tensorflow(activation, use_bias, use_shortcut):
     def build():
-        x = numbers(5, 8, 8, 33) + 0
+        x, shortcut = numbers(5, 8, 8, 33) + 0, numbers(5, 8, 8, 33, seed=1) + 0 if use_shortcut else None
         x = tf.nn.bias_add(x, tf.get_variable('bias', [33])) if use_bias else x
-        y = layers.batch_norm(x, True, activation=activation)
+        y = layers.batch_norm(x, True, activation=activation, shortcut=shortcut)
         gamma, beta = (next(v for v in tf.trainable_variables() if name in v.name) for name in ('gamma', 'beta'))
-        return with_gradients(y, [x.op.inputs[0], gamma, beta]) + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        sources = [x.op.inputs[0], gamma, beta] + ([shortcut] if use_shortcut else [])
+        return with_gradients(y, sources) + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     assert_same(build)
 
 
@@ -205,12 +207,15 @@ def test_a_batch_without_images_has_a_gradient_of_zero():
 
 
 @compiled
-@pytest.mark.parametrize('use_nesterov', [False, True])
-def test_momentum_with_weight_decay_updates_as_tensorflows(use_nesterov):
+@pytest.mark.parametrize('make', [lambda: tf.train.MomentumOptimizer(.1, .9), lambda: tf.train.AdamOptimizer(.1),
+                                  lambda: tf.train.MomentumOptimizer(.1, .9, use_nesterov=True),
+                                  lambda: tf.contrib.opt.NadamOptimizer(.1)],
+                         ids=['momentum', 'adam', 'nesterov', 'nadam'])
+def test_an_optimizer_with_weight_decay_updates_as_tensorflows(make):
     def build():
         weights = tf.get_variable('weights', initializer=numbers(3, 3, 7, 11))
         loss = tf.reduce_sum(weights * numbers(3, 3, 7, 11, seed=1)) + .3 * tf.nn.l2_loss(weights)
-        optimizer = tf.train.MomentumOptimizer(.1, .9, use_nesterov=use_nesterov)
+        optimizer = make()
         for _ in range(3):
             with tf.control_dependencies([optimizer.minimize(loss)]):
                 result = weights.read_value()
