@@ -13,7 +13,7 @@ import switches
 from core.errors import InputError
 from core.settings.config import resolve
 from core.settings.flags import parse
-from launchers.networks.registry import recipe_of
+from launchers.networks.registry import asked, recipe_of
 from launching import ROOT
 from nets import layers
 from turns import Worker, WorkerFailed
@@ -106,6 +106,7 @@ def test_the_usual_way_of_a_network_without_dropout_tells_what_pytorch_needs_and
     try:
         facts = worker.ready()
         assert facts['learning_rate'] == .1 and facts['weight_decay'] == 0 and 'keep_prob' not in facts
+        assert facts['classes'] == 3
         assert facts['parameters'] == 2 * 50 + 50 + 2 * 50 + 50 * 3 + 3 and len(worker.burst(1, 60)) == 1
     finally:
         worker.kill()
@@ -147,6 +148,15 @@ def test_the_flags_of_every_switch_are_the_trainers():
         asked = ['--network=cutmix', '--case=performance', *(flag.replace('%d', '9') for flag in flags)]
         recipe, given = recipe_of(parse(asked), {})
         resolve(recipe, given, {})
+
+
+def test_a_recipe_in_a_file_trains_on_images_of_the_size_and_in_batches_that_are_measured(tmp_path):
+    network = os.path.join(ROOT, 'docs', 'examples', 'resnet50.py')
+    measured = benchmark.parser().parse_args(['--network=' + network, '--image_size=64,224', '--batch_size=8'])
+    configs = [resolve(*asked(benchmark.flags_of(network, measured, size, str(tmp_path)), {}), {})
+               for size in measured.sizes]
+    assert [(config.image_size, config.batch_size, config.task, config.data_path) for config in configs] == [
+        (size, 8, 'folder', str(tmp_path)) for size in ('64', '224')]
 
 
 def found(**changes):

@@ -50,7 +50,7 @@ def parser():
     flags = _Parser(prog='bash test/benchmark.sh', allow_abbrev=False, description=(
         'Measures training on this CPU: this framework beside the same networks trained in the usual way.'))
     flags.add_argument('--network', metavar='NAME', default='all',
-                       help='default: all, which are %s' % ', '.join(NETWORKS))
+                       help='or the file of a recipe; default: all, which are %s' % ', '.join(NETWORKS))
     flags.add_argument('--with', dest='others', metavar='pytorch,mkl', type=_others, default=[],
                        help='measure PyTorch (eager: without torch.compile, which takes minutes) and the MKL build of '
                             'TensorFlow 1.15 as well; the first use sets them up')

@@ -8,6 +8,7 @@ written (tensorflow_worker.py). The worker first checks that the network is the 
 loss of the same weights and batch, before a training step and after it.
 """
 import json
+import pathlib
 import sys
 import time
 
@@ -18,7 +19,7 @@ from torch import nn
 from torch_networks import NETWORKS
 from turns import Turns
 
-TOLERANCES = 1e-4, 1e-3        # of these losses, relative
+TOLERANCE = 1e-4               # of the loss before that step, relative; the network has that of the one after it
 CONTIGUOUS = 'contiguous'
 FORMATS = {CONTIGUOUS: torch.contiguous_format, 'channels_last': torch.channels_last}
 WARMUP, TRIAL = 3, 6           # steps of each memory format before the faster one is chosen
@@ -126,7 +127,8 @@ def check(trainer, facts):
     count, losses = sum(weight.numel() for weight in trainer.model.parameters()), trainer.losses()
     if count != facts['parameters']:
         raise SystemExit('%d parameters here and %d there' % (count, facts['parameters']))
-    for when, here, there, tolerance in zip(('before', 'after'), losses, facts['losses'], TOLERANCES):
+    tolerances = TOLERANCE, trainer.model.tolerance
+    for when, here, there, tolerance in zip(('before', 'after'), losses, facts['losses'], tolerances):
         if abs(here - there) > tolerance * abs(there):
             raise SystemExit('the loss %s the first step is %.7g here and %.7g there' % (when, here, there))
     return losses
@@ -145,6 +147,7 @@ def peak():
 
 def main(way, formats, network, facts, path):
     turns, facts = Turns(), json.loads(facts)
+    network = pathlib.Path(network).stem    # of the file of a recipe, its name
     if network not in NETWORKS:
         raise SystemExit('%s: test/benchmark/torch_networks.py has no such network' % network)
     with np.load(path) as archive:

@@ -94,7 +94,7 @@ def baseline(turns, recipe, config):
             session.run(op, same)
         turns.begin(lambda: _peak(session, product), version=tf.__version__, hardware=CPU.hardware(),
                     flops=operations, parameters=count, losses=losses, batch_size=config.batch_size,
-                    images=_images(batches[0]),
+                    images=_images(batches[0]), classes=config.classes,
                     **{name: value for name, value in config.values().items() if name in HYPER_PARAMETERS})
         writer = tf.summary.FileWriter(config.output_path)
         for step in itertools.count():
