@@ -148,11 +148,12 @@ class Cutmix(Classifier):
     class Block(nn.Module):
         def __init__(self, inputs, width, stride):
             super().__init__()
-            self.first, self.second = Cutmix.conv(inputs, width, stride), Cutmix.conv(width, width)
+            self.first, self.second = Cutmix.conv(inputs, width, stride), nn.Conv2d(width, width, 3, 1, 1, bias=False)
             self.shortcut = nn.Conv2d(inputs, width, 1, bias=False) if inputs != width else None
+            self.norm = BatchNorm2d(width)
 
         def forward(self, x):
-            residual = self.second(functional.relu(self.first(x), inplace=True))
+            residual = self.norm(self.second(functional.relu(self.first(x), inplace=True)))
             if self.shortcut:   # of stride 2; from the mirrored image's other pixels
                 x = self.shortcut(x[:, :, 1::2, 1::2])
             return functional.relu(x + residual, inplace=True)
