@@ -98,9 +98,11 @@ class Device(NamedTuple):
     is_exclusive: bool = False     # one process at a time may use it: the launcher takes a lock of the machine
 
 
-def cpu_session() -> tf.Session:
+def cpu_session(configure: Optional[Callable[[tf.ConfigProto], None]] = None) -> tf.Session:
     """A session on the CPU for the default graph, whatever device the run has: for work beside a run, and where two
     processes must compute the same bits.
+
+    configure(proto) changes its ConfigProto.
     """
     # Threads of its own, because a Python function of a graph (tf.py_func) that runs a session would wait for a thread
     # of the process while it holds one, and a process of one core has only one.
@@ -109,4 +111,6 @@ def cpu_session() -> tf.Session:
     # process from the first of them. Where there is no NPU, TensorFlow skips the entry.
     entry = proto.graph_options.rewrite_options.custom_optimizers.add(name='NpuOptimizer')
     entry.parameter_map['use_off_line'].b = False
+    if configure:
+        configure(proto)
     return tf.Session(config=proto)

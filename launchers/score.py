@@ -16,6 +16,7 @@ from core.settings import config as config_lib
 from core.settings import flags, kinds
 from core.settings.table import Switch
 from launchers import command
+from launchers.devices import fast
 from launchers.networks.registry import RECIPES, named, recipe_of
 
 GROUP = 'score'
@@ -48,7 +49,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         config = config_lib.resolve(recipe, given, {}, needs_data=False)._replace(
             class_names=tuple(manifest.class_names))
         if own['run_pb']:
-            count = score.run_pb(own['run_pb'], own['manifest'], outputs, brought)
+            count = score.run_pb(own['run_pb'], own['manifest'], outputs, brought, fast)
             print('%d outputs of %s: %s' % (count, own['run_pb'], outputs))
         found = score.metrics(recipe, config, own['manifest'], outputs, own['output_dtype'])
         print('\n'.join(recipe.evaluation_lines(found)))

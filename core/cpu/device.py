@@ -5,7 +5,7 @@ page, for the next step. That takes a sixth of a training step of a network with
 """
 import contextlib
 import ctypes
-from typing import Callable, ContextManager, Iterator
+from typing import Callable, Iterator, Optional
 
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
@@ -34,29 +34,39 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
     def session_config(options: Options, config: Config) -> tf.ConfigProto:
         proto = device.session_config(options, config)
         if kernels.library():
-            # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
-            proto.inter_op_parallelism_threads = 1
-        if kernels.library() and not is_rehearsed(config, options):
-            # TensorFlow then leaves out its optimizer of graphs, too. After kernels.used() that makes no step faster,
-            # and it takes most of a second of a deep network's start.
-            proto.graph_options.place_pruned_graph = True
+            _for_kernels(proto, not is_rehearsed(config, options))
         # The optimizer's second pass over a graph finds nothing that the first has left.
         proto.graph_options.rewrite_options.meta_optimizer_iterations = RewriterConfig.ONE
         return proto
 
     @contextlib.contextmanager
     def graph(config: Config, options: Options) -> Iterator[None]:
-        with fast(not is_rehearsed(config, options)), device.graph(config, options):
+        with _fast(not is_rehearsed(config, options)), device.graph(config, options):
             yield
     return with_shared_exchange(device)._replace(
         session_config=session_config, graph=graph, prepare=lambda config, options: keep_freed_memory())
 
 
-def fast(may_differ: bool = True) -> ContextManager:
-    """The context in which a graph is built that this CPU alone computes.
+@contextlib.contextmanager
+def fast() -> Iterator[Optional[Callable[[tf.ConfigProto], None]]]:
+    """The context in which a graph is built that this CPU alone computes; it yields cpu_session()'s `configure`."""
+    keep_freed_memory()
+    with _fast(True):
+        yield _for_kernels if kernels.library() else None
 
-    may_differ: whether it may have operators that the NPU's graph does not have.
-    """
+
+def _for_kernels(proto: tf.ConfigProto, may_differ: bool = True) -> None:
+    """Changes the ConfigProto of a session for the library's kernels."""
+    # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
+    proto.inter_op_parallelism_threads = 1
+    # TensorFlow then leaves out its optimizer of graphs, too, which would join convolutions of an inference graph and
+    # what follows them to operators of its own, twice as slow. After kernels.used() it makes no step faster, and it
+    # takes most of a second of a deep network's start.
+    proto.graph_options.place_pruned_graph = may_differ
+
+
+def _fast(may_differ):
+    """may_differ: whether the graph may have operators that the NPU's graph does not have."""
     if kernels.library():
         return kernels.used(may_differ)
     if not may_differ:

@@ -2,6 +2,7 @@
 import contextlib
 import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, ContextManager, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -36,7 +37,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str], refuse: Callab
     """Yields the Prediction of every image in the files and directories `paths`, computed on the CPU.
 
     refuse(line) is called for each file that cannot be read as an image; the others go on.
-    fast(): the context in which the graph is built.
+    fast(): the context in which the graph is built; it yields `configure` of core/device.py's cpu_session().
     Raises InputError for a network that takes no images, and a checkpoint that cannot be used.
     """
     if not recipe.images:
@@ -50,15 +51,16 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str], refuse: Callab
     first = next(images, None)
     if first is None:
         return
-    with tf.Graph().as_default(), cpu_session() as session:
-        with fast():
+    with tf.Graph().as_default():
+        with fast() as configure:
             form = forms.named(tf.TensorSpec(first[1].shape, first[1].dtype), recipe.input_name, None)
             model = trained.build(recipe, config, form, lambda batch: recipe.images.normalize(batch, constants),
                                   probabilities=True)
         placeholder, = model.inputs.values()
-        model.load(session, path, reader, config.network)
-        yield from _found(itertools.chain([first], images), config.class_names, -1,
-                          lambda batch: session.run(model.output, {placeholder: batch}))
+        with cpu_session(configure) as session:
+            model.load(session, path, reader, config.network)
+            yield from _found(itertools.chain([first], images), config.class_names, -1,
+                              lambda batch: session.run(model.output, {placeholder: batch}))
 
 
 class Exported(NamedTuple):
@@ -138,7 +140,7 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str], refu
 def _found(images: Iterator[Any], names: Sequence[str], size: int,
            run: Callable[[np.ndarray], np.ndarray]) -> Iterator[Prediction]:
     """The Predictions of (name, image) pairs by run(images) -> probabilities, in full batches of `size`; -1: of any."""
-    for batch in _batches(images, _BATCH if size < 0 else size):
+    for batch in _ahead(_batches(images, _BATCH if size < 0 else size)):
         pixels = np.stack([image for _, image in batch])
         missing = max(size - len(batch), 0)
         probabilities = run(np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)]))
@@ -174,6 +176,18 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith('.'))
             yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith('.'))
+
+
+def _ahead(batches: Iterator[List[Any]]) -> Iterator[List[Any]]:
+    """The batches, the next of which a thread reads while one is computed."""
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(next, batches, None)
+        while True:
+            batch = reading.result()
+            if batch is None:
+                return
+            reading = reader.submit(next, batches, None)
+            yield batch
 
 
 def _batches(images: Iterator[Any], size: int) -> Iterator[List[Any]]:

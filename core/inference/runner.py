@@ -33,14 +33,14 @@ class Runner:
     """An exported model, loaded. Called with a batch {input: array} it returns the output, [batch, ...] float32.
 
     graph: of the format h5, which holds weights alone: a MetaGraph file with the network's graph.
-    fast(): the context in which the graph is built.
+    fast(): the context in which the graph is built; it yields `configure` of core/device.py's cpu_session().
     Raises InputError when the file cannot be loaded.
     """
 
     def __init__(self, form: str, path: str, graph: Optional[str] = None,
                  fast: Callable[[], ContextManager] = contextlib.nullcontext) -> None:
-        with tf.Graph().as_default(), fast():
-            self.session = cpu_session()
+        with tf.Graph().as_default(), fast() as configure:
+            self.session = cpu_session(configure)
             try:
                 inputs, self.output = _LOADERS[form](self.session, path, graph)
                 self.inputs = {one.op.name: one for one in sorted(inputs, key=lambda one: one.op.name)}

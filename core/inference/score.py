@@ -1,7 +1,8 @@
 """Metrics of outputs that an inference device computed, from the files that the tool msame writes."""
+import contextlib
 import glob
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -91,10 +92,11 @@ def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dt
         return scorer.metrics(manifest.penalty)
 
 
-def run_pb(path: str, manifest_path: str, outputs: str, own: Sequence[Switch] = ()) -> int:
+def run_pb(path: str, manifest_path: str, outputs: str, own: Sequence[Switch] = (),
+           fast: Callable[[], ContextManager] = contextlib.nullcontext) -> int:
     """Writes the outputs of a frozen graph for all inputs of the manifest, as msame would; returns their number.
 
-    own: the switches of the manifest's recipe.
+    own: the switches of the manifest's recipe; fast: see runner.Runner.
     Raises InputError when the graph has other inputs or another output than the manifest, and when one of the outputs
     is there.
     """
@@ -105,7 +107,7 @@ def run_pb(path: str, manifest_path: str, outputs: str, own: Sequence[Switch] = 
         raise InputError('--outputs: %s is there, and %d more; --run_pb writes such files: name another directory' % (
             there[0], len(there) - 1))
     directory = os.path.dirname(manifest_path)
-    with Runner(PB, path) as model:
+    with Runner(PB, path, fast=fast) as model:
         size = manifest.output_shape[0]
         found = [[name, one.dtype.name, shape_of(one, size)] for name, one in model.inputs.items()]
         wanted = sorted(manifest.inputs), manifest.output_shape

@@ -65,11 +65,29 @@ def used(may_differ: bool) -> Iterator[None]:
     with own_operators({'round_to': library().round_to, **functions}):
         yield
     if may_differ:
+        _join_mish()
         _join_weight_decay()
         _drop_unused_gradients()
     for op in tf.get_default_graph().get_operations():
         if op.type in _TYPES and op.get_attr('T') == tf.float32 and _is_covered(op):
             op._set_attr('_kernel', _LABEL)
+
+
+def _replace(old: tf.Tensor, new: tf.Tensor) -> None:
+    """Gives `new` to all that take `old`."""
+    for consumer in old.consumers():
+        for i, x in enumerate(consumer.inputs):
+            if x is old:
+                consumer._update_input(i, new)
+
+
+def _join_mish():
+    """Replaces each x * tanh(softplus(x)), which is what an exported graph has, by one operator."""
+    for op in tf.get_default_graph().get_operations():
+        if op.type == 'Mul' and op.get_attr('T') == tf.float32 and op.inputs[1].op.type == 'Tanh':
+            softplus = op.inputs[1].op.inputs[0].op
+            if softplus.type == 'Softplus' and softplus.inputs[0] is op.inputs[0]:
+                _replace(op.outputs[0], library().mish(op.inputs[0]))
 
 
 def _join_weight_decay():
@@ -84,11 +102,7 @@ def _join_weight_decay():
         if decay is None or decay.inputs[0].shape != op.outputs[0].shape:
             continue
         gradient = next(x for x in op.inputs if x.op is not decay)
-        joined = library().add_weight_decay(gradient, *decay.inputs)
-        for consumer in op.outputs[0].consumers():
-            for i, x in enumerate(consumer.inputs):
-                if x is op.outputs[0]:
-                    consumer._update_input(i, joined)
+        _replace(op.outputs[0], library().add_weight_decay(gradient, *decay.inputs))
 
 
 def _drop_unused_gradients():
@@ -158,11 +172,8 @@ def _perceptron(logits: tf.Tensor) -> tf.Tensor:
     y, mean, variance, _ = library().perceptron(
         *hidden.inputs[0].op.inputs, hidden.inputs[1], *norm.inputs[1:3], product.inputs[1], output.inputs[1],
         epsilon=norm.get_attr('epsilon'))
-    for own, value in (mean, norm.outputs[1]), (variance, norm.outputs[2]):
-        for consumer in value.consumers():
-            for i, x in enumerate(consumer.inputs):
-                if x is value:
-                    consumer._update_input(i, own)
+    _replace(norm.outputs[1], mean)
+    _replace(norm.outputs[2], variance)
     return y
 
 

@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 import toy
 
+from core.cpu import device as cpu
 from core.cpu import kernels
+from core.device import cpu_session
 from launchers.devices import CPU, GPU
 from core.ascend.device import NPU
 from core.settings import config as settings
@@ -222,6 +224,33 @@ def test_an_optimizer_with_weight_decay_updates_as_tensorflows(make):
                 loss = tf.reduce_sum(result * numbers(3, 3, 7, 11, seed=2)) + .3 * tf.nn.l2_loss(result)
         return [result, loss]
     assert_same(build)
+
+
+@compiled
+def test_mish_of_an_exported_graph_is_one_operator():
+    def build():
+        with tf.Graph().as_default() as exported:
+            layers.mish(tf.placeholder(tf.float32, [5, 8], name='x')) + tf.constant(1., name='one')
+        x = numbers(5, 8) + 0
+        y, = tf.import_graph_def(exported.as_graph_def(), {'x': x}, [exported.get_operations()[-1].outputs[0].name])
+        return [tf.identity(y)]
+    assert_same(build)
+    with tf.Graph().as_default(), kernels.used(True):
+        y, = build()
+    assert y.op.inputs[0].op.inputs[0].op.type == 'Mish'
+
+
+@compiled
+def test_inference_on_a_cpu_keeps_the_kernels_where_tensorflow_would_join_operators():
+    with tf.Graph().as_default():
+        with cpu.fast() as configure:
+            images = tf.placeholder(tf.float32, [2, 6, 6, 3])
+            y = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(images, numbers(3, 3, 3, 4), 1, 'SAME'), numbers(4)))
+        run = tf.RunMetadata()
+        with cpu_session(configure) as session:
+            session.run(y, {images: np.ones([2, 6, 6, 3])}, tf.RunOptions(output_partition_graphs=True), run)
+    nodes = [node for graph in run.partition_graphs for node in graph.node if 'Conv2D' in node.op]
+    assert [(node.op, node.attr['_kernel'].s) for node in nodes] == [('Conv2D', b'fast')]
 
 
 @compiled
