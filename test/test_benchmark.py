@@ -2,15 +2,18 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 import benchmark
 import flops
+import inference
 import page
 import results
 import switches
 from core.errors import InputError
+from core.inference import samples
 from core.settings.config import resolve
 from core.settings.flags import parse
 from launchers.networks.registry import asked, recipe_of
@@ -141,6 +144,31 @@ def test_a_step_under_a_switch_is_compared_with_a_plain_one_and_a_dump_with_the_
     assert lines[0].startswith('toy: a plain step takes 500 ms') and len(lines) == 1 + len(switches.FLAGS)
     assert 'force_fp16, loss_scale' in lines[4] and '1000.0 ms   2.00 (2.00-2.00)' in lines[4]
     assert any('data_dump_flag' in line and ': 1 MB, 1 MB/s; the disk ' in line for line in lines)
+
+
+def test_a_loop_is_compared_with_onnxruntime_by_its_images_a_second(tmp_path):
+    class Inferring(Paced):
+        def ready(self):
+            return {'images': 4}
+
+    def start(way):
+        return Inferring({inference.ONNXRUNTIME: .5, inference.FORWARD: .25}.get(way, 1.), '')
+    found = inference.measure(start, inference.WAYS, (1, 1), 2, 1)
+    assert not Paced.alive and found['ways'][inference.FORWARD] == {'rate': [16.] * 3, 'ratio': [2.] * 3}
+    lines = inference.text(dict(found, network='toy', batch_size=4)).splitlines()
+    assert lines[0].startswith('toy: batch of 4;') and len(lines) == 1 + len(inference.WAYS)
+    assert lines[1].split() == ['forward', '16', '2.00', '(2.00-2.00)']
+
+
+def test_an_exports_batch_becomes_the_many_that_score_looks_at(tmp_path):
+    writer = samples.SamplesWriter(str(tmp_path), 1)
+    writer.add({'x': np.float32([[1, 2], [1, 2]])}, [np.int32([7])])
+    writer.finish(network='toy', settings={}, inputs=[['x', 'float32', [2, 2]]], output='logits', output_key='',
+                  output_shape=[2, 10], labels='"int32"', class_names=list('0123456789'), penalty=0.)
+    assert inference.repeat(str(tmp_path)) == 2
+    manifest, (labels,) = samples.read(str(tmp_path / 'manifest.json'))
+    assert len(set(manifest.names())) == inference.BATCHES and list(labels) == [7] * 2 * inference.BATCHES
+    assert samples.read_inputs(str(tmp_path), manifest, manifest.files[-1])['x'].tolist() == [[1, 2], [1, 2]]
 
 
 def test_the_flags_of_every_switch_are_the_trainers():

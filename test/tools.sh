@@ -6,6 +6,6 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/helpers/packages.sh"
 
 set_up_tests
-set_up_tools
+set_up_tools ascend frameworks
 cd -- "$REPO_ROOT"
 exec "$PYTHON" -m pytest test/tools "$@"

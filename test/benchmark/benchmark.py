@@ -20,6 +20,7 @@ sys.path.insert(0, ROOT)
 from core.errors import InputError  # noqa: E402
 from core.reporting import record  # noqa: E402
 from core.settings import kinds  # noqa: E402
+import inference  # noqa: E402
 import page  # noqa: E402
 import pipeline  # noqa: E402
 import results  # noqa: E402
@@ -63,6 +64,9 @@ def parser():
                             'both, which are comparable on a machine that is not quiet, too')
     flags.add_argument('--switches', action='store_true',
                        help='measure nothing but a step under each switch that rehearses an NPU, beside a plain one')
+    flags.add_argument('--inference', action='store_true',
+                       help='measure nothing but the forward pass, evaluate, predict and score, beside onnxruntime on '
+                            'the exported graph; the first use sets it up')
     flags.add_argument('--steps', metavar='N', type=_positive, default=30,
                        help='least steps of each in a repeat; default: %(default)s')
     flags.add_argument('--seconds', metavar='N', type=_positive, default=60,
@@ -141,6 +145,19 @@ def measure_switches(network, flags, asked):
             worker.output = os.path.join(output, name, OURS)
             return worker
         return switches.measure(start, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS)
+
+
+def measure_inference(network, flags, asked):
+    """inference.measure() of a network, and the size of a batch."""
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
+        def start(way):
+            _say('%s: starting %s' % (network, way))
+            return inference.start(way, flags, output, dict(os.environ, **ENVIRONMENT))
+        _say('%s: exporting' % network)
+        size = inference.prepare(flags, output)
+        ways = [way for way in inference.WAYS if way != inference.PREDICT or network not in inference.OF_POINTS]
+        return dict(inference.measure(start, ways, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS),
+                    batch_size=size)
 
 
 def _say(line):
@@ -282,6 +299,15 @@ def _tell_switches(asked, runs):
     return 0
 
 
+def _tell_inference(asked, runs):
+    measured = []
+    for network, size, flags in runs:
+        measured.append(dict(measure_inference(network, flags, asked), network=network, image_size=size))
+        print(inference.text(measured[-1]), flush=True)
+        results.write(asked.output_path, measured, 'inference.json')
+    return 0
+
+
 def main(argv):
     """Measures and tells; the exit status is 2 for bad input."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -293,7 +319,9 @@ def main(argv):
                 pipeline.write_photographs(directory)
             runs = [(network, size, flags_of(network, asked, size, directory)) for network in (
                 NETWORKS if asked.network == 'all' else [asked.network]) for size in asked.sizes]
-            return (_tell_pipelines if asked.pipeline else _tell_switches if asked.switches else _tell)(asked, runs)
+            tell = (_tell_pipelines if asked.pipeline else _tell_switches if asked.switches else
+                    _tell_inference if asked.inference else _tell)
+            return tell(asked, runs)
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -34,14 +34,13 @@ set_up_pytorch() {  # leaves BENCHMARK_PYTORCH, a Python that has PyTorch
     export BENCHMARK_PYTORCH=$packages/bin/python
 }
 
-set_up_tools() {  # leaves TOOLS_ASCEND and TOOLS_FRAMEWORKS, Pythons that have the tools of test/tools/*.txt
+set_up_tools() {  # NAME...: leaves TOOLS_ASCEND, TOOLS_FRAMEWORKS, Pythons that have the tools of test/tools/NAME.txt
     local name packages requirements
-    for name in ascend frameworks; do
+    for name; do
         packages=$REPO_ROOT/.test-packages-$name requirements=$REPO_ROOT/test/tools/$name.txt
         must_set_up "$packages" "$(sha256sum <"$requirements")" fill_newer_python "$requirements"
+        export "TOOLS_${name^^}=$packages/bin/python"
     done
-    export TOOLS_ASCEND=$REPO_ROOT/.test-packages-ascend/bin/python
-    export TOOLS_FRAMEWORKS=$REPO_ROOT/.test-packages-frameworks/bin/python
 }
 
 set_up_mkl() {  # leaves BENCHMARK_MKL, a Python that has the MKL build of TensorFlow 1.15
