@@ -1,6 +1,7 @@
 """The benchmark's flags, its sums, and how its workers take turns."""
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import benchmark
 import flops
 import inference
 import page
+import pipeline
 import results
 import switches
 from core.errors import InputError
@@ -54,6 +56,14 @@ def test_a_flag_that_is_wrong_is_refused(flag):
         benchmark.parser().parse_args([flag])
 
 
+@pytest.mark.parametrize('flags', [
+    '--switches --with=eager', '--pipeline --with=pytorch', '--pipeline --with=mkl --image_size=64',
+    '--pipeline --with=pytorch,mkl --image_size=64', '--pipeline --switches'])
+def test_a_flag_that_would_be_ignored_is_refused(flags):
+    with pytest.raises(InputError):
+        benchmark.check(benchmark.parser().parse_args(flags.split()))
+
+
 def test_pytorch_is_measured_eager_and_compiled():
     assert benchmark.parser().parse_args(['--with=mkl,pytorch']).others == ['pytorch', 'compiled', 'mkl']
 
@@ -88,6 +98,11 @@ def state(pid):
         return line.read().rpartition(')')[2].split()[0]
 
 
+def seconds_of(pid):
+    with open('/proc/%d/stat' % pid) as line:
+        return sum(map(int, line.read().rpartition(')')[2].split()[11:13])) / os.sysconf('SC_CLK_TCK')
+
+
 def test_a_worker_takes_as_many_steps_as_it_is_asked_for_and_is_stopped_between_bursts(start):
     worker = start(STEPS)
     pid = worker.ready()['pid']
@@ -95,6 +110,36 @@ def test_a_worker_takes_as_many_steps_as_it_is_asked_for_and_is_stopped_between_
     assert len(worker.burst(10 ** 9, 1e-9)) == 1
     assert state(pid) == 'T'
     assert worker.peak_memory() > 10 ** 6
+    assert 0 <= worker.disturbance <= 1
+
+
+WITH_A_CHILD = """
+import os, time
+from turns import Turns, end_with_parent
+turns = Turns()
+child = os.fork()
+if not child:
+    end_with_parent()
+    while True:
+        pass
+turns.begin(pid=os.getpid(), child=child)
+while True:
+    time.sleep(.01)
+    turns.stepped()
+"""
+
+
+def test_what_a_worker_has_started_is_stopped_with_it_and_its_cpu_seconds_count(start):
+    worker = start(WITH_A_CHILD)
+    facts = worker.ready()
+    for _ in range(500):       # bursts, in which the child gets its share of a core
+        before = worker.cpu_seconds
+        worker.burst(10, 60)
+        if seconds_of(facts['child']) > .2:
+            break
+    assert worker.cpu_seconds >= seconds_of(facts['pid']) + .2 and worker.cpu_seconds >= before
+    while state(facts['child']) != 'T':
+        time.sleep(.01)
     assert 0 <= worker.disturbance <= 1
 
 
@@ -169,6 +214,38 @@ def test_an_exports_batch_becomes_the_many_that_score_looks_at(tmp_path):
     manifest, (labels,) = samples.read(str(tmp_path / 'manifest.json'))
     assert len(set(manifest.names())) == inference.BATCHES and list(labels) == [7] * 2 * inference.BATCHES
     assert samples.read_inputs(str(tmp_path), manifest, manifest.files[-1])['x'].tolist() == [[1, 2], [1, 2]]
+
+
+class Loading(Paced):
+    """A worker that computes for so many CPU seconds in a step, too."""
+
+    def __init__(self, seconds, cpu_seconds):
+        super().__init__(seconds, None)
+        self._of_step, self.cpu_seconds = cpu_seconds, 0.
+
+    def burst(self, steps, seconds):
+        made = super().burst(steps, seconds)
+        self.cpu_seconds += len(made) * self._of_step
+        return made
+
+
+def test_the_input_pipeline_is_compared_with_training_and_with_torchvision():
+    workers = dict(ours=Loading(4., 8.), input=Loading(1., 2.), torchvision=Loading(2., 3.))
+    measured = dict(pipeline.figures(workers, 8, 2, 1), network='toy', image_size='64')
+    own, beside = pipeline.text(measured).splitlines()
+    assert own.startswith('toy at 64: training 2 images/s, 1e+03 ms of CPU an image; its input pipeline alone 8 image')
+    assert '4.0 times as fast, 4.0 times by CPU' in own
+    assert '4 images/s, 375 ms: the pipeline here is 2.00 times as fast, 1.50 times by CPU' in beside
+    measured['workers'].pop('torchvision')
+    assert pipeline.text(measured) == own
+    for worker in workers.values():
+        worker.kill()
+
+
+def test_torchvision_is_measured_for_networks_that_see_each_photograph_once():
+    pipeline.check_loader('cutmix', dict(images=32, batch_size=32, mirror=True))
+    with pytest.raises(InputError, match='--network=sesemi'):
+        pipeline.check_loader('sesemi', dict(images=192, batch_size=16))
 
 
 def test_the_flags_of_every_switch_are_the_trainers():

@@ -59,10 +59,12 @@ def parser():
                        help='pixels of the images, which are then made of JPEG files in class folders; networks that '
                             'have this switch')
     flags.add_argument('--batch_size', metavar='N', type=_positive, help="default: the recipe's")
-    flags.add_argument('--pipeline', action='store_true',
+    alone = flags.add_mutually_exclusive_group()
+    alone.add_argument('--pipeline', action='store_true',
                        help='measure nothing but the input pipeline alone beside training, and the CPU seconds of '
-                            'both, which are comparable on a machine that is not quiet, too')
-    flags.add_argument('--switches', action='store_true',
+                            'both, which are comparable on a machine that is not quiet, too; with --with=pytorch and '
+                            "--image_size beside torchvision's DataLoader on the same files")
+    alone.add_argument('--switches', action='store_true',
                        help='measure nothing but a step under each switch that rehearses an NPU, beside a plain one')
     flags.add_argument('--inference', action='store_true',
                        help='measure nothing but the forward pass, evaluate, predict and score, beside onnxruntime on '
@@ -103,6 +105,14 @@ def _positive(text):
     return int(text)
 
 
+def check(asked):
+    """Raises InputError for a --with that would be ignored."""
+    if asked.others and asked.switches:
+        raise InputError('--switches: compares this framework with itself; leave out --with')
+    if asked.others and asked.pipeline and (MKL in asked.others or asked.sizes == [None]):
+        raise InputError('--pipeline: is measured beside --with=pytorch alone, on files: with --image_size')
+
+
 def flags_of(network, asked, size, photographs):
     """The trainer's flags for a network at a size of images, of files in the directory `photographs`; None: its own."""
     flags = ['--network=' + network]
@@ -122,14 +132,16 @@ def measure(network, flags, asked):
 def measure_pipeline(network, flags, asked):
     """pipeline.figures() of training and of the input pipeline alone."""
     with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
-        workers = {}
+        workers, facts = {}, {}
         try:
-            for name in (OURS, pipeline.INPUT):
+            for name in [OURS, pipeline.INPUT] + ([pipeline.LOADER] if asked.others else []):
+                if name == pipeline.LOADER:
+                    pipeline.check_loader(network, facts[pipeline.INPUT])
                 _say('%s: starting %s' % (network, name))
-                worker = workers[name] = _start(name, network, flags, output, {})
-                images = worker.ready().get('images')
+                worker = workers[name] = _start(name, network, flags, output, facts)
+                facts[name] = worker.ready()
                 worker.burst(WARMUP_STEPS, WARMUP_SECONDS)
-            return pipeline.figures(workers, images, asked.repeats, BURST_SECONDS)
+            return pipeline.figures(workers, facts[pipeline.INPUT]['images'], asked.repeats, BURST_SECONDS)
         finally:
             for worker in workers.values():
                 worker.kill()
@@ -193,6 +205,9 @@ def _start(name, network, flags, output, facts):
         formats = 'contiguous,channels_last' if name == EAGER else facts[EAGER]['format']
         command = [os.environ['BENCHMARK_PYTORCH'], os.path.join(HERE, 'pytorch_worker.py'), name, formats, network,
                    json.dumps(facts[BASELINE]), os.path.join(output, BASELINE, 'network.npz')]
+    elif name == pipeline.LOADER:
+        command = [os.environ['BENCHMARK_PYTORCH'], os.path.join(HERE, 'pytorch_pipeline.py'),
+                   json.dumps(facts[pipeline.INPUT])]
     else:
         python = os.environ['BENCHMARK_MKL'] if name == MKL else sys.executable
         command = [python, os.path.join(HERE, 'tensorflow_worker.py'), name, *flags,
@@ -313,6 +328,7 @@ def main(argv):
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         asked = parser().parse_args(argv)
+        check(asked)
         os.makedirs(asked.output_path, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='photographs-') as directory:
             if asked.sizes != [None]:

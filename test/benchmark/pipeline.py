@@ -3,7 +3,11 @@ import os
 
 import numpy as np
 
+from core.errors import InputError
+from results import OURS
+
 INPUT = 'input'                # the worker that makes batches and drops them
+LOADER = 'torchvision'         # the worker that makes such batches as torchvision's users do
 CLASSES, EACH = 10, 32         # photographs
 HEIGHT, WIDTH = 375, 500       # of most of ImageNet's
 QUALITY = 90
@@ -33,6 +37,12 @@ def _photograph(random):
     return np.clip(found, 0, 255).astype(np.uint8)
 
 
+def check_loader(network, facts):
+    """Raises InputError for a network of which LOADER does not make the batches; facts: what INPUT has told."""
+    if facts['images'] != facts['batch_size'] or 'mirror' not in facts:
+        raise InputError('--network=%s: torchvision makes no such batches; leave out --with' % network)
+
+
 def figures(workers, images, repeats, seconds):
     """{worker: {'seconds', 'cpu_seconds'} of an image}, and the load of the machine; workers take turns of `seconds`.
 
@@ -49,11 +59,17 @@ def figures(workers, images, repeats, seconds):
 
 
 def text(measured):
-    """A line about a network for a terminal."""
-    (_, training), (_, alone) = sorted(measured['workers'].items(), key=lambda item: item[0] == INPUT)
-    return ('%s at %s: training %.4g images/s, %.3g ms of CPU an image; its input pipeline alone %.4g images/s, '
+    """Lines about a network for a terminal."""
+    workers = measured['workers']
+    training, alone, loader = (workers.get(name) for name in (OURS, INPUT, LOADER))
+    line = ('%s at %s: training %.4g images/s, %.3g ms of CPU an image; its input pipeline alone %.4g images/s, '
             '%.3g ms: %.1f times as fast, %.1f times by CPU; load %.1f' % (
                 measured['network'], measured['image_size'] or 'its own size', 1 / training['seconds'],
                 1e3 * training['cpu_seconds'], 1 / alone['seconds'], 1e3 * alone['cpu_seconds'],
                 training['seconds'] / alone['seconds'], training['cpu_seconds'] / alone['cpu_seconds'],
                 measured['load']))
+    return line if not loader else line + (
+        "\n  torchvision's DataLoader %.4g images/s, %.3g ms: the pipeline here is %.2f times as fast, %.2f times by "
+        'CPU' % (
+            1 / loader['seconds'], 1e3 * loader['cpu_seconds'], loader['seconds'] / alone['seconds'],
+            loader['cpu_seconds'] / alone['cpu_seconds']))

@@ -25,6 +25,7 @@ import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
+from launchers.networks import image_sets  # noqa: E402
 from core.pretrained import initial  # noqa: E402
 from core.training import evaluation, loop  # noqa: E402
 from turns import Turns  # noqa: E402
@@ -35,6 +36,7 @@ FLAGS = ('--case=performance', '--device=cpu', '--train_steps=%d' % 10 ** 8, '--
 BATCHES = 4                    # that are fed to the baseline and to PyTorch, over and over
 NETWORK = 'network.npz'        # in the baseline's output path
 HYPER_PARAMETERS = ('learning_rate', 'momentum', 'weight_decay', 'keep_prob')   # that PyTorch's networks need
+LOADING = ('batch_size', 'data_path', 'random_resized_crop', 'mirror')          # that pytorch_pipeline.py needs
 PRODUCT = 4096                 # rows and columns of the matrices of the peak
 TRIES = 3                      # of which the fastest counts
 
@@ -152,7 +154,9 @@ def input_alone(turns, recipe, config):
     made = tf.group(*nest.flatten(train_input.batch))
     with tf.Session() as session:
         train_input.initialize(session)
-        turns.begin(images=_images(session.run(train_input.batch)))
+        values = config.values()
+        turns.begin(images=_images(session.run(train_input.batch)), size=image_sets.size_of(config),
+                    **{name: values[name] for name in LOADING if name in values})
         while True:
             session.run(made)
             turns.stepped()

@@ -5,6 +5,7 @@ line each. Between two bursts the worker is stopped (SIGSTOP), so that none of i
 another worker is timed. This file runs in TensorFlow's Python and in PyTorch's.
 """
 import ctypes
+import glob
 import json
 import os
 import signal
@@ -31,8 +32,7 @@ class Turns:
     def __init__(self):
         self._answers = os.fdopen(os.dup(1), 'w')
         os.dup2(2, 1)
-        # A stopped process would not see that the driver is gone.
-        ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
 
     def begin(self, peak=None, **facts):
         """Says that the worker is ready, and waits for the first burst.
@@ -66,8 +66,13 @@ class Turns:
         self._answers.flush()
 
 
+def end_with_parent():
+    """Lets this process end when its parent does, which it would not see while it is stopped."""
+    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
+
+
 class Worker:
-    """The driver's side of a process that is started, asked and killed here."""
+    """The driver's side of a process that is started, asked and killed here, with what it starts itself."""
 
     def __init__(self, name, command, environment, log):
         """log: path of the file for what the worker prints."""
@@ -95,9 +100,17 @@ class Worker:
 
     @property
     def cpu_seconds(self):
-        """What the process and all its threads have computed so far."""
-        with open('/proc/%d/stat' % self._process.pid) as line:
-            return sum(map(int, line.read().rpartition(')')[2].split()[11:13])) / TICKS
+        """What the process and all that it has started have computed so far."""
+        ticks = 0
+        for path in glob.glob('/proc/[0-9]*/stat'):
+            try:
+                with open(path) as line:
+                    fields = line.read().rpartition(')')[2].split()
+            except OSError:    # it has ended
+                continue
+            if int(fields[2]) == self._process.pid:    # its process group
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / TICKS
 
     @property
     def disturbance(self):
