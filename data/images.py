@@ -66,8 +66,9 @@ def scaled(image: tf.Tensor, size: Tuple[int, int]) -> tf.Tensor:
 
 
 def rounded(image: tf.Tensor) -> tf.Tensor:
-    """The uint8 pixels that are nearest."""
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+    """The uint8 pixels that are nearest; of two the even one."""
+    # Not tf.round, which has the same values but takes longer for them than the scaling before it.
+    return tf.cast(tf.clip_by_value(tf.math.rint(image), 0, 255), tf.uint8)
 
 
 def square(image: tf.Tensor, size: int) -> tf.Tensor:

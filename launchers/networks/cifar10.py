@@ -41,8 +41,10 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
 
 def normalize(images: tf.Tensor) -> tf.Tensor:
     """CIFAR-10 images, uint8, as float32 with a mean near 0 and a std near 1 in each channel."""
-    mean, std = (255 * tf.constant(x) for x in (CIFAR10_MEAN, CIFAR10_STD))
-    return (tf.cast(images, tf.float32) - mean) / std
+    # A constant for each pixel of a row, because one of a single pixel is subtracted three values at a time.
+    pixels = tf.cast(images, tf.float32)
+    mean, std = (255 * tf.constant([x] * (pixels.shape[-2].value or 1)) for x in (CIFAR10_MEAN, CIFAR10_STD))
+    return (pixels - mean) / std
 
 
 def _pictures() -> Dict[str, Picture]:
@@ -58,7 +60,8 @@ def top_1(metrics: Dict[str, float]) -> List[str]:
 def train_input(data: DataSet, config: Config) -> Input:
     """Normalised batches, augmented, mixed by --cutmix_alpha; labels are distributions [batch, classes]."""
     def prepare(x, y, seed):
-        return cutmix(normalize(x), tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
+        mixed, labels = cutmix(x, tf.one_hot(y, data.classes), seed, config.cutmix_alpha)
+        return normalize(mixed), labels        # last, because the pixels before it have a quarter of its size
     return pipeline.train_input(data.train, config.batch_size, config.seed, transform=prepare,
                                 rank=config.rank, ranks=config.ranks, **image_sets.for_training(data.loading, config))
 
