@@ -66,7 +66,7 @@ def parser():
                             "--image_size beside torchvision's DataLoader on the same files")
     alone.add_argument('--switches', action='store_true',
                        help='measure nothing but a step under each switch that rehearses an NPU, beside a plain one')
-    flags.add_argument('--inference', action='store_true',
+    alone.add_argument('--inference', action='store_true',
                        help='measure nothing but the forward pass, evaluate, predict and score, beside onnxruntime on '
                             'the exported graph; the first use sets it up')
     flags.add_argument('--steps', metavar='N', type=_positive, default=30,
@@ -107,8 +107,8 @@ def _positive(text):
 
 def check(asked):
     """Raises InputError for a --with that would be ignored."""
-    if asked.others and asked.switches:
-        raise InputError('--switches: compares this framework with itself; leave out --with')
+    if asked.others and (asked.switches or asked.inference):
+        raise InputError('--switches and --inference: are not measured beside others; leave out --with')
     if asked.others and asked.pipeline and (MKL in asked.others or asked.sizes == [None]):
         raise InputError('--pipeline: is measured beside --with=pytorch alone, on files: with --image_size')
 
