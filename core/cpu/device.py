@@ -11,8 +11,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from core.cpu import kernels
-from core.device import Device
-from core.run import Options
+from core.device import Device, Hooks
+from core.operators import own_operators
+from core.run import Options, Run
 from core.settings.config import Config
 
 # The options of mallopt(3).
@@ -43,8 +44,12 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
     def graph(config: Config, options: Options) -> Iterator[None]:
         with _fast(not is_rehearsed(config, options)), device.graph(config, options):
             yield
+
+    def hooks(run: Run) -> Hooks:
+        with own_operators({'is_within': kernels.library().is_within} if kernels.library() else {}):
+            return device.hooks(run)
     return with_shared_exchange(device)._replace(
-        session_config=session_config, graph=graph, prepare=lambda config, options: keep_freed_memory())
+        session_config=session_config, graph=graph, hooks=hooks, prepare=lambda config, options: keep_freed_memory())
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import time
 from statistics import median
 
 import results
+from turns import WorkerFailed
 
 PLAIN, DUMP, PROFILE = 'plain', 'data_dump_flag', 'profiling'
 _MODES = {mode: ['--precision_mode=' + mode] for mode in ('allow_mix_precision', 'force_fp16')}
@@ -32,7 +33,11 @@ def measure(start, warm_up, repeats, seconds):
         for name, flags in FLAGS.items():
             steps = STEPS.get(name)
             burst = (steps, MANY) if steps else (MANY, seconds)
-            worker = start(name, [flag % (repeats * steps + 1) if '%' in flag else flag for flag in flags])
+            try:
+                worker = start(name, [flag % (repeats * steps + 1) if '%' in flag else flag for flag in flags])
+            except WorkerFailed as failure:    # such as a dump that has no room on the disk
+                found[name] = dict(failure=str(failure))
+                continue
             try:
                 worker.burst(*((WARMUP_STEPS, MANY) if steps else warm_up))
                 rounds = [(median(plain.burst(MANY, seconds)), median(worker.burst(*burst))) for _ in range(repeats)]
@@ -63,13 +68,17 @@ def _disk(directory, steps, seconds):
 
 def text(measured):
     """Lines about a network for a terminal."""
+    known = [each for each in measured['switches'].values() if 'failure' not in each]
     lines = ['%s: a plain step takes %.4g ms; a step under a switch, and how many times as long it is' % (
-        measured['network'], 1000 * median(each['plain'] for each in measured['switches'].values()))]
+        measured['network'], 1000 * median(each['plain'] for each in known))]
     for name, each in measured['switches'].items():
+        if 'failure' in each:
+            lines.append('  %-32s %s' % (name, each['failure']))
+            continue
         least, middle, most = each['ratio']
         lines.append('  %-32s %9.1f ms   %.2f (%.2f-%.2f)' % (name, 1000 * each['seconds'], middle, least, most))
         if 'disk' in each:
             size, dumped, written = (number / 1e6 for number in each['disk'])
             lines[-1] += ': %.0f MB, %.0f MB/s; the disk %.0f MB/s' % (size, dumped, written)
-    disturbance = max(each['disturbance'] for each in measured['switches'].values())
+    disturbance = max(each['disturbance'] for each in known)
     return '\n'.join(lines + results.disturbed(disturbance))

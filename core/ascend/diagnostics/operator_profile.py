@@ -44,21 +44,25 @@ class Profile(tf.train.SessionRunHook):
 
     def __init__(self, clock: Clock, request: ProfileRequest, narrow: Mapping[tf.Tensor, str]):
         self._clock, self._request, self._narrow = clock, request, narrow
-        self._operators: List[ProfiledOperator] = []
-        self._iterations: List[Iteration] = []
+        self._timed: List[Tuple[int, Any]] = []        # step, StepStats
         self._seconds: Dict[bool, List[float]] = {True: [], False: []}     # of steps with and without profiling
-        self._is_first, self._is_written = True, False
+        self._is_first = True
 
     def begin(self) -> None:
         graph = tf.get_default_graph()
         self._backward = backward_names(graph)
         self._describe = Describer(graph, self._request.chip, self._narrow)
 
+    def after_create_session(self, session: tf.Session, coord: Any) -> None:
+        has_gpu = any(device.device_type == 'GPU' for device in session.list_devices())
+        # A CPU's operators are in the less costly trace, too.
+        self._trace = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE if has_gpu else tf.RunOptions.SOFTWARE_TRACE)
+
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._is_profiled = self._request.first <= step_graph.next_step(self._clock) <= self._request.last
         self._started = time.monotonic()
         if self._is_profiled:
-            return tf.train.SessionRunArgs(None, options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE))
+            return tf.train.SessionRunArgs(None, options=self._trace)
         return None
 
     def after_run(self, run_context, run_values) -> None:
@@ -66,16 +70,13 @@ class Profile(tf.train.SessionRunHook):
             self._seconds[self._is_profiled].append(time.monotonic() - self._started)
         self._is_first = False
         step = self._clock.step - 1
-        if self._is_profiled:
-            operators = self._describe.operators(run_values.run_metadata.step_stats)
-            self._operators += operators
-            self._iterations.append(iteration_of(step, operators, self._backward))
-        if step >= self._request.last and not self._is_written:
+        if self._is_profiled:      # described later, because that takes as long as a short step
+            self._timed.append((step, run_values.run_metadata.step_stats))
+        if step >= self._request.last:
             self._write()
 
     def end(self, session: tf.Session) -> None:
-        if self._operators and not self._is_written:  # the run ends before the last of these steps
-            self._write()
+        self._write()              # where the run ends before the last of these steps
         # The median, because a step that other hooks fetch more from than before prepares a graph of its own.
         rates = [self._request.images / statistics.median_low(seconds) for seconds in (
             self._seconds[True], self._seconds[False]) if seconds]
@@ -83,13 +84,19 @@ class Profile(tf.train.SessionRunHook):
             say('Profile: %.1f images/s with profiling, %.1f without' % tuple(rates))
 
     def _write(self) -> None:
-        self._is_written = True
+        """Writes what has been timed and not yet written."""
+        if not self._timed:
+            return
         request = self._request
+        steps = [(step, self._describe.operators(stats)) for step, stats in self._timed]
+        self._timed = []
+        operators = [operator for _, of_step in steps for operator in of_step]
+        iterations = [iteration_of(step, of_step, self._backward) for step, of_step in steps]
         directory = profile_files.new_directory(request.folder)
-        profile_files.write(directory, self._operators, self._iterations, request.device_id,
+        profile_files.write(directory, operators, iterations, request.device_id,
                             metric_columns(request.aic_metrics, request.chip))
-        say('Profile of %d steps: %s' % (len(self._iterations), directory))
-        for line in summary(self._operators, self._iterations):
+        say('Profile of %d steps: %s' % (len(iterations), directory))
+        for line in summary(operators, iterations):
             say(line)
 
 

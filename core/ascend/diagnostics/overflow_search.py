@@ -17,13 +17,14 @@ from core.ascend.diagnostics import dump_files, ge_graph, overflow_files, step_g
 from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16, Overflow
 from core.ascend.emulation.emulation import LARGEST, Emulation
 from core.log import say
-from core.operators import row
+from core.operators import own_operator, row
 from core.run import Run
 
 MOST_DUMPED = 10               # steps with an overflow that write operators; later steps are a line of the log
 MOST_TOLD = 5                  # operators of such a step in the log; all of them are written
 SUMMARY = 'summary_%d.txt'      # of the device with that number; the launcher shows it at the end of the run
 _MODEL_ID = 1
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _APPLY = 'Apply'               # operators of optimizers begin with this word
 
 
@@ -39,45 +40,50 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._device_id, self._is_old_form = device_id, is_old_form
         self._found = self._steps = self._overflowed = 0
         self._unsound: Set[tf.Operation] = set()     # variables that are out of range when a step begins
+        with run.step.loss.graph.as_default():
+            self._look()
 
-    def begin(self) -> None:
+    def _look(self) -> None:
+        """Adds what looks at results and variables; here, because the device offers its own operator for it."""
         step_ops = step_graph.operators([self._run.step.train_op, self._run.step.loss.op])
         available = [op for op in step_graph.with_values(step_ops) if step_graph.ROUNDING not in op.name]
         results = {op: [tensor for tensor in step_graph.results(op) if tensor.dtype == tf.float32]
                    for op in step_graph.computed(available) if op.type != 'Const'}
         self._ops = [op for op in results if results[op]]
-        self._within = tf.stack([tf.reduce_all(list(map(self._is_within, results[op]))) for op in self._ops])
+        looks = {op: [self._is_within(tensor) for tensor in results[op]] for op in self._ops}
+        self._within = tf.stack([is_within if others == [] else tf.reduce_all([is_within, *others])
+                                 for is_within, *others in looks.values()])
+        _look_at_once(looks, step_ops)
         self._updates = _updates(available)
         self._variables = [op for op in step_ops if op.outputs and op.outputs[0].dtype.base_dtype == tf.float32
                            and step_graph.variable_of(op.outputs[0]) is op.outputs[0]]
         self._sound = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
         self._order = {op: number for number, op in enumerate(step_ops)}
+        self._available = available
+
+    def begin(self) -> None:
         self._replay = step_graph.Replay(self._run.train_input)
         self._forms = Forms(self._run.step.loss.graph, self._done.types, self._done.wide)
-        self._available = available
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         self._unsound = self._unsound_now(session)
 
-    # Python negates the results: TensorFlow's optimizer would make x > limit of not x <= limit, which NaN is neither.
-
     def _is_within(self, tensor: tf.Tensor) -> tf.Tensor:
         """Whether all values of a result are within the range of its type; NaN is not."""
         if tensor not in self._done.types and tensor not in self._done.limits:
-            return tf.reduce_all(tf.is_finite(tensor))
+            return _all_within(tensor, _LARGEST_FLOAT32)
         largest = self._done.limits.get(tensor) or LARGEST[self._done.types[tensor]]
         # What an operator before this one has saturated sits at the largest value.
-        within = tf.less if self._done.rules and self._done.rules.saturates else tf.less_equal
-        return tf.reduce_all(within(tf.abs(tensor), largest))
+        return _all_within(tensor, largest, not (self._done.rules and self._done.rules.saturates))
 
     def _is_sound(self, variable: tf.Tensor) -> tf.Tensor:
         """Whether a variable holds what its type, or the narrow type that it is read in, can hold."""
         value = tf.identity(variable)
         if variable in self._done.types:   # what was beyond the range is stored as the largest value, or as inf
-            return tf.reduce_all(tf.abs(value) < LARGEST[self._done.types[variable]])
+            return _all_within(value, LARGEST[self._done.types[variable]], may_be_largest=False)
         limits = [self._done.limits[tensor] for op in variable.consumers() if op.type == 'Identity'
                   for tensor in op.outputs if tensor in self._done.limits]
-        return tf.reduce_all(tf.abs(value) <= min(limits) if limits else tf.is_finite(value))
+        return _all_within(value, min(limits, default=_LARGEST_FLOAT32))
 
     def _unsound_now(self, session: tf.Session) -> Set[tf.Operation]:
         return {op for op, is_sound in zip(self._variables, session.run(self._sound)) if not is_sound}
@@ -155,6 +161,27 @@ class OverflowSearch(tf.train.SessionRunHook):
         variable = step_graph.updated(op)
         is_narrow = variable in self._done.types or any(tensor in self._done.limits for tensor in op.outputs)
         return TO_FLOAT16 if is_narrow else FLOATING_POINT
+
+
+def _all_within(x: tf.Tensor, largest: float, may_be_largest: bool = True) -> tf.Tensor:
+    """Whether all magnitudes of float32 `x` are at most `largest`, or smaller; NaN is not."""
+    own = own_operator('is_within')
+    if own:
+        return own(x, largest=largest, may_be_largest=may_be_largest)
+    # Python negates the results: TensorFlow's optimizer would make x > limit of not x <= limit, which NaN is neither.
+    return tf.reduce_all((tf.less_equal if may_be_largest else tf.less)(tf.abs(x), np.float32(largest)))
+
+
+def _look_at_once(looks: Dict[tf.Operation, List[tf.Tensor]], step_ops: List[tf.Operation]) -> None:
+    """Lets the users of a result wait for the look at it, because memory is slow to read when it is no longer cached,
+    and could not be used for other results before.
+    """
+    of_step = set(step_ops)
+    for op, made in looks.items():
+        if op._get_control_flow_context() is None:
+            for user in {user for tensor in op.outputs for user in tensor.consumers()} & of_step:
+                if user._get_control_flow_context() is None and not row(user.type).has('shares'):
+                    user._add_control_inputs([tensor.op for tensor in made])
 
 
 def _updates(ops: List[tf.Operation]) -> Dict[tf.Operation, tf.Operation]:

@@ -263,7 +263,11 @@ def _round_variables(train_op: tf.Operation, rules: Rules) -> List[tf.Tensor]:
                      if v.dtype.base_dtype == tf.float32 and KEEP_DTYPE not in v.op.node_def.attr]
         # TensorFlow's optimizer may move the reading of a reference variable before its control dependencies; the
         # subtraction of nothing stays behind them, and its result is read by an edge of the graph.
-        rounded = tf.group(*[tf.assign(v, round_to(tf.identity(tf.assign_sub(v, tf.zeros(v.shape))), rules.narrow,
-                                                   rules.saturates)) for v in variables])
+        own = operators.own_operator('round_variable')
+        rounded = tf.group(*[
+            own(v, dtype=rules.narrow, largest=LARGEST[rules.narrow], saturates=rules.saturates)
+            if own and v.dtype._is_ref_dtype else
+            tf.assign(v, round_to(tf.identity(tf.assign_sub(v, tf.zeros(v.shape))), rules.narrow, rules.saturates))
+            for v in variables])
     train_op._add_control_input(rounded)
     return [v.op.outputs[0] for v in variables]

@@ -1,4 +1,4 @@
-// Mish of float32 tensors on a CPU, its gradient and that of ReLU, each in one pass.
+// Activations of float32 tensors on a CPU and the gradients of Mish and ReLU, each in one pass.
 #include "functions.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -20,7 +20,8 @@ REGISTER_OP("MishGrad")
     .SetShapeFn(shape_inference::MergeBothInputsShapeFn)
     .Doc("The gradient of Mish at `features`, times `gradients`.");
 
-class Mish : public OpKernel {
+template <typename Function>
+class Activation : public OpKernel {
  public:
   using OpKernel::OpKernel;
 
@@ -31,7 +32,7 @@ class Mish : public OpKernel {
     const float* x = data_of(in);
     float* y = data_of(out);
     in_ranges(in.NumElements(), use_threads_of(context, in.NumElements()), [=](int64 first, int64 last) {
-      const MishValue function{};
+      const Function function{};
 #pragma omp simd
       for (int64 i = first; i < last; ++i) y[i] = function(x[i]);
     });
@@ -60,11 +61,18 @@ class ActivationGradient : public OpKernel {
   }
 };
 
+using Mish = Activation<MishValue>;
+using Softplus = Activation<SoftplusValue>;
+using Sigmoid = Activation<SigmoidValue>;
+using Tanh = Activation<TanhValue>;
 using MishGrad = ActivationGradient<MishSlope>;
 using ReluGrad = ActivationGradient<ReluSlope>;
 
 REGISTER_KERNEL_BUILDER(Name("Mish").Device(DEVICE_CPU), Mish);
 REGISTER_KERNEL_BUILDER(Name("MishGrad").Device(DEVICE_CPU), MishGrad);
+REGISTER_FAST(Softplus, .TypeConstraint<float>("T"));
+REGISTER_FAST(Sigmoid, .TypeConstraint<float>("T"));
+REGISTER_FAST(Tanh, .TypeConstraint<float>("T"));
 REGISTER_FAST(ReluGrad, .TypeConstraint<float>("T"));
 
 }  // namespace

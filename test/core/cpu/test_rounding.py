@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.ascend.diagnostics import overflow_search
 from core.ascend.emulation import emulation, precision_rules
 from core.ascend.emulation.loss_scale import scaled_optimizer
 from core.cpu import kernels
@@ -52,6 +53,26 @@ def test_a_value_beyond_the_range_is_seen_wherever_it_is(dtype):
                     given = np.full(size, .1, np.float32)
                     given[index] = value
                     assert session.run(leaves, {x: given}) == leaving
+
+
+@compiled
+@pytest.mark.parametrize('may_be_largest', [True, False])
+def test_a_look_at_a_range_is_that_of_tensorflows_operators(may_be_largest):
+    largest = np.float32(65504)
+    edges = [0, largest, -largest, np.nextafter(largest, np.float32(0)), np.nextafter(largest, np.float32(np.inf)),
+             np.inf, -np.inf, np.nan]
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None])
+        expected = overflow_search._all_within(x, largest, may_be_largest)
+        with emulation.operators.own_operators({'is_within': kernels.library().is_within}):
+            own = overflow_search._all_within(x, largest, may_be_largest)
+        assert own.op.type == 'IsWithin' and expected.op.type != 'IsWithin'
+        for size in 1, 9, 10 ** 5:
+            for value in edges:
+                for index in 0, size // 2, size - 1:
+                    given = np.full(size, .1, np.float32)
+                    given[index] = value
+                    assert len(set(session.run([own, expected], {x: given}))) == 1
 
 
 @compiled
