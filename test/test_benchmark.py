@@ -177,12 +177,14 @@ class Paced:
         Paced.alive -= 1
 
 
-def test_a_step_under_a_switch_is_compared_with_a_plain_one_and_a_dump_with_the_disk(tmp_path):
+def test_a_step_under_a_switch_is_compared_with_a_plain_one_a_dump_with_the_disk_and_a_refusal_is_told(tmp_path):
     def start(name, flags):
         output = tmp_path / name
         (output / 'data_dump').mkdir(parents=True)
         (output / 'data_dump' / 'x.npy').write_bytes(bytes(3 * 10 ** 6))
         assert not any('%' in flag for flag in flags)
+        if name == 'profiling':
+            raise benchmark.WorkerFailed('ours: no room', 2)
         return Paced({'plain': .5, 'over_dump': .75}.get(name, 1.), str(output))
     found = switches.measure(start, (1, 1), 2, 1)
     assert not Paced.alive and found['over_dump']['ratio'] == [1.5] * 3
@@ -190,6 +192,7 @@ def test_a_step_under_a_switch_is_compared_with_a_plain_one_and_a_dump_with_the_
     assert lines[0].startswith('toy: a plain step takes 500 ms') and len(lines) == 1 + len(switches.FLAGS)
     assert 'force_fp16, loss_scale' in lines[4] and '1000.0 ms   2.00 (2.00-2.00)' in lines[4]
     assert any('data_dump_flag' in line and ': 1 MB, 1 MB/s; the disk ' in line for line in lines)
+    assert lines[-1].split() == ['profiling', 'ours:', 'no', 'room']
 
 
 def test_a_loop_is_compared_with_onnxruntime_by_its_images_a_second(tmp_path):

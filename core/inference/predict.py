@@ -2,7 +2,6 @@
 import contextlib
 import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, ContextManager, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -140,7 +139,7 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str], refu
 def _found(images: Iterator[Any], names: Sequence[str], size: int,
            run: Callable[[np.ndarray], np.ndarray]) -> Iterator[Prediction]:
     """The Predictions of (name, image) pairs by run(images) -> probabilities, in full batches of `size`; -1: of any."""
-    for batch in _ahead(_batches(images, _BATCH if size < 0 else size)):
+    for batch in _batches(images, _BATCH if size < 0 else size):
         pixels = np.stack([image for _, image in batch])
         missing = max(size - len(batch), 0)
         probabilities = run(np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)]))
@@ -176,18 +175,6 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if not name.startswith('.'))
             yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith('.'))
-
-
-def _ahead(batches: Iterator[List[Any]]) -> Iterator[List[Any]]:
-    """The batches, the next of which a thread reads while one is computed."""
-    with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(next, batches, None)
-        while True:
-            batch = reading.result()
-            if batch is None:
-                return
-            reading = reader.submit(next, batches, None)
-            yield batch
 
 
 def _batches(images: Iterator[Any], size: int) -> Iterator[List[Any]]:

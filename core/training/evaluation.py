@@ -140,7 +140,7 @@ class Evaluation(NamedTuple):
         progress.now(EVALUATION)
         self.test_input.initialize(session)
         # Always the same fetches, because others would be another graph to compile.
-        fetches = dict(sums=self.sums, rows=self.rows)
+        fetches = dict(sums=self.sums, penalty=self.penalty, rows=self.rows)
         totals, right, wrong = 0., np.zeros(self.classes, int), []
         for number in range(self.test_input.batches):
             progress.now(EVALUATION)
@@ -152,7 +152,7 @@ class Evaluation(NamedTuple):
         if self.test_input.skipped:
             self.test_input.skipped.check()
         metrics = self.metrics_of(totals)
-        metrics['loss'] += float(session.run(self.penalty))    # alone, because it reads every weight
+        metrics['loss'] += float(batch['penalty'])
         if self.rows:
             self.newest[:] = [self._of_all_ranks(session, right, *map(np.concatenate, zip(*wrong)))]
         return metrics
