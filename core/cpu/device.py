@@ -35,7 +35,7 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
     def session_config(options: Options, config: Config) -> tf.ConfigProto:
         proto = device.session_config(options, config)
         if kernels.library():
-            _for_kernels(proto, not is_rehearsed(config, options))
+            _for_kernels(proto)
         # The optimizer's second pass over a graph finds nothing that the first has left.
         proto.graph_options.rewrite_options.meta_optimizer_iterations = RewriterConfig.ONE
         return proto
@@ -60,14 +60,14 @@ def fast() -> Iterator[Optional[Callable[[tf.ConfigProto], None]]]:
         yield _for_kernels if kernels.library() else None
 
 
-def _for_kernels(proto: tf.ConfigProto, may_differ: bool = True) -> None:
+def _for_kernels(proto: tf.ConfigProto) -> None:
     """Changes the ConfigProto of a session for the library's kernels."""
     # Each kernel uses all cores of the process, so two operators at a time would only wait for each other.
     proto.inter_op_parallelism_threads = 1
-    # TensorFlow then leaves out its optimizer of graphs, too, which would join convolutions of an inference graph and
-    # what follows them to operators of its own, twice as slow. After kernels.used() it makes no step faster, and it
-    # takes most of a second of a deep network's start.
-    proto.graph_options.place_pruned_graph = may_differ
+    # TensorFlow then leaves out its optimizer of graphs, too, which would join convolutions and what follows them to
+    # operators of its own, twice as slow. After kernels.used() it makes no step faster, and it takes most of a second
+    # of a deep network's start, and two of a rehearsed one's.
+    proto.graph_options.place_pruned_graph = True
 
 
 def _fast(may_differ):

@@ -15,7 +15,7 @@ FLAGS = {
     DUMP: ['--data_dump_flag=True', '--data_dump_step=1-%d'],
     PROFILE: ['--profiling=True', '--profiling_steps=1-%d']}   # the last step
 STEPS = {DUMP: 1, PROFILE: 10}     # of a burst, where a step leaves much behind
-WARMUP_STEPS = 2               # there: the second is the first that is dumped or profiled
+WARMUP_STEPS = 2               # each of another graph; where it is dumped or profiled, the second is the first that is
 MANY = 10 ** 6
 CHUNK = bytes(2 ** 24)         # of what is written to see how fast the disk is
 
@@ -39,7 +39,9 @@ def measure(start, warm_up, repeats, seconds):
                 found[name] = dict(failure=str(failure))
                 continue
             try:
-                worker.burst(*((WARMUP_STEPS, MANY) if steps else warm_up))
+                worker.burst(WARMUP_STEPS, MANY)
+                if not steps:
+                    worker.burst(*warm_up)
                 rounds = [(median(plain.burst(MANY, seconds)), median(worker.burst(*burst))) for _ in range(repeats)]
                 found[name] = dict(
                     plain=median(each for each, _ in rounds), seconds=median(under for _, under in rounds),

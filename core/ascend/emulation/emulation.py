@@ -258,7 +258,9 @@ def _round_variables(train_op: tf.Operation, rules: Rules) -> List[tf.Tensor]:
     """Rounds the variables after the update: under force_fp16 the chip holds them in float16. Returns their tensors."""
     # Inputs that were made inside the same control_dependencies() block carry the dependency as well.
     before = {op for waiting in [train_op, *(tensor.op for tensor in train_op.inputs)] for op in waiting.control_inputs}
-    with train_op.graph.as_default(), tf.control_dependencies(list(before)), tf.name_scope(ROUNDING + rules.narrow):
+    # One operator waits for all of them, because each variable with each of its own would be a million edges.
+    with train_op.graph.as_default(), tf.name_scope(ROUNDING + rules.narrow), \
+            tf.control_dependencies([tf.group(*before)]):
         variables = [v for v in tf.global_variables()
                      if v.dtype.base_dtype == tf.float32 and KEEP_DTYPE not in v.op.node_def.attr]
         # TensorFlow's optimizer may move the reading of a reference variable before its control dependencies; the

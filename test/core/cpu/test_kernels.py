@@ -163,9 +163,10 @@ def test_a_perceptron_with_a_frozen_batch_norm_normalises_with_its_averages_as_t
 
 
 @compiled
-@pytest.mark.parametrize('function', [tf.nn.relu, tf.nn.softplus, tf.sigmoid, tf.tanh, lambda x: tf.nn.leaky_relu(x, .1), layers.mish,
-                                      lambda x: tf.nn.lrn(x, 2, 2., 1e-2, .75), lambda x: tf.nn.lrn(x, 3, 1., .1, .5)],
-                         ids=['relu', 'softplus', 'sigmoid', 'tanh', 'leaky relu', 'mish', 'lrn', 'lrn with another exponent'])
+@pytest.mark.parametrize('function', [
+    tf.nn.relu, tf.nn.softplus, tf.sigmoid, tf.tanh, lambda x: tf.nn.leaky_relu(x, .1), layers.mish,
+    lambda x: tf.nn.lrn(x, 2, 2., 1e-2, .75), lambda x: tf.nn.lrn(x, 3, 1., .1, .5)], ids=[
+        'relu', 'softplus', 'sigmoid', 'tanh', 'leaky relu', 'mish', 'lrn', 'lrn with another exponent'])
 def test_an_activation_and_its_gradient_are_those_of_tensorflow(function):
     def build():
         x = tf.concat([numbers(3, 5, 7, 9, scale=3), numbers(3, 5, 7, 9, scale=60)], 0)
