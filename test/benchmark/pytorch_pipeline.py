@@ -36,15 +36,19 @@ def torchvision():
     return torchvision
 
 
-def main(facts):
-    turns, facts, vision = Turns(), json.loads(facts), torchvision()
+def loader(facts):
+    """The DataLoader of [images, labels] batches that does not end."""
+    vision = torchvision()
     data = vision.datasets.ImageFolder(facts['data_path'], transforms_of(
         vision.transforms, facts['size'], facts['random_resized_crop'], facts['mirror']))
     # One epoch without end, because between two the processes would wait for each other. Nothing but the making of
     # batches takes time here, so the queue is as empty after a burst as before it: what was prefetched evens out.
-    loader = DataLoader(data, facts['images'], sampler=RandomSampler(data, num_samples=MANY), drop_last=True,
-                        num_workers=WORKERS, worker_init_fn=lambda number: end_with_parent())
-    batches = iter(loader)
+    return DataLoader(data, facts['images'], sampler=RandomSampler(data, num_samples=MANY), drop_last=True,
+                      num_workers=WORKERS, worker_init_fn=lambda number: end_with_parent())
+
+
+def main(facts):
+    turns, batches = Turns(), iter(loader(json.loads(facts)))
     turns.begin(images=len(next(batches)[0]))
     for _ in batches:
         turns.stepped()

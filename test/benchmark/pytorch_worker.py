@@ -41,6 +41,7 @@ class Trainer:
             self._batches.append([self._tensor(arrays[name]) for name in sorted(arrays) if name.startswith(prefix)])
         self._optimizer = self._make_optimizer(facts)
         self._loss, self._step = torch.compile(self.model.loss) if compiled else self.model.loss, 0
+        self._loader = None
 
     def _make_optimizer(self, facts):
         decayed, factor = self.model.decayed()
@@ -71,9 +72,20 @@ class Trainer:
         penalty = sum(weight.square().sum() for weight in decayed) / 2
         return (self.model.loss(*self._batches[0]) + factor * self._decay * penalty).item()
 
+    def read(self, facts):
+        """Trains on batches of files from now on."""
+        from pytorch_pipeline import loader    # here, because it needs torchvision
+        self._loader = iter(loader(facts))
+
+    def _batch(self):
+        if not self._loader:
+            return self._batches[self._step % len(self._batches)]
+        images, labels = next(self._loader)
+        return images.contiguous(memory_format=self._format), labels
+
     def step(self, loss=None):
         """Trains on the next batch. The optimizer adds the gradient of the weight decay, as is usual in PyTorch."""
-        loss = (loss or self._loss)(*self._batches[self._step % len(self._batches)])
+        loss = (loss or self._loss)(*self._batch())
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -160,6 +172,8 @@ def main(way, formats, network, facts, path):
         if trials[name] == min(trials.values()):
             best, chosen = trainer, name
     del trainer, arrays
+    if 'files' in facts:       # the steps before were of batches in memory
+        best.read(facts['files'])
     forget_peak_memory()
     turns.begin(peak, version=torch.__version__, losses=losses, format=chosen, trials=trials)
     while True:

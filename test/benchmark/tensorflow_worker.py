@@ -94,10 +94,13 @@ def baseline(turns, recipe, config):
         for op in (train_op, ()):
             losses.append(float(session.run(loss, same)))
             session.run(op, same)
+        values = config.values()
+        hyper_parameters = {name: value for name, value in values.items() if name in HYPER_PARAMETERS}
+        is_of_files = values.get('random_resized_crop') and len(nest.flatten(batches[0])) == 2
         turns.begin(lambda: _peak(session, product), version=tf.__version__, hardware=CPU.hardware(),
-                    flops=operations, parameters=count, losses=losses, batch_size=config.batch_size,
-                    images=_images(batches[0]), classes=config.classes,
-                    **{name: value for name, value in config.values().items() if name in HYPER_PARAMETERS})
+                    flops=operations, parameters=count, losses=losses, images=_images(batches[0]),
+                    classes=config.classes, **dict(hyper_parameters, batch_size=config.batch_size),
+                    **({'files': _loading(config)} if is_of_files else {}))
         writer = tf.summary.FileWriter(config.output_path)
         for step in itertools.count():
             _, _, summary = session.run([train_op, loss, summaries], fed[step % BATCHES])
@@ -147,6 +150,13 @@ def _peak(session, product):
     return 2 * PRODUCT ** 3 / min(seconds) / 1e9
 
 
+def _loading(config):
+    """What pytorch_pipeline.py needs to read the same files."""
+    values = config.values()
+    return dict({name: values[name] for name in LOADING if name in values}, size=image_sets.size_of(config),
+                images=config.batch_size)
+
+
 def input_alone(turns, recipe, config):
     """Makes batches and drops them."""
     data, config = recipe_lib.load(recipe, config)
@@ -154,9 +164,7 @@ def input_alone(turns, recipe, config):
     made = tf.group(*nest.flatten(train_input.batch))
     with tf.Session() as session:
         train_input.initialize(session)
-        values = config.values()
-        turns.begin(images=_images(session.run(train_input.batch)), size=image_sets.size_of(config),
-                    **{name: values[name] for name in LOADING if name in values})
+        turns.begin(**dict(_loading(config), images=_images(session.run(train_input.batch))))
         while True:
             session.run(made)
             turns.stepped()
