@@ -36,7 +36,8 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
     optimizer = device.optimizer(communicator.optimizer(recipe.optimizer(learning_rate, config)), config, options)
     gradients = optimizer.compute_gradients(own_metrics['loss'], tf.trainable_variables())
-    with tf.control_dependencies(update_ops):
+    # The loss first, because its penalty reads the weights, which the update writes in their place.
+    with tf.control_dependencies([*update_ops, own_metrics['loss']]):
         apply_gradients = optimizer.apply_gradients(gradients, global_step=applied)
         own_statistics = [v.read_value() for v in statistics] if communicator.ranks > 1 else []
     with tf.control_dependencies([apply_gradients]):

@@ -54,9 +54,10 @@ class Profile(tf.train.SessionRunHook):
         self._describe = Describer(graph, self._request.chip, self._narrow)
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
-        has_gpu = any(device.device_type == 'GPU' for device in session.list_devices())
+        kinds = [device.device_type for device in session.list_devices()]
         # A CPU's operators are in the less costly trace, too.
-        self._trace = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE if has_gpu else tf.RunOptions.SOFTWARE_TRACE)
+        self._trace = tf.RunOptions(
+            trace_level=tf.RunOptions.FULL_TRACE if 'GPU' in kinds else tf.RunOptions.SOFTWARE_TRACE)
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._is_profiled = self._request.first <= step_graph.next_step(self._clock) <= self._request.last
