@@ -1,4 +1,4 @@
-// Activations of float32 tensors on a CPU and the gradients of Mish and ReLU, each in one pass.
+// Mish and Softplus of float32 tensors on a CPU and the gradients of Mish and ReLU, each in one pass.
 #include "functions.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -63,16 +63,12 @@ class ActivationGradient : public OpKernel {
 
 using Mish = Activation<MishValue>;
 using Softplus = Activation<SoftplusValue>;
-using Sigmoid = Activation<SigmoidValue>;
-using Tanh = Activation<TanhValue>;
 using MishGrad = ActivationGradient<MishSlope>;
 using ReluGrad = ActivationGradient<ReluSlope>;
 
 REGISTER_KERNEL_BUILDER(Name("Mish").Device(DEVICE_CPU), Mish);
 REGISTER_KERNEL_BUILDER(Name("MishGrad").Device(DEVICE_CPU), MishGrad);
 REGISTER_FAST(Softplus, .TypeConstraint<float>("T"));
-REGISTER_FAST(Sigmoid, .TypeConstraint<float>("T"));
-REGISTER_FAST(Tanh, .TypeConstraint<float>("T"));
 REGISTER_FAST(ReluGrad, .TypeConstraint<float>("T"));
 
 }  // namespace

@@ -48,20 +48,6 @@ struct SoftplusValue {
   }
 };
 
-struct SigmoidValue {
-  float operator()(float x) const { return 1 / (1 + exponential(std::min(std::max(-x, -87.f), 88.f))); }
-};
-
-// Near 0, where 1 - 2 / (exp(2 x) + 1) would lose its last digits, the polynomial of the Cephes library.
-struct TanhValue {
-  float operator()(float x) const {
-    const float z = x * x, size = 1 - 2 / (exponential(2 * std::min(std::fabs(x), 10.f)) + 1);
-    const float near = x + x * z * (-3.33332819e-1f + z * (1.33314422e-1f + z * (-5.37397155e-2f + z * (
-                       2.06390888e-2f + z * -5.70498873e-3f))));
-    return z < .390625f ? near : std::copysign(size, x);
-  }
-};
-
 struct ReluValue {
   float operator()(float x) const { return x < 0 ? 0 : x; }
 };

@@ -164,9 +164,9 @@ def test_a_perceptron_with_a_frozen_batch_norm_normalises_with_its_averages_as_t
 
 @compiled
 @pytest.mark.parametrize('function', [
-    tf.nn.relu, tf.nn.softplus, tf.sigmoid, tf.tanh, lambda x: tf.nn.leaky_relu(x, .1), layers.mish,
+    tf.nn.relu, tf.nn.softplus, lambda x: tf.nn.leaky_relu(x, .1), layers.mish,
     lambda x: tf.nn.lrn(x, 2, 2., 1e-2, .75), lambda x: tf.nn.lrn(x, 3, 1., .1, .5)], ids=[
-        'relu', 'softplus', 'sigmoid', 'tanh', 'leaky relu', 'mish', 'lrn', 'lrn with another exponent'])
+        'relu', 'softplus', 'leaky relu', 'mish', 'lrn', 'lrn with another exponent'])
 def test_an_activation_and_its_gradient_are_those_of_tensorflow(function):
     def build():
         x = tf.concat([numbers(3, 5, 7, 9, scale=3), numbers(3, 5, 7, 9, scale=60)], 0)
@@ -175,15 +175,13 @@ def test_an_activation_and_its_gradient_are_those_of_tensorflow(function):
 
 
 @compiled
-@pytest.mark.parametrize('function, expected', [
-    (tf.nn.softplus, lambda x: np.logaddexp(0, x)), (tf.tanh, np.tanh), (tf.sigmoid, lambda x: 1 / (1 + np.exp(-x)))])
-def test_an_activation_is_right_to_six_digits_for_small_and_large_values(function, expected):
+def test_softplus_is_right_to_six_digits_for_small_and_large_values():
     sizes = np.logspace(-30, 1.9, 5000).astype(np.float32)
     x = np.concatenate([-sizes, sizes])
     with tf.Graph().as_default(), tf.Session(config=AS_BUILT) as session:
         with kernels.used(False):
-            y = function(tf.constant(x))
-        np.testing.assert_allclose(session.run(y), expected(x.astype(np.float64)), rtol=1e-6, atol=0)
+            y = tf.nn.softplus(tf.constant(x))
+        np.testing.assert_allclose(session.run(y), np.logaddexp(0, x.astype(np.float64)), rtol=1e-6, atol=0)
 
 
 @compiled
