@@ -148,7 +148,7 @@ def measure_pipeline(network, flags, asked):
 
 
 def measure_switches(network, flags, asked):
-    """switches.measure() of a network."""
+    """{'switches': switches.measure() of a network}."""
     with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
         def start(name, switch):
             _say('%s: starting %s' % (network, name))
@@ -156,7 +156,7 @@ def measure_switches(network, flags, asked):
             worker.ready()
             worker.output = os.path.join(output, name, OURS)
             return worker
-        return switches.measure(start, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS)
+        return dict(switches=switches.measure(start, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS))
 
 
 def measure_inference(network, flags, asked):
@@ -296,31 +296,20 @@ def _tell(asked, runs):
     return 0
 
 
-def _tell_pipelines(asked, runs):
+def _tell_alone(mode, asked, runs):
+    """Measures and tells one thing alone; mode: of ALONE."""
+    measure_it, text = ALONE[mode]
     measured = []
     for network, size, flags in runs:
-        measured.append(dict(measure_pipeline(network, flags, asked), network=network, image_size=size))
-        print(pipeline.text(measured[-1]), flush=True)
-        results.write(asked.output_path, measured, 'pipeline.json')
+        measured.append(dict(measure_it(network, flags, asked), network=network, image_size=size))
+        print(text(measured[-1]), flush=True)
+        results.write(asked.output_path, measured, mode + '.json')
     return 0
 
 
-def _tell_switches(asked, runs):
-    measured = []
-    for network, size, flags in runs:
-        measured.append(dict(switches=measure_switches(network, flags, asked), network=network, image_size=size))
-        print(switches.text(measured[-1]), flush=True)
-        results.write(asked.output_path, measured, 'switches.json')
-    return 0
-
-
-def _tell_inference(asked, runs):
-    measured = []
-    for network, size, flags in runs:
-        measured.append(dict(measure_inference(network, flags, asked), network=network, image_size=size))
-        print(inference.text(measured[-1]), flush=True)
-        results.write(asked.output_path, measured, 'inference.json')
-    return 0
+# What is measured with one of these flags, and its lines for a terminal.
+ALONE = dict(pipeline=(measure_pipeline, pipeline.text), switches=(measure_switches, switches.text),
+             inference=(measure_inference, inference.text))
 
 
 def main(argv):
@@ -335,9 +324,8 @@ def main(argv):
                 pipeline.write_photographs(directory)
             runs = [(network, size, flags_of(network, asked, size, directory)) for network in (
                 NETWORKS if asked.network == 'all' else [asked.network]) for size in asked.sizes]
-            tell = (_tell_pipelines if asked.pipeline else _tell_switches if asked.switches else
-                    _tell_inference if asked.inference else _tell)
-            return tell(asked, runs)
+            mode = next((mode for mode in ALONE if getattr(asked, mode)), None)
+            return _tell_alone(mode, asked, runs) if mode else _tell(asked, runs)
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

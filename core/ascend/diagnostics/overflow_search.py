@@ -51,8 +51,7 @@ class OverflowSearch(tf.train.SessionRunHook):
                    for op in step_graph.computed(available) if op.type != 'Const'}
         self._ops = [op for op in results if results[op]]
         looks = {op: [self._is_within(tensor) for tensor in results[op]] for op in self._ops}
-        self._within = tf.stack([is_within if others == [] else tf.reduce_all([is_within, *others])
-                                 for is_within, *others in looks.values()])
+        self._within = tf.stack([tf.reduce_all(made) if made[1:] else made[0] for made in looks.values()])
         _look_at_once(looks, step_ops)
         self._updates = _updates(available)
         self._variables = [op for op in step_ops if op.outputs and op.outputs[0].dtype.base_dtype == tf.float32

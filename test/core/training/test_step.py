@@ -5,6 +5,7 @@ import tensorflow as tf
 import toy
 
 from core import recipe as recipes
+from core.ascend.emulation.overflow_flag import _reached as reached, _users as users
 from core.run import Communicator
 from launchers.devices import CPU
 from core.settings import config, flags
@@ -92,34 +93,17 @@ def test_of_several_ranks_losses_and_statistics_are_the_means_and_weights_are_as
         np.testing.assert_array_equal(together[name], alone[name])
 
 
-def reached(ops, following):
-    """`ops` and all that `following` leads to from there."""
-    found, waiting = set(), list(ops)
-    while waiting:
-        op = waiting.pop()
-        if op not in found:
-            found.add(op)
-            waiting += following(op)
-    return found
-
-
 def test_whatever_reads_a_weight_in_a_step_is_done_before_its_update_or_waits_for_it():
-    def before(op):
-        return [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-
-    def after(op):
-        return [user for tensor in op.outputs for user in tensor.consumers()] + list(op._control_outputs)
-
     settled = config.resolve(toy.RECIPE, {'case': 'performance', 'seed': 1}, {})._replace(class_names=('a', 'b'))
     with tf.Graph().as_default() as graph:
         batch = tf.placeholder(tf.float32, [8, 32]), tf.placeholder(tf.int32, [8])
         with CPU.graph(settled, {}):       # which leaves out gradients that an update would have waited for
             built = step.build(toy.RECIPE, settled, CPU, Communicator(), batch, steps=3, steps_per_epoch=3, options={})
-    of_step = reached([built.train_op, built.loss.op, *(each.op for each in built.epoch_metrics.values())], before)
+    of_step = reached([built.train_op, built.loss.op, *(each.op for each in built.epoch_metrics.values())])
     updates = [op for op in graph.get_operations() if op.type == 'ApplyAdam']
     assert len(updates) == len(built.model_variables) - 2         # batch norm's averages
     for update in updates:
-        ordered = reached([update], before) | reached([update], after)
-        values = reached([update.inputs[0].op], lambda op: [user for user in after(op) if user.type == 'Identity'])
-        readers = {user for value in values for user in after(value)} & of_step
+        ordered = reached([update]) | reached([update], users)
+        values = reached([update.inputs[0].op], lambda op: [user for user in users(op) if user.type == 'Identity'])
+        readers = {user for value in values for user in users(value)} & of_step
         assert readers and readers <= ordered, update.name
