@@ -62,7 +62,9 @@ def used(may_differ: bool) -> Iterator[None]:
     may_differ: whether the graph may have operators that TensorFlow itself does not have.
     """
     functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron} if may_differ else {}
-    with own_operators({'round_to': library().round_to, 'round_variable': library().round_variable, **functions}):
+    always = {'round_to': library().round_to, 'round_variable': library().round_variable,
+              'descending_order': library().descending_order}
+    with own_operators({**always, **functions}):
         yield
     if may_differ:
         _join_mish()
@@ -122,8 +124,15 @@ def _drop_unused_gradients():
 def _is_covered(op):
     if op.type in ('ApplyMomentum', 'ApplyAdam'):
         return not op.get_attr('use_locking')
+    first, *others = (x.shape for x in op.inputs)
     if op.type == 'SoftmaxCrossEntropyWithLogits':     # without labels that are broadcast
-        return op.inputs[0].shape.as_list() == op.inputs[1].shape.as_list()
+        return first.as_list() == others[0].as_list()
+    if op.type == 'Mul':                               # of rows and a factor of each
+        return first.rank == others[0].rank == 2 and first.as_list() == [others[0].dims[0].value, 1]
+    if op.type == 'ArgMax':
+        return first.rank == 2 and tf.get_static_value(op.inputs[1]) in (1, -1)
+    if op.type == 'OneHot':
+        return op.get_attr('axis') == -1 and op.get_attr('TI') in (tf.int32, tf.int64)
     return 'data_format' not in op.node_def.attr or op.get_attr('data_format') == b'NHWC'
 
 

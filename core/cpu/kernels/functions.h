@@ -19,6 +19,20 @@ inline float exponential(float x) {
   return p * power;
 }
 
+// log(x) for normal x > 0, to 1e-7: x is m 2^n with m from 2/3 to 4/3, and log(m) is 2 artanh((m - 1) / (m + 1)), of
+// which the argument is at most 1/5.
+inline float logarithm(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const int32_t exponent = (bits - 0x3f2aaaab) >> 23;  // bits of 2/3
+  bits -= exponent << 23;
+  float m;
+  std::memcpy(&m, &bits, sizeof m);
+  const float s = (m - 1) / (m + 1), q = s * s;
+  const float series = 1 + q * (1.f / 3 + q * (1.f / 5 + q * (1.f / 7 + q * (1.f / 9))));
+  return exponent * 0.693147181f + 2 * s * series;
+}
+
 // With e = exp(x), tanh(softplus(x)) = n / (n + 2) with n = e (e + 2). Beyond 20 the quotient rounds to 1.
 inline float clipped(float x) { return std::min(std::max(x, -87.f), 20.f); }
 

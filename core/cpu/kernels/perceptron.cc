@@ -1,6 +1,8 @@
 // A perceptron with one batch-normalised hidden layer, relu(x kernel + bias) normalised, and its linear outputs, of
 // float32 vectors on a CPU. Forward and backward take two passes over x each and keep nothing of the size of the
 // hidden layer, because with few inputs it is computed again in less time than memory takes to write and read it.
+// A vector has one number of LANES rows, so layers of any few inputs, units and classes fill it.
+#include "lanes.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 #include "threads.h"
@@ -54,26 +56,18 @@ REGISTER_OP("PerceptronGrad")
       return Status::OK();
     });
 
-constexpr int LANES = 16, GROUP = 4, BLOCK = 64;  // values of a vector, sums that stay in registers, rows between sums
-// GCC makes instructions of this machine's vectors of it.
-using Lanes = float __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+constexpr int VECTORS = 4, ROWS = VECTORS * LANES;  // of a block, so that an instruction need not wait for the one before
 
-inline const Lanes& lanes(const float* x) { return *reinterpret_cast<const Lanes*>(x); }
-inline Lanes& lanes(float* x) { return *reinterpret_cast<Lanes*>(x); }
-inline int64 in_full(int64 size, int64 part) { return (size + part - 1) / part * part; }
-
-// [rows, columns] with zeros up to `width` columns.
-std::vector<float> padded(const float* x, int64 rows, int64 columns, int64 width) {
-  std::vector<float> all(rows * width);
-  for (int64 i = 0; i < rows; ++i) std::copy_n(x + i * columns, columns, all.data() + i * width);
-  return all;
+Floats transposed(const float* x, int64 columns, int64 rows, const float* absent) {
+  Floats out(columns * ROWS);
+  transpose<ROWS>(x, columns, rows, absent, out.data());
+  return out;
 }
 
-// The sizes of a call, and the hidden layer with zeros up to whole vectors of units.
+// The sizes and layers of a call.
 struct Network {
-  int64 rows, inputs, units, classes, width;
-  const float* x;
-  std::vector<float> kernel, bias;
+  int64 rows, inputs, units, classes;
+  const float *x, *kernel, *bias;
 
   Status read(const Tensor& points, const Tensor& weights, const Tensor& offsets, const Tensor& outputs) {
     if (points.dims() != 2 || weights.dims() != 2 || outputs.dims() != 2 || points.dim_size(1) != weights.dim_size(0) ||
@@ -82,28 +76,42 @@ struct Network {
                                      outputs.shape().DebugString(), " got ", points.shape().DebugString());
     }
     rows = points.dim_size(0), inputs = weights.dim_size(0), units = weights.dim_size(1);
-    classes = outputs.dim_size(1), width = in_full(units, LANES), x = data_of(points);
-    kernel = padded(data_of(weights), inputs, units, width);
-    bias = padded(data_of(offsets), 1, units, width);
+    classes = outputs.dim_size(1), x = data_of(points), kernel = data_of(weights), bias = data_of(offsets);
     return Status::OK();
   }
 
-  // The units from `unit` on of row i.
-  Lanes hidden(int64 i, int64 unit) const {
-    Lanes z = lanes(bias.data() + unit);
-    for (int64 j = 0; j < inputs; ++j) z += x[i * inputs + j] * lanes(kernel.data() + j * width + unit);
-    return z > 0.f ? z : Lanes{};
+  // The block of x from row `first` on; see transpose().
+  Floats points(int64 first, const float* absent) const {
+    return transposed(x + first * inputs, inputs, rows - first, absent);
   }
 
-  // Calls add(first row, end, sums) for every block of rows and returns the sums over all of them.
+  // The hidden layer's `unit` of the rows of a block of x.
+  void hidden(const Floats& x, int64 unit, Lanes* h) const {
+    for (int v = 0; v < VECTORS; ++v) h[v] = Lanes{} + bias[unit];
+    for (int64 j = 0; j < inputs; ++j) {
+      const float weight = kernel[j * units + unit];
+      for (int v = 0; v < VECTORS; ++v) h[v] += lanes(x.data() + j * ROWS + v * LANES) * weight;
+    }
+    for (int v = 0; v < VECTORS; ++v) h[v] = h[v] > 0.f ? h[v] : Lanes{};
+  }
+
+  // Calls add(first row, sums) for every block of rows, which adds to vectors of LANES partial sums each.
   template <typename Add>
   std::vector<double> over_blocks(int64 size, int threads, Add add) const {
-    const int64 rows = this->rows;
-    return sums_over((rows + BLOCK - 1) / BLOCK, size, threads, [=](int64 block, float* sums) {
-      add(block * BLOCK, std::min(rows, (block + 1) * BLOCK), sums);
-    });
+    const std::vector<double> parts = sums_over(
+        (rows + ROWS - 1) / ROWS, size * LANES, threads, [=](int64 block, float* sums) { add(block * ROWS, sums); });
+    std::vector<double> sums(size);
+    for (int64 i = 0; i < size * LANES; ++i) sums[i / LANES] += parts[i];
+    return sums;
   }
 };
+
+// The sum over the vectors of a and b, of ROWS numbers each.
+inline Lanes product(const Lanes* a, const float* b) {
+  Lanes sum = a[0] * lanes(b);
+  for (int v = 1; v < VECTORS; ++v) sum += a[v] * lanes(b + v * LANES);
+  return sum;
+}
 
 class Normalised : public OpKernel {
  public:
@@ -130,76 +138,78 @@ class Perceptron : public Normalised {
       OP_REQUIRES_OK(context, context->allocate_output(i + 1, TensorShape({in.units}), &of_units[i]));
     }
     float *mean = data_of(of_units[0]), *unbiased = data_of(of_units[1]), *variance = data_of(of_units[2]);
-    const int threads = use_threads_of(context, in.rows * in.units);
+    const int threads = use_threads_of(context, in.rows * in.units, SMALL_ALONE);
     measure(in, threads, mean, unbiased, variance);
     // Normalisation is linear, so it goes into the output layer.
-    const int64 width = in_full(in.classes, GROUP);
-    std::vector<float> weights(in.units * width), constant(width);
+    Floats weights(in.classes * in.units), constant(in.classes);
     for (int64 c = 0; c < in.classes; ++c) {
       double sum = bias[c];
       for (int64 u = 0; u < in.units; ++u) {
         const double slope = gamma[u] / std::sqrt(double{variance[u]} + epsilon_);
-        weights[u * width + c] = slope * kernel[u * in.classes + c];
+        weights[c * in.units + u] = slope * kernel[u * in.classes + c];
         sum += (beta[u] - slope * mean[u]) * kernel[u * in.classes + c];
       }
       constant[c] = sum;
     }
     float* out = data_of(y);
-    in_ranges(in.rows, threads, [&](int64 first, int64 last) {
-      std::vector<float> x(in.inputs * LANES), hidden(in.units * LANES);
-      for (int64 i = first; i < last; i += LANES) {
-        outputs(in, i, std::min<int64>(LANES, last - i), weights, constant, width, x.data(), hidden.data(), out);
+    in_ranges((in.rows + ROWS - 1) / ROWS, threads, [&](int64 first, int64 last) {
+      std::vector<Lanes> hidden(in.units * VECTORS);
+      for (int64 block = first; block < last; ++block) {
+        outputs(in, block * ROWS, weights, constant, hidden.data(), out + block * ROWS * in.classes);
       }
     });
   }
 
  private:
-  // The squares are those of the distance to the first row: see batch_norm.cc.
+  // The squares are those of the distance to the first row: see batch_norm.cc. A row that a block lacks is the first,
+  // at a distance of 0.
   static void measure(const Network& in, int threads, float* mean, float* unbiased, float* variance) {
-    std::vector<float> shift(in.width);
-    for (int64 unit = 0; in.rows && unit < in.width; unit += LANES) lanes(shift.data() + unit) = in.hidden(0, unit);
-    const int64 width = in.width;
-    const std::vector<double> sums = in.over_blocks(2 * width, threads, [&](int64 first, int64 end, float* sum) {
-      for (int64 unit = 0; unit < width; unit += LANES) {
-        Lanes distances{}, squares{};
-        for (int64 i = first; i < end; ++i) {
-          const Lanes distance = in.hidden(i, unit) - lanes(shift.data() + unit);
+    Floats shift(in.units);
+    if (in.rows) {
+      const Floats first = transposed(in.x, in.inputs, 1, in.x);
+      for (int64 u = 0; u < in.units; ++u) {
+        Lanes h[VECTORS];
+        in.hidden(first, u, h);
+        shift[u] = h[0][0];
+      }
+    }
+    const std::vector<double> sums = in.over_blocks(2 * in.units, threads, [&](int64 first, float* sums) {
+      const Floats x = in.points(first, in.x);
+      for (int64 u = 0; u < in.units; ++u) {
+        Lanes h[VECTORS], distances{}, squares{};
+        in.hidden(x, u, h);
+        for (int v = 0; v < VECTORS; ++v) {
+          const Lanes distance = h[v] - shift[u];
           distances += distance;
           squares += distance * distance;
         }
-        lanes(sum + unit) += distances;
-        lanes(sum + width + unit) += squares;
+        lanes(sums + 2 * u * LANES) += distances;
+        lanes(sums + (2 * u + 1) * LANES) += squares;
       }
     });
     const double rows = std::max<int64>(in.rows, 1);
     for (int64 u = 0; u < in.units; ++u) {
-      const double distance = sums[u] / rows;
+      const double distance = sums[2 * u] / rows;
       mean[u] = shift[u] + distance;
-      variance[u] = std::max(sums[width + u] / rows - distance * distance, 0.);
+      variance[u] = std::max(sums[2 * u + 1] / rows - distance * distance, 0.);
       unbiased[u] = variance[u] * rows / std::max(rows - 1, 1.);
     }
   }
 
-  // The outputs of `count` rows from row i on, a row in each lane; x and hidden are room for them.
-  static void outputs(const Network& in, int64 i, int64 count, const std::vector<float>& weights,
-                      const std::vector<float>& constant, int64 width, float* x, float* hidden, float* out) {
-    for (int64 j = 0; j < in.inputs; ++j) {
-      for (int64 row = 0; row < count; ++row) x[j * LANES + row] = in.x[(i + row) * in.inputs + j];
-    }
-    for (int64 u = 0; u < in.units; ++u) {
-      Lanes z = Lanes{} + in.bias[u];
-      for (int64 j = 0; j < in.inputs; ++j) z += lanes(x + j * LANES) * in.kernel[j * in.width + u];
-      lanes(hidden + u * LANES) = z > 0.f ? z : Lanes{};
-    }
-    for (int64 c = 0; c < in.classes; c += GROUP) {
-      Lanes sums[GROUP];
-      for (int g = 0; g < GROUP; ++g) sums[g] = Lanes{} + constant[c + g];
+  // The outputs of the block of rows from row `first` on; `hidden` is room for its hidden layer.
+  static void outputs(const Network& in, int64 first, const Floats& weights,
+                      const Floats& constant, Lanes* hidden, float* out) {
+    const Floats x = in.points(first, in.x);
+    for (int64 u = 0; u < in.units; ++u) in.hidden(x, u, hidden + u * VECTORS);
+    const int64 rows = std::min<int64>(ROWS, in.rows - first);
+    for (int64 c = 0; c < in.classes; ++c) {
+      Lanes sums[VECTORS];
+      for (int v = 0; v < VECTORS; ++v) sums[v] = Lanes{} + constant[c];
       for (int64 u = 0; u < in.units; ++u) {
-        for (int g = 0; g < GROUP; ++g) sums[g] += lanes(hidden + u * LANES) * weights[u * width + c + g];
+        const float weight = weights[c * in.units + u];
+        for (int v = 0; v < VECTORS; ++v) sums[v] += hidden[u * VECTORS + v] * weight;
       }
-      for (int64 g = 0; g < std::min<int64>(GROUP, in.classes - c); ++g) {
-        for (int64 row = 0; row < count; ++row) out[(i + row) * in.classes + c + g] = sums[g][row];
-      }
+      for (int64 row = 0; row < rows; ++row) out[row * in.classes + c] = sums[row / LANES][row % LANES];
     }
   }
 };
@@ -223,74 +233,69 @@ class PerceptronGrad : public Normalised {
       OP_REQUIRES_OK(context, context->allocate_output(i, shape, &tensor));
       out[i] = data_of(tensor);
     }
-    const int threads = use_threads_of(context, in.rows * in.units);
-    const int64 classes = in_full(in.classes, GROUP), width = in.width;
+    const int threads = use_threads_of(context, in.rows * in.units, SMALL_ALONE);
+    const int64 classes = in.classes, units = in.units, inputs = in.inputs;
+    const Floats zeros(std::max(classes, inputs));    // of a row that a block lacks
+    const auto gradients = [&](int64 first) {
+      return transposed(dy + first * classes, classes, in.rows - first, zeros.data());
+    };
     // With h the hidden layer: the sums of h dy for each unit and class, behind them those of dy.
-    const std::vector<double> sums = in.over_blocks(
-        classes * (width + 1), threads, [&](int64 first, int64 end, float* sum) {
-          const std::vector<float> all = padded(dy + first * in.classes, end - first, in.classes, classes);
-          const float* gradients = all.data() - first * classes;
-          for (int64 c = 0; c < classes; c += GROUP) {
-            for (int64 unit = 0; unit < width; unit += LANES) {
-              Lanes products[GROUP] = {};
-              for (int64 i = first; i < end; ++i) {
-                const Lanes h = in.hidden(i, unit);
-                for (int g = 0; g < GROUP; ++g) products[g] += h * gradients[i * classes + c + g];
-              }
-              for (int g = 0; g < GROUP; ++g) lanes(sum + (c + g) * width + unit) += products[g];
-            }
-          }
-          for (int64 i = first; i < end; ++i) {
-            for (int64 c = 0; c < classes; ++c) sum[classes * width + c] += gradients[i * classes + c];
-          }
-        });
+    const std::vector<double> sums = in.over_blocks(classes * (units + 1), threads, [&](int64 first, float* sums) {
+      const Floats x = in.points(first, zeros.data()), g = gradients(first);
+      for (int64 u = 0; u <= units; ++u) {
+        Lanes h[VECTORS];
+        if (u < units) {
+          in.hidden(x, u, h);
+        } else {
+          std::fill_n(h, VECTORS, Lanes{} + 1.f);
+        }
+        for (int64 c = 0; c < classes; ++c) {
+          lanes(sums + (u * classes + c) * LANES) += product(h, g.data() + c * ROWS);
+        }
+      }
+    });
     // h = slope * g - by_h * h - constant, of g = dy kernel^T, is the gradient at h: see batch_norm.cc.
-    std::vector<float> slopes(width), by_h(width), constant(width), transposed(classes * width);
-    for (int64 u = 0; u < in.units; ++u) {
+    Floats scaled(units * classes), by_h(units), constant(units);
+    for (int64 u = 0; u < units; ++u) {
       const double deviation = 1 / std::sqrt(double{variance[u]} + epsilon_), slope = gamma[u] * deviation;
       double of_gamma = 0, of_beta = 0;
-      for (int64 c = 0; c < in.classes; ++c) {
-        const double product = sums[c * width + u], sum = sums[classes * width + c];
-        const double weight = transposed[c * width + u] = kernel[u * in.classes + c];
-        of_gamma += weight * (product - mean[u] * sum) * deviation;
-        of_beta += weight * sum;
-        out[4][u * in.classes + c] = slope * (product - mean[u] * sum) + beta[u] * sum;
+      for (int64 i = u * classes, c = 0; c < classes; ++i, ++c) {
+        const double sum = sums[units * classes + c], centred = sums[i] - mean[u] * sum;
+        of_gamma += kernel[i] * centred * deviation;
+        of_beta += kernel[i] * sum;
+        out[4][i] = slope * centred + beta[u] * sum;
+        scaled[i] = slope * kernel[i];
       }
       out[2][u] = of_gamma;
       out[3][u] = of_beta;
-      slopes[u] = slope;
       by_h[u] = slope * deviation * of_gamma / in.rows;
       constant[u] = slope * of_beta / in.rows - by_h[u] * mean[u];
     }
-    for (int64 c = 0; c < in.classes; ++c) out[5][c] = sums[classes * width + c];
+    for (int64 c = 0; c < classes; ++c) out[5][c] = sums[units * classes + c];
 
-    // The last input is 1, of which the weight is the bias.
-    const int64 inputs = in_full(in.inputs + 1, GROUP);
-    const std::vector<double> weights = in.over_blocks(
-        inputs * width, threads, [&](int64 first, int64 end, float* sum) {
-          std::vector<float> all = padded(in.x + first * in.inputs, end - first, in.inputs, inputs);
-          for (int64 i = 0; i < end - first; ++i) all[i * inputs + in.inputs] = 1;
-          const float* x = all.data() - first * inputs;
-          for (int64 j = 0; j < inputs; j += GROUP) {
-            for (int64 unit = 0; unit < width; unit += LANES) {
-              Lanes products[GROUP] = {};
-              for (int64 i = first; i < end; ++i) {
-                const Lanes h = in.hidden(i, unit);
-                Lanes g{};
-                for (int64 c = 0; c < in.classes; ++c) {
-                  g += dy[i * in.classes + c] * lanes(transposed.data() + c * width + unit);
-                }
-                g = lanes(slopes.data() + unit) * g - lanes(by_h.data() + unit) * h - lanes(constant.data() + unit);
-                g = h > 0.f ? g : Lanes{};
-                for (int k = 0; k < GROUP; ++k) products[k] += g * x[i * inputs + j + k];
-              }
-              for (int k = 0; k < GROUP; ++k) lanes(sum + (j + k) * width + unit) += products[k];
-            }
-          }
-        });
-    for (int64 u = 0; u < in.units; ++u) {
-      for (int64 j = 0; j < in.inputs; ++j) out[0][j * in.units + u] = weights[j * width + u];
-      out[1][u] = weights[in.inputs * width + u];
+    // The last input is 1, of which the weight is the bias; it is 0 in a row that a block lacks.
+    const std::vector<double> weights = in.over_blocks(units * (inputs + 1), threads, [&](int64 first, float* sums) {
+      Floats x = in.points(first, zeros.data());
+      const Floats of_outputs = gradients(first);
+      x.resize((inputs + 1) * ROWS);
+      std::fill_n(x.data() + inputs * ROWS, std::min<int64>(ROWS, in.rows - first), 1.f);
+      for (int64 u = 0; u < units; ++u) {
+        Lanes h[VECTORS], g[VECTORS];
+        in.hidden(x, u, h);
+        for (int v = 0; v < VECTORS; ++v) g[v] = Lanes{} - constant[u] - by_h[u] * h[v];
+        for (int64 c = 0; c < classes; ++c) {
+          const float weight = scaled[u * classes + c];
+          for (int v = 0; v < VECTORS; ++v) g[v] += lanes(of_outputs.data() + c * ROWS + v * LANES) * weight;
+        }
+        for (int v = 0; v < VECTORS; ++v) g[v] = h[v] > 0.f ? g[v] : Lanes{};
+        for (int64 j = 0; j <= inputs; ++j) {
+          lanes(sums + (u * (inputs + 1) + j) * LANES) += product(g, x.data() + j * ROWS);
+        }
+      }
+    });
+    for (int64 u = 0; u < units; ++u) {
+      for (int64 j = 0; j < inputs; ++j) out[0][j * units + u] = weights[u * (inputs + 1) + j];
+      out[1][u] = weights[u * (inputs + 1) + inputs];
     }
   }
 };

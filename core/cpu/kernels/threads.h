@@ -21,13 +21,19 @@ inline const float* data_of(const tensorflow::Tensor& tensor) {
 
 inline float* data_of(tensorflow::Tensor* tensor) { return const_cast<float*>(data_of(*tensor)); }
 
+// Numbers that start where a vector of this machine does.
+using Floats = std::vector<float, Eigen::aligned_allocator<float>>;
+
 // Numbers for which another thread is not worth its start: about as many as a thread reads and writes meanwhile.
 constexpr tensorflow::int64 SMALL = 16384;
+// The same of a network of so few operators that the threads sleep between two of them: it takes 50 us to wake one.
+constexpr tensorflow::int64 SMALL_ALONE = 64 * SMALL;
 
 // Gives oneDNN and OpenMP, in the calling thread, as many threads as the session gives one operator, or one for a
 // small operator, which works on so many `numbers`; returns how many.
-inline int use_threads_of(tensorflow::OpKernelContext* context, tensorflow::int64 numbers = SMALL) {
-  const int threads = numbers < SMALL ? 1 : context->device()->tensorflow_cpu_worker_threads()->num_threads;
+inline int use_threads_of(tensorflow::OpKernelContext* context, tensorflow::int64 numbers = SMALL,
+                          tensorflow::int64 small = SMALL) {
+  const int threads = numbers < small ? 1 : context->device()->tensorflow_cpu_worker_threads()->num_threads;
   omp_set_num_threads(threads);
   return threads;
 }
@@ -50,7 +56,7 @@ std::vector<double> sums_over(tensorflow::int64 positions, tensorflow::int64 cha
   for (int range = 0; range < threads; ++range) {
     std::vector<double>& total = of_ranges[range];
     total.assign(channels, 0);
-    std::vector<float> block(channels);
+    Floats block(channels);
     const tensorflow::int64 end = positions * (range + 1) / threads;
     for (tensorflow::int64 start = positions * range / threads; start < end; start += BLOCK) {
       std::fill(block.begin(), block.end(), 0.f);

@@ -212,6 +212,31 @@ def test_the_cross_entropy_and_its_gradient_are_those_of_tensorflow(classes):
 
 
 @compiled
+@pytest.mark.parametrize('dtype', [tf.int32, tf.int64])
+@pytest.mark.parametrize('classes', [1, 3, 20])
+def test_classes_are_taken_from_logits_and_to_labels_as_tensorflow_takes_them(classes, dtype):
+    def build():
+        logits = tf.concat([tf.round(numbers(90, classes, scale=2)), np.full([1, classes], np.nan),
+                            np.full([1, classes], -np.inf)], 0)
+        rows = tf.range(-1, classes + 1, dtype=dtype)         # a class that there is not has no label
+        return [tf.argmax(logits, 1, output_type=dtype), tf.argmax(logits, -1, output_type=dtype),
+                tf.one_hot(rows, classes), tf.one_hot(rows, classes, .9, .1),
+                numbers(92, 1) * numbers(92, classes, seed=1)]
+    assert_same(build, tolerance=0)
+
+
+@compiled
+@pytest.mark.parametrize('numbers', [[], [5], [2, 7, 2, 0, 2 ** 63 - 1], list(range(99)) * 2,
+                                     np.random.RandomState(1).randint(0, 2 ** 63 - 1, 5000)], ids=len)
+def test_the_order_of_an_epoch_is_that_of_tensorflows_sorting(numbers):
+    numbers = np.array(numbers, np.int64)
+    with tf.Graph().as_default(), tf.Session() as session:
+        expected, actual = session.run([tf.argsort(numbers, direction='DESCENDING', stable=True),
+                                        kernels.library().descending_order(numbers)])
+    np.testing.assert_array_equal(actual, expected)
+
+
+@compiled
 def test_a_batch_without_images_has_a_gradient_of_zero():
     def build():
         x, kernel = tf.zeros([0, 4, 4, 3]), numbers(3, 3, 3, 2)
