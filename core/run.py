@@ -319,7 +319,6 @@ class Run(NamedTuple):
     listener: Log                  # prints the recipe's log lines
     communicator: Communicator
     facts: Dict[str, int]          # of core/training/identity.py
-    release_memory: Callable[[], None]   # of the Device
     headline: str                  # the metric by which the run is judged
     smaller_is_better: bool        # of the headline
     notes: Dict[tf.Variable, Any]  # what inference needs beside the weights, and its values: core/training/weights.py

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from core.ascend import switches
 from core.ascend.switches import session_config
-from core.device import Device, Dropout, Hooks
+from core.device import Device, Dropout, Hooks, keep_memory
 from core.run import Communicator, Options, Run
 from core.settings.config import Config
 
@@ -27,8 +27,10 @@ def detect(flag: str) -> Device:
         from core.ascend.device import NPU
         bridge.load(flag)
         return NPU
-    gpus = flag != 'cpu' and tf.config.experimental.list_physical_devices('GPU')
-    return GPU if gpus else CPU
+    if flag != 'cpu' and tf.config.experimental.list_physical_devices('GPU'):
+        return GPU
+    keep_memory()          # here, because the data of a run may need a session
+    return CPU
 
 
 def stateless_dropout(config: Config, global_step: tf.Variable) -> Dropout:

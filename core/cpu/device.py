@@ -1,29 +1,20 @@
-"""What makes a Device fast on a CPU: compiled kernels, memory that is kept, and gradients where nothing is compiled.
-
-TensorFlow's CPU allocator gives the memory of every large tensor back to the system, which zeroes it again, page by
-page, for the next step. That takes a sixth of a training step of a network with large dense layers on two cores.
-"""
+"""What makes a Device fast on a CPU: compiled kernels, and gradients where nothing is compiled."""
 import contextlib
-import ctypes
 from typing import Callable, Iterator, Optional
 
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from core.cpu import kernels
-from core.device import Device, Hooks
+from core.device import Device, Hooks, keep_memory
 from core.operators import own_operators
 from core.run import Options, Run
 from core.settings.config import Config
 
-# The options of mallopt(3).
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX, ARENA_MAX = -1, -2, -4, -8
-GROWTH = 2 ** 28               # bytes by which the heap grows
-
 
 def with_shared_exchange(device: Device) -> Device:
     """`device` with the compiled exchange of ranks of one server."""
-    return device._replace(shared_exchange=kernels.shared_exchange, release_memory=give_back_freed_memory)
+    return device._replace(shared_exchange=kernels.shared_exchange)
 
 
 def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool]) -> Device:
@@ -48,14 +39,13 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
     def hooks(run: Run) -> Hooks:
         with own_operators({'is_within': kernels.library().is_within} if kernels.library() else {}):
             return device.hooks(run)
-    return with_shared_exchange(device)._replace(
-        session_config=session_config, graph=graph, hooks=hooks, prepare=lambda config, options: keep_freed_memory())
+    return with_shared_exchange(device)._replace(session_config=session_config, graph=graph, hooks=hooks)
 
 
 @contextlib.contextmanager
 def fast() -> Iterator[Optional[Callable[[tf.ConfigProto], None]]]:
     """The context in which a graph is built that this CPU alone computes; it yields cpu_session()'s `configure`."""
-    keep_freed_memory()
+    keep_memory()
     with _fast(True):
         yield _for_kernels if kernels.library() else None
 
@@ -78,21 +68,3 @@ def _fast(may_differ):
         return contextlib.nullcontext()
     from core.cpu.gradients import fast_cpu_gradients    # of machines without compiled kernels
     return fast_cpu_gradients()
-
-
-def keep_freed_memory() -> None:
-    """Makes malloc keep freed memory of any size for reuse; without effect where the C library has no mallopt."""
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt:
-        for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, GROWTH), (ARENA_MAX, 1)):
-            mallopt(option, value)
-
-
-def give_back_freed_memory() -> None:
-    """Gives the system what has been freed; without effect where the C library has no malloc_trim.
-
-    For the end of a phase that needed much memory: what it leaves are pieces that the next phase fills badly.
-    """
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-    if trim:
-        trim(0)

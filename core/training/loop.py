@@ -81,7 +81,6 @@ class _Start(tf.train.Scaffold):
                 run.clock.steps_per_run, run.clock.steps - done))
         run.clock.start(int(done))
         self._values.clear()
-        run.release_memory()          # initialization holds several copies of the weights
         run.train_input.initialize(session, int(done))
 
     def _from_checkpoint(self) -> Dict[tf.Variable, Any]:
@@ -244,7 +243,7 @@ def _build(recipe, config, device, options, data, inputs, communicator, given):
     head = recipe.model.head
     listener = recipe.log() if recipe.log else NeutralLog(head.headline)
     return Run(config, options, clock, training, train_input, evaluate, lambda: next(iter(evaluate.newest), None),
-               listener, communicator, facts, device.release_memory, head.headline, head.smaller_is_better, notes,
+               listener, communicator, facts, head.headline, head.smaller_is_better, notes,
                lambda step, values: [listener.values(step, values) for listener in given], *validate)
 
 
