@@ -27,27 +27,26 @@ def load_augmented(how: Augmentation, size: Tuple[int, int], load_one: Optional[
     """
     def load(x, y, seed):
         crop_seed, mirror_seed, jitter_seed = split_seed(seed, 3)
+        is_mirrored = tf.random.stateless_uniform([], mirror_seed) < .5 if how.mirror else None
         if how.random_resized_crop:
-            image = random_resized_crop(x, size, crop_seed, how.random_resized_crop)
+            image = random_resized_crop(x, size, crop_seed, how.random_resized_crop, is_mirrored)
         else:
-            image = load_one(x, y, seed)[0] if load_one else x
-        if how.mirror:
-            is_mirrored = tf.random.stateless_uniform([], mirror_seed) < .5
-            image = tf.cond(is_mirrored, lambda: tf.reverse(image, [1]), lambda: image)    # faster than [:, ::-1]
+            image = images.mirrored(load_one(x, y, seed)[0] if load_one else x, is_mirrored)
         if how.color_jitter:
             image = images.rounded(color_jitter(image, jitter_seed, how.color_jitter))
         return tf.ensure_shape(image, [*size, 3]), y
     return load
 
 
-def random_resized_crop(picture: tf.Tensor, size: Tuple[int, int], seed: tf.Tensor, least: float) -> tf.Tensor:
-    """crops.random_window() of an image, uint8 [height, width, 3], or of a file's bytes, scaled to uint8 [*size, 3]."""
+def random_resized_crop(picture: tf.Tensor, size: Tuple[int, int], seed: tf.Tensor, least: float,
+                        is_mirrored: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """crops.random_window() of an image, uint8 [height, width, 3], or of a file's bytes, as images.scaled() has it."""
     if picture.dtype == tf.string:
         file = crops.opened(picture)
         window = crops.decode(file, *crops.random_window(file.size, seed, least, size), size)
     else:
         window = crops.cut(picture, *crops.random_window(tf.shape(picture)[:2], seed, least, size))
-    return images.scaled(window, size)
+    return images.scaled(window, size, is_mirrored)
 
 
 def color_jitter(image: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tensor:

@@ -20,7 +20,8 @@ Size = Tuple[int, int]         # (height, width)
 class File(NamedTuple):
     """A picture in a file."""
     content: tf.Tensor         # its bytes
-    orientation: tf.Tensor     # data.jpeg.orientation()
+    orientation: tf.Tensor     # of jpeg.header()
+    is_progressive: tf.Tensor
     size: tf.Tensor            # int32 [2], (height, width) of the picture as it was seen
 
 
@@ -31,11 +32,11 @@ def opened(content: tf.Tensor) -> File:
     file of another format is decoded as a whole, too.
     """
     ends = tf.equal(tf.strings.substr(content, -len(jpeg.END), len(jpeg.END)), jpeg.END)
-    orientation = jpeg.orientation(content)
+    orientation, is_progressive = jpeg.header(content)
     size = tf.cond(jpeg.is_jpeg(content) & ends,
                    lambda: jpeg.seen_size(tf.image.extract_jpeg_shape(content)[:2], orientation),
                    lambda: tf.shape(images.decode(content, check=False))[:2])
-    return File(content, orientation, size)
+    return File(content, orientation, is_progressive, size)
 
 
 def decode(file: File, first: tf.Tensor, size: tf.Tensor, wanted: Optional[Size] = None) -> tf.Tensor:
@@ -57,7 +58,7 @@ def decode(file: File, first: tf.Tensor, size: tf.Tensor, wanted: Optional[Size]
             spare = tf.reduce_min(size // tf.constant(wanted)) // REDUCING_GAP     # the part of 1/ratio that remains
             found = tf.cond(spare < 2, lambda: at(1), lambda: tf.cond(
                 spare < 4, lambda: at(2), lambda: tf.cond(spare < 8, lambda: at(4), lambda: at(8))))
-        return jpeg.upright(jpeg.checked(found, file.content), file.orientation)
+        return jpeg.upright(jpeg.checked(found, file.content, file.is_progressive), file.orientation)
 
     def of_another_format():
         return cut(images.decode(file.content), first, size)

@@ -7,6 +7,7 @@ from typing import NamedTuple, Sequence, Tuple
 
 import tensorflow as tf
 
+from core.operators import host_operator
 from data.seeds import random_integers, split_seed
 
 TRIES = 12  # of a gamma variate: one is rejected with a probability below 5 %, all of them with 10 ** -16
@@ -44,21 +45,24 @@ def mix(images: tf.Tensor, labels: tf.Tensor, cut: Cut) -> Tuple[tf.Tensor, tf.T
     """(images, labels) with each image's box pasted from its partner, labels mixed by area."""
     _, height, width, _ = images.shape.as_list()
     side = tf.sqrt(1 - cut.kept)
-    in_rows = _span(cut.row, side, height)
-    in_columns = _span(cut.column, side, width)
-    box = in_rows[:, :, None, None] & in_columns[:, None, :, None]
-    mixed = tf.where(tf.broadcast_to(box, images.shape), tf.gather(images, cut.partner), images)
-    pasted = tf.reduce_mean(tf.cast(box, labels.dtype), axis=[1, 2])[..., 0]
-    return mixed, labels + pasted[:, None] * (tf.gather(labels, cut.partner) - labels)
+    top, bottom = _span(cut.row, side, height)
+    left, right = _span(cut.column, side, width)
+    area = tf.cast((bottom - top) * (right - left), labels.dtype) * (1 / (height * width))
+    mixed_labels = labels + area[:, None] * (tf.gather(labels, cut.partner) - labels)
+    own = host_operator('pasted_boxes') if images.dtype == tf.uint8 else None
+    if own:
+        return own(images, tf.stack([top, bottom, left, right], 1), cut.partner), mixed_labels
+
+    def covered(first, end, size):
+        return (tf.range(size) >= first[:, None]) & (tf.range(size) < end[:, None])
+    box = covered(top, bottom, height)[:, :, None, None] & covered(left, right, width)[:, None, :, None]
+    return tf.where(tf.broadcast_to(box, images.shape), tf.gather(images, cut.partner), images), mixed_labels
 
 
 def _span(centre, side, size):
-    """bool [batch, size]: the positions that a span covers whose length is the part `side` of the size, clipped."""
-    length = tf.cast(side * size, tf.int32)
-    first = centre - length // 2
-    last = centre + length // 2
-    position = tf.range(size)
-    return (position >= first[:, None]) & (position < last[:, None])
+    """(first position, end) of a span with the part `side` of the size as its length, clipped; int32 [batch]."""
+    half = tf.cast(side * size, tf.int32) // 2
+    return tf.maximum(centre - half, 0), tf.minimum(centre + half, size)
 
 
 def beta(shape: Sequence[int], seed: tf.Tensor, alpha: float) -> tf.Tensor:

@@ -1,13 +1,14 @@
 """Pictures in files of any size: PNG, JPEG, BMP and GIF, of which an animated one shows its first image."""
 import os
 import stat
-from typing import Callable, Sequence, Tuple, Union
+from typing import Callable, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
 from core.device import cpu_session
+from core.operators import host_operator
 from data import jpeg
 from data.listing import what_is, what_is_at
 from data.dataset import DataSet
@@ -29,7 +30,8 @@ def decode(content: tf.Tensor, check: bool = True) -> tf.Tensor:
 
     def of_jpeg():
         stored = tf.image.decode_jpeg(content, channels=3)
-        return jpeg.upright(jpeg.checked(stored, content) if check else stored, jpeg.orientation(content))
+        orientation, is_progressive = jpeg.header(content)
+        return jpeg.upright(jpeg.checked(stored, content, is_progressive) if check else stored, orientation)
     # TensorFlow's decoder of JPEG tells PNG by itself; of its other decoders none takes all formats with 3 channels.
     image = tf.cond(jpeg.is_jpeg(content), of_jpeg, lambda: tf.cond(
         starts(b'BM'), lambda: _bmp(content), lambda: tf.cond(
@@ -60,9 +62,19 @@ def centre(image: tf.Tensor, size: Tuple[int, int], part: float = 1.) -> tf.Tens
     return scaled(image[top:top + height, left:left + width], size)
 
 
-def scaled(image: tf.Tensor, size: Tuple[int, int]) -> tf.Tensor:
-    """An image [height, width, 3] from 0 to 255 scaled to uint8 [*size, 3], with antialiasing."""
-    return rounded(tf.compat.v2.image.resize(image, size, antialias=True))
+def scaled(image: tf.Tensor, size: Tuple[int, int], is_mirrored: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """uint8 [height, width, 3] scaled to uint8 [*size, 3], with antialiasing, then mirrored()."""
+    own = host_operator('scaled_image')
+    if own:
+        return own(image, False if is_mirrored is None else is_mirrored, height=size[0], width=size[1])
+    return mirrored(rounded(tf.compat.v2.image.resize(image, size, antialias=True)), is_mirrored)
+
+
+def mirrored(image: tf.Tensor, is_mirrored: Optional[tf.Tensor]) -> tf.Tensor:
+    """An image [height, width, 3], its columns reversed where the scalar is_mirrored is true; None: never."""
+    if is_mirrored is None:
+        return image
+    return tf.cond(is_mirrored, lambda: tf.reverse(image, [1]), lambda: image)     # faster than [:, ::-1]
 
 
 def rounded(image: tf.Tensor) -> tf.Tensor:

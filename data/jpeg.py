@@ -11,15 +11,16 @@ import tempfile
 import threading
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from core.device import cpu_session
+from core.operators import host_operator
 
 START, END = b'\xff\xd8', b'\xff\xd9'   # markers at the start and the end of a file
 PROGRESSIVE = (0xc2, 0xc6, 0xca, 0xce)  # second bytes of the markers of frames that come in several scans
 EXIF, SCAN = 0xe1, 0xda        # second bytes of the markers of an EXIF segment and of the image's data
 ORIENTATION, SHORT = 0x112, 3  # a tag of EXIF, and the type of its value
-HEAD = 2 ** 16 + 64            # bytes at the start of a file that have its EXIF segment, where there is one
 GREY, CORNER = 128, 4          # the value of missing blocks; pixels of the side of the corner that is looked at
 
 # The image as it was seen is the stored one with rows reversed, columns reversed, then transposed: by orientation 0..8.
@@ -33,9 +34,9 @@ _STANDARD_ERROR = threading.Lock()
 _WHOLE: Dict[int, bool] = {}     # hash of a file's bytes -> whether its image is whole
 
 
-def orientation_in(head: bytes) -> int:
-    """The orientation, 1 to 8, that the first HEAD bytes of a JPEG file tell; 1, upright, where they tell none."""
-    for marker, segment in _segments(head):
+def orientation_in(content: bytes) -> int:
+    """The orientation in a JPEG file, 1 to 8; 1, upright, where there is none."""
+    for marker, segment in _segments(content):
         if marker == EXIF and segment[:6] == b'Exif\0\0':
             return _orientation_in_tiff(segment[6:])
     return 1
@@ -77,20 +78,25 @@ def is_jpeg(content: tf.Tensor) -> tf.Tensor:
     return tf.equal(tf.strings.substr(content, 0, len(START)), START)
 
 
-def orientation(content: tf.Tensor) -> tf.Tensor:
-    """The orientation of a file's bytes, int32 from 1 to 8; 1 of a file that is no JPEG."""
+def header(content: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """(orientation, int32 from 1 to 8, is_progressive()) of a file's bytes; (1, False) of a file that is no JPEG."""
+    own = host_operator('jpeg_header')
+    if own:
+        return own(content)
+
     def of_jpeg():
-        found = tf.py_func(orientation_in, [tf.strings.substr(content, 0, HEAD)], tf.int64)
-        return tf.cast(tf.reshape(found, []), tf.int32)
-    return tf.cond(is_jpeg(content), of_jpeg, lambda: tf.constant(1))
+        found = tf.py_func(lambda content: (np.int32(orientation_in(content)), is_progressive(content)),
+                           [content], [tf.int32, tf.bool])
+        return [tf.reshape(part, []) for part in found]
+    return tf.cond(is_jpeg(content), of_jpeg, lambda: [tf.constant(1), tf.constant(False)])
 
 
 def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """A stored image [height, width, channels] as it was seen."""
     def when(table, change, image):
         return tf.cond(_is_set(table, orientation), lambda: change(image), lambda: image)
-    image = when(_ROWS_REVERSED, lambda x: x[::-1], image)
-    image = when(_COLUMNS_REVERSED, lambda x: x[:, ::-1], image)
+    image = when(_ROWS_REVERSED, lambda x: tf.reverse(x, [0]), image)
+    image = when(_COLUMNS_REVERSED, lambda x: tf.reverse(x, [1]), image)    # in a tenth of the time of [:, ::-1]
     return when(_TRANSPOSED, lambda x: tf.transpose(x, [1, 0, 2]), image)
 
 
@@ -112,15 +118,14 @@ def _is_set(table, orientation):
     return tf.equal(tf.gather(table, orientation), 1)
 
 
-def checked(image: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+def checked(image: tf.Tensor, content: tf.Tensor, is_progressive: tf.Tensor) -> tf.Tensor:
     """The stored image, or a window of it, of a JPEG file's bytes; an error where the data ends before the window does.
 
     What libjpeg finds corrupt is looked for, which takes longer, where a corner is as grey as missing blocks, and in a
     progressive file, where a scan that is missing leaves an image that is only coarser.
     """
     is_grey = tf.reduce_all(tf.equal(image[-CORNER:, -CORNER:], GREY))
-    is_suspect = is_grey | tf.py_func(is_progressive, [content], tf.bool)
-    is_whole = tf.cond(is_suspect, lambda: tf.py_func(_is_whole, [content], tf.bool), lambda: True)
+    is_whole = tf.cond(is_grey | is_progressive, lambda: tf.py_func(_is_whole, [content], tf.bool), lambda: True)
     with tf.control_dependencies([tf.debugging.Assert(is_whole, ['the data of the JPEG image ends too early'])]):
         return tf.identity(image)
 

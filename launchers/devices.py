@@ -10,6 +10,7 @@ from typing import Callable, ContextManager, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
+from core import operators
 from core.ascend import switches
 from core.ascend.switches import session_config
 from core.device import Device, Dropout, Hooks, keep_memory
@@ -154,3 +155,4 @@ fast: Callable[[], ContextManager] = contextlib.nullcontext    # in it a graph i
 if importlib.util.find_spec('core.cpu'):       # everything trains without it, slower
     from core.cpu import device as cpu
     GPU, CPU, fast = cpu.with_shared_exchange(GPU), cpu.accelerated(CPU, _is_rehearsed), cpu.fast
+    operators.offer_on_host(lambda: cpu.kernels.library())

@@ -4,7 +4,8 @@ Kernels, emulation, precision rules, dumps, overflow search, profiles, frozen gr
 
 A network is written in TensorFlow's operators, of which every device has kernels. Where a device has one operator for
 a whole function of a network, its `graph` context offers that by the function's name, for the graphs that are built in
-the context only; an exported graph is built outside of it.
+the context only; an exported graph is built outside of it. Input pipelines are computed by the host, whatever the
+device: its operators have the bits of TensorFlow's, so that a run may go on where they are missing.
 """
 import contextlib
 import difflib
@@ -23,6 +24,7 @@ WHITE, BLACK, GRAY = 'white', 'black', 'gray'                                   
 _OLD_ENDING = re.compile(r'(?<=[a-z])D$')
 _told: Set[str] = set()        # types that tell_unlisted() has named
 _offered: Dict[str, Callable[..., Any]] = {}    # own operators of the device, by the function's name
+_of_host: List[Callable[[], Any]] = []           # loads the library of the host's operators
 
 
 class Operator(NamedTuple):
@@ -101,3 +103,13 @@ def own_operators(functions: Dict[str, Callable[..., Any]]) -> Iterator[None]:
     finally:
         for name in functions:
             del _offered[name]
+
+
+def offer_on_host(load: Callable[[], Any]) -> None:
+    """Makes known the operators of the host: load() -> the module that adds them to a graph; None without a library."""
+    _of_host[:] = [load]
+
+
+def host_operator(function: str) -> Optional[Callable[..., Any]]:
+    """The host's operator for a function of an input pipeline, by its name; None where the host has none."""
+    return next((getattr(load(), function, None) for load in _of_host), None)

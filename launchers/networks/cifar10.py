@@ -1,8 +1,10 @@
 """Classifiers of images of 32x32 pixels, or of --image_size, with CutMix if it is switched on: a recipe of any net."""
 from typing import Any, Callable, Dict, List
 
+import numpy as np
 import tensorflow as tf
 
+from core.operators import host_operator
 from core.recipe import Images, Picture, Recipe
 from core.run import Input
 from core.settings.config import Config
@@ -41,10 +43,16 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
 
 def normalize(images: tf.Tensor) -> tf.Tensor:
     """CIFAR-10 images, uint8, as float32 with a mean near 0 and a std near 1 in each channel."""
+    # By 1 / std, as TensorFlow's optimizer of graphs would have it, so that the bits are the same without it.
+    mean, scale = np.float32(255) * np.float32(CIFAR10_MEAN), 1 / (np.float32(255) * np.float32(CIFAR10_STD))
+    # A function of an input pipeline is never exported, as another graph may be.
+    own = host_operator('normalized_colors') if tf.get_default_graph().building_function else None
+    if own and images.dtype == tf.uint8:
+        return own(images, mean, scale)
     # A constant for each pixel of a row, because one of a single pixel is subtracted three values at a time.
     pixels = tf.cast(images, tf.float32)
-    mean, std = (255 * tf.constant([x] * (pixels.shape[-2].value or 1)) for x in (CIFAR10_MEAN, CIFAR10_STD))
-    return (pixels - mean) / std
+    mean, scale = (tf.constant(np.tile(x, [pixels.shape[-2].value or 1, 1])) for x in (mean, scale))
+    return (pixels - mean) * scale
 
 
 def _pictures() -> Dict[str, Picture]:

@@ -1,5 +1,5 @@
-"""Kernels for the CPU that are compiled for this machine: convolutions and matrix products of oneDNN, and layers in one
-pass over their tensors.
+"""Kernels for the CPU that are compiled for this machine: convolutions and matrix products of oneDNN, layers in one
+pass over their tensors, and what input pipelines do with pictures.
 
 launchers/shell/kernels.sh compiles the C++ files of this directory when the project is set up. A kernel has the label
 "fast" and the name and semantics of one of TensorFlow's own operators, so the graph is that of every other device and
