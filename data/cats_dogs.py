@@ -128,9 +128,9 @@ def load_training(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     first = [tf.random.stateless_uniform([], part, 0, free + 1, tf.int32)
              for part, free in zip((row_seed, column_seed), tf.unstack(file.size - side))]
     image = _scaled(crops.decode(file, tf.stack(first), tf.stack([side, side]), (CROP, CROP)), CROP)
-    heads = tf.random.stateless_uniform([], flip_seed) < 0.5
-    image = tf.cond(heads, lambda: image[:, ::-1], lambda: image)
-    return centred(image + _colour_noise(colour_seed)), y
+    image = images.mirrored(image, tf.random.stateless_uniform([], flip_seed) < 0.5)
+    # One sum with a row of the colour, because that of a single pixel would be added three values at a time.
+    return image + tf.tile([_colour_noise(colour_seed) - MEAN], [CROP, 1]), y
 
 
 def load_test(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
@@ -160,7 +160,7 @@ def load_ten_crops(content: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> Sample:
     free = scaled - CROP
     corners = [(0, 0), (0, free), (free, 0), (free, free), (free // 2, free // 2)]
     found = tf.stack([tf.slice(square, [row, column, 0], [CROP, CROP, 3]) for row, column in corners])
-    return centred(tf.concat([found, found[:, :, ::-1]], axis=0)), y
+    return centred(tf.concat([found, tf.reverse(found, [2])], axis=0)), y
 
 
 def _central(file, side, scaled):
@@ -187,4 +187,5 @@ def _colour_noise(seed):
 
 def centred(image: tf.Tensor) -> tf.Tensor:
     """An image, or a batch of images, as float32 whose mean over many photographs is 0."""
-    return tf.cast(image, tf.float32) - tf.constant(MEAN)
+    pixels = tf.cast(image, tf.float32)
+    return pixels - tf.constant([MEAN] * (pixels.shape[-2].value or 1))    # of a row, as above
