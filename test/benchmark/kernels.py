@@ -19,19 +19,23 @@ NETWORKS = ('cspnet', 'alexnet', 'sesemi', 'cutmix', 'swa')
 ROUNDS = int(os.environ.get('ROUNDS', '3'))
 STEPS = int(os.environ.get('STEPS', '30'))     # the first of them are no part of the figure: core/run.py
 NOTHING, DECAY, KERNELS, GRADIENTS = 'nothing', 'weight decay', 'all kernels', 'all kernels, gradients'
+PIPELINE = 'input pipeline'
 
 
 def parts():
     """What can be left out: the operator types that have a kernel, and the operators of our own."""
     from core import operators
-    return [NOTHING, *sorted(operators.types_with('compiled')), 'batch_norm', 'mish', 'perceptron', DECAY, KERNELS,
-            GRADIENTS]
+    return [NOTHING, *sorted(operators.types_with('compiled')), 'batch_norm', 'mish', 'perceptron', DECAY, PIPELINE,
+            KERNELS, GRADIENTS]
 
 
 def train(network, part, output):
     """Trains without `part`; returns the exit status. In a process of its own."""
+    from core import operators
     from core.cpu import device, kernels
     from launchers import command, train as trainer
+    if part == PIPELINE:
+        operators.offer_on_host(lambda: None)
     if part in (KERNELS, GRADIENTS):
         kernels.library = lambda: None
     if part == GRADIENTS:
