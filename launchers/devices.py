@@ -68,10 +68,15 @@ def _name_of_cpu() -> str:
     return names[0] if names else platform.machine()
 
 
+def _is_watched(config: Config, options: Options) -> bool:
+    """Whether a switch of the run looks at what the NPU's operators compute."""
+    return config.repeat_step is not None or any(map(options.get, (
+        'enable_dump', 'enable_dump_debug', 'profiling_mode')))
+
+
 def _rehearses(config: Config, options: Options) -> bool:
     """Whether a switch of the run rehearses here what it does on an NPU: then core/ascend/emulation is needed."""
-    return bool(config.emulate_precision or config.repeat_step is not None
-                or any(map(options.get, ('enable_dump', 'enable_dump_debug', 'profiling_mode'))))
+    return bool(config.emulate_precision or _is_watched(config, options))
 
 
 def _graph(config: Config, options: Options) -> ContextManager:
@@ -82,10 +87,10 @@ def _graph(config: Config, options: Options) -> ContextManager:
 
 
 def _is_rehearsed(config: Config, options: Options) -> bool:
-    if not _rehearses(config, options):
-        return False
+    if _is_watched(config, options) or not config.emulate_precision:
+        return _is_watched(config, options)
     from core.ascend.emulation import rehearsal
-    return rehearsal.is_rehearsed(config, options)
+    return rehearsal.changes_operators(config, options)
 
 
 def _precision(config: Config, options: Options) -> str:
@@ -154,5 +159,5 @@ CPU = GPU._replace(
 fast: Callable[[], ContextManager] = contextlib.nullcontext    # in it a graph is built that this CPU alone computes
 if importlib.util.find_spec('core.cpu'):       # everything trains without it, slower
     from core.cpu import device as cpu
-    GPU, CPU, fast = cpu.with_shared_exchange(GPU), cpu.accelerated(CPU, _is_rehearsed), cpu.fast
+    GPU, CPU, fast = cpu.with_shared_exchange(GPU), cpu.accelerated(CPU, _is_rehearsed, _is_watched), cpu.fast
     operators.offer_on_host(lambda: cpu.kernels.library())

@@ -17,11 +17,12 @@ def with_shared_exchange(device: Device) -> Device:
     return device._replace(shared_exchange=kernels.shared_exchange)
 
 
-def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool]) -> Device:
+def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool],
+                is_watched: Callable[[Config, Options], bool]) -> Device:
     """The CPU `device` with the kernels of this folder.
 
-    is_rehearsed(config, options): whether a switch of the run looks at operators; then the graph is that of the NPU,
-    with TensorFlow's own gradients.
+    is_rehearsed(config, options): whether a switch of the run treats operators; then the graph has the NPU's.
+    is_watched(config, options): whether a switch writes or counts what operators compute; then it has no others.
     """
     def session_config(options: Options, config: Config) -> tf.ConfigProto:
         proto = device.session_config(options, config)
@@ -33,7 +34,7 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
 
     @contextlib.contextmanager
     def graph(config: Config, options: Options) -> Iterator[None]:
-        with _fast(not is_rehearsed(config, options)), device.graph(config, options):
+        with _fast(not is_rehearsed(config, options), is_watched(config, options)), device.graph(config, options):
             yield
 
     def hooks(run: Run) -> Hooks:
@@ -46,7 +47,7 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool])
 def fast() -> Iterator[Optional[Callable[[tf.ConfigProto], None]]]:
     """The context in which a graph is built that this CPU alone computes; it yields cpu_session()'s `configure`."""
     keep_memory()
-    with _fast(True):
+    with _fast(True, False):
         yield _for_kernels if kernels.library() else None
 
 
@@ -60,11 +61,11 @@ def _for_kernels(proto: tf.ConfigProto) -> None:
     proto.graph_options.place_pruned_graph = True
 
 
-def _fast(may_differ):
+def _fast(may_differ, is_watched):
     """may_differ: whether the graph may have operators that the NPU's graph does not have."""
     if kernels.library():
         return kernels.used(may_differ)
-    if not may_differ:
+    if is_watched:
         return contextlib.nullcontext()
     from core.cpu.gradients import fast_cpu_gradients    # of machines without compiled kernels
     return fast_cpu_gradients()

@@ -2,16 +2,19 @@
 
 TensorFlow 1.15's stock CPU wheel runs Conv2DBackpropInput many times slower than a forward convolution of the same
 size; it takes seven tenths of a training step of a network of small convolutions. The results here are those of
-TensorFlow's own gradient up to rounding, and the same in every run.
+TensorFlow's own operators up to rounding, and the same in every run. They take the place of those operators when the
+graph is complete, so what an emulation has put around an operator stays there.
 
 Along each image axis, kernel tap u of output position i reads input position h = stride * i + u - before.
 """
+import contextlib
 import itertools
-from typing import ContextManager, NamedTuple
+from typing import Iterator, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops import nn_grad
+
+from core.cpu.kernels import replace
 
 # Where the swapped convolution is faster than Conv2DBackpropFilter, measured on the stock wheel:
 # with a stride, on maps of at most SMALL_MAP output positions (batch 64);
@@ -31,34 +34,46 @@ class Axis(NamedTuple):
     unused: int  # number of taps after those in use
 
 
-def fast_cpu_gradients() -> ContextManager:
-    """A context in which convolutions and LRNs get the gradients of this module, for graphs that a CPU trains.
+@contextlib.contextmanager
+def fast_cpu_gradients() -> Iterator[None]:
+    """A context in which a graph is built that then has this module's gradients of convolutions and LRNs.
 
-    Convolutions with dilation, explicit padding, NCHW or an image size unknown before the run keep TensorFlow's own.
+    Convolutions with dilation, explicit padding, NCHW or an image size unknown before the run, and what is in a loop,
+    keep TensorFlow's own.
     """
-    return tf.get_default_graph().gradient_override_map({'Conv2D': 'FastCpuConv2D', 'LRN': 'FastCpuLRN'})
+    made = {'Conv2DBackpropInput': _input_gradient, 'Conv2DBackpropFilter': _kernel_gradient, 'LRNGrad': _lrn_gradient}
+    graph, replaced = tf.get_default_graph(), {}
+    others = set(graph.get_operations())
+    yield
+    for op in graph.get_operations():
+        if op.type in made and op not in others and op._get_control_flow_context() is None:
+            with tf.name_scope(op.name + '/'):
+                gradient = made[op.type](op)
+            if gradient is not None:
+                replace(op.outputs[0], gradient)
+                replaced[op] = gradient.op
+    for op in graph.get_operations():
+        if not replaced.keys().isdisjoint(op.control_inputs):
+            controls = [replaced.get(control, control) for control in op.control_inputs]
+            op._remove_all_control_inputs()
+            op._add_control_inputs(controls)
 
 
-@tf.RegisterGradient('FastCpuConv2D')
-def _conv2d_gradient(op, dy):
-    if not _is_covered(op):
-        return nn_grad._Conv2DGrad(op, dy)
-    rows, columns = _axis(op, 1), _axis(op, 2)
-    return _input_gradient(op, dy, rows, columns), _kernel_gradient(op, dy, rows, columns)
-
-
-def _is_covered(op):
-    x, kernel = op.inputs
+def _axes(op, x, kernel, output):
+    """The two image axes of the convolution that `op` is a gradient of, by the shapes of its tensors; None where this
+    module does not cover it.
+    """
     _, down, right, _ = op.get_attr('strides')
-    return (op.get_attr('data_format') == b'NHWC' and op.get_attr('padding') != b'EXPLICIT'
-            and op.get_attr('dilations') == [1, 1, 1, 1] and down == right
-            and None not in x.shape[1:].as_list() + kernel.shape.as_list())
+    if (op.get_attr('data_format') != b'NHWC' or op.get_attr('padding') == b'EXPLICIT'
+            or op.get_attr('dilations') != [1, 1, 1, 1] or down != right
+            or None in x.as_list()[1:] + kernel.as_list() + output.as_list()[1:]):
+        return None
+    return [_axis(op, number, *(shape.dims[axis].value for shape, axis in (
+        (x, number), (kernel, number - 1), (output, number)))) for number in (1, 2)]
 
 
-def _axis(op, number):
-    x, kernel = op.inputs
-    size, output = x.shape[number].value, op.outputs[0].shape[number].value
-    stride, taps = op.get_attr('strides')[number], kernel.shape[number - 1].value
+def _axis(op, number, size, taps, output):
+    stride = op.get_attr('strides')[number]
     padding = max(stride * (output - 1) + taps - size, 0)
     before = padding // 2 if op.get_attr('padding') == b'SAME' else 0
     first = max(before - stride * (output - 1), 0)
@@ -66,13 +81,18 @@ def _axis(op, number):
     return Axis(size, output, stride, before - first, first, last - first, taps - last)
 
 
-def _input_gradient(op, dy, rows, columns):
+def _input_gradient(op):
     """The gradient of the input: every input position is an output position of a stride-1 convolution of dy.
 
     Input positions within one stride are read by different taps. They are computed as channels of one convolution,
     which depth_to_space turns into positions.
     """
-    kernel = _sub_pixel_kernel(op.inputs[1], rows, columns)
+    _, kernel, dy = op.inputs
+    axes = _axes(op, op.outputs[0].shape, kernel.shape, dy.shape)
+    if axes is None:
+        return None
+    rows, columns = axes
+    kernel = _sub_pixel_kernel(kernel, rows, columns)
     pads = [[0, 0], _output_pads(rows), _output_pads(columns), [0, 0]]
     dx = tf.nn.conv2d(dy, kernel, 1, pads)
     if rows.stride == 1:
@@ -115,9 +135,13 @@ def _is_swapped(stride, positions, channels):
     return positions <= SMALL_MAP
 
 
-def _kernel_gradient(op, dy, rows, columns):
-    x, kernel = op.inputs
-    c, o = kernel.shape[2:].as_list()
+def _kernel_gradient(op):
+    x, _, dy = op.inputs
+    axes = _axes(op, x.shape, op.outputs[0].shape, dy.shape)
+    if axes is None:
+        return None
+    rows, columns = axes
+    c, o = op.outputs[0].shape[2:].as_list()
     if rows.output == columns.output == 1:
         dk = _product(x[:, :rows.taps, :columns.taps], dy, rows.taps * columns.taps * c)
     elif rows.taps == columns.taps == rows.stride == 1:
@@ -125,8 +149,7 @@ def _kernel_gradient(op, dy, rows, columns):
     elif _is_swapped(rows.stride, rows.output * columns.output, o):
         dk = _swapped_convolution(x, dy, rows, columns)
     else:
-        return tf.nn.conv2d_backprop_filter(x, kernel.shape, dy, op.get_attr('strides'),
-                                            op.get_attr('padding'))
+        return None
     dk = tf.reshape(dk, [rows.taps, columns.taps, c, o])
     return tf.pad(dk, [[rows.first, rows.unused], [columns.first, columns.unused],
                        [0, 0], [0, 0]])
@@ -147,10 +170,9 @@ def _swapped_convolution(x, dy, rows, columns):
     return tf.transpose(dk[:, :rows.taps, :columns.taps], [1, 2, 0, 3])
 
 
-@tf.RegisterGradient('FastCpuLRN')
-def _lrn_gradient(op, dy):
+def _lrn_gradient(op):
     """The gradient of y = x * s ** -beta with s = bias + alpha * (sum of squares over the channels in the radius)."""
-    x, y, dy = (tf.cast(maps, tf.float32) for maps in (op.inputs[0], op.outputs[0], dy))
+    dy, x, y = (tf.cast(maps, tf.float32) for maps in op.inputs)
     radius, bias, alpha, beta = (op.get_attr(name) for name in ('depth_radius', 'bias', 'alpha', 'beta'))
     channels = x.shape[3].value
     near = abs(np.subtract.outer(np.arange(channels), np.arange(channels))) <= radius

@@ -35,11 +35,10 @@ def saturates(config: Config, chip: str) -> bool:
     return chip == '910' if config.npu_sat_mode is None else config.npu_sat_mode == 0
 
 
-def is_rehearsed(config: Config, options: Options) -> bool:
-    """Whether the graph has to be the NPU's own, operator by operator: a switch looks at the operators."""
+def changes_operators(config: Config, options: Options) -> bool:
+    """Whether the emulation does anything to the graph's operators, which then have to be the NPU's own."""
     rules = rules_of(config, options)
-    return bool((rules and not rules.changes_nothing) or options.get('enable_dump')
-                or options.get('enable_dump_debug') or options.get('profiling_mode') or config.repeat_step is not None)
+    return rules is not None and not rules.changes_nothing
 
 
 def rules_of(config: Config, options: Options) -> Optional[precision_rules.Rules]:

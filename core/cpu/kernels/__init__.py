@@ -75,8 +75,8 @@ def used(may_differ: bool) -> Iterator[None]:
             op._set_attr('_kernel', _LABEL)
 
 
-def _replace(old: tf.Tensor, new: tf.Tensor) -> None:
-    """Gives `new` to all that take `old`."""
+def replace(old: tf.Tensor, new: tf.Tensor) -> None:
+    """Gives `new` to all that take `old` in a graph that is complete."""
     for consumer in old.consumers():
         for i, x in enumerate(consumer.inputs):
             if x is old:
@@ -89,7 +89,7 @@ def _join_mish():
         if op.type == 'Mul' and op.get_attr('T') == tf.float32 and op.inputs[1].op.type == 'Tanh':
             softplus = op.inputs[1].op.inputs[0].op
             if softplus.type == 'Softplus' and softplus.inputs[0] is op.inputs[0]:
-                _replace(op.outputs[0], library().mish(op.inputs[0]))
+                replace(op.outputs[0], library().mish(op.inputs[0]))
 
 
 def _join_weight_decay():
@@ -104,7 +104,7 @@ def _join_weight_decay():
         if decay is None or decay.inputs[0].shape != op.outputs[0].shape:
             continue
         gradient = next(x for x in op.inputs if x.op is not decay)
-        _replace(op.outputs[0], library().add_weight_decay(gradient, *decay.inputs))
+        replace(op.outputs[0], library().add_weight_decay(gradient, *decay.inputs))
 
 
 def _drop_unused_gradients():
@@ -181,8 +181,8 @@ def _perceptron(logits: tf.Tensor) -> tf.Tensor:
     y, mean, variance, _ = library().perceptron(
         *hidden.inputs[0].op.inputs, hidden.inputs[1], *norm.inputs[1:3], product.inputs[1], output.inputs[1],
         epsilon=norm.get_attr('epsilon'))
-    _replace(norm.outputs[1], mean)
-    _replace(norm.outputs[2], variance)
+    replace(norm.outputs[1], mean)
+    replace(norm.outputs[2], variance)
     return y
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from core.ascend.emulation import emulation, precision_rules
 from core.cpu.gradients import fast_cpu_gradients
 
 SIZES = [(12, 13), (7, 4), (1, 3), (2, 2), (1, 1)]
@@ -17,7 +18,7 @@ def both_gradients(x, kernel, strides, padding, **options):
     for context in contextlib.nullcontext(), fast_cpu_gradients():
         with context:
             y = tf.nn.conv2d(x, kernel, strides, padding, **options)
-        results.append(tf.gradients(tf.sin(y), [x, kernel]))
+            results.append([tf.identity(gradient) for gradient in tf.gradients(tf.sin(y), [x, kernel])])
     return results
 
 
@@ -82,9 +83,11 @@ def test_what_it_does_not_cover_keeps_tensorflows_gradient(options):
 
 def test_only_convolutions_built_inside_the_context_are_changed():
     with tf.Graph().as_default() as graph:
-        both_gradients(*tensors(8, 8, 3), 1, 'SAME')
-        types = [op.type for op in graph.get_operations()]
-    assert types.count('Conv2DBackpropInput') == types.count('Conv2DBackpropFilter') == 1
+        results = both_gradients(*tensors(8, 8, 3), 1, 'SAME')
+        own, fast = [{node.op for node in tf.graph_util.extract_sub_graph(
+            graph.as_graph_def(), [gradient.op.name for gradient in gradients]).node} for gradients in results]
+    gradients = {'Conv2DBackpropInput', 'Conv2DBackpropFilter'}
+    assert own >= gradients and not fast & gradients
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(tf.float32, 1e-5), (tf.float16, 1e-2)])
@@ -96,5 +99,28 @@ def test_the_gradient_of_lrn_agrees(dtype, tolerance):
         for context in contextlib.nullcontext(), fast_cpu_gradients():
             with context:
                 y = tf.nn.lrn(x, 2, bias=2, alpha=.1, beta=.75)
-            results.append(tf.gradients(y, x, dy))
+                results.append(tf.identity(tf.gradients(y, x, dy)[0]))
         assert_close(sess.run(results), tolerance)
+
+
+def test_what_waits_for_a_gradient_waits_for_its_fast_form():
+    with tf.Graph().as_default():
+        with fast_cpu_gradients():
+            x, kernel = tensors(8, 8, 3)
+            dx, dk = tf.gradients(tf.nn.conv2d(x, kernel, 1, 'SAME'), [x, kernel])
+            with tf.control_dependencies([dx, dk, x]):
+                update = tf.no_op()
+    assert sorted(op.type for op in update.control_inputs) == ['Const', 'Conv2D', 'Pad']
+
+
+def test_an_emulated_gradient_without_kernels_is_a_fast_one_that_is_rounded():
+    with tf.Graph().as_default() as graph, tf.Session() as sess:
+        with fast_cpu_gradients():
+            x, kernel = tensors(8, 8, 3)
+            gradient, = tf.gradients(tf.nn.conv2d(x, kernel, 1, 'SAME'), x)
+            doubled = 2 * gradient
+            emulation.emulate(graph, precision_rules.rules('force_fp16', '910', True))
+        nodes = tf.graph_util.extract_sub_graph(graph.as_graph_def(), [doubled.op.name]).node
+        assert not {node.op for node in nodes} & {'Conv2DBackpropInput', 'Conv2DBackpropFilter'}
+        operand = sess.run(doubled.op.inputs[1])
+    assert (operand == operand.astype(np.float16)).all() and operand.any()
