@@ -26,7 +26,7 @@ import tensorflow as tf
 from core.errors import InputError
 from core.run import Input
 from core.device import cpu_session
-from core.operators import own_operator
+from core.operators import host_operator
 from data.dataset import Order, Split
 from data.loading import TRIES, LoadOne, Nest, Skipped, as_written, load
 from data.seeds import BATCH, ORDER, permuted, random_integers, seed_of
@@ -193,5 +193,5 @@ def _transform(samples, transform, seed, batch_size, finish=lambda position, goo
 
 
 def _permutation(count, seed):
-    own, numbers = own_operator('descending_order'), random_integers([count], seed)
+    own, numbers = host_operator('descending_order'), random_integers([count], seed)
     return own(numbers) if own else tf.cast(tf.argsort(numbers, direction='DESCENDING'), tf.int64)

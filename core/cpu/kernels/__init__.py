@@ -62,9 +62,7 @@ def used(may_differ: bool) -> Iterator[None]:
     may_differ: whether the graph may have operators that TensorFlow itself does not have.
     """
     functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron} if may_differ else {}
-    always = {'round_to': library().round_to, 'round_variable': library().round_variable,
-              'descending_order': library().descending_order}
-    with own_operators({**always, **functions}):
+    with own_operators({'round_to': library().round_to, 'round_variable': library().round_variable, **functions}):
         yield
     if may_differ:
         _join_mish()
