@@ -20,6 +20,7 @@ from core.operators import own_operators
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
 _TYPES = operators.types_with('compiled')
+_ACTIVATIONS = {'Relu': 'relu', 'LeakyRelu': 'leaky_relu', 'Mish': 'mish'}
 # How often a thread of OpenMP looks for work of the next operator before it sleeps. Threads that look 20,000 times keep
 # TensorFlow's own threads and the input pipeline from a core, which makes a step of swa half as long again; threads
 # that sleep at once make a step of cutmix a third longer.
@@ -66,6 +67,7 @@ def used(may_differ: bool) -> Iterator[None]:
         yield
     if may_differ:
         _join_mish()
+        _join_convolutions()
         _join_weight_decay()
         _drop_unused_gradients()
     for op in tf.get_default_graph().get_operations():
@@ -88,6 +90,47 @@ def _join_mish():
             softplus = op.inputs[1].op.inputs[0].op
             if softplus.type == 'Softplus' and softplus.inputs[0] is op.inputs[0]:
                 replace(op.outputs[0], library().mish(op.inputs[0]))
+
+
+def _join_convolutions():
+    """Replaces each convolution and what follows it, bias, batch norm by averages, shortcut and activation, by one
+    operator, where nobody else takes the tensors between, such as a gradient."""
+    for op in tf.get_default_graph().get_operations():
+        if op.type != 'Conv2D' or op.get_attr('T') != tf.float32 or not _is_covered(op) or _is_conditional(op):
+            continue
+        last, biases, batch_norm, shortcut, epsilon, activation, alpha = op, [], [], [], 0., 'identity', 0.
+        user = _only_user(last)
+        if user and user.type == 'BiasAdd':
+            biases, last, user = [user.inputs[1]], user, _only_user(user)
+        if user and user.type == 'FusedBatchNormV3' and not user.get_attr('is_training') and _is_covered(user):
+            batch_norm, epsilon, last, user = user.inputs[1:], user.get_attr('epsilon'), user, _only_user(user)
+        if user and user.type in ('Add', 'AddV2') and _shape(user.inputs[0]) == _shape(user.inputs[1]) is not None:
+            shortcut, last, user = [x for x in user.inputs if x.op is not last], user, _only_user(user)
+        if user and user.type in _ACTIVATIONS:
+            activation, last = _ACTIVATIONS[user.type], user
+            alpha = user.get_attr('alpha') if activation == 'leaky_relu' else 0.
+        if last is not op:
+            _replace(last.outputs[0], library().convolution_activation(
+                *op.inputs, biases, batch_norm, shortcut, activation=activation, alpha=alpha, epsilon=epsilon, **{
+                    name: op.get_attr(name) for name in ('strides', 'padding', 'explicit_paddings', 'dilations')}))
+
+
+def _only_user(op):
+    """The operator that takes the first output of `op`, as its first input or by a sum; None where several do."""
+    users = op.outputs[0].consumers()
+    is_alone = len(users) == 1 and not any(x.consumers() for x in op.outputs[1:]) and not users[0].control_inputs
+    return users[0] if is_alone and (users[0].inputs[0].op is op or users[0].type in ('Add', 'AddV2')) else None
+
+
+def _shape(tensor):
+    """The static shape, of which only the batch may be unknown; None where more is, or the rank."""
+    shape = tensor.shape.as_list() if tensor.shape.ndims == 4 else [None, None]
+    return None if None in shape[1:] else shape
+
+
+def _is_conditional(op):
+    """Whether an operator is in a branch or a loop, which no operator outside of it may read."""
+    return op._get_control_flow_context() is not None
 
 
 def _join_weight_decay():

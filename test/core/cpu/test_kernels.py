@@ -114,6 +114,76 @@ def test_batch_norm_with_its_activation_and_shortcut_trains_as_those_of_tensorfl
     assert_same(build)
 
 
+LAYERS = {'in fewer products': ((4, 17, 16, 32), 3, 1, 16), 'of two vectors': ((3, 18, 13, 16), 3, 1, 64),
+          'strided': ((4, 9, 9, 5), 3, 2, 6), 'of few positions': ((16, 2, 2, 6), 3, 1, 7),
+          'of one tap': ((2, 8, 8, 4), 1, 1, 8)}
+
+
+def inferred(shape, taps, strides, channels, parts, activation, padding='SAME'):
+    """A convolution of random numbers and the `parts` behind it."""
+    y = tf.nn.conv2d(numbers(*shape), numbers(taps, taps, shape[-1], channels, seed=1), strides, padding)
+    if 'bias' in parts:
+        y = tf.nn.bias_add(y, numbers(channels, seed=2))
+    if 'batch norm' in parts:
+        gamma, beta, mean, variance = (tf.abs(numbers(channels, seed=i)) + .5 for i in range(3, 7))
+        y, _, _ = tf.nn.fused_batch_norm(y, gamma, beta, mean, variance, is_training=False)
+    if 'shortcut' in parts:
+        y = numbers(*y.shape.as_list(), seed=7) + y
+    return tf.identity(activation(y) if activation else y)
+
+
+@compiled
+@pytest.mark.parametrize('activation', [None, tf.nn.relu, functools.partial(tf.nn.leaky_relu, alpha=.1), layers.mish],
+                         ids=['no activation', 'relu', 'leaky relu', 'mish'])
+@pytest.mark.parametrize('parts', ['bias', 'batch norm', 'bias, batch norm', 'batch norm, shortcut', 'shortcut'])
+def test_a_layer_that_only_infers_is_one_operator_with_the_values_of_tensorflow(parts, activation):
+    joined = []
+
+    def build():
+        results = [inferred(*layer, parts, activation) for layer in LAYERS.values()]
+        results.append(inferred((4, 18, 17, 16), 3, 1, 16, parts, activation, 'VALID'))
+        joined.append(results)
+        return results
+    assert_same(build)
+    assert [y.op.inputs[0].op.type for y in joined[1]] == ['ConvolutionActivation'] * 6
+
+
+@compiled
+@pytest.mark.parametrize('layer', LAYERS.values(), ids=LAYERS)
+def test_a_layer_that_only_infers_has_the_same_bits_for_any_number_of_threads(layer):
+    with tf.Graph().as_default() as graph, kernels.used(True):
+        y = inferred(*layer, 'batch norm, shortcut', layers.mish)
+    found = []
+    for threads in 1, 2, 3:
+        config = tf.ConfigProto()
+        config.CopyFrom(AS_BUILT)
+        config.intra_op_parallelism_threads, config.use_per_session_threads = threads, True
+        with tf.Session(graph=graph, config=config) as session:
+            found.append(session.run(y))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@compiled
+@pytest.mark.parametrize('activation', [tf.nn.relu, functools.partial(tf.nn.leaky_relu, alpha=.1)],
+                         ids=['relu', 'leaky relu'])
+@pytest.mark.parametrize('parts', ['bias', 'bias, batch norm', 'shortcut'])
+def test_a_layer_of_which_gradients_take_tensors_between_keeps_them(parts, activation):
+    def build():
+        y = inferred(*LAYERS['in fewer products'], parts, activation)
+        kernel = next(op for op in tf.get_default_graph().get_operations() if op.type == 'Conv2D').inputs[1]
+        return with_gradients(y, [kernel])
+    assert_same(build)
+
+
+@compiled
+def test_a_convolution_in_a_branch_stays_there():
+    def build():
+        layer = functools.partial(inferred, *LAYERS['strided'], 'bias', tf.nn.relu)
+        return [tf.cond(tf.placeholder_with_default(True, []), layer, layer)]
+    assert_same(build)
+
+
 @compiled
 @pytest.mark.parametrize('rows, inputs, classes', [(2, 2, 3), (37, 2, 3), (5000, 1, 4), (300, 9, 5)])
 def test_the_perceptron_of_one_operator_trains_as_numpy_does_in_double_precision(rows, inputs, classes):
