@@ -8,7 +8,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+
+#include "threads.h"
 
 namespace winograd {
 
@@ -198,7 +199,7 @@ inline void finish_tile(const Position& tile, const float* m, Finish finish) {
 template <typename Finish>
 void convolve(const Sizes& sizes, const float* x, const float* u, int64_t first, int64_t last, Finish finish) {
   const int64_t inputs = sizes.inputs, outputs = sizes.outputs;
-  std::vector<float> v(POINTS * BLOCK * inputs), m(POINTS * BLOCK * outputs), zeros(inputs);
+  Floats v(POINTS * BLOCK * inputs), m(POINTS * BLOCK * outputs), zeros(inputs);
   Position reading(sizes, first), writing(sizes, first);
   for (int64_t start = first; start < last; start += BLOCK) {
     const int64_t tiles = std::min(BLOCK, last - start);
