@@ -20,6 +20,9 @@ from core.operators import own_operators
 DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), *[os.pardir] * 3, '.kernels')
 _LABEL = AttrValue(s=b'fast')
 _TYPES = operators.types_with('compiled')
+# What is before the output layer of a perceptron with a normalised hidden layer, and of an exported one.
+_HIDDEN = ('Reshape', 'Relu', 'BiasAdd', 'MatMul')
+_PERCEPTRONS = ('Squeeze', 'FusedBatchNormV3', *_HIDDEN), ('Squeeze', 'BiasAdd', 'Mul', *_HIDDEN)
 _ACTIVATIONS = {'Relu': 'relu', 'LeakyRelu': 'leaky_relu', 'Mish': 'mish'}
 # How often a thread of OpenMP looks for work of the next operator before it sleeps. Threads that look 20,000 times keep
 # TensorFlow's own threads and the input pipeline from a core, which makes a step of swa half as long again; threads
@@ -68,6 +71,7 @@ def used(may_differ: bool) -> Iterator[None]:
     if may_differ:
         _join_mish()
         _join_convolutions()
+        _join_perceptrons()
         _join_weight_decay()
         _drop_unused_gradients()
     for op in tf.get_default_graph().get_operations():
@@ -110,9 +114,47 @@ def _join_convolutions():
             activation, last = _ACTIVATIONS[user.type], user
             alpha = user.get_attr('alpha') if activation == 'leaky_relu' else 0.
         if last is not op:
-            _replace(last.outputs[0], library().convolution_activation(
+            replace(last.outputs[0], library().convolution_activation(
                 *op.inputs, biases, batch_norm, shortcut, activation=activation, alpha=alpha, epsilon=epsilon, **{
                     name: op.get_attr(name) for name in ('strides', 'padding', 'explicit_paddings', 'dilations')}))
+
+
+def _join_perceptrons():
+    """Replaces each perceptron with a hidden layer that is normalised by averages by one operator, up to its bias.
+
+    In an exported graph a product and a sum have become of the batch norm.
+    """
+    for product in tf.get_default_graph().get_operations():
+        of_norm, of_export = (_before(product, types) for types in _PERCEPTRONS)
+        *_, norm, _, _, bias, hidden = of_norm or of_export or [None] * 5
+        if not hidden or any(op.inputs[0].dtype != tf.float32 for op in (product, hidden)) or _is_conditional(product):
+            continue
+        units = hidden.outputs[0].shape[-1:]
+        if norm.outputs[0].shape.as_list()[1:] != [1, 1, *units.as_list()]:
+            continue
+        if of_norm and not norm.get_attr('is_training'):
+            gamma, beta, *averages = norm.inputs[1:]
+            epsilon = norm.get_attr('epsilon')
+        elif of_export:
+            gamma, beta, epsilon = norm.inputs[1], of_export[1].inputs[1], 0.
+            averages = [tf.zeros(units), tf.ones(units)]
+        else:
+            continue
+        replace(product.outputs[0], library().perceptron(
+            *hidden.inputs, bias.inputs[1], gamma, beta, product.inputs[1], tf.zeros(product.outputs[0].shape[-1:]),
+            averages, epsilon=epsilon)[0])
+
+
+def _before(op, types):
+    """The operators of these types, one the first input of the other, the last of which is op's; [] for others."""
+    found = []
+    if op.type == 'MatMul' and not op.get_attr('transpose_a') and not op.get_attr('transpose_b'):
+        for kind in types:
+            op = op.inputs[0].op
+            if op.type != kind or len(op.outputs[0].consumers()) != 1:
+                return []
+            found.append(op)
+    return found
 
 
 def _only_user(op):
@@ -221,7 +263,7 @@ def _perceptron(logits: tf.Tensor) -> tf.Tensor:
     hidden = norm.inputs[0].op.inputs[0].op.inputs[0].op       # behind a reshape and a ReLU
     y, mean, variance, _ = library().perceptron(
         *hidden.inputs[0].op.inputs, hidden.inputs[1], *norm.inputs[1:3], product.inputs[1], output.inputs[1],
-        epsilon=norm.get_attr('epsilon'))
+        averages=[], epsilon=norm.get_attr('epsilon'))
     replace(norm.outputs[1], mean)
     replace(norm.outputs[2], variance)
     return y

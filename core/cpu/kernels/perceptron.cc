@@ -19,10 +19,12 @@ REGISTER_OP("Perceptron")
     .Input("beta: float")
     .Input("output_kernel: float")
     .Input("output_bias: float")
+    .Input("averages: k * float")
     .Output("y: float")
     .Output("mean: float")
     .Output("unbiased_variance: float")
     .Output("variance: float")
+    .Attr("k: int >= 0")
     .Attr("epsilon: float")
     .SetShapeFn([](shape_inference::InferenceContext* context) {
       shape_inference::ShapeHandle y;
@@ -32,7 +34,8 @@ REGISTER_OP("Perceptron")
       for (int i = 1; i < 4; ++i) context->set_output(i, context->input(2));
       return Status::OK();
     })
-    .Doc("batch norm(relu(x kernel + bias)) output_kernel + output_bias, in training; x is [n, k].");
+    .Doc("batch norm(relu(x kernel + bias)) output_kernel + output_bias; x is [rows, inputs], averages are nothing, in "
+         "training, or a mean and a variance.");
 REGISTER_OP("PerceptronGrad")
     .Input("dy: float")
     .Input("x: float")
@@ -139,7 +142,12 @@ class Perceptron : public Normalised {
     }
     float *mean = data_of(of_units[0]), *unbiased = data_of(of_units[1]), *variance = data_of(of_units[2]);
     const int threads = use_threads_of(context, in.rows * in.units, SMALL_ALONE);
-    measure(in, threads, mean, unbiased, variance);
+    if (context->num_inputs() > 7) {
+      std::copy_n(data_of(context->input(7)), in.units, mean);
+      for (float* values : {unbiased, variance}) std::copy_n(data_of(context->input(8)), in.units, values);
+    } else {
+      measure(in, threads, mean, unbiased, variance);
+    }
     // Normalisation is linear, so it goes into the output layer.
     Floats weights(in.classes * in.units), constant(in.classes);
     for (int64 c = 0; c < in.classes; ++c) {

@@ -10,6 +10,7 @@ import toy
 from core.cpu import device as cpu
 from core.cpu import kernels
 from core.device import cpu_session
+from core.inference import frozen
 from launchers.devices import CPU, GPU
 from core.ascend.device import NPU
 from core.settings import config as settings
@@ -230,6 +231,29 @@ def test_a_perceptron_with_a_frozen_batch_norm_normalises_with_its_averages_as_t
         assert not tf.get_collection(tf.GraphKeys.UPDATE_OPS)
         return with_gradients(y, tf.trainable_variables())
     assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('is_exported', [False, True], ids=['live', 'exported'])
+def test_a_perceptron_that_only_infers_is_one_operator_with_the_values_of_tensorflow(is_exported):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        mlp.mlp(numbers(5, 2), False)
+        averages = [v for v in tf.global_variables() if 'moving' in v.name]
+        output = mlp.mlp(tf.placeholder(tf.float32, [None, 2], 'x'), False)
+        session.run(tf.global_variables_initializer())
+        session.run([v.assign(abs(numbers(50, seed=i)) + .5) for i, v in enumerate(averages)])
+        exported = frozen.freeze(session, output, 'logits')
+
+    def build():
+        if not is_exported:
+            return [tf.identity(mlp.mlp(numbers(5000, 2), False))]
+        y, = tf.import_graph_def(exported, {'x': numbers(5000, 2)}, ['logits:0'])
+        return [tf.identity(y)]
+    assert_same(build)
+    with tf.Graph().as_default(), kernels.used(True):
+        y, = build()
+    assert y.op.inputs[0].op.inputs[0].op.type == 'Perceptron'
 
 
 @compiled
