@@ -8,12 +8,14 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.device import cpu_session
+from core.inference.calls import call_of
 from core.operators import host_operator
 from data import jpeg
 from data.listing import what_is, what_is_at
 from data.dataset import DataSet
 from data.loading import LoadOne
 
+_PNG = b'\x89PNG'
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 
 
@@ -114,13 +116,18 @@ def check_kind(names: Sequence[bytes]) -> None:
 
 
 class ImageReader:
-    """Reads files through fit(uint8 [height, width, 3]) -> the image that is wanted; threads may share one."""
+    """Reads files through fit(uint8 [height, width, 3]) -> the image that is wanted; threads may share one.
 
-    def __init__(self, fit: Callable[[tf.Tensor], tf.Tensor]) -> None:
+    fitting: (height, width) of images that fit() leaves as they are, so that it need not be computed.
+    """
+
+    def __init__(self, fit: Callable[[tf.Tensor], tf.Tensor], fitting: Optional[Tuple[int, int]] = None) -> None:
         with tf.Graph().as_default():
-            self._content = tf.placeholder(tf.string, [])
-            self._image = fit(decode(self._content, check=False))
-            self._session = cpu_session()
+            session = cpu_session()
+            content, image = tf.placeholder(tf.string, []), tf.placeholder(tf.uint8, [None, None, 3])
+            self._decode = call_of(session, decode(content, check=False), [content])
+            self._decode_png = call_of(session, tf.image.decode_png(content, channels=3), [content])
+            self._fit, self._fitting = call_of(session, tf.identity(fit(image)), [image]), fitting
 
     def __call__(self, path: Union[str, bytes]) -> np.ndarray:
         """The image in a file. Raises InputError naming the file when it cannot be read or decoded, or is damaged."""
@@ -130,7 +137,12 @@ class ImageReader:
                 raise InputError('%s: is no regular file' % name)
             with open(path, 'rb') as file:
                 content = file.read()
-            image, damage = jpeg.heard(lambda: self._session.run(self._image, {self._content: content}))
+            if content.startswith(jpeg.START):
+                image, damage = jpeg.heard(lambda: self._decode(content))
+            else:
+                image, damage = (self._decode_png if content.startswith(_PNG) else self._decode)(content), None
+            if image.shape[:2] != self._fitting:
+                image = self._fit(image)
         except OSError as error:
             raise InputError('%s: %s' % (name, error.strerror))
         except tf.errors.OpError:

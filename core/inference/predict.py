@@ -12,6 +12,7 @@ from core.errors import InputError
 from core.log import one_line
 from core.device import cpu_session
 from core.inference import trained
+from core.inference.calls import call_of
 from core.inference.inputs import cast
 from core.inference.preprocessing import Scaling
 from core.inference.runner import PB, Runner
@@ -59,7 +60,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str], refuse: Callab
         with cpu_session(configure) as session:
             model.load(session, path, reader, config.network)
             yield from _found(itertools.chain([first], images), config.class_names, -1,
-                              lambda batch: session.run(model.output, {placeholder: batch}))
+                              call_of(session, model.output, [placeholder]))
 
 
 class Exported(NamedTuple):
@@ -124,11 +125,11 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str], refu
         if not graph.is_probabilities:
             with output.graph.as_default():
                 output = recipe.model.head.predictions[PROBABILITIES](output)
+        call = call_of(model.session, output, [placeholder])
 
         def run(batch):
-            inputs = cast((batch - mean) / std, placeholder.dtype)
             try:
-                return model.session.run(output, {placeholder: inputs})
+                return call(cast((batch - mean) / std, placeholder.dtype))
             except (ValueError, tf.errors.OpError) as error:
                 raise InputError('--pb=%s: takes no images of %s: %s' % (
                     graph.path, ' x '.join(map(str, batch.shape[1:])), str(error).splitlines()[0]))
@@ -143,10 +144,10 @@ def _found(images: Iterator[Any], names: Sequence[str], size: int,
         pixels = np.stack([image for _, image in batch])
         missing = max(size - len(batch), 0)
         probabilities = run(np.concatenate([pixels, np.repeat(pixels[-1:], missing, 0)]))
-        for (name, _), row in zip(batch, probabilities):
-            called = names or tuple(map(str, range(len(row))))
-            best = np.argsort(-row, kind='stable')[:TOP]
-            yield Prediction(name, [(called[number], float(row[number])) for number in best])
+        best = np.argsort(-probabilities, 1, kind='stable')[:, :TOP]
+        called = names or tuple(map(str, range(probabilities.shape[1])))
+        for (name, _), row, numbers in zip(batch, probabilities, best):
+            yield Prediction(name, [(called[number], float(row[number])) for number in numbers])
 
 
 def _images(read: Callable, size: Optional[Tuple[int, int]], paths: Sequence[str],

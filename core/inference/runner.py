@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.inference import onnx
+from core.inference.calls import call_of
 from core.pretrained import h5
 from core.device import cpu_session
 from core.settings.table import ROOT
@@ -48,9 +49,10 @@ class Runner:
                 if isinstance(error, InputError):
                     raise
                 raise InputError('%s: cannot be loaded as %s: %s' % (path, form, str(error).splitlines()[0]))
+        self._call = call_of(self.session, self.output, list(self.inputs.values()))
 
     def __call__(self, batch: Dict[str, np.ndarray]) -> np.ndarray:
-        return self.session.run(self.output, {one: batch[name] for name, one in self.inputs.items()})
+        return self._call(*[batch[name] for name in self.inputs])
 
     def __enter__(self) -> 'Runner':
         return self

@@ -141,7 +141,7 @@ def read(path: str, size: Optional[Tuple[int, int]] = None) -> List[Tuple[str, n
 @functools.lru_cache(maxsize=1)
 def _reader(size: Tuple[int, int]) -> Callable[[str], np.ndarray]:
     from data import images
-    return images.ImageReader(lambda image: images.centre(image, size, crop(*size)))
+    return images.ImageReader(lambda image: images.centre(image, size, crop(*size)), size if crop(*size) == 1 else None)
 
 
 def _may_be_batch(path: str) -> bool:

@@ -23,7 +23,7 @@ import tensorflow as tf  # noqa: E402
 import inference  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.device import cpu_session  # noqa: E402
-from core.inference import evaluate, predict, samples, score, trained  # noqa: E402
+from core.inference import calls, evaluate, predict, samples, score, trained  # noqa: E402
 from core.progress import EVALUATION  # noqa: E402
 from core.training import evaluation  # noqa: E402
 from launchers.devices import CPU, fast  # noqa: E402
@@ -43,11 +43,11 @@ def forward(turns, directory, recipe, config):
         model = trained.build(recipe, config, tf.TensorSpec(shape, dtype, name))
     with cpu_session(configure) as session:
         model.load(session, path, reader, config.network)
-        feed = {model.inputs[name]: x}
-        np.savez(os.path.join(directory, 'forward.npz'), x=x, y=session.run(model.output, feed))
+        run = calls.call_of(session, model.output, [model.inputs[name]])
+        np.savez(os.path.join(directory, 'forward.npz'), x=x, y=run(x))
         turns.begin(images=len(x))
         while True:
-            session.run(model.output, feed)
+            run(x)
             turns.stepped()
 
 

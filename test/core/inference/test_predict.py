@@ -72,6 +72,16 @@ def test_files_that_are_no_images_are_named_and_the_others_go_on(classify, tmp_p
         assert str(tmp_path / name) in error
 
 
+def test_lines_are_in_the_order_of_the_files_of_several_batches_without_the_one_that_is_no_image(classify, tmp_path):
+    for number in range(40):
+        (tmp_path / ('%02d.png' % number)).write_bytes(encoded(colour(number % 3, (32, 32)), 'png'))
+    (tmp_path / '33.png').write_bytes(b'no image')
+    status, out, error = classify(tmp_path)
+    assert [(line.split(': ')[0][-6:], line.split(': ')[1].split()[0]) for line in out.splitlines()] == [
+        ('%02d.png' % number, COLOURS[number % 3]) for number in range(40) if number != 33]
+    assert '33.png' in error
+
+
 def test_names_are_shown_with_escapes(classify, tmp_path):
     name = os.fsencode(str(tmp_path)) + b'/\x1b[31m\xe9\n.png'
     with open(name, 'wb') as file:
