@@ -1,4 +1,5 @@
-// Conv2D, Conv2DBackpropInput and Conv2DBackpropFilter of float32 images on a CPU, computed by oneDNN.
+// Conv2D, Conv2DBackpropInput and Conv2DBackpropFilter of float32 images on a CPU, computed by oneDNN and, where it takes
+// fewer products, by Winograd's algorithm.
 //
 // Images are NHWC and kernels HWIO, as TensorFlow has them. oneDNN reads images as they are and has its own order for
 // kernels, so a kernel (or its gradient) is reordered in each call; where a convolution is a matrix product, because
@@ -52,6 +53,7 @@ class Conv2DBackpropInput : public Convolution {
         add_product(false, true, g.batch, taps * g.inputs, g.outputs, y, k, x);
       });
     }
+    if (g.is_tiles()) return tiles(context, g, data_of(kernel), data_of(dy), data_of(dx));
     mutex_lock lock(prepared_.lock);
     prepare(g, shapes_of(shape, kernel.shape()));
     Tensor reordered;
@@ -67,6 +69,28 @@ class Conv2DBackpropInput : public Convolution {
   }
 
  private:
+  // By Winograd's algorithm: the convolution of dy with the kernel turned round.
+  static void tiles(OpKernelContext* context, const Geometry& g, const float* kernel, const float* dy, float* dx) {
+    Tensor turned;  // [3, 3, outputs, inputs], its taps from the last to the first
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({9, g.outputs, g.inputs}), &turned));
+    float* to = data_of(&turned);
+    const int64 inputs = g.inputs, outputs = g.outputs;
+    in_ranges(outputs / winograd::LANES, use_threads_of(context), [=](int64 first, int64 last) {
+      for (int64 tap = 0; tap < 9; ++tap) {
+        const float* from = kernel + (8 - tap) * inputs * outputs;
+        float* turned = to + tap * inputs * outputs;
+        for (int64 start = first * winograd::LANES; start < last * winograd::LANES; start += winograd::LANES) {
+          for (int64 c = 0; c < inputs; ++c) {
+            for (int64 k = start; k < start + winograd::LANES; ++k) turned[k * inputs + c] = from[c * outputs + k];
+          }
+        }
+      }
+    });
+    convolve_tiles(context, g.backward(), dy, to, [=](int64 at, int64, winograd::Lanes value) {
+      winograd::store(dx + at, value);
+    });
+  }
+
   void prepare(const Geometry& g, std::vector<int64> shapes) {
     if (shapes == prepared_.shapes) return;
     prepared_.desc = convolution_backward_data::primitive_desc(

@@ -5,6 +5,7 @@
 #include "dnnl.hpp"
 #include "product.h"
 #include "threads.h"
+#include "winograd.h"
 
 namespace convolutions {
 
@@ -36,6 +37,7 @@ struct Axis {
 };
 
 const int64 MOST_POSITIONS = 4, SMALLEST_BATCH = 16;
+const int64 LEAST_TILES = 64;  // for which the transform of the kernels takes little of the time
 
 struct Geometry {
   int64 batch, inputs, outputs;  // images, channels of an input and of an output
@@ -46,6 +48,20 @@ struct Geometry {
   bool is_few_products() const {
     return rows.output * columns.output <= MOST_POSITIONS && batch >= SMALLEST_BATCH && rows.dilation == 1 &&
            columns.dilation == 1;
+  }
+  // Winograd's algorithm is for what it takes fewer products for.
+  bool is_tiles() const {
+    return rows.all_taps == 3 && columns.all_taps == 3 && uses_all_taps() && rows.stride == 1 && columns.stride == 1 &&
+           rows.dilation == 1 && columns.dilation == 1 && winograd::is_for(inputs, outputs) && !is_few_products() &&
+           forward().tiles() >= LEAST_TILES;
+  }
+  winograd::Sizes forward() const {
+    return {batch, rows.size, columns.size, inputs, rows.output, columns.output, outputs, rows.before, columns.before};
+  }
+  // The gradient of the images is a convolution, too, of dy with the kernel turned round.
+  winograd::Sizes backward() const {
+    return {batch,  rows.output, columns.output,  outputs,           rows.size, columns.size,
+            inputs, 2 - rows.before, 2 - columns.before};
   }
   int64 positions() const { return batch * rows.output * columns.output; }
   int64 first_tap() const { return (rows.first * columns.all_taps + columns.first) * inputs * outputs; }
@@ -131,6 +147,23 @@ class Convolution : public OpKernel {
     }
   }
 
+  // Winograd's convolution of x with a kernel [3, 3, inputs, outputs]; see winograd::convolve().
+  template <typename Finish>
+  static void convolve_tiles(OpKernelContext* context, const winograd::Sizes& sizes, const float* x,
+                             const float* kernel, Finish finish) {
+    Tensor transformed;
+    OP_REQUIRES_OK(context, context->allocate_temp(
+        DT_FLOAT, TensorShape({winograd::POINTS, sizes.inputs, sizes.outputs}), &transformed));
+    const int threads = use_threads_of(context);
+    float* u = data_of(&transformed);
+    in_ranges(sizes.inputs, threads, [=](int64 first, int64 last) {
+      winograd::transform_kernels(kernel, sizes.inputs, sizes.outputs, first, last, u);
+    });
+    in_ranges(sizes.tiles(), threads, [=](int64 first, int64 last) {
+      winograd::convolve(sizes, x, u, first, last, finish);
+    });
+  }
+
   static TensorShape output_shape(const Geometry& g) {
     return TensorShape({g.batch, g.rows.output, g.columns.output, g.outputs});
   }
@@ -211,6 +244,11 @@ class Forward : public Convolution {
       std::fill_n(y, g.positions() * g.outputs, 0.f);
       return for_few_products(g, x, data_of(kernel), y, [&](int64 taps, Rows x, Rows k, Rows y) {
         add_product(false, false, g.batch, g.outputs, taps * g.inputs, x, k, y);
+      });
+    }
+    if (g.is_tiles()) {
+      return convolve_tiles(context, g.forward(), x, first, [=](int64 at, int64, winograd::Lanes value) {
+        winograd::store(y + at, value);
       });
     }
     mutex_lock lock(prepared_.lock);

@@ -7,7 +7,6 @@
 #include "functions.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
-#include "winograd.h"
 
 namespace {
 
@@ -34,8 +33,6 @@ REGISTER_OP("ConvolutionActivation")
     .SetShapeFn(shape_inference::Conv2DShapeWithExplicitPadding)
     .Doc("activation(gamma * (convolution + bias - mean) / sqrt(variance + epsilon) + beta + shortcut); batch_norm is "
          "nothing, or gamma, beta, mean and variance.");
-
-const int64 LEAST_TILES = 64;  // for which the transform of the kernels takes little of the time
 
 // What is done to the outputs of a convolution: activation(slope * y + constant + shortcut), slope and constant of each
 // channel.
@@ -113,8 +110,8 @@ class ConvolutionActivation : public Forward {
 
   template <typename Activation>
   void run(OpKernelContext* context, const Geometry& g, const Finish& finish, Activation activation, Tensor* y) {
-    if (is_for_winograd(g)) return fewer_products(context, g, finish, activation, y);
     float* values = data_of(y);
+    if (g.is_tiles()) return finish_tiles(context, g, finish, activation, values);
     convolve(context, g, values);
     const int64 channels = g.outputs;
     const float *slope = finish.slope.data(), *constant = finish.constant.data(), *shortcut = finish.shortcut;
@@ -134,40 +131,17 @@ class ConvolutionActivation : public Forward {
     });
   }
 
-  static bool is_for_winograd(const Geometry& g) {
-    return g.rows.all_taps == 3 && g.columns.all_taps == 3 && g.uses_all_taps() && g.rows.stride == 1 &&
-           g.columns.stride == 1 && g.rows.dilation == 1 && g.columns.dilation == 1 &&
-           winograd::is_for(g.inputs, g.outputs) && sizes_of(g).tiles() >= LEAST_TILES;
-  }
-
-  static winograd::Sizes sizes_of(const Geometry& g) {
-    return {g.batch,       g.rows.size, g.columns.size, g.inputs, g.rows.output, g.columns.output, g.outputs,
-            g.rows.before, g.columns.before};
-  }
-
   template <typename Activation>
-  void fewer_products(OpKernelContext* context, const Geometry& g, const Finish& finish, Activation activation,
-                      Tensor* y) {
-    Tensor transformed;
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({winograd::POINTS, g.inputs, g.outputs}),
-                                                   &transformed));
-    const int threads = use_threads_of(context);
-    const float *x = data_of(context->input(0)), *kernel = data_of(context->input(1));
-    float *u = data_of(&transformed), *out = data_of(y);
-    in_ranges(g.inputs, threads, [=](int64 first, int64 last) {
-      winograd::transform_kernels(kernel, g.inputs, g.outputs, first, last, u);
-    });
+  void finish_tiles(OpKernelContext* context, const Geometry& g, const Finish& finish, Activation activation,
+                    float* y) {
     const float *slope = finish.slope.data(), *constant = finish.constant.data(), *shortcut = finish.shortcut;
-    const winograd::Sizes sizes = sizes_of(g);
-    in_ranges(sizes.tiles(), threads, [=](int64 first, int64 last) {
-      winograd::convolve(sizes, x, u, first, last, [=](int64 at, int64 k, winograd::Lanes value) {
-        value = value * winograd::load(slope + k) + winograd::load(constant + k);
-        if (shortcut) value += winograd::load(shortcut + at);
-        float* to = out + at;
-        winograd::store(to, value);
+    convolve_tiles(context, g.forward(), data_of(context->input(0)), data_of(context->input(1)),
+                   [=](int64 at, int64 k, winograd::Lanes value) {
+      value = value * winograd::load(slope + k) + winograd::load(constant + k);
+      if (shortcut) value += winograd::load(shortcut + at);
+      winograd::store(y + at, value);
 #pragma omp simd
-        for (int i = 0; i < winograd::LANES; ++i) to[i] = activation(to[i]);
-      });
+      for (int64 i = at; i < at + winograd::LANES; ++i) y[i] = activation(y[i]);
     });
   }
 
