@@ -127,10 +127,12 @@ def _join_perceptrons():
     for product in tf.get_default_graph().get_operations():
         of_norm, of_export = (_before(product, types) for types in _PERCEPTRONS)
         *_, norm, _, _, bias, hidden = of_norm or of_export or [None] * 5
-        if not hidden or any(op.inputs[0].dtype != tf.float32 for op in (product, hidden)) or _is_conditional(product):
+        if not hidden or _is_conditional(product) or any(
+                op.inputs[0].dtype != tf.float32 or op.get_attr('transpose_a') or op.get_attr('transpose_b')
+                for op in (product, hidden)):
             continue
         units = hidden.outputs[0].shape[-1:]
-        if norm.outputs[0].shape.as_list()[1:] != [1, 1, *units.as_list()]:
+        if norm.outputs[0].shape.as_list()[1:] != [1, 1, *units.as_list()] or norm.inputs[1].shape != units:
             continue
         if of_norm and not norm.get_attr('is_training'):
             gamma, beta, *averages = norm.inputs[1:]
@@ -148,7 +150,7 @@ def _join_perceptrons():
 def _before(op, types):
     """The operators of these types, one the first input of the other, the last of which is op's; [] for others."""
     found = []
-    if op.type == 'MatMul' and not op.get_attr('transpose_a') and not op.get_attr('transpose_b'):
+    if op.type == 'MatMul':
         for kind in types:
             op = op.inputs[0].op
             if op.type != kind or len(op.outputs[0].consumers()) != 1:
