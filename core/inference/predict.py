@@ -10,7 +10,7 @@ import tensorflow as tf
 from core import files
 from core.errors import InputError
 from core.log import one_line
-from core.device import cpu_session
+from core.device import cpu_session, keep_memory
 from core.inference import trained
 from core.inference.calls import call_of
 from core.inference.inputs import cast
@@ -42,6 +42,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str], refuse: Callab
     """
     if not recipe.images:
         raise InputError('--network=%s: its inputs are no images' % config.network)
+    keep_memory()              # here, because data and images may need a session
     path, reader, config = trained.find(recipe, config)
     data = None
     if config.data_path:

@@ -22,7 +22,7 @@ import tensorflow as tf  # noqa: E402
 
 import inference  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
-from core.device import cpu_session  # noqa: E402
+from core.device import cpu_session, keep_memory  # noqa: E402
 from core.inference import calls, evaluate, predict, samples, score, trained  # noqa: E402
 from core.progress import EVALUATION  # noqa: E402
 from core.training import evaluation  # noqa: E402
@@ -129,4 +129,5 @@ DO = dict(zip(inference.WAYS, (forward, None, evaluates, predicts, scores, runs_
 
 if __name__ == '__main__':
     way, directory, *flags = sys.argv[1:]
+    keep_memory()              # as the commands do
     sys.exit(command.run(functools.partial(DO[way], Turns(), directory), flags, os.environ, USAGE))
