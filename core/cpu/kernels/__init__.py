@@ -74,6 +74,7 @@ def used(may_differ: bool) -> Iterator[None]:
         _join_perceptrons()
         _join_weight_decay()
         _drop_unused_gradients()
+        _join_updates()
     for op in tf.get_default_graph().get_operations():
         if op.type in _TYPES and op.get_attr('T') == tf.float32 and _is_covered(op):
             op._set_attr('_kernel', _LABEL)
@@ -204,6 +205,45 @@ def _drop_unused_gradients():
             if len(used) < len(gradients):
                 gate._remove_all_control_inputs()
                 gate._add_control_inputs(used)
+
+
+def _join_updates():
+    """Replaces each exchange of gradients and the updates by them, where all are of momentum, by one operator.
+
+    Every rank then reads the gradients of all ranks and writes its weights, and nobody the means, which would be two
+    more passes over memory as large as the weights.
+    """
+    joined, no_decay = {}, tf.zeros([])
+    for exchange in tf.get_default_graph().get_operations():
+        if exchange.type != 'SharedExchange' or (exchange.get_attr('what'), exchange.get_attr('T')) != (
+                b'mean', tf.float32):
+            continue
+        consumers = [mean.consumers() for mean in exchange.outputs]
+        updates = [ops[0] for ops in consumers if len(ops) == 1 and ops[0].type == 'ApplyMomentum']
+        shared = {(*update.inputs[2::2], update.get_attr('use_nesterov')) for update in updates}  # rate, momentum
+        if len(updates) < len(consumers) or len(shared) > 1 or not all(map(_is_covered, updates)):
+            continue
+        (rate, momentum, use_nesterov), = shared
+        gradients, decays = zip(*(_decay(*pair) or (pair[0], no_decay) for pair in zip(exchange.inputs, updates)))
+        with tf.control_dependencies(_without_repeats(op for update in updates for op in update.control_inputs)):
+            joined.update(dict.fromkeys(updates, library().shared_momentum(
+                *([update.inputs[i] for update in updates] for i in (0, 1)), rate, gradients, momentum, decays,
+                use_nesterov, *map(exchange.get_attr, ('descriptor', 'offset', 'rank', 'ranks')))))
+    for op in _without_repeats(op for update in joined for op in update._control_outputs):
+        before = _without_repeats(joined.get(each, each) for each in op.control_inputs)
+        op._remove_all_control_inputs()
+        op._add_control_inputs(before)
+
+
+def _decay(gradient, update):
+    """(gradient without, decay) of a gradient with the weight decay of the variable that `update` writes, or None."""
+    op = gradient.op
+    return (op.inputs[0], op.inputs[2]) if (
+        op.type == 'AddWeightDecay' and op.inputs[1].op.inputs[0] is update.inputs[0]) else None
+
+
+def _without_repeats(operations):
+    return list(dict.fromkeys(operations))
 
 
 def _is_covered(op):

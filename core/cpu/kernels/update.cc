@@ -1,6 +1,7 @@
 // What a training step does with float32 weights on a CPU: the gradient of weight decay, momentum and Adam. Each is one
 // pass, because they are bound by the memory that they read and write.
 #include "tensorflow/core/framework/common_shape_fns.h"
+#include "momentum.h"
 #include "tensorflow/core/framework/op.h"
 #include "threads.h"
 
@@ -19,6 +20,9 @@ REGISTER_OP("AddWeightDecay")
 class AddWeightDecay : public OpKernel {
  public:
   using OpKernel::OpKernel;
+
+  // TensorFlow runs it at once, while the gradient is in the cache, and not after everything else that is ready.
+  bool IsExpensive() override { return false; }
 
   void Compute(OpKernelContext* context) override {
     const Tensor &gradient = context->input(0), &weights = context->input(1), &rate = context->input(2);
@@ -52,15 +56,11 @@ class ApplyMomentum : public OpKernel {
                 errors::InvalidArgument("Weights of ", weights.shape().DebugString(), " got the gradient ",
                                         gradient.shape().DebugString()));
     float *w = data_of(&weights), *v = data_of(&velocity);
-    const float *g = data_of(gradient), r = *data_of(rate), m = *data_of(momentum);
-    // Nesterov's rule looks a step ahead: r (g + m v) in the place of r v.
-    const float of_g = use_nesterov_ ? r : 0, of_v = use_nesterov_ ? r * m : r;
+    const float* g = data_of(gradient);
+    const MomentumRule rule(*data_of(rate), *data_of(momentum), use_nesterov_);
     in_ranges(gradient.NumElements(), use_threads_of(context, gradient.NumElements()), [=](int64 first, int64 last) {
 #pragma omp simd
-      for (int64 i = first; i < last; ++i) {
-        v[i] = m * v[i] + g[i];
-        w[i] -= of_g * g[i] + of_v * v[i];
-      }
+      for (int64 i = first; i < last; ++i) rule.apply(g[i], v + i, w + i);
     });
     context->forward_ref_input_to_ref_output(0, 0);
   }

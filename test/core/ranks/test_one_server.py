@@ -14,8 +14,8 @@ from core.ranks.meeting import Meeting, _only_ours as short_name_of
 from core.ranks.one_server import OneServer
 from launchers.devices import CPU
 
-WAYS = ['numpy', pytest.param('compiled', marks=pytest.mark.skipif(
-    not CPU.shared_exchange(), reason='the kernels are not compiled on this machine'))]
+compiled = pytest.mark.skipif(not CPU.shared_exchange(), reason='the kernels are not compiled on this machine')
+WAYS = ['numpy', pytest.param('compiled', marks=compiled)]
 VECTORS = [np.random.RandomState(rank).randn(10007).astype(np.float32) for rank in range(4)]
 
 
@@ -107,6 +107,56 @@ def test_all_types_are_added_up_and_any_is_broadcast(ours, way, ranks):
             assert total.dtype == dtype.as_numpy_dtype and (total == sum(range(1, ranks + 1))).all()
         assert sent[0].tolist() == [True, True] and sent[1].tobytes() == odd.tobytes()
         assert sent[2] == 0 and sent[3].shape == (0,) and sent[4] == .5
+
+
+def trained(ours, ranks, use_nesterov, kernels):
+    """[(weights and velocities after three steps, types of what updates them) of each rank]: with and without weight
+    decay, in two buckets and of sizes that no vector of the CPU divides."""
+    def built(rank):
+        with tf.Graph().as_default(), kernels.used(True):
+            weights = [tf.get_variable('weights%d' % i, initializer=VECTORS[0][:size])
+                       for i, size in enumerate((10007, 7, 1001))]
+            loss = sum(tf.reduce_sum(each * VECTORS[rank][-each.shape[0].value:]) for each in weights)
+            loss += .3 * tf.nn.l2_loss(weights[0]) + .1 * tf.nn.l2_loss(weights[2])
+            optimizer = servers[rank].optimizer(tf.train.MomentumOptimizer(.1, .9, use_nesterov=use_nesterov))
+            return optimizer.minimize(loss, tf.train.get_or_create_global_step())
+
+    def act(rank):
+        update = updates[rank]
+        pending, needed = [update], set()
+        while pending:
+            op = pending.pop()
+            if op not in needed:
+                needed.add(op)
+                pending += op.control_inputs + [each.op for each in op.inputs]
+
+        def steps(session):
+            session.run(tf.global_variables_initializer())
+            for _ in range(3):
+                session.run(update)
+            return session.run(tf.global_variables())
+        with update.graph.as_default():
+            return run(servers[rank], steps), {op.type for op in needed} & {'ApplyMomentum', 'SharedMomentum'}
+    servers = together(ranks, lambda rank: server(rank, ranks, ours, 'compiled'))
+    updates = [built(rank) for rank in range(ranks)]
+    return together(ranks, act)
+
+
+@compiled
+@pytest.mark.parametrize('use_nesterov', [False, True])
+@pytest.mark.parametrize('ranks', [2, 3])
+def test_weights_updated_while_gradients_are_exchanged_are_those_of_an_exchange_and_an_update(
+        ours, ranks, use_nesterov, monkeypatch):
+    kernels = pytest.importorskip('core.cpu.kernels')
+    monkeypatch.setattr(buckets, 'BUCKET_BYTES', 4 * 10014)
+    joined = trained(ours, ranks, use_nesterov, kernels)
+    monkeypatch.setattr(kernels, '_join_updates', lambda: None)
+    apart = trained(ours, ranks, use_nesterov, kernels)
+    assert [each for _, each in joined + apart] == [{'SharedMomentum'}] * ranks + [{'ApplyMomentum'}] * ranks
+    for found, _ in joined + apart:
+        assert found[3] == 3                           # global_step waits for all updates
+        assert [each.tobytes() for each in found] == [each.tobytes() for each in joined[0][0]]
+    assert not np.array_equal(joined[0][0][0], VECTORS[0])
 
 
 def test_nothing_has_a_name_once_all_ranks_have_met(ours):
