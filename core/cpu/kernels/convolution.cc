@@ -75,19 +75,19 @@ class Conv2DBackpropInput : public Convolution {
     OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({9, g.outputs, g.inputs}), &turned));
     float* to = data_of(&turned);
     const int64 inputs = g.inputs, outputs = g.outputs;
-    in_ranges(outputs / winograd::LANES, use_threads_of(context), [=](int64 first, int64 last) {
+    in_ranges(outputs / LANES, use_threads_of(context), [=](int64 first, int64 last) {
       for (int64 tap = 0; tap < 9; ++tap) {
         const float* from = kernel + (8 - tap) * inputs * outputs;
         float* turned = to + tap * inputs * outputs;
-        for (int64 start = first * winograd::LANES; start < last * winograd::LANES; start += winograd::LANES) {
+        for (int64 start = first * LANES; start < last * LANES; start += LANES) {
           for (int64 c = 0; c < inputs; ++c) {
-            for (int64 k = start; k < start + winograd::LANES; ++k) turned[k * inputs + c] = from[c * outputs + k];
+            for (int64 k = start; k < start + LANES; ++k) turned[k * inputs + c] = from[c * outputs + k];
           }
         }
       }
     });
-    convolve_tiles(context, g.backward(), dy, to, [=](int64 at, int64, winograd::Lanes value) {
-      winograd::store(dx + at, value);
+    convolve_tiles(context, g.backward(), dy, to, [=](int64 at, int64, Lanes value) {
+      lanes(dx + at) = value;
     });
   }
 

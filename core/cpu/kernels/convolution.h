@@ -247,8 +247,8 @@ class Forward : public Convolution {
       });
     }
     if (g.is_tiles()) {
-      return convolve_tiles(context, g.forward(), x, first, [=](int64 at, int64, winograd::Lanes value) {
-        winograd::store(y + at, value);
+      return convolve_tiles(context, g.forward(), x, first, [=](int64 at, int64, Lanes value) {
+        lanes(y + at) = value;
       });
     }
     mutex_lock lock(prepared_.lock);

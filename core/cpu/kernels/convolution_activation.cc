@@ -136,12 +136,12 @@ class ConvolutionActivation : public Forward {
                     float* y) {
     const float *slope = finish.slope.data(), *constant = finish.constant.data(), *shortcut = finish.shortcut;
     convolve_tiles(context, g.forward(), data_of(context->input(0)), data_of(context->input(1)),
-                   [=](int64 at, int64 k, winograd::Lanes value) {
-      value = value * winograd::load(slope + k) + winograd::load(constant + k);
-      if (shortcut) value += winograd::load(shortcut + at);
-      winograd::store(y + at, value);
+                   [=](int64 at, int64 k, Lanes value) {
+      value = value * lanes(slope + k) + lanes(constant + k);
+      if (shortcut) value += lanes(shortcut + at);
+      lanes(y + at) = value;
 #pragma omp simd
-      for (int64 i = at; i < at + winograd::LANES; ++i) y[i] = activation(y[i]);
+      for (int64 i = at; i < at + LANES; ++i) y[i] = activation(y[i]);
     });
   }
 

@@ -1,17 +1,23 @@
-// Vectors of which each number belongs to another row of a matrix, for matrices of too few columns to fill a vector.
+// Vectors of numbers, of this machine's size: GCC takes larger ones apart, number by number.
 #ifndef CORE_CPU_KERNELS_LANES_H_
 #define CORE_CPU_KERNELS_LANES_H_
 
 #include "tensorflow/core/platform/types.h"
 
+#if defined(__AVX512F__)
 constexpr int LANES = 16;
-// GCC makes instructions of this machine's vectors of it.
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
 using Lanes = float __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 inline const Lanes& lanes(const float* x) { return *reinterpret_cast<const Lanes*>(x); }
 inline Lanes& lanes(float* x) { return *reinterpret_cast<Lanes*>(x); }
 
-// Writes [columns, ROWS] of the first ROWS of the `rows` of x, [rows, columns]; `absent` is a row for what x lacks.
+// For matrices of too few columns to fill a vector, of which each number then belongs to another row: writes
+// [columns, ROWS] of the first ROWS of the `rows` of x, [rows, columns]; `absent` is a row for what x lacks.
 template <int ROWS>
 void transpose(const float* x, tensorflow::int64 columns, tensorflow::int64 rows, const float* absent, float* out) {
   for (int i = 0; i < ROWS; ++i) {

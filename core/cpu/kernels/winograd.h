@@ -9,16 +9,12 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "lanes.h"
 #include "threads.h"
 
 namespace winograd {
 
-#ifdef __AVX512F__
-constexpr int LANES = 16, ROWS = 14;  // twice ROWS of the 32 registers add up products
-#else
-constexpr int LANES = 8, ROWS = 6;    // of 16
-#endif
-typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+constexpr int ROWS = LANES == 16 ? 14 : 6;   // twice ROWS of the 32 or 16 registers add up products
 
 constexpr int64_t TILE = 2, READ = 4, POINTS = READ * READ;
 // Tiles that are computed at a time: their numbers stay in a core's cache.
@@ -33,9 +29,6 @@ struct Sizes {
   int64_t tile_columns() const { return (columns + TILE - 1) / TILE; }
   int64_t tiles() const { return batch * tile_rows() * tile_columns(); }
 };
-
-inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-inline void store(float* to, Lanes value) { *reinterpret_cast<Lanes*>(to) = value; }
 
 // Channels are computed in whole vectors.
 inline bool is_for(int64_t inputs, int64_t outputs) { return inputs % LANES == 0 && outputs % LANES == 0; }
@@ -63,7 +56,7 @@ inline void transform_kernels(const float* kernel, int64_t inputs, int64_t outpu
       Lanes columns[3][READ];   // transformed along the rows
       for (int j = 0; j < 3; ++j) {
         const float* from = kernel + j * tap + c * outputs + k;
-        const Lanes g[3] = {load(from), load(from + 3 * tap), load(from + 6 * tap)};
+        const Lanes g[3] = {lanes(from), lanes(from + 3 * tap), lanes(from + 6 * tap)};
         kernel_axis(g, columns[j]);
       }
 #pragma GCC unroll 4
@@ -71,7 +64,7 @@ inline void transform_kernels(const float* kernel, int64_t inputs, int64_t outpu
         const Lanes g[3] = {columns[0][i], columns[1][i], columns[2][i]};
         Lanes all[READ];
         kernel_axis(g, all);
-        for (int j = 0; j < READ; ++j) store(to + (i * READ + j) * tap, all[j]);
+        for (int j = 0; j < READ; ++j) lanes(to + (i * READ + j) * tap) = all[j];
       }
     }
   }
@@ -86,7 +79,7 @@ __attribute__((noinline)) void multiply(const float* v, const float* u, int64_t 
   }
   for (int64_t c = 0; c < inputs; ++c) {
     Lanes weights[VECTORS];
-    for (int s = 0; s < VECTORS; ++s) weights[s] = load(u + (c * VECTORS + s) * LANES);
+    for (int s = 0; s < VECTORS; ++s) weights[s] = lanes(u + (c * VECTORS + s) * LANES);
 #pragma GCC unroll 32
     for (int r = 0; r < ROWS; ++r) {
       const float value = v[r * inputs + c];
@@ -95,7 +88,7 @@ __attribute__((noinline)) void multiply(const float* v, const float* u, int64_t 
   }
 #pragma GCC unroll 32
   for (int r = 0; r < ROWS; ++r) {
-    for (int s = 0; s < VECTORS; ++s) store(m + r * outputs + s * LANES, sums[r][s]);
+    for (int s = 0; s < VECTORS; ++s) lanes(m + r * outputs + s * LANES) = sums[r][s];
   }
 }
 
@@ -119,7 +112,7 @@ __attribute__((noinline)) inline void transform_inputs(const float* const from[P
 #pragma GCC unroll 4
     for (int j = 0; j < READ; ++j) {
       Lanes x[READ];
-      for (int i = 0; i < READ; ++i) x[i] = load(from[i * READ + j] + c);
+      for (int i = 0; i < READ; ++i) x[i] = lanes(from[i * READ + j] + c);
       d[0][j] = x[0] - x[2];
       d[1][j] = x[1] + x[2];
       d[2][j] = x[2] - x[1];
@@ -128,10 +121,10 @@ __attribute__((noinline)) inline void transform_inputs(const float* const from[P
 #pragma GCC unroll 4
     for (int i = 0; i < READ; ++i) {
       float* to = v + i * READ * BLOCK * inputs + c;
-      store(to, d[i][0] - d[i][2]);
-      store(to + BLOCK * inputs, d[i][1] + d[i][2]);
-      store(to + 2 * BLOCK * inputs, d[i][2] - d[i][1]);
-      store(to + 3 * BLOCK * inputs, d[i][1] - d[i][3]);
+      lanes(to) = d[i][0] - d[i][2];
+      lanes(to + BLOCK * inputs) = d[i][1] + d[i][2];
+      lanes(to + 2 * BLOCK * inputs) = d[i][2] - d[i][1];
+      lanes(to + 3 * BLOCK * inputs) = d[i][1] - d[i][3];
     }
   }
 }
@@ -182,7 +175,7 @@ inline void finish_tile(const Position& tile, const float* m, Finish finish) {
 #pragma GCC unroll 4
     for (int j = 0; j < READ; ++j) {
       Lanes p[READ];
-      for (int i = 0; i < READ; ++i) p[i] = load(m + (i * READ + j) * BLOCK * outputs + k);
+      for (int i = 0; i < READ; ++i) p[i] = lanes(m + (i * READ + j) * BLOCK * outputs + k);
       upper[j] = p[0] + p[1] + p[2];
       lower[j] = p[1] - p[2] - p[3];
     }
