@@ -24,6 +24,7 @@ from tensorflow.python.util import nest  # noqa: E402
 import flops  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
+from core.device import keep_memory  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
 from launchers.networks import image_sets  # noqa: E402
 from core.pretrained import initial  # noqa: E402
@@ -56,6 +57,7 @@ class TakeTurns(tf.train.SessionRunHook):
 
 def ours(turns, recipe, config, device=CPU):
     """Trains as launchers/train.py does."""
+    keep_memory()
     loop.train(recipe._replace(hooks=lambda run: list(recipe.hooks(run)) + [TakeTurns(turns)]), config, device,
                initial.values)
 
