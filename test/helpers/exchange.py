@@ -60,6 +60,7 @@ def exchange(communicator):
                      means=tf.stack(communicator.mean([rank, 2 * rank])))
     received, average = communicator.broadcast(held), communicator.mean([statistic])
     broadcast = [variable.assign(value) for variable, value in zip(held, received)]
+    communicator.rendezvous([0])
     with communicator.together(), tf.Session(communicator.target, config=session_config(communicator)) as session:
         session.run(tf.global_variables_initializer())
         results = dict(session.run(exchanges), average=session.run(average)[0])
