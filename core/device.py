@@ -14,7 +14,9 @@ import contextlib
 import os
 from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python import pywrap_tensorflow
 
 from core.run import Communicator, Options, Run
 from core.settings.config import Config
@@ -25,6 +27,8 @@ LOSS_SCALE = 'loss_scale'
 OWN_GRADIENTS = 'own_gradients'
 # The node attribute of operators and variables that keep their type in every precision mode.
 KEEP_DTYPE = '_keep_dtype'
+
+_IN_CALLER = tf.RunOptions(inter_op_thread_pool=-1).SerializeToString()
 
 Hooks = List[tf.train.SessionRunHook]
 Dropout = Callable[[tf.Tensor, float], tf.Tensor]   # dropout(x, rate) -> x, scaled, with a part `rate` of it zero
@@ -124,3 +128,22 @@ def cpu_session(configure: Optional[Callable[[tf.ConfigProto], None]] = None) ->
     if configure:
         configure(proto)
     return tf.Session(config=proto)
+
+
+def call_of(session: tf.Session, output: tf.Tensor, inputs: Sequence[tf.Tensor]) -> Callable[..., np.ndarray]:
+    """The function of values for the placeholders `inputs`, in their order, that computes `output`.
+
+    session.run() wakes a thread of the session and is woken by it, which together takes 0.1 ms, as long as to decode
+    several small images. The function raises ValueError for a value of another shape than the placeholder's.
+    """
+    session._extend_graph()
+    options = pywrap_tensorflow.TF_NewBufferFromString(_IN_CALLER)
+    feeds, fetches = [one._as_tf_output() for one in inputs], [output._as_tf_output()]
+
+    def call(*values):
+        arrays = [np.asarray(value, one.dtype.as_numpy_dtype) for one, value in zip(inputs, values)]
+        for one, array in zip(inputs, arrays):
+            if not one.shape.is_compatible_with(array.shape):
+                raise ValueError('%s takes the shape %s, not %s' % (one.op.name, one.shape, array.shape))
+        return session._call_tf_sessionrun(options, dict(zip(feeds, arrays)), fetches, [], None)[0]
+    return call

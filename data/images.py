@@ -7,8 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import InputError
-from core.device import cpu_session
-from core.inference.calls import call_of
+from core.device import call_of, cpu_session
 from core.operators import host_operator
 from data import jpeg
 from data.listing import what_is, what_is_at

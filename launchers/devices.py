@@ -87,8 +87,10 @@ def _graph(config: Config, options: Options) -> ContextManager:
 
 
 def _is_rehearsed(config: Config, options: Options) -> bool:
-    if _is_watched(config, options) or not config.emulate_precision:
-        return _is_watched(config, options)
+    if _is_watched(config, options):
+        return True
+    if not config.emulate_precision:
+        return False
     from core.ascend.emulation import rehearsal
     return rehearsal.changes_operators(config, options)
 

@@ -62,7 +62,7 @@ def _for_kernels(proto: tf.ConfigProto) -> None:
 
 
 def _fast(may_differ, is_watched):
-    """may_differ: whether the graph may have operators that the NPU's graph does not have."""
+    """may_differ: whether the graph may have operators that the NPU's graph lacks; is_watched: see accelerated()."""
     if kernels.library():
         return kernels.used(may_differ)
     if is_watched:

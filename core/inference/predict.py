@@ -10,9 +10,8 @@ import tensorflow as tf
 from core import files
 from core.errors import InputError
 from core.log import one_line
-from core.device import cpu_session, keep_memory
+from core.device import call_of, cpu_session, keep_memory
 from core.inference import trained
-from core.inference.calls import call_of
 from core.inference.inputs import cast
 from core.inference.preprocessing import Scaling
 from core.inference.runner import PB, Runner

@@ -18,9 +18,8 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.inference import onnx
-from core.inference.calls import call_of
 from core.pretrained import h5
-from core.device import cpu_session
+from core.device import call_of, cpu_session
 from core.settings.table import ROOT
 
 PB, SAVED_MODEL, H5, ONNX = 'pb', 'saved_model', 'h5', 'onnx'

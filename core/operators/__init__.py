@@ -83,8 +83,8 @@ def tell_unlisted(ops: Iterable[tf.Operation]) -> List[str]:
     types = {op.type for op in ops if any(tensor.dtype.base_dtype.is_floating for tensor in op.outputs)}
     new = sorted(types - set(table()) - _told)
     if new:
-        say('Operator types that core/table.tsv lacks: %s; each is taken for a vector operator that computes new '
-            'values, gray in mixed precision; add a row for it' % ', '.join(new))
+        say('Operator types that core/operators/table.tsv lacks: %s; each is taken for a vector operator that computes '
+            'new values, gray in mixed precision; add a row for it' % ', '.join(new))
         _told.update(new)
     return new
 

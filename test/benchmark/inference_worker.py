@@ -22,8 +22,8 @@ import tensorflow as tf  # noqa: E402
 
 import inference  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
-from core.device import cpu_session, keep_memory  # noqa: E402
-from core.inference import calls, evaluate, predict, samples, score, trained  # noqa: E402
+from core.device import call_of, cpu_session, keep_memory  # noqa: E402
+from core.inference import evaluate, predict, samples, score, trained  # noqa: E402
 from core.progress import EVALUATION  # noqa: E402
 from core.training import evaluation  # noqa: E402
 from launchers.devices import CPU, fast  # noqa: E402
@@ -43,7 +43,7 @@ def forward(turns, directory, recipe, config):
         model = trained.build(recipe, config, tf.TensorSpec(shape, dtype, name))
     with cpu_session(configure) as session:
         model.load(session, path, reader, config.network)
-        run = calls.call_of(session, model.output, [model.inputs[name]])
+        run = call_of(session, model.output, [model.inputs[name]])
         np.savez(os.path.join(directory, 'forward.npz'), x=x, y=run(x))
         turns.begin(images=len(x))
         while True:

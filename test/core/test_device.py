@@ -21,4 +21,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_the_memory_of_a_large_tensor_is_kept_for_the_next_step():
     run = subprocess.run([sys.executable, '-c', PROGRAM], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    assert int(run.stdout) < 1000        # the pages of the tensor are 65,536, or 128 large ones
+    assert int(run.stdout) < 100         # 0 were seen; a tensor of new pages has 65,536 of them, or 128 large ones

@@ -1,5 +1,5 @@
 // What follows the float32 logits of a classifier, [rows, classes], on a CPU: their cross entropy and what takes them
-// to classes and back. TensorFlow's own kernels share out single numbers among threads, which takes longer than they do.
+// to classes and back. TensorFlow's own kernels take several times as long where there are few classes.
 #include <limits>
 
 #include "functions.h"

@@ -1,6 +1,6 @@
 // What the convolutions of this library share: the geometry of a call, and the primitives of oneDNN.
-#ifndef CORE_HOST_KERNELS_CONVOLUTION_H_
-#define CORE_HOST_KERNELS_CONVOLUTION_H_
+#ifndef CORE_CPU_KERNELS_CONVOLUTION_H_
+#define CORE_CPU_KERNELS_CONVOLUTION_H_
 
 #include "dnnl.hpp"
 #include "product.h"
@@ -279,4 +279,4 @@ class Forward : public Convolution {
 
 }  // namespace convolutions
 
-#endif  // CORE_HOST_KERNELS_CONVOLUTION_H_
+#endif  // CORE_CPU_KERNELS_CONVOLUTION_H_

@@ -8,8 +8,8 @@
 // process, because operators of one process may wait for each other's ranks in any order. It sleeps until a rank rings
 // a bell that all of them share: to look at the others' progress again and again would take time of the cores that
 // compute.
-#ifndef CORE_HOST_KERNELS_EXCHANGE_H_
-#define CORE_HOST_KERNELS_EXCHANGE_H_
+#ifndef CORE_CPU_KERNELS_EXCHANGE_H_
+#define CORE_CPU_KERNELS_EXCHANGE_H_
 
 #include <emmintrin.h>
 #include <linux/futex.h>
@@ -306,4 +306,4 @@ class ExchangeKernel : public AsyncOpKernel {
 
 }  // namespace ranks
 
-#endif  // CORE_HOST_KERNELS_EXCHANGE_H_
+#endif  // CORE_CPU_KERNELS_EXCHANGE_H_

@@ -1,6 +1,6 @@
 // Activations and their slopes, one value at a time. A loop over them is computed with vector instructions.
-#ifndef CORE_HOST_KERNELS_FUNCTIONS_H_
-#define CORE_HOST_KERNELS_FUNCTIONS_H_
+#ifndef CORE_CPU_KERNELS_FUNCTIONS_H_
+#define CORE_CPU_KERNELS_FUNCTIONS_H_
 
 #include <algorithm>
 #include <cmath>
@@ -88,4 +88,4 @@ struct IdentitySlope {
   float operator()(float dy, float) const { return dy; }
 };
 
-#endif  // CORE_HOST_KERNELS_FUNCTIONS_H_
+#endif  // CORE_CPU_KERNELS_FUNCTIONS_H_

@@ -1,6 +1,6 @@
 // The rule of ApplyMomentum, which alone weights and weights of several ranks have in common, bit for bit.
-#ifndef CORE_HOST_KERNELS_MOMENTUM_H_
-#define CORE_HOST_KERNELS_MOMENTUM_H_
+#ifndef CORE_CPU_KERNELS_MOMENTUM_H_
+#define CORE_CPU_KERNELS_MOMENTUM_H_
 
 class MomentumRule {
  public:
@@ -17,4 +17,4 @@ class MomentumRule {
   float momentum_, of_g_, of_v_;
 };
 
-#endif  // CORE_HOST_KERNELS_MOMENTUM_H_
+#endif  // CORE_CPU_KERNELS_MOMENTUM_H_

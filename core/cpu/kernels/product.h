@@ -1,6 +1,6 @@
 // Products of float32 matrices, which are stored row by row.
-#ifndef CORE_HOST_KERNELS_PRODUCT_H_
-#define CORE_HOST_KERNELS_PRODUCT_H_
+#ifndef CORE_CPU_KERNELS_PRODUCT_H_
+#define CORE_CPU_KERNELS_PRODUCT_H_
 
 #include "dnnl.h"
 
@@ -24,4 +24,4 @@ inline void add_product(bool transpose_a, bool transpose_b, dnnl_dim_t rows, dnn
              b.stride, 1.f, const_cast<float*>(c.first), c.stride);
 }
 
-#endif  // CORE_HOST_KERNELS_PRODUCT_H_
+#endif  // CORE_CPU_KERNELS_PRODUCT_H_

@@ -1,6 +1,6 @@
 // What all kernels of this library share: how they use the cores, and where the numbers of a tensor are.
-#ifndef CORE_HOST_KERNELS_THREADS_H_
-#define CORE_HOST_KERNELS_THREADS_H_
+#ifndef CORE_CPU_KERNELS_THREADS_H_
+#define CORE_CPU_KERNELS_THREADS_H_
 
 #include <omp.h>
 
@@ -71,4 +71,4 @@ std::vector<double> sums_over(tensorflow::int64 positions, tensorflow::int64 cha
   return sums;
 }
 
-#endif  // CORE_HOST_KERNELS_THREADS_H_
+#endif  // CORE_CPU_KERNELS_THREADS_H_

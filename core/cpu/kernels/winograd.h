@@ -3,8 +3,8 @@
 //
 // An image is cut into tiles of 2x2 outputs, which 4x4 inputs make. Both and the kernels are transformed to 4x4 numbers
 // a channel; then each of these 16 is a matrix product over the channels: 16 products for 4 outputs in place of 36.
-#ifndef CORE_HOST_KERNELS_WINOGRAD_H_
-#define CORE_HOST_KERNELS_WINOGRAD_H_
+#ifndef CORE_CPU_KERNELS_WINOGRAD_H_
+#define CORE_CPU_KERNELS_WINOGRAD_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -208,4 +208,4 @@ void convolve(const Sizes& sizes, const float* x, const float* u, int64_t first,
 
 }  // namespace winograd
 
-#endif  // CORE_HOST_KERNELS_WINOGRAD_H_
+#endif  // CORE_CPU_KERNELS_WINOGRAD_H_
