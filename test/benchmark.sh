@@ -11,7 +11,7 @@ for argument; do
     case $argument in
     --with=*pytorch* | --with=*eager*) set_up_pytorch ;;&
     --with=*mkl*) set_up_mkl ;;
-    --inference) set_up_tools frameworks ;;
+    --inference | --kernels) set_up_tools frameworks ;;
     esac
 done
 exec "$PYTHON" "$REPO_ROOT/test/benchmark/benchmark.py" "$@"

@@ -13,6 +13,7 @@ import inference
 import page
 import pipeline
 import results
+import shares
 import switches
 from core.errors import InputError
 from core.inference import samples
@@ -59,7 +60,7 @@ def test_a_flag_that_is_wrong_is_refused(flag):
 @pytest.mark.parametrize('flags', [
     '--switches --with=eager', '--pipeline --with=pytorch', '--pipeline --with=mkl --image_size=64',
     '--pipeline --with=pytorch,mkl --image_size=64', '--pipeline --switches', '--inference --with=pytorch',
-    '--inference --pipeline'])
+    '--inference --pipeline', '--kernels --with=mkl'])
 def test_a_flag_that_would_be_ignored_is_refused(flags):
     with pytest.raises(InputError):
         benchmark.check(benchmark.parser().parse_args(flags.split()))
@@ -250,6 +251,17 @@ def test_torchvision_is_measured_for_networks_that_see_each_photograph_once():
     pipeline.check_loader('cutmix', dict(images=32, batch_size=32, mirror=True))
     with pytest.raises(InputError, match='--network=sesemi'):
         pipeline.check_loader('sesemi', dict(images=192, batch_size=16))
+
+
+def test_a_step_without_a_kernel_is_compared_with_one_that_has_all_and_the_forward_pass_with_its_own():
+    def start(what, part):
+        seconds = {None: .5, 'MatMul': 1., shares.HOST: .4}[part]
+        return Paced(seconds, ''), {'kernels': ['MatMul', shares.HOST]}
+    found = shares.measure(start, (1, 1), 2, 1)
+    assert not Paced.alive and list(found[shares.STEP]) == ['MatMul', shares.HOST]
+    assert found[shares.STEP]['MatMul']['saved'] == [.5] * 3 and list(found[shares.FORWARD]) == ['MatMul']
+    lines = shares.text(dict(network='toy', kernels=found)).splitlines()
+    assert lines[1].split() == ['MatMul', '1000.0', 'ms', '50.0', '%', '(50.0-50.0', '%)'] and '-25.0 %' in lines[2]
 
 
 def test_the_flags_of_every_switch_are_the_trainers():

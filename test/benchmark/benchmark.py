@@ -24,6 +24,7 @@ import inference  # noqa: E402
 import page  # noqa: E402
 import pipeline  # noqa: E402
 import results  # noqa: E402
+import shares  # noqa: E402
 import switches  # noqa: E402
 from results import BASELINE, COMPILED, EAGER, MKL, OURS  # noqa: E402
 from turns import Worker, WorkerFailed  # noqa: E402
@@ -69,6 +70,8 @@ def parser():
     alone.add_argument('--inference', action='store_true',
                        help='measure nothing but the forward pass, evaluate, predict and score, beside onnxruntime on '
                             'the exported graph; the first use sets it up')
+    alone.add_argument('--kernels', action='store_true',
+                       help='measure nothing but how much of a step and of a forward pass each compiled kernel saves')
     flags.add_argument('--steps', metavar='N', type=_positive, default=30,
                        help='least steps of each in a repeat; default: %(default)s')
     flags.add_argument('--seconds', metavar='N', type=_positive, default=60,
@@ -107,8 +110,8 @@ def _positive(text):
 
 def check(asked):
     """Raises InputError for a --with that would be ignored."""
-    if asked.others and (asked.switches or asked.inference):
-        raise InputError('--switches and --inference: are not measured beside others; leave out --with')
+    if asked.others and (asked.switches or asked.inference or asked.kernels):
+        raise InputError('--switches, --inference and --kernels: are not measured beside others; leave out --with')
     if asked.others and asked.pipeline and (MKL in asked.others or asked.sizes == [None]):
         raise InputError('--pipeline: is measured beside --with=pytorch alone, on files: with --image_size')
 
@@ -159,6 +162,21 @@ def measure_switches(network, flags, asked):
         return dict(switches=switches.measure(start, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS))
 
 
+def measure_kernels(network, flags, asked):
+    """{'kernels': shares.measure() of a network}."""
+    with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
+        def start(what, part):
+            _say('%s: %s without %s' % (network, what, part or 'nothing'))
+            left_out = {shares.LEFT_OUT: part} if part else {}
+            if what == shares.FORWARD:
+                worker = inference.start(what, flags, output, dict(os.environ, **ENVIRONMENT, **left_out))
+            else:
+                worker = _start(OURS, network, flags, os.path.join(output, str(part)), {}, left_out)
+            return worker, worker.ready()
+        inference.prepare(flags, output)
+        return dict(kernels=shares.measure(start, (WARMUP_STEPS, BURST_SECONDS), asked.repeats, BURST_SECONDS))
+
+
 def measure_inference(network, flags, asked):
     """inference.measure() of a network, and the size of a batch."""
     with tempfile.TemporaryDirectory(prefix='benchmark-') as output:
@@ -198,9 +216,9 @@ def _in_turns(network, flags, asked, output):
             worker.kill()
 
 
-def _start(name, network, flags, output, facts):
+def _start(name, network, flags, output, facts, environment=()):
     """The Worker; facts: {worker: what it said of itself} of those that are ready."""
-    environment = dict(os.environ, **ENVIRONMENT)
+    environment = dict(os.environ, **ENVIRONMENT, **dict(environment))
     if name in (EAGER, COMPILED):
         formats = 'contiguous,channels_last' if name == EAGER else facts[EAGER]['format']
         command = [os.environ['BENCHMARK_PYTORCH'], os.path.join(HERE, 'pytorch_worker.py'), name, formats, network,
@@ -309,7 +327,7 @@ def _tell_alone(mode, asked, runs):
 
 # What is measured with one of these flags, and its lines for a terminal.
 ALONE = dict(pipeline=(measure_pipeline, pipeline.text), switches=(measure_switches, switches.text),
-             inference=(measure_inference, inference.text))
+             inference=(measure_inference, inference.text), kernels=(measure_kernels, shares.text))
 
 
 def main(argv):

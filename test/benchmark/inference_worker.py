@@ -21,6 +21,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import inference  # noqa: E402
+import shares  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.device import call_of, cpu_session, keep_memory  # noqa: E402
 from core.inference import evaluate, predict, samples, score, trained  # noqa: E402
@@ -45,7 +46,7 @@ def forward(turns, directory, recipe, config):
         model.load(session, path, reader, config.network)
         run = call_of(session, model.output, [model.inputs[name]])
         np.savez(os.path.join(directory, 'forward.npz'), x=x, y=run(x))
-        turns.begin(images=len(x))
+        turns.begin(images=len(x), kernels=shares.used(model.output.graph))
         while True:
             run(x)
             turns.stepped()
@@ -128,6 +129,7 @@ def _manifest(directory):
 DO = dict(zip(inference.WAYS, (forward, None, evaluates, predicts, scores, runs_pb)))
 
 if __name__ == '__main__':
+    shares.leave_out(os.environ.get(shares.LEFT_OUT))
     way, directory, *flags = sys.argv[1:]
     keep_memory()              # as the commands do
     sys.exit(command.run(functools.partial(DO[way], Turns(), directory), flags, os.environ, USAGE))

@@ -22,6 +22,7 @@ import tensorflow as tf  # noqa: E402
 from tensorflow.python.util import nest  # noqa: E402
 
 import flops  # noqa: E402
+import shares  # noqa: E402
 from core import recipe as recipe_lib  # noqa: E402
 from core.cpu import kernels  # noqa: E402
 from core.device import keep_memory  # noqa: E402
@@ -49,7 +50,7 @@ class TakeTurns(tf.train.SessionRunHook):
         self._turns = turns
 
     def after_create_session(self, session, coord):
-        self._turns.begin()
+        self._turns.begin(kernels=shares.used(session.graph))
 
     def after_run(self, run_context, run_values):
         self._turns.stepped()
@@ -175,4 +176,5 @@ def input_alone(turns, recipe, config):
 WAYS = dict(ours=ours, mkl=own, baseline=baseline, input=input_alone)
 
 if __name__ == '__main__':
+    shares.leave_out(os.environ.get(shares.LEFT_OUT))
     sys.exit(command.run(functools.partial(WAYS[sys.argv[1]], Turns()), list(FLAGS) + sys.argv[2:], os.environ))

@@ -3,11 +3,14 @@ import functools
 
 import numpy as np
 import pytest
+import shares
 import tensorflow as tf
 import toy
 from both_kernels import AS_BUILT, assert_same, both, compiled, numbers, with_gradients
 
+import core.operators
 from core.cpu import kernels
+from core.cpu.device import fast
 from launchers.devices import CPU, GPU
 from core.ascend.device import NPU
 from core.settings import config as settings
@@ -273,3 +276,17 @@ def test_a_library_that_was_compiled_for_another_cpu_is_not_loaded(tmp_path, mon
     (tmp_path / 'kernels.so').write_text('')
     monkeypatch.setattr(kernels, 'DIRECTORY', str(tmp_path))
     assert kernels.library.__wrapped__() is None
+
+
+@compiled
+@pytest.mark.parametrize('part, kept', [('Conv2D', {'Mish'}), ('Mish', {'Conv2D'}), (shares.HOST, {'Conv2D', 'Mish'}),
+                                        (shares.ALL, set())])
+def test_a_kernel_that_the_benchmark_leaves_out_is_in_no_graph_and_the_others_are(monkeypatch, part, kept):
+    for name in ('_TYPES', 'own_operators', '_join_mish', 'library'):
+        monkeypatch.setattr(kernels, name, getattr(kernels, name))
+    monkeypatch.setattr(core.operators, '_of_host', list(core.operators._of_host))
+    shares.leave_out(part)
+    with tf.Graph().as_default() as graph, fast():
+        x = layers.conv2d(tf.zeros([2, 8, 8, 3]), 4, 3)
+        layers.mish(x)
+    assert {'Conv2D', 'Mish'} & set(shares.used(graph)) == kept
