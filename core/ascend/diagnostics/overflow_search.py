@@ -15,7 +15,8 @@ import tensorflow as tf
 from core.ascend.chip_operators import Forms, is_cube
 from core.ascend.diagnostics import dump_files, ge_graph, overflow_files, step_graph, tensor_dump
 from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16, Overflow
-from core.ascend.emulation.emulation import LARGEST, Emulation
+from core.ascend.emulation.emulation import Emulation
+from core.ascend.emulation.precision_rules import LARGEST
 from core.log import say
 from core.operators import own_operator, row
 from core.run import Run

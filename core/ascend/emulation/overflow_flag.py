@@ -12,18 +12,25 @@ import tensorflow as tf
 
 from core.ascend.diagnostics import step_graph
 from core.ascend.diagnostics.step_graph import ROUNDING
-from core.ascend.emulation.precision_rules import HF32
+from core.ascend.emulation.precision_rules import HF32, LARGEST
 from core.device import LOSS_SCALE, OWN_GRADIENTS
 
 
 def _leave_range(tensor: tf.Tensor) -> List[tf.Tensor]:
     """For each narrow type that a saturating emulation rounds `tensor` to, whether a value is beyond it or NaN.
 
-    What rounds the tensor has looked already: the kernel in its one pass, TensorFlow's operators by clipping.
+    The kernel that rounds the tensor has looked already. Of the magnitudes that TensorFlow's operators take, the
+    largest has the largest bits, and NaN has larger ones than infinity.
     """
     roundings = [op for op in tensor.consumers() if ROUNDING in op.name and ROUNDING + HF32 not in op.name]
     return [op.outputs[1] for op in roundings if op.type == 'RoundTo'] + [
-        tf.reduce_any(tf.not_equal(op.outputs[0], tensor)) for op in roundings if op.type == 'ClipByValue']
+        tf.reduce_max(tf.bitcast(op.outputs[0], tf.int32)) > np.float32(_largest(op)).view(np.int32)
+        for op in roundings if op.type == 'Abs']
+
+
+def _largest(op: tf.Operation) -> float:
+    """The largest value of the type that `op` is a part of the rounding to."""
+    return next(largest for dtype, largest in LARGEST.items() if ROUNDING + dtype in op.name)
 
 
 def add(train_op: tf.Operation, rounded: Iterable[tf.Tensor]) -> Optional[tf.Tensor]:

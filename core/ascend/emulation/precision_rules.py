@@ -25,6 +25,7 @@ MODES = {
 
 
 HF32 = 'hf32'                  # float32 with 10 bits of the fraction, as the cube of later chips may take its operands
+LARGEST = {'float16': 65504., 'bfloat16': 3.3895313892515355e38, HF32: 3.4011621342146535e38}     # finite values
 NO_HF32, CONVOLUTIONS, ALL_CUBE = 'none', 'convolutions', 'all'     # operators that take their operands so
 
 

@@ -62,11 +62,11 @@ int32 round_all(const float* x, float* y, int64 size, int32 limit) {
     const int32 bits = bits_of<int32>(x[i]), magnitude = bits & 0x7fffffff;
     most = std::max(most, magnitude);
     const bool is_nan = magnitude > INFINITE;
-    int32 sign = bits & ~0x7fffffff, kept = magnitude;
+    const int32 sign = bits & ~0x7fffffff;
+    int32 kept = magnitude;
     if (saturates) {
       // TensorFlow's threads take denormal operands for 0, so its minimum and maximum give 0.
       kept = is_nan || magnitude < SMALLEST_NORMAL ? 0 : std::min(kept, limit);
-      sign = is_nan ? 0 : sign;
     }
     const uint32 last = 1u << bits_lost, odd = (static_cast<uint32>(kept) >> bits_lost) & 1;
     int32 rounded = static_cast<int32>((static_cast<uint32>(kept) + (last / 2 - 1) + odd) & ~(last - 1));
