@@ -70,13 +70,12 @@ def _name_of_cpu() -> str:
 
 def _is_watched(config: Config, options: Options) -> bool:
     """Whether a switch of the run looks at what the NPU's operators compute."""
-    return config.repeat_step is not None or any(map(options.get, (
-        'enable_dump', 'enable_dump_debug', 'profiling_mode')))
+    return config.repeat_step is not None or any(map(options.get, ('enable_dump', 'enable_dump_debug')))
 
 
 def _rehearses(config: Config, options: Options) -> bool:
     """Whether a switch of the run rehearses here what it does on an NPU: then core/ascend/emulation is needed."""
-    return bool(config.emulate_precision or _is_watched(config, options))
+    return bool(config.emulate_precision or _is_watched(config, options) or options.get('profiling_mode'))
 
 
 def _graph(config: Config, options: Options) -> ContextManager:

@@ -22,7 +22,7 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool],
     """The CPU `device` with the kernels of this folder.
 
     is_rehearsed(config, options): whether a switch of the run treats operators; then the graph has the NPU's.
-    is_watched(config, options): whether a switch writes or counts what operators compute; then it has no others.
+    is_watched(config, options): whether a switch looks at what operators compute; then it has no others.
     """
     def session_config(options: Options, config: Config) -> tf.ConfigProto:
         proto = device.session_config(options, config)

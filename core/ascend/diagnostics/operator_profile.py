@@ -1,14 +1,16 @@
 """--profiling off the NPU: the operators of the chosen steps, timed by TensorFlow, in the Ascend profiler's form.
 
 The times are this machine's; types, data types and task types are the chip's, so that the profiler's own tools see the
-network as they will see it on the chip.
+network as they will see it on the chip. The graph is the one that trains without the switch, so an operator in which
+core/cpu/kernels joins several is one task here, with the type of the main one.
 """
 import re
 import statistics
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
+from tensorflow.python import pywrap_tensorflow
 
 from core.ascend import chip_operators
 from core.ascend.diagnostics import profile_files, step_graph
@@ -44,7 +46,8 @@ class Profile(tf.train.SessionRunHook):
 
     def __init__(self, clock: Clock, request: ProfileRequest, narrow: Mapping[tf.Tensor, str]):
         self._clock, self._request, self._narrow = clock, request, narrow
-        self._timed: List[Tuple[int, Any]] = []        # step, StepStats
+        self._timed: List[Tuple[int, bytes]] = []      # step, its RunMetadata
+        self._is_profiled = False
         self._seconds: Dict[bool, List[float]] = {True: [], False: []}     # of steps with and without profiling
         self._is_first = True
 
@@ -58,6 +61,7 @@ class Profile(tf.train.SessionRunHook):
         # A CPU's operators are in the less costly trace, too.
         self._trace = tf.RunOptions(
             trace_level=tf.RunOptions.FULL_TRACE if 'GPU' in kinds else tf.RunOptions.SOFTWARE_TRACE)
+        session._call_tf_sessionrun = self._keeping_bytes(session._call_tf_sessionrun)
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._is_profiled = self._request.first <= step_graph.next_step(self._clock) <= self._request.last
@@ -72,7 +76,7 @@ class Profile(tf.train.SessionRunHook):
         self._is_first = False
         step = self._clock.step - 1
         if self._is_profiled:      # described later, because that takes as long as a short step
-            self._timed.append((step, run_values.run_metadata.step_stats))
+            self._timed.append((step, self._metadata))
         if step >= self._request.last:
             self._write()
 
@@ -84,12 +88,30 @@ class Profile(tf.train.SessionRunHook):
         if len(rates) == 2:
             say('Profile: %.1f images/s with profiling, %.1f without' % tuple(rates))
 
+    def _keeping_bytes(self, run: Callable) -> Callable:
+        """`run`, a session's, that keeps the RunMetadata of a profiled step as it is.
+
+        To make messages of it takes up to a sixth of a short step. Hooks that run the session give no buffer for it.
+        """
+        def call(options, feeds, fetches, targets, metadata):
+            if not self._is_profiled or metadata is None:
+                return run(options, feeds, fetches, targets, metadata)
+            kept = pywrap_tensorflow.TF_NewBuffer()
+            try:
+                values = run(options, feeds, fetches, targets, kept)
+                self._metadata = pywrap_tensorflow.TF_GetBuffer(kept)
+                return values
+            finally:
+                pywrap_tensorflow.TF_DeleteBuffer(kept)
+        return call
+
     def _write(self) -> None:
         """Writes what has been timed and not yet written."""
         if not self._timed:
             return
         request = self._request
-        steps = [(step, self._describe.operators(stats)) for step, stats in self._timed]
+        steps = [(step, self._describe.operators(tf.RunMetadata.FromString(metadata).step_stats))
+                 for step, metadata in self._timed]
         self._timed = []
         operators = [operator for _, of_step in steps for operator in of_step]
         iterations = [iteration_of(step, of_step, self._backward) for step, of_step in steps]
@@ -97,7 +119,7 @@ class Profile(tf.train.SessionRunHook):
         profile_files.write(directory, operators, iterations, request.device_id,
                             metric_columns(request.aic_metrics, request.chip))
         say('Profile of %d steps: %s' % (len(iterations), directory))
-        for line in summary(operators, iterations):
+        for line in summary(operators, iterations) + self._describe.notes():
             say(line)
 
 
@@ -134,6 +156,7 @@ class Describer:
     def __init__(self, graph: tf.Graph, chip: str, narrow: Mapping[tf.Tensor, str]):
         self._known = {op.name: op for op in graph.get_operations()}
         self._forms, self._chip = chip_operators.Forms(graph, narrow), chip
+        self._joined: Set[str] = set()       # types that were in what operators() has seen
 
     def operators(self, step_stats: Any) -> List[ProfiledOperator]:
         """The tasks in a StepStats message, by start: what the chip does not run, and the host's threads, are left out.
@@ -150,6 +173,8 @@ class Describer:
                 task_type = op_type and chip_operators.task_type(op_type, self._chip)
                 if not task_type or step_graph.ROUNDING in name:
                     continue
+                if row(op_type).has('joined'):
+                    self._joined.add(op_type)
                 start = node.all_start_micros + node.op_start_rel_micros
                 duration = max(node.op_end_rel_micros - node.op_start_rel_micros, 0)
                 op = self._known.get(name)
@@ -158,6 +183,11 @@ class Describer:
                 found.append(ProfiledOperator(name, chip_operators.chip_type(op_type), task_type, start, duration,
                                               streams[node.thread_id], inputs, outputs))
         return sorted(found, key=lambda operator: operator.start)
+
+    def notes(self) -> List[str]:
+        """A line about operators that stand for several of the chip's; none where there were none."""
+        return ['Profile: one task here, several on an NPU: %s' % ', '.join(
+            '%s (as %s)' % (joined, row(joined).chip) for joined in sorted(self._joined))] if self._joined else []
 
     def _input(self, tensor: tf.Tensor) -> Described:
         shape = ['?' if size is None else size for size in tensor.shape.as_list()] if tensor.shape.ndims is not None \

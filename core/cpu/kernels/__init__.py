@@ -116,7 +116,8 @@ def _join_convolutions():
             alpha = user.get_attr('alpha') if activation == 'leaky_relu' else 0.
         if last is not op:
             replace(last.outputs[0], library().convolution_activation(
-                *op.inputs, biases, batch_norm, shortcut, activation=activation, alpha=alpha, epsilon=epsilon, **{
+                *op.inputs, biases, batch_norm, shortcut, activation=activation, alpha=alpha, epsilon=epsilon,
+                name=op.name + '/ConvolutionActivation', **{
                     name: op.get_attr(name) for name in ('strides', 'padding', 'explicit_paddings', 'dilations')}))
 
 
@@ -190,7 +191,8 @@ def _join_weight_decay():
         if decay is None or decay.inputs[0].shape != op.outputs[0].shape:
             continue
         gradient = next(x for x in op.inputs if x.op is not decay)
-        replace(op.outputs[0], library().add_weight_decay(gradient, *decay.inputs))
+        replace(op.outputs[0], library().add_weight_decay(
+            gradient, *decay.inputs, name=op.name + '/AddWeightDecay'))
 
 
 def _drop_unused_gradients():

@@ -333,6 +333,28 @@ def test_threads_of_the_host_are_no_device_and_a_gpus_stream_is_one():
         ('relu', 'Relu', 5, 0), ('other', 'Conv2D', 5, 0)]
 
 
+def test_a_joined_operator_has_the_type_of_its_main_one_and_the_log_names_it():
+    stats = tf.RunMetadata().step_stats
+    device = stats.dev_stats.add(device='/device:CPU:0')
+    for name, op_type in ('net/norm', 'BatchNormActivation'), ('net/sum', 'AddN'):
+        device.node_stats.add(node_name=name, timeline_label='%s = %s(x)' % (name, op_type), op_end_rel_micros=5)
+    describer = operator_profile.Describer(tf.Graph(), '910', {})
+    assert describer.notes() == []
+    assert [(op.name, op.op_type) for op in describer.operators(stats)] == [
+        ('net/norm', 'BNTrainingUpdate'), ('net/sum', 'AddN')]
+    assert describer.notes() == ['Profile: one task here, several on an NPU: BatchNormActivation (as BNTrainingUpdate)']
+
+
+def test_a_profile_has_the_steps_that_hooks_see_and_no_other_run_of_the_session(training, train, tmp_path):
+    class RunsTheSession(tf.train.SessionRunHook):
+        def before_run(self, run_context):
+            run_context.session.run(run.step.loss)
+
+    run = training(.5)
+    train(run, profile(run, tmp_path, 1, 2), RunsTheSession())
+    assert [row['Op Name'] for row in operators_of(tmp_path)].count('net/MatMul') == 2
+
+
 def test_the_backward_pass_begins_with_what_waits_for_the_forward_pass(training):
     names = operator_profile.backward_names(training().step.loss.graph)
     assert {'gradients/net/scaled_grad/Mul', 'gradients/net/MatMul_grad/MatMul_1'} <= names

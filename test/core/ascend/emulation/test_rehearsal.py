@@ -165,13 +165,13 @@ def test_iterations_per_loop_shows_every_second_step_and_trains_as_without(train
     assert status == 2 and 'iterations_per_loop=3' in log and re.search(r'\b6 or 9\b', log)
 
 
-def training_graph(device):
-    """The nodes of the toy's training step on `device`, without any switch."""
+def training_graph(device, options=None):
+    """The nodes of the toy's training step on `device`, without any switch but what `options` has."""
     given = {'network': 'toy', 'case': 'performance'}
     settled = config.resolve(toy.RECIPE, given, {})
     with tf.Graph().as_default() as graph:
         train_input = toy.train_input(toy.load(settled), settled)
-        with device.graph(settled, {}):
+        with device.graph(settled, options or {}):
             step.build(toy.RECIPE, settled, device, Communicator(), train_input.batch, 8, train_input.batches,
                        {})
         # Functions of tf.data have numbers in their names that go on counting.
@@ -180,6 +180,10 @@ def training_graph(device):
 
 def test_without_switches_the_graph_is_that_of_a_device_without_rehearsals():
     assert training_graph(GPU) == training_graph(GPU._replace(graph=lambda config, options: contextlib.nullcontext()))
+
+
+def test_a_profile_is_of_the_graph_that_trains_without_it():
+    assert training_graph(CPU, {'profiling_mode': True}) == training_graph(CPU)
 
 
 def test_what_looks_at_operators_sees_those_of_the_npus_graph():
