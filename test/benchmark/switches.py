@@ -6,17 +6,16 @@ from statistics import median
 import results
 from turns import WorkerFailed
 
-PLAIN, DUMP, PROFILE = 'plain', 'data_dump_flag', 'profiling'
+PLAIN, DUMP = 'plain', 'data_dump_flag'
+MANY = 10 ** 6
 _MODES = {mode: ['--precision_mode=' + mode] for mode in ('allow_mix_precision', 'force_fp16')}
 FLAGS = {
     **_MODES, **{mode + ', loss_scale': flags + ['--loss_scale=True'] for mode, flags in _MODES.items()},
     # Without the recipe's precision mode, which over_dump would emulate, too.
     'over_dump': ['--over_dump=True', '--emulate_precision=False'],
-    DUMP: ['--data_dump_flag=True', '--data_dump_step=1-%d'],
-    PROFILE: ['--profiling=True', '--profiling_steps=1-%d']}   # the last step
-STEPS = {DUMP: 1, PROFILE: 10}     # of a burst, where a step leaves much behind
+    DUMP: ['--data_dump_flag=True', '--data_dump_step=1-%d'],      # the last step
+    'profiling': ['--profiling=True', '--profiling_steps=1-%d' % MANY]}
 WARMUP_STEPS = 2               # each of another graph; where it is dumped or profiled, the second is the first that is
-MANY = 10 ** 6
 CHUNK = bytes(2 ** 24)         # of what is written to see how fast the disk is
 
 
@@ -31,16 +30,15 @@ def measure(start, warm_up, repeats, seconds):
     try:
         plain.burst(*warm_up)
         for name, flags in FLAGS.items():
-            steps = STEPS.get(name)
-            burst = (steps, MANY) if steps else (MANY, seconds)
+            burst = (1, MANY) if name == DUMP else (MANY, seconds)      # a step of it leaves much behind
             try:
-                worker = start(name, [flag % (repeats * steps + 1) if '%' in flag else flag for flag in flags])
+                worker = start(name, [flag % (repeats + 1) if '%' in flag else flag for flag in flags])
             except WorkerFailed as failure:    # such as a dump that has no room on the disk
                 found[name] = dict(failure=str(failure))
                 continue
             try:
                 worker.burst(WARMUP_STEPS, MANY)
-                if not steps:
+                if name != DUMP:
                     worker.burst(*warm_up)
                 rounds = [(median(plain.burst(MANY, seconds)), median(worker.burst(*burst))) for _ in range(repeats)]
                 found[name] = dict(
