@@ -7,6 +7,7 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/helpers/packages.sh"
 
 find_python
+"$PYTHON" "$REPO_ROOT/test/benchmark/benchmark.py" "$@" --check >/dev/null  # before anything is set up
 for argument; do
     case $argument in
     --with=*pytorch* | --with=*eager*) set_up_pytorch ;;&

@@ -60,7 +60,8 @@ def test_a_flag_that_is_wrong_is_refused(flag):
 @pytest.mark.parametrize('flags', [
     '--switches --with=eager', '--pipeline --with=pytorch', '--pipeline --with=mkl --image_size=64',
     '--pipeline --with=pytorch,mkl --image_size=64', '--pipeline --switches', '--inference --with=pytorch',
-    '--inference --pipeline', '--kernels --with=mkl'])
+    '--inference --pipeline', '--kernels --with=mkl', '--inference --steps=5', '--pipeline --seconds=5',
+    '--switches --seconds=5', '--kernels --steps=5'])
 def test_a_flag_that_would_be_ignored_is_refused(flags):
     with pytest.raises(InputError):
         benchmark.check(benchmark.parser().parse_args(flags.split()))

@@ -32,6 +32,7 @@ from turns import Worker, WorkerFailed  # noqa: E402
 NETWORKS = ('cspnet', 'alexnet', 'cutmix', 'sesemi', 'swa')
 OTHERS = dict(pytorch=(EAGER, COMPILED), eager=(EAGER,), mkl=(MKL,))   # values of --with
 ENVIRONMENT = dict(CUDA_VISIBLE_DEVICES='')
+STEPS, SECONDS = 30, 60        # of --steps and --seconds
 BURST_SECONDS = 3              # of one worker, until it is another one's turn
 WARMUP_STEPS, WARMUP_SECONDS = 10, 15
 LEAST_SECONDS = 3              # of a worker in a repeat, which makes more steps than asked where these are short
@@ -72,13 +73,14 @@ def parser():
                             'the exported graph; the first use sets it up')
     alone.add_argument('--kernels', action='store_true',
                        help='measure nothing but how much of a step and of a forward pass each compiled kernel saves')
-    flags.add_argument('--steps', metavar='N', type=_positive, default=30,
-                       help='least steps of each in a repeat; default: %(default)s')
-    flags.add_argument('--seconds', metavar='N', type=_positive, default=60,
-                       help='after which fewer steps are enough; default: %(default)s')
+    flags.add_argument('--steps', metavar='N', type=_positive,
+                       help='least steps of each in a repeat; default: %d' % STEPS)
+    flags.add_argument('--seconds', metavar='N', type=_positive,
+                       help='after which fewer steps are enough; default: %d' % SECONDS)
     flags.add_argument('--repeats', metavar='N', type=_positive, default=3, help='default: %(default)s')
     flags.add_argument('--output_path', metavar='DIR', default=os.path.join(ROOT, 'test', 'output', 'benchmark'),
                        help='of benchmark.json and benchmark.html; default: test/output/benchmark')
+    flags.add_argument('--check', action='store_true', help=argparse.SUPPRESS)   # measure nothing: are the flags right?
     return flags
 
 
@@ -109,11 +111,19 @@ def _positive(text):
 
 
 def check(asked):
-    """Raises InputError for a --with that would be ignored."""
+    """Raises InputError for a flag that would be ignored."""
+    if _mode(asked) and (asked.steps or asked.seconds):
+        raise InputError('--%s: measures bursts of %d s; leave out --steps and --seconds' % (
+            _mode(asked), BURST_SECONDS))
     if asked.others and (asked.switches or asked.inference or asked.kernels):
         raise InputError('--switches, --inference and --kernels: are not measured beside others; leave out --with')
     if asked.others and asked.pipeline and (MKL in asked.others or asked.sizes == [None]):
         raise InputError('--pipeline: is measured beside --with=pytorch alone, on files: with --image_size')
+
+
+def _mode(asked):
+    """Which of ALONE is asked for; None: a measurement of training."""
+    return next((mode for mode in ALONE if getattr(asked, mode)), None)
 
 
 def flags_of(network, asked, size, photographs):
@@ -184,8 +194,7 @@ def measure_inference(network, flags, asked):
             _say('%s: starting %s' % (network, way))
             return inference.start(way, flags, output, dict(os.environ, **ENVIRONMENT))
         _say('%s: exporting' % network)
-        size = inference.prepare(flags, output)
-        ways = [way for way in inference.WAYS if way != inference.PREDICT or network not in inference.OF_POINTS]
+        size, ways = inference.prepare(flags, output)
         return dict(inference.measure(start, ways, (WARMUP_STEPS, WARMUP_SECONDS), asked.repeats, BURST_SECONDS),
                     batch_size=size)
 
@@ -260,7 +269,8 @@ def _repeat(workers, asked):
 
 def _is_enough(seconds, asked):
     total = sum(seconds)
-    return total >= asked.seconds or (len(seconds) >= asked.steps and total >= LEAST_SECONDS)
+    return total >= (asked.seconds or SECONDS) or (
+        len(seconds) >= (asked.steps or STEPS) and total >= LEAST_SECONDS)
 
 
 def _seconds_of_input(network, flags, output):
@@ -336,13 +346,15 @@ def main(argv):
     try:
         asked = parser().parse_args(argv)
         check(asked)
+        if asked.check:
+            return 0
         os.makedirs(asked.output_path, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='photographs-') as directory:
             if asked.sizes != [None]:
                 pipeline.write_photographs(directory)
             runs = [(network, size, flags_of(network, asked, size, directory)) for network in (
                 NETWORKS if asked.network == 'all' else [asked.network]) for size in asked.sizes]
-            mode = next((mode for mode in ALONE if getattr(asked, mode)), None)
+            mode = _mode(asked)
             return _tell_alone(mode, asked, runs) if mode else _tell(asked, runs)
     except (InputError, OSError) as error:
         print(error, file=sys.stderr)

@@ -15,12 +15,14 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 FORWARD, PREDICT, ONNXRUNTIME = 'forward', 'predict', 'onnxruntime'
 # onnxruntime comes after the forward pass, of which it gets the batch and the outputs.
 WAYS = (FORWARD, ONNXRUNTIME, 'evaluate', PREDICT, 'score', 'run_pb')
-OF_POINTS = 'swa',             # networks that take no pictures
 BATCHES = 64                   # that a pass of score looks at, all of them one file
 
 
 def prepare(flags, directory):
-    """Leaves 0/ckpt and its export network.pb, .onnx and _samples/ in `directory`; returns the size of a batch."""
+    """Leaves 0/ckpt and its export network.pb, .json, .onnx and _samples/ in `directory`.
+
+    Returns (the size of a batch, WAYS without predict for a network that takes no pictures).
+    """
     network, main = os.path.join(directory, 'network'), [sys.executable, os.path.join(ROOT, '__main__.py')]
     _run(main + ['train', *flags, '--case=performance', '--device=cpu', '--train_steps=1',
                  '--output_path=' + directory])
@@ -28,7 +30,9 @@ def prepare(flags, directory):
                  '--output=%s.pb' % network, '--samples=1'])
     _run([os.environ['TOOLS_FRAMEWORKS'], '-I', os.path.join(ROOT, 'core', 'inference', 'onnx_worker.py'), 'convert',
           network + '.pb', network + '.onnx'])
-    return repeat(network + '_samples')
+    with open(network + '.json', encoding='utf-8') as file:
+        takes_pictures = 'image' in json.load(file)
+    return repeat(network + '_samples'), [way for way in WAYS if takes_pictures or way != PREDICT]
 
 
 def _with_data(flags):
