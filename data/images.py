@@ -1,11 +1,14 @@
 """Pictures in files of any size: PNG, JPEG, BMP and GIF, of which an animated one shows its first image."""
+import contextlib
 import os
 import stat
-from typing import Callable, Optional, Sequence, Tuple, Union
+import struct
+from typing import Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
+from core import files
 from core.errors import InputError
 from core.device import call_of, cpu_session
 from core.operators import host_operator
@@ -15,6 +18,9 @@ from data.dataset import DataSet
 from data.loading import LoadOne
 
 _PNG = b'\x89PNG'
+_SIZE_OF_PNG = slice(16, 24)   # where its width and height are, four bytes each
+_TOGETHER = 32                 # files that are decoded at the same time
+_MOST_TOGETHER = 2 ** 16       # bytes of each
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 
 
@@ -127,6 +133,34 @@ class ImageReader:
             self._decode = call_of(session, decode(content, check=False), [content])
             self._decode_png = call_of(session, tf.image.decode_png(content, channels=3), [content])
             self._fit, self._fitting = call_of(session, tf.identity(fit(image)), [image]), fitting
+            if fitting:
+                contents = tf.placeholder(tf.string, [_TOGETHER])
+                self._decode_all = session.make_callable(
+                    tf.stack([tf.image.decode_png(one, channels=3) for one in tf.unstack(contents)]), [contents])
+
+    def together(self, paths: Sequence[str]) -> Dict[str, np.ndarray]:
+        """{path: image} of small PNG files that need not be fitted, decoded at the same time by all cores.
+
+        Left to __call__() are all others, and all of _TOGETHER files with one that cannot be decoded.
+        """
+        contents = {path: content for path in paths if self._fitting for content in self._small_png(path)}
+        found = {}
+        for first in range(0, len(contents), _TOGETHER):
+            some = list(contents)[first:first + _TOGETHER]
+            with contextlib.suppress(tf.errors.OpError):
+                decoded = self._decode_all([contents[path] for path in some + some[-1:] * (_TOGETHER - len(some))])
+                found.update(zip(some, decoded))
+        return found
+
+    def _small_png(self, path):
+        """[the bytes of a file], if it is a small PNG file that need not be fitted; else []."""
+        try:
+            with files.opened(path, buffering=0) as file:
+                content = file.read(_MOST_TOGETHER + 1)
+        except (OSError, ValueError):
+            return []
+        is_fitting = content[_SIZE_OF_PNG] == struct.pack('>II', *self._fitting[::-1])
+        return [content] if is_fitting and content.startswith(_PNG) and len(content) <= _MOST_TOGETHER else []
 
     def __call__(self, path: Union[str, bytes]) -> np.ndarray:
         """The image in a file. Raises InputError naming the file when it cannot be read or decoded, or is damaged."""
@@ -134,7 +168,7 @@ class ImageReader:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise InputError('%s: is no regular file' % name)
-            with open(path, 'rb') as file:
+            with open(path, 'rb', buffering=0) as file:
                 content = file.read()
             if content.startswith(jpeg.START):
                 image, damage = jpeg.heard(lambda: self._decode(content))

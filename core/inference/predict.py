@@ -16,7 +16,7 @@ from core.inference.inputs import cast
 from core.inference.preprocessing import Scaling
 from core.inference.runner import PB, Runner
 from core.inference.samples import PROBABILITIES
-from core.recipe import Recipe
+from core.recipe import Images, Recipe
 from core.settings.config import Config
 from core.training import forms
 
@@ -47,7 +47,7 @@ def predict(recipe: Recipe, config: Config, paths: Sequence[str], refuse: Callab
     if config.data_path:
         data, config = trained.load_data(recipe, config, by_number=True)   # the names are the checkpoint's
     constants = trained.constants(recipe, reader, data)
-    images = _images(recipe.images.read, trained.image_size(reader), paths, refuse)
+    images = _images(recipe.images, trained.image_size(reader), paths, refuse)
     first = next(images, None)
     if first is None:
         return
@@ -133,7 +133,7 @@ def predict_exported(recipe: Recipe, graph: Exported, paths: Sequence[str], refu
             except (ValueError, tf.errors.OpError) as error:
                 raise InputError('--pb=%s: takes no images of %s: %s' % (
                     graph.path, ' x '.join(map(str, batch.shape[1:])), str(error).splitlines()[0]))
-        images = _images(recipe.images.read, graph.image_size, paths, refuse)
+        images = _images(recipe.images, graph.image_size, paths, refuse)
         yield from _found(images, graph.class_names, graph.size, run)
 
 
@@ -150,19 +150,25 @@ def _found(images: Iterator[Any], names: Sequence[str], size: int,
             yield Prediction(name, [(called[number], float(row[number])) for number in numbers])
 
 
-def _images(read: Callable, size: Optional[Tuple[int, int]], paths: Sequence[str],
+def _images(images: Images, size: Optional[Tuple[int, int]], paths: Sequence[str],
             refuse: Callable[[str], None]) -> Iterator[Tuple[str, Any]]:
     count = 0
-    for path in _files(paths):
-        try:
-            files.opened(path).close()     # which a FIFO or a directory is refused by
-            for image in read(path, size):
-                count += 1
-                yield image
-        except InputError as error:
-            refuse(str(error))
-        except ValueError as error:
-            refuse(one_line('%s: %s' % (path, error)))
+    for some in _batches(_files(paths), _BATCH):
+        together = images.read_together(some, size)
+        for path in some:
+            try:
+                if path in together:
+                    found = [(path, together[path])]
+                else:
+                    files.opened(path).close()     # which a FIFO or a directory is refused by
+                    found = images.read(path, size)
+                for image in found:
+                    count += 1
+                    yield image
+            except InputError as error:
+                refuse(str(error))
+            except ValueError as error:
+                refuse(one_line('%s: %s' % (path, error)))
     if not count:
         refuse('no image in %s' % ', '.join(paths))
 

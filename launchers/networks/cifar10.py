@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import tensorflow as tf
 
-from core.operators import host_operator
+from core.operators import host_operator, own_operator
 from core.recipe import Images, Picture, Recipe
 from core.run import Input
 from core.settings.config import Config
@@ -35,7 +35,7 @@ def recipe(net: Callable, defaults: Dict[str, Any], penalty: Callable = layers.l
         load=image_sets.load, tasks=tuple(image_sets.TASKS), train_input=train_input, test_input=test_input,
         model=heads.classifier(net, penalty),
         images=Images(test_pixels, image_sets.read, lambda images, constants: normalize(images), fit=image_sets.fit,
-                      crop=image_sets.crop),
+                      crop=image_sets.crop, read_together=image_sets.read_together),
         pictures=_pictures,
         **dict(dict(learning_rate=schedules.constant, optimizer=optimizers.momentum,
                     evaluation_lines=top_1, hooks=skipped_hooks), **parts))
@@ -46,7 +46,8 @@ def normalize(images: tf.Tensor) -> tf.Tensor:
     # By 1 / std, as TensorFlow's optimizer of graphs would have it, so that the bits are the same without it.
     mean, scale = np.float32(255) * np.float32(CIFAR10_MEAN), 1 / (np.float32(255) * np.float32(CIFAR10_STD))
     # A function of an input pipeline is never exported, as another graph may be.
-    own = host_operator('normalized_colors') if tf.get_default_graph().building_function else None
+    find = host_operator if tf.get_default_graph().building_function else own_operator
+    own = find('normalized_colors')
     if own and images.dtype == tf.uint8:
         return own(images, mean, scale)
     # A constant for each pixel of a row, because one of a single pixel is subtracted three values at a time.

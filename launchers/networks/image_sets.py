@@ -138,6 +138,11 @@ def read(path: str, size: Optional[Tuple[int, int]] = None) -> List[Tuple[str, n
             raise error
 
 
+def read_together(paths: Sequence[str], size: Optional[Tuple[int, int]] = None) -> Dict[str, np.ndarray]:
+    """Recipe.images.read_together: {path: uint8 [*size, 3]} of the PNG files of 32x32 pixels, where size is that."""
+    return _reader(size or SIZE).together(paths)
+
+
 @functools.lru_cache(maxsize=1)
 def _reader(size: Tuple[int, int]) -> Callable[[str], np.ndarray]:
     from data import images

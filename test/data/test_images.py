@@ -53,6 +53,23 @@ def test_a_square_is_the_middle_of_a_picture_and_a_small_picture_is_its_own_squa
     assert (images.ImageReader(lambda image: images.square(image, 32))(str(path)) == wide[:, 32:64]).all()
 
 
+def test_png_files_of_the_size_that_is_wanted_are_decoded_together_and_others_one_by_one(tmp_path):
+    reader, contents = images.ImageReader(lambda image: image, (6, 5)), {}
+    for number in range(35):
+        contents[str(tmp_path / str(number))] = encoded(np.roll(IMAGE, number), 'png')
+    others = [str(tmp_path / name) for name in ('turned', 'jpeg', 'empty')]
+    contents.update(zip(others, [encoded(IMAGE.transpose(1, 0, 2), 'png'), encoded(IMAGE, 'jpg'), b'']))
+    for path, content in contents.items():
+        with open(path, 'wb') as file:
+            file.write(content)
+    found = reader.together([*contents, str(tmp_path), str(tmp_path / 'nowhere')])
+    assert list(found) == list(contents)[:35]
+    assert all((image == np.roll(IMAGE, number)).all() for number, image in enumerate(found.values()))
+    (tmp_path / 'cut').write_bytes(encoded(IMAGE, 'png')[:40])
+    assert not reader.together([str(tmp_path / '0'), str(tmp_path / 'cut')])
+    assert not images.ImageReader(lambda image: image).together(list(contents))
+
+
 @pytest.mark.parametrize('of_no_kind, is_refused', [((0, 1, 2, 3, 4), True), ((0, 2, 4), True), ((1, 3), False),
                                                     ((0, 2), False), ((2, 4), False), ((0, 4), False)])
 def test_a_set_is_refused_at_its_first_middle_and_last_file_if_none_is_an_image(tmp_path, of_no_kind, is_refused):

@@ -65,7 +65,8 @@ def used(may_differ: bool) -> Iterator[None]:
 
     may_differ: whether the graph may have operators that TensorFlow itself does not have.
     """
-    functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron} if may_differ else {}
+    functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron,
+                 'normalized_colors': library().normalized_colors} if may_differ else {}
     with own_operators({'round_to': library().round_to, 'round_variable': library().round_variable, **functions}):
         yield
     if may_differ:
@@ -122,7 +123,7 @@ def _join_convolutions():
 
 
 def _join_perceptrons():
-    """Replaces each perceptron with a hidden layer that is normalised by averages by one operator, up to its bias.
+    """Replaces each perceptron with a hidden layer that is normalised by averages by one operator.
 
     In an exported graph a product and a sum have become of the batch norm.
     """
@@ -144,9 +145,12 @@ def _join_perceptrons():
             averages = [tf.zeros(units), tf.ones(units)]
         else:
             continue
-        replace(product.outputs[0], library().perceptron(
-            *hidden.inputs, bias.inputs[1], gamma, beta, product.inputs[1], tf.zeros(product.outputs[0].shape[-1:]),
-            averages, epsilon=epsilon)[0])
+        last, offset = product, tf.zeros(product.outputs[0].shape[-1:])
+        user = _only_user(product)
+        if user and user.type == 'BiasAdd' and user.outputs[0].consumers():    # not what is fetched
+            last, offset = user, user.inputs[1]
+        replace(last.outputs[0], library().perceptron(
+            *hidden.inputs, bias.inputs[1], gamma, beta, product.inputs[1], offset, averages, epsilon=epsilon)[0])
 
 
 def _before(op, types):

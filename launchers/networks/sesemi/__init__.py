@@ -55,7 +55,7 @@ RECIPE = Recipe(
     test_input=data.test_input,
     model=Model(model.net, heads.softmax._replace(score=model.score), model.penalty),
     images=Images(data.test_pixels, image_sets.read, data.normalize, data.constants, fit=image_sets.fit,
-                  crop=image_sets.crop),
+                  crop=image_sets.crop, read_together=image_sets.read_together),
     input_name='super_data',
     on_export=dict(test_copies=False),
     vendor_name='SESEMI_ID1270_for_TensorFlow',

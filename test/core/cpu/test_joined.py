@@ -103,7 +103,7 @@ def test_a_perceptron_that_only_infers_is_one_operator_with_the_values_of_tensor
     assert_same(build)
     with tf.Graph().as_default(), kernels.used(True):
         y, = build()
-    assert y.op.inputs[0].op.inputs[0].op.type == 'Perceptron'
+    assert y.op.inputs[0].op.type == 'Perceptron'
 
 
 @compiled
