@@ -51,6 +51,6 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if own['run_pb']:
             count = score.run_pb(own['run_pb'], own['manifest'], outputs, brought, fast)
             print('%d outputs of %s: %s' % (count, own['run_pb'], outputs))
-        found = score.metrics(recipe, config, own['manifest'], outputs, own['output_dtype'])
+        found = score.metrics(recipe, config, own['manifest'], outputs, own['output_dtype'], fast)
         print('\n'.join(recipe.evaluation_lines(found)))
     return command.status_of(act, argv, USAGE)

@@ -29,7 +29,8 @@ def evaluate(recipe: Recipe, config: Config, device: Device, by_number: bool = F
     device.prepare(config, options)
     with tf.Graph().as_default():
         with device.graph(config, options):
-            test_graph = evaluation.build(recipe, config, recipe.test_input(data, config), Communicator())
+            test_graph = evaluation.build(recipe, config, recipe.test_input(data, config), Communicator(),
+                                          finds_mistakes=False)
         variables = tf.global_variables()
         checkpoints.check_fits(path, reader, variables, config.network)
         with tf.Session(config=device.session_config(options, config)) as session:

@@ -14,7 +14,7 @@ from core.inference.inputs import shape_of
 from core.inference.runner import PB, Runner
 from core.inference.samples import PROBABILITIES, Manifest
 from core.recipe import Recipe
-from core.device import cpu_session
+from core.device import call_of, cpu_session
 from core.settings.config import Config
 from core.settings.table import Switch
 from core.training import evaluation, forms
@@ -26,35 +26,37 @@ _NAMED = 5                     # at most so many files at fault are named in a l
 class Scorer:
     """The metrics that a recipe's head finds in outputs, batch by batch, in a graph of its own: a context.
 
-    shape: of a batch of outputs; output, output_key: see trained.InferenceGraph; labels: their form.
+    shape: of a batch of outputs; output, output_key: see trained.InferenceGraph; labels: their form; fast: see
+    runner.Runner.
     Raises InputError for probabilities that the head does not compute by a softmax.
     """
 
-    def __init__(self, recipe: Recipe, config: Config, shape: Sequence[int], output: str, output_key: str, labels: Any):
+    def __init__(self, recipe: Recipe, config: Config, shape: Sequence[int], output: str, output_key: str, labels: Any,
+                 fast: Callable[[], ContextManager] = contextlib.nullcontext) -> None:
         self._size, head = shape[0], recipe.model.head
         if not head.of_outputs:
             raise InputError('--network=%s: its metrics need the inputs beside the outputs; evaluate has both' %
                              config.network)
-        with tf.Graph().as_default():
-            self._output = outputs = tf.placeholder(tf.float32, shape)
+        with tf.Graph().as_default(), fast() as configure:
+            logits = outputs = tf.placeholder(tf.float32, shape)
             nest = forms.placeholders(forms.named(labels, 'labels', self._size))
-            self._labels, self._weight = tf.nest.flatten(nest), tf.placeholder(tf.float32, [self._size])
+            weight = tf.placeholder(tf.float32, [self._size])
             if output == PROBABILITIES:
                 if head.predictions.get(PROBABILITIES) is not tf.nn.softmax:
                     raise InputError('--probabilities: this network\'s loss needs its logits; export without it')
-                outputs = tf.log(tf.maximum(outputs, np.finfo(np.float32).tiny))   # the logits but for a constant
-            scores = evaluation.scored(head, {output_key: outputs} if output_key else outputs, nest, config)
-            self._sums, self._metrics_of = evaluation.summed(scores, self._weight)
-            self._session = cpu_session()
+                logits = tf.log(tf.maximum(outputs, np.finfo(np.float32).tiny))    # but for a constant
+            scores = evaluation.scored(head, {output_key: logits} if output_key else logits, nest, config)
+            sums, self._metrics_of = evaluation.summed(scores, weight)
+            self._session = cpu_session(configure)
+        self._sums_of = call_of(self._session, sums, [outputs, *tf.nest.flatten(nest), weight])
         self._totals = 0.
 
     def add(self, outputs: np.ndarray, labels: Sequence[np.ndarray]) -> None:
         """Adds a batch of outputs; its first rows count, as many as there are labels."""
         count = len(labels[0])
         filled = [np.concatenate([part, np.repeat(part[-1:], self._size - count, 0)]) for part in labels]
-        feed = dict(zip(self._labels, filled), **{})
-        feed.update({self._output: outputs, self._weight: np.arange(self._size) < count})
-        self._totals = self._totals + self._session.run(self._sums, feed).astype(np.float64)
+        sums = self._sums_of(outputs, *filled, np.arange(self._size) < count)
+        self._totals = self._totals + sums.astype(np.float64)
 
     def metrics(self, penalty: float) -> Dict[str, float]:
         """The metrics of all that was added; penalty: of the checkpoint, part of the loss."""
@@ -68,7 +70,8 @@ class Scorer:
         self._session.close()
 
 
-def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dtype: str) -> Dict[str, float]:
+def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dtype: str,
+            fast: Callable[[], ContextManager] = contextlib.nullcontext) -> Dict[str, float]:
     """The metrics of evaluation for the outputs in the directory `outputs`, or in the only directory in it.
 
     NAME_output_0.bin holds numbers of `dtype` (float32 or float16), NAME_output_0.txt numbers as text.
@@ -77,7 +80,7 @@ def metrics(recipe: Recipe, config: Config, manifest_path: str, outputs: str, dt
     manifest, labels = samples.read(manifest_path, recipe.switches)
     folder, faults, size = _folder(outputs, manifest), [], manifest.output_shape[0]
     with Scorer(recipe, config, manifest.output_shape, manifest.output, manifest.output_key,
-                forms.read(manifest.labels)) as scorer:
+                forms.read(manifest.labels), fast) as scorer:
         for number, name in enumerate(manifest.names()):
             try:
                 batch = _read(_path(folder, name, manifest), manifest.output_shape, dtype)
@@ -140,7 +143,7 @@ def _folder(outputs: str, manifest: Manifest) -> str:
 def _path(folder: str, name: str, manifest: Manifest) -> Optional[str]:
     """The file with the output of the batch `name`; of the only batch also MODEL_output_0, named after the model."""
     paths = [os.path.join(folder, name + ending) for ending in _ENDINGS]
-    if len(manifest.names()) == 1:
+    if len(manifest.files) == 1:
         for ending in _ENDINGS[:2]:
             found = glob.glob(os.path.join(glob.escape(folder), '*' + ending))
             paths += found if len(found) == 1 else []

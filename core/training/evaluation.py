@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 import numpy as np
 import tensorflow as tf
 
-from core.device import Dropout, keep_dtype
+from core.device import Dropout, call_of, keep_dtype
 from core.errors import InputError
 from core.progress import BETWEEN, EVALUATION, progress
 from core.recipe import BATCH_STATISTICS, Head, Model, Recipe, Scores, Total, first_output
@@ -127,8 +127,8 @@ class Evaluation(NamedTuple):
     metrics_of: Callable[[np.ndarray], Dict[str, float]]   # of the sums over all batches
     penalty: tf.Tensor             # scalar
     communicator: Communicator
-    rows: Dict[str, tf.Tensor]     # of a classifier's batch: labels, classes, probabilities, weight; {}: another head
-    classes: int                   # their number; 0: another head
+    rows: Dict[str, tf.Tensor]     # of a classifier's batch: labels, classes, probabilities, weight; {}: not looked at
+    classes: int                   # their number; 0 without rows
     exchange: Tuple[tf.Tensor, ...]   # (a placeholder for what a rank has found, the sum over the ranks); (): one rank
     newest: List[Predictions]      # of the newest call; empty before, and without rows
 
@@ -140,19 +140,19 @@ class Evaluation(NamedTuple):
         progress.now(EVALUATION)
         self.test_input.initialize(session)
         # Always the same fetches, because others would be another graph to compile.
-        fetches = dict(sums=self.sums, penalty=self.penalty, rows=self.rows)
+        run = call_of(session, [self.sums, self.penalty, *self.rows.values()], [])
         totals, right, wrong = 0., np.zeros(self.classes, int), []
         for number in range(self.test_input.batches):
             progress.now(EVALUATION)
-            batch = session.run(fetches)
-            totals = totals + batch['sums'].astype(np.float64)
+            sums, penalty, *rows = run()
+            totals = totals + sums.astype(np.float64)
             if self.rows:
-                wrong.append(self._mistakes(number, right, **batch['rows']))
+                wrong.append(self._mistakes(number, right, **dict(zip(self.rows, rows))))
         progress.now(BETWEEN)
         if self.test_input.skipped:
             self.test_input.skipped.check()
         metrics = self.metrics_of(totals)
-        metrics['loss'] += float(batch['penalty'])
+        metrics['loss'] += float(penalty)
         if self.rows:
             self.newest[:] = [self._of_all_ranks(session, right, *map(np.concatenate, zip(*wrong)))]
         return metrics
@@ -182,11 +182,13 @@ class Evaluation(NamedTuple):
         return Predictions(right, rows, *columns)
 
 
-def build(recipe: Recipe, config: Config, test_input: Input, communicator: Communicator) -> Evaluation:
+def build(recipe: Recipe, config: Config, test_input: Input, communicator: Communicator,
+          finds_mistakes: bool = True) -> Evaluation:
     """Builds the Evaluation of `recipe` on `test_input`; it shares the variables of a training graph, if there is one.
 
-    Each rank evaluates the batches of its own test_input, which are as many on every rank. Raises InputError for a
-    model that returns something else than it must.
+    Each rank evaluates the batches of its own test_input, which are as many on every rank. finds_mistakes: whether a
+    classifier's Predictions are wanted beside the metrics. Raises InputError for a model that returns something else
+    than it must.
     """
     inputs, labels, weight = test_input.batch
     config = config._replace(label_smoothing=0.)   # which is for training alone
@@ -194,7 +196,7 @@ def build(recipe: Recipe, config: Config, test_input: Input, communicator: Commu
     penalty = recipe.model.penalty(config)
     sums, metrics_of = summed(scores, weight)
     sums, = communicator.sum([sums])
-    rows, classes = _rows(recipe.model.head, outputs, labels, weight)
+    rows, classes = _rows(recipe.model.head, outputs, labels, weight) if finds_mistakes else ({}, 0)
     exchange = ()
     if rows and communicator.ranks > 1:
         own = tf.placeholder(tf.float32, [classes + 3 * test_input.size])

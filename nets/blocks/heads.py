@@ -40,7 +40,8 @@ def _softmax(outputs: Any, labels: tf.Tensor, config: Config) -> Scores:
     if config.label_smoothing:
         smoothed = soft * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[-1].value
     losses = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(smoothed), logits=logits)
-    correct = tf.equal(tf.argmax(logits, 1), tf.argmax(soft, 1))
+    right = tf.cast(labels, tf.int32) if soft is not labels else tf.argmax(soft, 1, output_type=tf.int32)
+    correct = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), right)
     return Scores(losses, {'accuracy': tf.cast(correct, tf.float32)})
 
 

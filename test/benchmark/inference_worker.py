@@ -93,7 +93,7 @@ def scores(turns, directory, recipe, config):
     _step_after(turns, score.Scorer, 'add')
     turns.begin(images=samples.read(_manifest(directory), recipe.switches)[0].output_shape[0])
     while True:
-        score.metrics(recipe, config, _manifest(directory), outputs, 'float32')
+        score.metrics(recipe, config, _manifest(directory), outputs, 'float32', fast)
 
 
 def runs_pb(turns, directory, recipe, config):
