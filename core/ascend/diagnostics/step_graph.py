@@ -96,13 +96,15 @@ class Replay:
     def __init__(self, train_input: Input):
         self._input = train_input
         self._variables = tf.global_variables() + tf.local_variables()
+        # An array takes over memory that nobody else has, and one thread alone would copy a variable's into it.
+        self._copies = [tf.raw_ops.DeepCopy(x=v) for v in self._variables]
         self._values = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in self._variables]
         self._restore = tf.group(*[tf.assign(v, value, validate_shape=False)
                                    for v, value in zip(self._variables, self._values)])
 
     def state(self, session: tf.Session) -> List[np.ndarray]:
         """The values of all variables now."""
-        return session.run(self._variables)
+        return session.run(self._copies)
 
     def go_back(self, session: tf.Session, state: List[np.ndarray], step: int) -> None:
         """Makes `state` the variables' values again, and the batch of `step` the next one."""

@@ -1,9 +1,11 @@
 """Loss scaling by TensorFlow's own classes, for CPU and GPU; core/ascend/bridge.py has an NPU's."""
 from typing import Union
 
+import numpy as np
 import tensorflow as tf
 
 from core.device import LOSS_SCALE, OWN_GRADIENTS, keep_dtype
+from core.operators import own_operator
 
 
 def scaled_optimizer(optimizer: tf.train.Optimizer, scale: Union[bool, float]) -> tf.train.Optimizer:
@@ -27,18 +29,24 @@ class _FixedLossScale(tf.train.experimental.FixedLossScale):
     """A scale that stays. A step with a gradient that is not finite is skipped, as on an NPU."""
 
     def update(self, grads):
-        return tf.no_op(), tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in _values(grads)])
+        return tf.no_op(), _are_finite(grads)
 
 
 class _DynamicLossScale(tf.train.experimental.DynamicLossScale):
     """TensorFlow's, which would make a sparse gradient dense to look for infinite values."""
 
     def update(self, grads):
-        return super().update(_values(grads))
+        with keep_dtype():         # a chip that saturates has no infinite value
+            found = tf.where(_are_finite(grads), 0., np.inf)
+        return super().update([found])
 
 
-def _values(gradients):
-    return [getattr(gradient, 'values', gradient) for gradient in gradients if gradient is not None]
+def _are_finite(gradients):
+    values = [getattr(gradient, 'values', gradient) for gradient in gradients if gradient is not None]
+    own = own_operator('is_within')
+    return tf.reduce_all([
+        own(part, largest=np.finfo(np.float32).max, may_be_largest=True) if own and part.dtype == tf.float32 else
+        tf.reduce_all(tf.math.is_finite(part)) for part in values])
 
 
 class _Scaled(tf.train.experimental.MixedPrecisionLossScaleOptimizer):

@@ -67,7 +67,8 @@ def used(may_differ: bool) -> Iterator[None]:
     """
     functions = {'mish': library().mish, 'batch_norm': _batch_norm, 'perceptron': _perceptron,
                  'normalized_colors': library().normalized_colors} if may_differ else {}
-    with own_operators({'round_to': library().round_to, 'round_variable': library().round_variable, **functions}):
+    names = ('round_to', 'round_variable', 'is_within')
+    with own_operators({**{name: getattr(library(), name) for name in names}, **functions}):
         yield
     if may_differ:
         _join_mish()

@@ -39,6 +39,15 @@ def test_a_rounded_tensor_has_the_bits_of_tensorflows_operators(dtype, saturates
             np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
 
 
+def test_tensorflows_sums_round_as_numpys_float16():
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = values()
+        limited = np.where(np.isnan(x), np.copysign(np.float32(0), x), np.clip(x, -65504, 65504))
+        rounded = session.run(emulation.round_to(tf.constant(x), 'float16', True))
+        np.testing.assert_array_equal(
+            rounded.view(np.uint32), limited.astype(np.float16).astype(np.float32).view(np.uint32))
+
+
 @compiled
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'hf32'])
 def test_a_value_beyond_the_range_is_seen_wherever_it_is(dtype):
