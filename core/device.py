@@ -12,7 +12,7 @@ A switch that acts on a device enters through these functions of that device's r
 """
 import contextlib
 import os
-from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -130,18 +130,15 @@ def cpu_session(configure: Optional[Callable[[tf.ConfigProto], None]] = None) ->
     return tf.Session(config=proto)
 
 
-def call_of(session: tf.Session, outputs: Union[tf.Tensor, Sequence[tf.Tensor]],
-            inputs: Sequence[tf.Tensor]) -> Callable[..., Any]:
-    """The function of values for the placeholders `inputs`, in their order, that computes `outputs`: an array, or a
-    list of them.
+def call_of(session: tf.Session, output: tf.Tensor, inputs: Sequence[tf.Tensor]) -> Callable[..., np.ndarray]:
+    """The function of values for the placeholders `inputs`, in their order, that computes `output`.
 
     session.run() wakes a thread of the session and is woken by it, which together takes 0.1 ms, as long as to decode
     several small images. The function raises ValueError for a value of another shape than the placeholder's.
     """
     session._extend_graph()
     options = pywrap_tensorflow.TF_NewBufferFromString(_IN_CALLER)
-    is_one = isinstance(outputs, tf.Tensor)
-    feeds, fetches = ([one._as_tf_output() for one in some] for some in (inputs, [outputs] if is_one else outputs))
+    feeds, fetches = [one._as_tf_output() for one in inputs], [output._as_tf_output()]
     dtypes, fitting = [one.dtype.as_numpy_dtype for one in inputs], set()
 
     def check(shapes):
@@ -155,6 +152,5 @@ def call_of(session: tf.Session, outputs: Union[tf.Tensor, Sequence[tf.Tensor]],
         shapes = tuple([array.shape for array in arrays])
         if shapes not in fitting:      # because a comparison with TensorFlow's shapes takes as long as to read a file
             check(shapes)
-        found = session._call_tf_sessionrun(options, dict(zip(feeds, arrays)), fetches, [], None)
-        return found[0] if is_one else found
+        return session._call_tf_sessionrun(options, dict(zip(feeds, arrays)), fetches, [], None)[0]
     return call

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 import numpy as np
 import tensorflow as tf
 
-from core.device import Dropout, call_of, keep_dtype
+from core.device import Dropout, keep_dtype
 from core.errors import InputError
 from core.progress import BETWEEN, EVALUATION, progress
 from core.recipe import BATCH_STATISTICS, Head, Model, Recipe, Scores, Total, first_output
@@ -140,19 +140,19 @@ class Evaluation(NamedTuple):
         progress.now(EVALUATION)
         self.test_input.initialize(session)
         # Always the same fetches, because others would be another graph to compile.
-        run = call_of(session, [self.sums, self.penalty, *self.rows.values()], [])
+        run = session.make_callable(dict(sums=self.sums, penalty=self.penalty, rows=self.rows))
         totals, right, wrong = 0., np.zeros(self.classes, int), []
         for number in range(self.test_input.batches):
             progress.now(EVALUATION)
-            sums, penalty, *rows = run()
-            totals = totals + sums.astype(np.float64)
+            batch = run()
+            totals = totals + batch['sums'].astype(np.float64)
             if self.rows:
-                wrong.append(self._mistakes(number, right, **dict(zip(self.rows, rows))))
+                wrong.append(self._mistakes(number, right, **batch['rows']))
         progress.now(BETWEEN)
         if self.test_input.skipped:
             self.test_input.skipped.check()
         metrics = self.metrics_of(totals)
-        metrics['loss'] += float(penalty)
+        metrics['loss'] += float(batch['penalty'])
         if self.rows:
             self.newest[:] = [self._of_all_ranks(session, right, *map(np.concatenate, zip(*wrong)))]
         return metrics
