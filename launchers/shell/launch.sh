@@ -12,6 +12,8 @@
 #   CORES        the rank's cores as taskset -c takes them; the array is empty in a run of one rank
 #   LOGS         the path of the rank's log
 #   TERMINALS    which of the file descriptors 1 and 2 were terminals when the launcher was started
+#   PLANNER      process id of the plan's process where that waits to become the trainer; else empty
+#   HAND_OVER    file descriptor of its standard input
 
 # shellcheck source=launchers/shell/python.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/python.sh"
@@ -83,20 +85,38 @@ leave_closed_terminal() {
     [[ $TERMINALS != *2* || -t 2 ]] || exec 2>>"${PLAN[run_dir]}/nohup.out"
 }
 
-# Exits when the flags are bad, and after -h, which prints and runs nothing. TensorFlow's start-up
-# lines are silenced here, because they belong in the log of the run.
+# Exits when the flags are bad, and after -h, which prints and runs nothing.
 make_plan() {  # FLAG...
-    local answer line
+    local answers line text='' output input
     declare -gA PLAN=()
-    answer=$(TF_CPP_MIN_LOG_LEVEL=3 LAUNCHER=$0 "$PYTHON" "$REPO_ROOT" plan "$@" </dev/null) || exit
-    if [[ $'\n'$answer != *$'\n'run_dir=* ]]; then
-        printf '%s\n' "$answer"
-        exit
-    fi
-    while IFS= read -r line; do
+    [[ $TERMINALS != *1* ]] || exec 3>&1  # for the trainer's live line
+    set -m  # as of every trainer: start_rank
+    # It starts after the newline, because bash forgets a coprocess that has ended, and its descriptors with it.
+    coproc PLANNING {
+        read -r _
+        LAUNCHER=$0 exec "$PYTHON" "$REPO_ROOT" plan "$@"  # which waits only for a launcher that it knows of
+    }
+    PLANNER=$!
+    set +m
+    output=${PLANNING[0]} input=${PLANNING[1]}
+    exec {answers}<&"$output" {HAND_OVER}>&"$input" {output}<&- {input}>&-
+    printf '\n' >&"$HAND_OVER"
+    while IFS= read -r line <&"$answers" || [[ -n $line ]]; do
+        text+=$line$'\n'
         [[ $line == ?*=* ]] || continue  # a package of the Python side may print lines of its own
         PLAN["${line%%=*}"]=${line#*=}
-    done <<<"$answer"
+        [[ $line != waits=True ]] || break
+    done
+    exec {answers}<&-
+    if [[ ${PLAN[waits]:-} != True ]]; then
+        exec {HAND_OVER}>&-
+        wait "$PLANNER" || exit
+        PLANNER=''
+    fi
+    if [[ -z ${PLAN[run_dir]:-} ]]; then
+        printf '%s' "$text"
+        exit
+    fi
 }
 
 read_plan() {

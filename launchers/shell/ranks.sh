@@ -152,14 +152,18 @@ start_rank() {  # INDEX FLAG...
     shift
     [[ -z ${CORES[i]:-} ]] || bind=(taskset -c "${CORES[i]}")
     unset LIVE_FD
-    if ((i == 0)) && [[ -t 1 ]]; then
-        exec 3>&1
-        export LIVE_FD=3
-    fi
+    ((i > 0)) || [[ $TERMINALS != *1* || ! -t 3 ]] || export LIVE_FD=3
     set -m  # gives the trainer a process group of its own, so that Ctrl-C reaches it once, through pass_on
-    ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${bind[@]}" "$PYTHON" "$REPO_ROOT" train \
-        "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
-    PIDS[i]=$!
+    if [[ -n $PLANNER ]]; then  # the first start of a run of one rank
+        PIDS[i]=$PLANNER PLANNER=''
+        ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ TRAINING_LOG=${LOGS[i]} \
+            env -0 >&"$HAND_OVER" || true  # where it was killed meanwhile, the launcher finds that out as of a trainer
+        exec {HAND_OVER}>&-
+    else
+        ASCEND_DEVICE_ID=${DEVICES[i]} RANK_ID=${RANKS[i]} LAUNCHER_PID=$$ "${bind[@]}" "$PYTHON" "$REPO_ROOT" train \
+            "$@" >>"${LOGS[i]}" 2>&1 </dev/null &
+        PIDS[i]=$!
+    fi
     set +m
     # A signal that came while this trainer was being started has not reached it.
     [[ -z $SIGNAL ]] || kill -s "$SIGNAL" "${PIDS[i]}" 2>/dev/null || true

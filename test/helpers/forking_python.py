@@ -68,8 +68,9 @@ def _become(connection):
     os.chdir(request['directory'])
     os.environ.clear()
     os.environ.update(request['environment'])
-    if 'LAUNCHER_PID' in os.environ:               # whose trainer ends when its parent is another process
-        os.environ['LAUNCHER_PID'] = str(os.getppid())
+    # A trainer ends when its parent is not the launcher any more; here it is when the process that waits has ended.
+    waits, parent_of = os.getppid(), os.getppid
+    os.getppid = lambda: request['parent'] if parent_of() == waits else parent_of()
     sys.argv[:] = request['arguments']
     paths = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     code = sys.argv.pop(1) if sys.argv[0] == '-c' else None

@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 
 import pytest
 from launching import HERE, ROOT, fake, launch, tree
@@ -272,3 +273,29 @@ def test_the_real_trainer_refuses_a_bad_flag_in_one_line(forking_workdir):
 def test_the_real_trainer_answers_help_with_its_flags(forking_workdir):
     status, stdout, _ = launch(forking_workdir, '-h')
     assert status == 0 and '--batch_size' in stdout and not (forking_workdir / 'output').exists()
+
+
+@pytest.mark.slow
+def test_the_process_that_has_planned_a_run_of_one_rank_trains_and_a_resumed_one_of_nothing_left_does_not(real_workdir):
+    python = real_workdir / 'python'
+    python.write_text(python.read_text().replace('exec', 'echo "$2" >>"%s"\nexec' % (real_workdir / 'started')))
+
+    def started():
+        return re.findall('(?m)^(plan|train)$', (real_workdir / 'started').read_text())
+    status, stdout, _ = launch(real_workdir, '--network=swa', '--train_epochs=2', '--stall_seconds=0', '--device=cpu',
+                               environment={'TF_CPP_MIN_LOG_LEVEL': '0'})
+    assert status == 0 and 'Final Train Accuracy' in stdout and started() == ['plan']
+    log = (real_workdir / 'output' / '0' / 'train_0.log').read_text()
+    assert 'cpu_feature_guard' in log and 'Train on 131072 samples' in log
+    status, stdout, stderr = launch(real_workdir, '--network=swa', '--train_epochs=2', '--resume=True', '--device=cpu')
+    assert (status, stderr) == (0, '') and started() == ['plan'] * 2
+
+
+def test_a_planner_ends_with_its_launcher_and_leaves_nothing(tmp_path):
+    asked = ['--case=performance', '--network=swa', '--device=cpu', '--output_path=%s' % (tmp_path / 'output')]
+    planner = subprocess.Popen([sys.executable, ROOT, 'plan', *asked], env=dict(os.environ, LAUNCHER='x'),
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               universal_newlines=True)
+    while planner.stdout.readline() != 'waits=True\n':
+        assert planner.poll() is None
+    assert planner.communicate() == ('', '') and planner.returncode == 0 and not (tmp_path / 'output').exists()

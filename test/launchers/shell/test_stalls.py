@@ -98,7 +98,7 @@ def processes_of(launcher, workdir, ranks):
             command, environ, stat = ((pathlib.Path('/proc') / entry / name).read_text()
                                       for name in ('cmdline', 'environ', 'stat'))
             parent = int(stat.rpartition(')')[2].split()[1])
-            if parent == launcher.pid and '%s\0train\0' % ROOT in command:
+            if parent == launcher.pid and re.search('%s\0(plan|train)\0' % ROOT, command):
                 found[int(re.search('(?:^|\\0)RANK_ID=(\\d+)', environ).group(1))] = int(entry)
     return [found[rank] for rank in range(ranks)]
 
