@@ -140,11 +140,11 @@ class Evaluation(NamedTuple):
         progress.now(EVALUATION)
         self.test_input.initialize(session)
         # Always the same fetches, because others would be another graph to compile.
-        run = session.make_callable(dict(sums=self.sums, penalty=self.penalty, rows=self.rows))
+        fetches = dict(sums=self.sums, penalty=self.penalty, rows=self.rows)
         totals, right, wrong = 0., np.zeros(self.classes, int), []
         for number in range(self.test_input.batches):
             progress.now(EVALUATION)
-            batch = run()
+            batch = session.run(fetches)
             totals = totals + batch['sums'].astype(np.float64)
             if self.rows:
                 wrong.append(self._mistakes(number, right, **batch['rows']))

@@ -14,7 +14,7 @@ from launchers.__main__ import COMMANDS, main
 
 WITH_TENSORFLOW = ('evaluate', 'predict', 'export')
 STANDARD = {'collections', 'contextlib', 'glob', 'importlib', 'json', 'os', 'platform', 're', 'shutil', 'signal',
-            'subprocess', 'sys', 'time', 'typing'}
+            'subprocess', 'sys', 'tempfile', 'time', 'typing'}
 OUR_ERROR = 'raise ImportError("not ours")'
 
 
