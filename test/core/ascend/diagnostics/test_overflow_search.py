@@ -1,10 +1,12 @@
 """What the search says of an operator, without a run: which unit overflowed, and which operator updates a variable."""
 from types import SimpleNamespace
 
+import pytest
 import tensorflow as tf
 
 from core.ascend.diagnostics import overflow_search, step_graph
 from core.ascend.diagnostics.overflow_files import CUBE_ACCUMULATION, FLOATING_POINT, TO_FLOAT16
+from core.ascend.emulation import emulation
 
 
 def test_an_overflow_is_the_cubes_one_of_a_narrow_value_or_one_of_float32():
@@ -30,3 +32,12 @@ def test_of_several_operators_that_write_a_variable_the_optimizers_updates_it():
     assert {variable.name: op.type for variable, op in found.items()} == dict(
         trained='ApplyGradientDescent', counted='AssignAdd')
     assert found[counted.op] is first
+
+
+@pytest.mark.parametrize('saturates', [True, False])
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'hf32'])
+def test_an_operand_is_known_behind_its_rounding_by_tensorflows_operators(dtype, saturates):
+    with tf.Graph().as_default():
+        made = tf.exp(tf.placeholder(tf.float32, [3]))
+        user = tf.sqrt(emulation.round_to(made, dtype, saturates)).op
+    assert overflow_search._sources(user, {made.op}) == {made.op}
