@@ -80,7 +80,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
     One process for both imports TensorFlow once, which is a third of the time until a small network's first step.
     """
-    typed, waits = 'bash ' + environ['LAUNCHER'] if 'LAUNCHER' in environ else 'python3 -m launchers plan', []
+    typed = 'bash ' + environ['LAUNCHER'] if 'LAUNCHER' in environ else 'python3 -m launchers plan'
+    waits = []
 
     def plan(recipe, config):
         waits.append(act(recipe, config))
@@ -88,7 +89,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         with _native_lines(startup) if 'LAUNCHER' in environ else contextlib.nullcontext():
             status = command.run(plan, argv, environ, command.TRAINING._replace(typed=typed), planning=True)
             variables = sys.stdin.buffer.read() if status == 0 and waits == [True] else b''
-        if not variables:          # or the launcher has ended
+        if not variables:          # nothing waits, or the launcher has ended
             return status
         os.environ.clear()
         os.environ.update(os.fsdecode(variable).split('=', 1) for variable in variables.split(b'\0') if variable)

@@ -91,10 +91,11 @@ make_plan() {  # FLAG...
     declare -gA PLAN=()
     [[ $TERMINALS != *1* ]] || exec 3>&1  # for the trainer's live line
     set -m  # as of every trainer: start_rank
-    # It starts after the newline, because bash forgets a coprocess that has ended, and its descriptors with it.
+    # Python starts after the newline, because bash closes the descriptors of a coprocess that has ended, and a plan that
+    # ends at once would be lost.
     coproc PLANNING {
         read -r _
-        LAUNCHER=$0 exec "$PYTHON" "$REPO_ROOT" plan "$@"  # which waits only for a launcher that it knows of
+        LAUNCHER=$0 exec "$PYTHON" "$REPO_ROOT" plan "$@"  # without LAUNCHER it would not wait to become the trainer
     }
     PLANNER=$!
     set +m

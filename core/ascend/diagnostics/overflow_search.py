@@ -203,7 +203,8 @@ def _sources(op: tf.Operation, known: Set[tf.Operation]) -> Set[tf.Operation]:
     """The `known` operators and variables that an operator's operands come from, past what only moves values."""
     found, seen, open_ops = set(), {op}, [op]
     while open_ops:
-        for tensor in map(step_graph.before_rounding, open_ops.pop().inputs):   # which takes bits for integers
+        # Behind the rounding, because without compiled kernels it computes with integers, at which this walk ends.
+        for tensor in map(step_graph.before_rounding, open_ops.pop().inputs):
             if not tensor.dtype.base_dtype.is_floating or tensor.op in seen:
                 continue
             seen.add(tensor.op)
