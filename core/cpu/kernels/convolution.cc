@@ -13,6 +13,8 @@ using namespace convolutions;  // NOLINT: a kernel file
 using dnnl::convolution_backward_data;
 using dnnl::convolution_backward_weights;
 
+const int64 MOST_SUMS = 1 << 20;  // numbers of a thread's sums, which a core's cache holds part of
+
 class Conv2D : public Forward {
  public:
   using Forward::Forward;
@@ -134,6 +136,7 @@ class Conv2DBackpropFilter : public Convolution {
         add_product(true, false, taps * g.inputs, g.outputs, g.batch, x, y, k);
       });
     }
+    if (g.is_tiles()) return tiles(context, g.forward(), data_of(x), data_of(dy), data_of(dk));
     mutex_lock lock(prepared_.lock);
     prepare(g, shapes_of(x.shape(), shape));
     Tensor reordered;
@@ -149,6 +152,28 @@ class Conv2DBackpropFilter : public Convolution {
   }
 
  private:
+  // By Winograd's algorithm. Threads share out the tiles, and the outputs, too, where the sums are large, because threads
+  // that share out tiles have sums of their own.
+  static void tiles(OpKernelContext* context, const winograd::Sizes& sizes, const float* x, const float* dy, float* dk) {
+    const int threads = use_threads_of(context);
+    const int64 size = winograd::POINTS * sizes.inputs * sizes.outputs, vectors = sizes.outputs / LANES;
+    int64 shares = std::min<int64>((size - 1) / MOST_SUMS + 1, threads);
+    while (threads % shares) ++shares;
+    const int64 parts = std::min<int64>(threads / shares, sizes.tiles());
+    Tensor all;
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, TensorShape({parts, size}), &all));
+    float* sums = data_of(&all);
+    in_ranges(parts * shares, parts * shares, [=](int64 number, int64) {
+      const int64 part = number / shares, share = number % shares;
+      winograd::differentiate(sizes, x, dy, sizes.tiles() * part / parts, sizes.tiles() * (part + 1) / parts,
+                              vectors * share / shares * LANES, vectors * (share + 1) / shares * LANES,
+                              sums + part * size);
+    });
+    in_ranges(sizes.inputs, threads, [=](int64 first, int64 last) {
+      winograd::kernel_gradients(sizes, sums, parts, first, last, dk);
+    });
+  }
+
   void prepare(const Geometry& g, std::vector<int64> shapes) {
     if (shapes == prepared_.shapes) return;
     prepared_.desc = convolution_backward_weights::primitive_desc(

@@ -47,7 +47,7 @@ def test_a_convolution_of_many_small_images_is_that_of_tensorflow(size, taps, st
 @compiled
 @pytest.mark.parametrize('padding', ['SAME', 'VALID', [[0, 0], [2, 0], [1, 3], [0, 0]]], ids=str)
 @pytest.mark.parametrize('size', [(16, 18), (17, 15), (9, 3)], ids=str)
-@pytest.mark.parametrize('inputs, outputs', [(16, 16), (16, 32), (64, 48)])
+@pytest.mark.parametrize('inputs, outputs', [(16, 16), (16, 32), (64, 48), (256, 288)])
 def test_a_convolution_in_fewer_products_and_its_gradients_are_those_of_tensorflow(inputs, outputs, size, padding):
     def build():
         x, kernel = numbers(8, *size, inputs), numbers(3, 3, inputs, outputs, seed=1)
