@@ -3,8 +3,10 @@ import contextlib
 from typing import Callable, Iterator, Optional
 
 import tensorflow as tf
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
+from core import operators
 from core.cpu import kernels
 from core.device import Device, Hooks, keep_memory
 from core.operators import own_operators
@@ -36,6 +38,7 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool],
     def graph(config: Config, options: Options) -> Iterator[None]:
         with _fast(not is_rehearsed(config, options), is_watched(config, options)), device.graph(config, options):
             yield
+        _skip_clustering()
 
     def hooks(run: Run) -> Hooks:
         with own_operators({'is_within': kernels.library().is_within} if kernels.library() else {}):
@@ -49,6 +52,7 @@ def fast() -> Iterator[Optional[Callable[[tf.ConfigProto], None]]]:
     keep_memory()
     with _fast(True, False):
         yield _for_kernels if kernels.library() else None
+    _skip_clustering()
 
 
 def _for_kernels(proto: tf.ConfigProto) -> None:
@@ -59,6 +63,17 @@ def _for_kernels(proto: tf.ConfigProto) -> None:
     # operators of its own, twice as slow. After kernels.used() it makes no step faster, and it takes most of a second
     # of a deep network's start, and two of a rehearsed one's.
     proto.graph_options.place_pruned_graph = True
+
+
+def _skip_clustering():
+    """Marks a finished graph as one in which TensorFlow has already looked for what XLA could compile.
+
+    It looks even where nobody asks for XLA, and searches all kernels for each operator that XLA does not know: half a
+    second to a second of the start of a deep network. Each graph that a session runs has to have a marked operator.
+    """
+    for op in tf.get_default_graph().get_operations():
+        if operators.row(op.type).has('variable'):
+            op._set_attr('_XlaAlreadyClustered', AttrValue(b=True))
 
 
 def _fast(may_differ, is_watched):

@@ -271,6 +271,13 @@ def test_without_a_library_a_cpu_trains_on_tensorflows_kernels(monkeypatch):
     assert CPU.session_config({}, None).inter_op_parallelism_threads == 0
 
 
+def test_a_cpus_graph_tells_tensorflow_not_to_search_it_for_what_xla_could_compile():
+    config = settings.resolve(toy.RECIPE, {'case': 'performance'}, {})
+    with tf.Graph().as_default(), CPU.graph(config, {}):
+        variable = tf.get_variable('variable', [])
+    assert variable.op.get_attr('_XlaAlreadyClustered')      # at which MarkForCompilationPass ends
+
+
 def test_a_library_that_was_compiled_for_another_cpu_is_not_loaded(tmp_path, monkeypatch):
     (tmp_path / 'cpu').write_text('flags : some other')
     (tmp_path / 'kernels.so').write_text('')
