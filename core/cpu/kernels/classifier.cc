@@ -1,7 +1,5 @@
-// What follows the float32 logits of a classifier, [rows, classes], on a CPU: their cross entropy and what takes them
-// to classes and back. TensorFlow's own kernels take several times as long where there are few classes.
-#include <limits>
-
+// What follows the float32 logits of a classifier, [rows, classes], on a CPU: their cross entropy, and the
+// labels of classes. TensorFlow's own kernels take several times as long where there are few classes.
 #include "functions.h"
 #include "lanes.h"
 #include "threads.h"
@@ -48,8 +46,9 @@ class SoftmaxCrossEntropyWithLogits : public OpKernel {
     }
     for (int64 i = 0; i < classes * LANES; i += LANES) {
       lanes(logits + i) -= largest;
+      // std::max would take the address of a number, at which GCC gives up its vectors.
 #pragma omp simd
-      for (int64 lane = i; lane < i + LANES; ++lane) e[lane] = exponential(std::max(logits[lane], -87.f));
+      for (int64 lane = i; lane < i + LANES; ++lane) e[lane] = exponential(logits[lane] < -87.f ? -87.f : logits[lane]);
       sum += lanes(e + i);
     }
 #pragma omp simd
@@ -91,67 +90,11 @@ class OneHot : public OpKernel {
   }
 };
 
-// Inputs x, [rows, classes], and the axis, 1; output [rows], the first of the classes that have the largest number.
-template <typename Class>
-class ArgMax : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor& in = context->input(0);
-    OP_REQUIRES(context, in.dims() == 2 && in.dim_size(1) > 0,
-                errors::InvalidArgument("There is no largest class of ", in.shape().DebugString()));
-    const int64 classes = in.dim_size(1);
-    Tensor* out = nullptr;
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({in.dim_size(0)}), &out));
-    const float* x = data_of(in);
-    Class* y = reinterpret_cast<Class*>(const_cast<char*>(out->tensor_data().data()));
-    in_ranges(in.dim_size(0), use_threads_of(context, in.NumElements(), SMALL_ALONE), [=](int64 first, int64 last) {
-      for (int64 i = first; i < last; ++i) {
-        const float* row = x + i * classes;
-        int64 best = 0;
-        float largest = std::numeric_limits<float>::lowest();
-        for (int64 c = 0; c < classes; ++c) {
-          best = row[c] > largest ? c : best;
-          largest = row[c] > largest ? row[c] : largest;
-        }
-        y[i] = best;
-      }
-    });
-  }
-};
-
-// The product of [rows, 1] and [rows, classes], which is the gradient of a mean of losses at the logits.
-class Mul : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor &factors = context->input(0), &in = context->input(1);
-    OP_REQUIRES(context, in.dims() == 2 && factors.shape() == TensorShape({in.dim_size(0), 1}),
-                errors::InvalidArgument("Rows of ", in.shape().DebugString(), " need a factor each, not ",
-                                        factors.shape().DebugString()));
-    const int64 classes = in.dim_size(1);
-    Tensor* out = nullptr;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({1}, 0, in.shape(), &out));
-    const float *factor = data_of(factors), *x = data_of(in);
-    float* y = data_of(out);
-    in_ranges(in.dim_size(0), use_threads_of(context, in.NumElements(), SMALL_ALONE), [=](int64 first, int64 last) {
-      for (int64 i = first; i < last; ++i) {
-        for (int64 c = i * classes; c < (i + 1) * classes; ++c) y[c] = factor[i] * x[c];
-      }
-    });
-  }
-};
-
 REGISTER_FAST(SoftmaxCrossEntropyWithLogits, .TypeConstraint<float>("T"));
-REGISTER_FAST(Mul, .TypeConstraint<float>("T"));
-#define REGISTER_OF_CLASSES(TYPE)                                                                                    \
+#define REGISTER_ONE_HOT(TYPE)                                                                                       \
   REGISTER_KERNEL_BUILDER(Name("OneHot").Device(DEVICE_CPU).TypeConstraint<TYPE>("TI").TypeConstraint<float>("T").   \
-                          Label("fast"), OneHot<TYPE>);                                                              \
-  REGISTER_KERNEL_BUILDER(Name("ArgMax").Device(DEVICE_CPU).TypeConstraint<float>("T").TypeConstraint<TYPE>(         \
-                          "output_type").Label("fast"), ArgMax<TYPE>)
-REGISTER_OF_CLASSES(int32);
-REGISTER_OF_CLASSES(int64);
+                          Label("fast"), OneHot<TYPE>)
+REGISTER_ONE_HOT(int32);
+REGISTER_ONE_HOT(int64);
 
 }  // namespace

@@ -20,6 +20,14 @@ inline Lanes& lanes(float* x) { return *reinterpret_cast<Lanes*>(x); }
 // [columns, ROWS] of the first ROWS of the `rows` of x, [rows, columns]; `absent` is a row for what x lacks.
 template <int ROWS>
 void transpose(const float* x, tensorflow::int64 columns, tensorflow::int64 rows, const float* absent, float* out) {
+  if (rows >= ROWS && columns < LANES) {
+    // Vectors of numbers that are gathered: what is written number by number cannot be read as a vector at once.
+    for (tensorflow::int64 j = 0; j < columns; ++j) {
+#pragma omp simd
+      for (int i = 0; i < ROWS; ++i) out[j * ROWS + i] = x[i * columns + j];
+    }
+    return;
+  }
   for (int i = 0; i < ROWS; ++i) {
     const float* row = i < rows ? x + i * columns : absent;
     for (tensorflow::int64 j = 0; j < columns; ++j) out[j * ROWS + i] = row[j];
