@@ -74,6 +74,7 @@ def used(may_differ: bool) -> Iterator[None]:
         _join_mish()
         _join_convolutions()
         _join_perceptrons()
+        _join_class_scores()
         _join_weight_decay()
         _drop_unused_gradients()
         _join_updates()
@@ -152,6 +153,41 @@ def _join_perceptrons():
             last, offset = user, user.inputs[1]
         replace(last.outputs[0], library().perceptron(
             *hidden.inputs, bias.inputs[1], gamma, beta, product.inputs[1], offset, averages, epsilon=epsilon)[0])
+
+
+def _join_class_scores():
+    """Replaces the cross entropy of logits and one-hot labels of classes, and whether the largest logit is that of the
+    class, by one operator where nobody takes the gradient, which a cross entropy computes, too."""
+    for op in tf.get_default_graph().get_operations():
+        if op.type != 'SoftmaxCrossEntropyWithLogits' or op.get_attr('T') != tf.float32 or not _is_covered(op) or \
+                op.outputs[1].consumers() or _is_conditional(op):
+            continue
+        logits, labels = map(_before_reshapes, op.inputs)
+        if labels.op.type != 'OneHot' or not _is_covered(labels.op) or labels.op.get_attr('TI') != tf.int32 or [
+                tf.get_static_value(value) for value in labels.op.inputs[2:]] != [1, 0]:
+            continue
+        classes = labels.op.inputs[0]
+        losses, right = library().class_scores(logits, classes, name=op.name + '/ClassScores')
+        replace(op.outputs[0], losses)
+        for largest in _users(logits, 'ArgMax'):
+            for equal in _users(largest.outputs[0], 'Equal'):
+                for cast in _users(equal.outputs[0], 'Cast'):
+                    if any(x is classes for x in equal.inputs) and cast.get_attr('DstT') == tf.float32 and \
+                            tf.get_static_value(largest.inputs[1]) in (1, -1):
+                        replace(cast.outputs[0], right)
+
+
+def _before_reshapes(x):
+    """The tensor, [rows, columns], of which x has the values and the form: tf.nn reshapes what has it already."""
+    while x.op.type in ('Reshape', 'StopGradient') and x.op.inputs[0].shape.rank == 2 and \
+            x.op.inputs[0].shape[1:].as_list() == x.shape[1:].as_list() != [None]:
+        x = x.op.inputs[0]
+    return x
+
+
+def _users(tensor, kind):
+    """The operators of a type that take the tensor."""
+    return [op for op in tensor.consumers() if op.type == kind]
 
 
 def _before(op, types):

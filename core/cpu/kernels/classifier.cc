@@ -1,12 +1,55 @@
-// What follows the float32 logits of a classifier, [rows, classes], on a CPU: their cross entropy, and the
-// labels of classes. TensorFlow's own kernels take several times as long where there are few classes.
+// What follows the float32 logits of a classifier, [rows, classes], on a CPU: their cross entropy, labels of classes,
+// and whether the largest is right. TensorFlow's own kernels take several times as long where there are few classes.
+#include <cstring>
+#include <limits>
+
 #include "functions.h"
 #include "lanes.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
 #include "threads.h"
 
 namespace {
 
 using namespace tensorflow;  // NOLINT: a kernel file
+
+// Whole numbers in lanes, as many as a comparison of Lanes has.
+using Ints = decltype(Lanes{} < Lanes{});
+
+// Copies the first `count` lanes of four bytes each, to a vector or from it.
+inline void copy_lanes(const void* from, int64 count, void* to) {
+  if (count == LANES) {
+    std::memcpy(to, from, 4 * LANES);  // one instruction
+  } else {
+    std::memcpy(to, from, 4 * count);
+  }
+}
+
+// Of LANES rows of logits, [classes, LANES].
+struct Softmax {
+  Lanes sum{}, log_sum;  // of the exponentials of the distances to the largest; its logarithm
+  Ints largest{};        // the first class of the largest logit
+
+  // Of `logits` the distances to the largest remain, `e` becomes their exponentials.
+  Softmax(float* logits, float* e, int64 classes) {
+    Lanes most = Lanes{} - std::numeric_limits<float>::infinity();
+    for (int64 c = 0; c < classes; ++c) {
+      const Lanes x = lanes(logits + c * LANES);
+      largest = x > most ? Ints{} + static_cast<int32>(c) : largest;
+      most = x > most ? x : most;
+    }
+    for (int64 i = 0; i < classes * LANES; i += LANES) {
+      lanes(logits + i) -= most;
+      // std::max would take the address of a number, at which GCC gives up its vectors.
+#pragma omp simd
+      for (int64 lane = i; lane < i + LANES; ++lane) e[lane] = exponential(logits[lane] < -87.f ? -87.f : logits[lane]);
+      sum += lanes(e + i);
+    }
+#pragma omp simd
+    for (int lane = 0; lane < LANES; ++lane) log_sum[lane] = logarithm(sum[lane]);
+    log_sum = sum == sum ? log_sum : sum;  // not a number stays one
+  }
+};
 
 // Inputs logits and labels, [rows, classes] both; outputs the loss of each row, and its gradient at the logits.
 class SoftmaxCrossEntropyWithLogits : public OpKernel {
@@ -38,29 +81,67 @@ class SoftmaxCrossEntropyWithLogits : public OpKernel {
   }
 
  private:
-  // All in lanes: of `logits` the distances to the largest remain, `e` becomes their exponentials.
-  static void of_rows(float* logits, float* e, const float* targets, int64 rows, int64 classes, float* loss, float* dx) {
-    Lanes largest = lanes(logits), sum{}, log_sum, total{};
-    for (int64 i = LANES; i < classes * LANES; i += LANES) {
-      largest = largest < lanes(logits + i) ? lanes(logits + i) : largest;
-    }
+  // All in lanes; `e` is room for exponentials.
+  static void of_rows(float* logits, float* e, const float* targets, int64 rows, int64 classes, float* loss,
+                      float* dx) {
+    const Softmax softmax(logits, e, classes);
+    Lanes total{};
     for (int64 i = 0; i < classes * LANES; i += LANES) {
-      lanes(logits + i) -= largest;
-      // std::max would take the address of a number, at which GCC gives up its vectors.
-#pragma omp simd
-      for (int64 lane = i; lane < i + LANES; ++lane) e[lane] = exponential(logits[lane] < -87.f ? -87.f : logits[lane]);
-      sum += lanes(e + i);
+      total += lanes(targets + i) * (softmax.log_sum - lanes(logits + i));
+      lanes(e + i) = lanes(e + i) / softmax.sum - lanes(targets + i);
     }
-#pragma omp simd
-    for (int lane = 0; lane < LANES; ++lane) log_sum[lane] = logarithm(sum[lane]);
-    for (int64 i = 0; i < classes * LANES; i += LANES) {
-      total += lanes(targets + i) * (log_sum - lanes(logits + i));
-      lanes(e + i) = lanes(e + i) / sum - lanes(targets + i);
-    }
+    copy_lanes(&total, rows, loss);
     for (int64 row = 0; row < rows; ++row) {
-      loss[row] = total[row];
       for (int64 c = 0; c < classes; ++c) dx[row * classes + c] = e[c * LANES + row];
     }
+  }
+};
+
+REGISTER_OP("ClassScores")
+    .Input("logits: float")
+    .Input("classes: int32")
+    .Output("losses: float")
+    .Output("right: float")
+    .SetShapeFn([](shape_inference::InferenceContext* context) {
+      for (int i = 0; i < 2; ++i) context->set_output(i, context->input(1));
+      return Status::OK();
+    })
+    .Doc("The cross entropy of logits, [rows, classes], and their true classes, [rows], and 1 where the largest logit "
+         "is that of the true class, else 0. The loss of a class that there is not is 0, as its one-hot label is.");
+
+class ClassScores : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &logits = context->input(0), &labels = context->input(1);
+    OP_REQUIRES(context, logits.dims() == 2 && labels.shape() == TensorShape({logits.dim_size(0)}),
+                errors::InvalidArgument("Logits of ", logits.shape().DebugString(), " need a class each, not ",
+                                        labels.shape().DebugString()));
+    const int64 rows = logits.dim_size(0), classes = logits.dim_size(1);
+    Tensor* out[2];
+    for (int i = 0; i < 2; ++i) OP_REQUIRES_OK(context, context->allocate_output(i, labels.shape(), &out[i]));
+    const float* x = data_of(logits);
+    const int32* of = reinterpret_cast<const int32*>(labels.tensor_data().data());
+    float *loss = data_of(out[0]), *right = data_of(out[1]);
+    const int threads = use_threads_of(context, 8 * logits.NumElements(), SMALL_ALONE);
+    in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
+      Floats shifted(classes * LANES), exponentials(classes * LANES);
+      for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
+        const int64 count = std::min<int64>(LANES, rows - i);
+        transpose<LANES>(x + i * classes, classes, count, x, shifted.data());
+        const Softmax softmax(shifted.data(), exponentials.data(), classes);
+        Ints own{};
+        copy_lanes(of + i, count, &own);
+        Lanes distance = softmax.log_sum;
+        for (int64 c = 0; c < classes; ++c) {
+          distance = own == static_cast<int32>(c) ? lanes(shifted.data() + c * LANES) : distance;
+        }
+        const Lanes losses = softmax.log_sum - distance, is_right = softmax.largest == own ? Lanes{} + 1.f : Lanes{};
+        copy_lanes(&losses, count, loss + i);
+        copy_lanes(&is_right, count, right + i);
+      }
+    });
   }
 };
 
@@ -81,7 +162,8 @@ class OneHot : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &out));
     const Class* of = reinterpret_cast<const Class*>(classes.tensor_data().data());
     float* y = data_of(out);
-    in_ranges(classes.NumElements(), use_threads_of(context, out->NumElements(), SMALL_ALONE), [=](int64 first, int64 last) {
+    const int threads = use_threads_of(context, out->NumElements(), SMALL_ALONE);
+    in_ranges(classes.NumElements(), threads, [=](int64 first, int64 last) {
       std::fill(y + first * depth, y + last * depth, off);
       for (int64 i = first; i < last; ++i) {
         if (of[i] >= 0 && of[i] < depth) y[i * depth + of[i]] = on;
@@ -90,6 +172,7 @@ class OneHot : public OpKernel {
   }
 };
 
+REGISTER_KERNEL_BUILDER(Name("ClassScores").Device(DEVICE_CPU), ClassScores);
 REGISTER_FAST(SoftmaxCrossEntropyWithLogits, .TypeConstraint<float>("T"));
 #define REGISTER_ONE_HOT(TYPE)                                                                                       \
   REGISTER_KERNEL_BUILDER(Name("OneHot").Device(DEVICE_CPU).TypeConstraint<TYPE>("TI").TypeConstraint<float>("T").   \

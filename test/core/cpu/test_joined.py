@@ -4,7 +4,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
-from both_kernels import AS_BUILT, assert_same, compiled, numbers, with_gradients
+from both_kernels import AS_BUILT, assert_same, both, compiled, numbers, with_gradients
 
 from core.cpu import device as cpu
 from core.cpu import kernels
@@ -104,6 +104,51 @@ def test_a_perceptron_that_only_infers_is_one_operator_with_the_values_of_tensor
     with tf.Graph().as_default(), kernels.used(True):
         y, = build()
     assert y.op.inputs[0].op.type == 'Perceptron'
+
+
+def scored(logits, classes, depth):
+    """(losses, 1. where the largest logit is right) as nets/blocks/heads.py has them."""
+    losses = tf.nn.softmax_cross_entropy_with_logits_v2(tf.stop_gradient(tf.one_hot(classes, depth)), logits)
+    right = tf.equal(tf.argmax(logits, 1, output_type=tf.int32), classes)
+    return tf.identity(losses), tf.identity(tf.cast(right, tf.float32))
+
+
+@compiled
+@pytest.mark.parametrize('depth', [1, 3, 10, 100])
+def test_the_scores_of_classes_that_nobody_differentiates_are_one_operator_with_the_values_of_tensorflow(depth):
+    classes = np.random.RandomState(1).randint(-1, depth + 1, 103).astype(np.int32)   # some are no classes
+
+    def build():
+        logits = tf.concat([numbers(50, depth), numbers(50, depth, scale=200), tf.zeros([3, depth])], 0)
+        return scored(logits, tf.constant(classes), depth)
+    assert_same(build)
+    with tf.Graph().as_default(), kernels.used(True):
+        losses, right = build()
+    assert losses.op.inputs[0].op.inputs[0].op.type == right.op.inputs[0].op.type == 'ClassScores'
+
+
+@compiled
+def test_the_loss_of_logits_that_are_no_numbers_is_none_and_the_largest_of_the_others_may_be_right():
+    def build():
+        logits = [[np.nan, 1, 2], [np.nan] * 3, [-np.inf] * 3, [0, np.inf, 1]]
+        return scored(tf.constant(logits), tf.constant([2, 0, 0, 1]), 3)
+    (expected_losses, expected_right), (losses, right) = both(build)
+    np.testing.assert_array_equal(np.isnan(losses), np.isnan(expected_losses))
+    np.testing.assert_array_equal(right, expected_right)
+
+
+@compiled
+@pytest.mark.parametrize('on, dtype, is_trained', [(1., tf.int32, True), (.9, tf.int32, False), (1., tf.int64, False)],
+                         ids=['with a gradient', 'of smoothed labels', 'of long numbers'])
+def test_other_cross_entropies_are_not_joined(on, dtype, is_trained):
+    def build():
+        logits, classes = numbers(20, 3), tf.cast(numbers(20) * 3, dtype)
+        losses = tf.nn.softmax_cross_entropy_with_logits_v2(tf.one_hot(classes, 3, on, 1 - on), logits)
+        return with_gradients(losses, [logits]) if is_trained else [tf.identity(losses)]
+    assert_same(build)
+    with tf.Graph().as_default() as graph, kernels.used(True):
+        build()
+    assert 'ClassScores' not in {op.type for op in graph.get_operations()}
 
 
 @compiled
