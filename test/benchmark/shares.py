@@ -8,7 +8,7 @@ ALL, HOST = 'all of them', 'input pipeline'
 # What adds an operator of our own to a graph: a function that the networks ask for, or one of core/cpu/kernels.
 _FUNCTIONS = {'BatchNormActivation': 'batch_norm', 'Perceptron': 'perceptron', 'Mish': 'mish'}
 _JOINED = {'AddWeightDecay': '_join_weight_decay', 'ConvolutionActivation': '_join_convolutions',
-           'Perceptron': '_join_perceptrons', 'Mish': '_join_mish', 'ClassScores': '_join_class_scores'}
+           'Perceptron': '_join_perceptrons', 'Mish': '_join_mish'}
 STEP, FORWARD = 'step', 'forward'       # the latter as inference.py names it
 
 
