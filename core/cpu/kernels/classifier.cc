@@ -91,8 +91,12 @@ class SoftmaxCrossEntropyWithLogits : public OpKernel {
       lanes(e + i) = lanes(e + i) / softmax.sum - lanes(targets + i);
     }
     copy_lanes(&total, rows, loss);
-    for (int64 row = 0; row < rows; ++row) {
-      for (int64 c = 0; c < classes; ++c) dx[row * classes + c] = e[c * LANES + row];
+    if (classes < LANES) {
+      for (int64 c = 0; c < classes; ++c) spread(e + c * LANES, rows, classes, dx + c);
+    } else {
+      for (int64 row = 0; row < rows; ++row) {
+        for (int64 c = 0; c < classes; ++c) dx[row * classes + c] = e[c * LANES + row];
+      }
     }
   }
 };

@@ -21,7 +21,7 @@ inline Lanes& lanes(float* x) { return *reinterpret_cast<Lanes*>(x); }
 template <int ROWS>
 void transpose(const float* x, tensorflow::int64 columns, tensorflow::int64 rows, const float* absent, float* out) {
   if (rows >= ROWS && columns < LANES) {
-    // Vectors of numbers that are gathered: what is written number by number cannot be read as a vector at once.
+    // Gathered to vectors, because a vector of numbers that were written one by one cannot be read at once.
     for (tensorflow::int64 j = 0; j < columns; ++j) {
 #pragma omp simd
       for (int i = 0; i < ROWS; ++i) out[j * ROWS + i] = x[i * columns + j];
@@ -32,6 +32,12 @@ void transpose(const float* x, tensorflow::int64 columns, tensorflow::int64 rows
     const float* row = i < rows ? x + i * columns : absent;
     for (tensorflow::int64 j = 0; j < columns; ++j) out[j * ROWS + i] = row[j];
   }
+}
+
+// The other way for one of few columns: writes the first `rows` numbers of x at distances of `columns`.
+inline void spread(const float* x, tensorflow::int64 rows, tensorflow::int64 columns, float* out) {
+#pragma omp simd
+  for (tensorflow::int64 i = 0; i < rows; ++i) out[i * columns] = x[i];
 }
 
 #endif  // CORE_CPU_KERNELS_LANES_H_

@@ -217,7 +217,7 @@ class Perceptron : public Normalised {
         const float weight = weights[c * in.units + u];
         for (int v = 0; v < VECTORS; ++v) sums[v] += hidden[u * VECTORS + v] * weight;
       }
-      for (int64 row = 0; row < rows; ++row) out[row * in.classes + c] = sums[row / LANES][row % LANES];
+      spread(reinterpret_cast<const float*>(sums), rows, in.classes, out + c);
     }
   }
 };
