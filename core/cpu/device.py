@@ -8,6 +8,7 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from core import operators
 from core.cpu import kernels
+from core.cpu.kernels import chains
 from core.device import Device, Hooks, keep_memory
 from core.operators import own_operators
 from core.run import Options, Run
@@ -41,9 +42,24 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool],
         _skip_clustering()
 
     def hooks(run: Run) -> Hooks:
-        with own_operators({'is_within': kernels.library().is_within} if kernels.library() else {}):
+        if not kernels.library():
             return device.hooks(run)
+        with own_operators({'is_within': kernels.library().is_within}):
+            found = device.hooks(run)
+        # A dump, a repeated step and a profile are of the operators as they are.
+        others = run.config.repeat_step is not None or any(map(run.options.get, ('enable_dump', 'profiling_mode')))
+        return found + ([_Join(run)] if is_rehearsed(run.config, run.options) and not others else [])
     return with_shared_exchange(device)._replace(session_config=session_config, graph=graph, hooks=hooks)
+
+
+class _Join(tf.train.SessionRunHook):
+    """Joins the elementwise operators of a rehearsed step, after the hooks before it have looked at them."""
+
+    def __init__(self, run: Run):
+        self._train_op = run.step.train_op
+
+    def begin(self) -> None:
+        chains.join(self._train_op, kernels.library().chain)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from core.run import Clock, Input
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
 ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
+_CHAIN = 'Chain'               # of core/cpu/kernels, with the values of the tensor that it names
 _PASS_REFERENCES = frozenset(('Switch', 'RefSwitch', 'Enter', 'RefEnter', 'Identity', 'RefIdentity'))
 
 
@@ -49,8 +50,11 @@ def variable_of(tensor: tf.Tensor) -> Optional[tf.Tensor]:
 
 def before_rounding(tensor: tf.Tensor) -> tf.Tensor:
     """The tensor of the user's graph that the emulation has rounded to `tensor`; any other one itself."""
-    while ROUNDING in tensor.op.name:
-        tensor = tensor.op.inputs[2 if tensor.op.type == 'Select' else 0]     # Select(condition, replacement, x)
+    while ROUNDING in tensor.op.name or tensor.op.type == _CHAIN:
+        if tensor.op.type == _CHAIN:
+            tensor = tensor.graph.get_tensor_by_name(tensor.op.get_attr('of').decode())
+        else:
+            tensor = tensor.op.inputs[2 if tensor.op.type == 'Select' else 0]     # Select(condition, replacement, x)
     return tensor
 
 

@@ -29,12 +29,14 @@ class OnChip(tf.train.SessionRunHook):
     def __init__(self, run: Run, mode: str, done: Emulation):
         self._run, self._mode, self._done = run, mode, done
 
+    def begin(self) -> None:       # while the graph has the chip's operators
+        ops = step_graph.operators([self._run.step.train_op])
+        self._facts = facts(ops, self._done, self._mode, self._run.config.batch_size)
+
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
         directory = record.directory(self._run.config.run_dir)
         os.makedirs(directory, exist_ok=True)
-        ops = step_graph.operators([self._run.step.train_op])
-        save(os.path.join(directory, record.CHIP), json.dumps(facts(
-            ops, self._done, self._mode, self._run.config.batch_size), ensure_ascii=False))
+        save(os.path.join(directory, record.CHIP), json.dumps(self._facts, ensure_ascii=False))
 
 
 def facts(ops: Sequence[tf.Operation], done: Emulation, mode: str, batch_size: int) -> Dict[str, Any]:

@@ -1,8 +1,8 @@
 // Rounding of float32 tensors to the values of a narrower type, in one pass that also sees what leaves the type's range,
 // and the look at that range alone.
-// The reference is round_to() of core/ascend/emulation/emulation.py, in TensorFlow's own operators; the bits are the same.
+#include "rounding.h"
+
 #include <atomic>
-#include <cstring>
 
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -10,6 +10,7 @@
 
 namespace {
 
+using namespace rounding;    // NOLINT: a kernel file
 using namespace tensorflow;  // NOLINT: a kernel file
 
 REGISTER_OP("RoundTo")
@@ -41,55 +42,6 @@ REGISTER_OP("IsWithin")
     .SetShapeFn(shape_inference::ScalarShape)
     .Doc("Whether all magnitudes of x are at most `largest`, or smaller; NaN is not.");
 
-// As bits of a float32: inf, NaN, 2^-126, 2^-14, 2^16.
-const int32 INFINITE = 0x7f800000, NOT_A_NUMBER = 0x7fc00000;
-const int32 SMALLEST_NORMAL = 0x00800000, SMALLEST_NORMAL_HALF = 0x38800000, BEYOND_HALF = 0x47800000;
-
-template <typename To, typename From>
-inline To bits_of(From from) {
-  To to;
-  std::memcpy(&to, &from, sizeof to);
-  return to;
-}
-
-// Rounds `size` values; returns the largest magnitude among them as bits, which for NaN is above that of infinity.
-// A float16 has the fraction of an HF32, and exponents of its own.
-template <int bits_lost, bool is_half, bool saturates>
-int32 round_all(const float* x, float* y, int64 size, int32 limit) {
-  int32 most = 0;
-#pragma omp simd reduction(max : most)
-  for (int64 i = 0; i < size; ++i) {
-    const int32 bits = bits_of<int32>(x[i]), magnitude = bits & 0x7fffffff;
-    most = std::max(most, magnitude);
-    const bool is_nan = magnitude > INFINITE;
-    const int32 sign = bits & ~0x7fffffff;
-    int32 kept = magnitude;
-    if (saturates) {
-      // TensorFlow's threads take denormal operands for 0, so its minimum and maximum give 0.
-      kept = is_nan || magnitude < SMALLEST_NORMAL ? 0 : std::min(kept, limit);
-    }
-    const uint32 last = 1u << bits_lost, odd = (static_cast<uint32>(kept) >> bits_lost) & 1;
-    int32 rounded = static_cast<int32>((static_cast<uint32>(kept) + (last / 2 - 1) + odd) & ~(last - 1));
-    if (is_half) {
-      // Next to .5 the values of a float32 are as far apart as the denormal ones of a float16.
-      const int32 denormal = bits_of<int32>((bits_of<float>(kept) + .5f) - .5f);
-      rounded = kept < SMALLEST_NORMAL_HALF ? denormal : rounded;
-      rounded = rounded >= BEYOND_HALF ? INFINITE : rounded;
-    }
-    if (!saturates) rounded = is_nan ? (is_half ? NOT_A_NUMBER : magnitude) : rounded;
-    y[i] = bits_of<float>(sign | rounded);
-  }
-  return most;
-}
-
-// The largest magnitude as bits. A function of its own, because a loop over what a lambda refers to is a slow one.
-int32 largest_of(const float* x, int64 size) {
-  int32 most = 0;
-#pragma omp simd reduction(max : most)
-  for (int64 i = 0; i < size; ++i) most = std::max(most, bits_of<int32>(x[i]) & 0x7fffffff);
-  return most;
-}
-
 class Rounding : public OpKernel {
  public:
   explicit Rounding(OpKernelConstruction* context) : OpKernel(context) {
@@ -100,15 +52,8 @@ class Rounding : public OpKernel {
     OP_REQUIRES_OK(context, context->GetAttr("largest", &largest));
     OP_REQUIRES_OK(context, context->GetAttr("saturates", &saturates));
     limit_ = bits_of<int32>(largest);
-    if (dtype == "float16") {
-      round_ = saturates ? round_all<13, true, true> : round_all<13, true, false>;
-    } else if (dtype == "bfloat16") {
-      round_ = saturates ? round_all<16, false, true> : round_all<16, false, false>;
-    } else {
-      round_ = saturates ? round_all<13, false, true> : round_all<13, false, false>;
-    }
+    round_ = round_of(dtype, saturates);
   }
-
 
  protected:
   // Rounds `size` values of x into y; returns whether one leaves the range.
@@ -122,7 +67,7 @@ class Rounding : public OpKernel {
 
  private:
   int32 limit_;
-  int32 (*round_)(const float*, float*, int64, int32);
+  Round round_;
 };
 
 class RoundTo : public Rounding {

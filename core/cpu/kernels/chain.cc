@@ -1,0 +1,159 @@
+// A chain of elementwise operators and roundings of float32 tensors on a CPU, in one pass over memory: each instruction
+// computes a block that stays in a core's cache. core/cpu/kernels/chains.py makes chains of graphs that an emulation has
+// rewritten. An instruction does what an operator of TensorFlow does, and no more, so that the bits are the same.
+#include <immintrin.h>
+
+#include <atomic>
+#include <memory>
+
+#include "rounding.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+#include "threads.h"
+
+namespace {
+
+using namespace tensorflow;  // NOLINT: a kernel file
+
+REGISTER_OP("Chain")
+    .Input("x: n * float")
+    .Output("y: float")
+    .Output("flags: m * bool")
+    .Attr("n: int >= 1")
+    .Attr("m: int >= 0")
+    .Attr("program: list(int)")
+    .Attr("dtypes: list(string)")
+    .Attr("largest: list(float)")
+    .Attr("saturates: list(bool)")
+    .Attr("shape: shape")
+    .Attr("of: string")
+    .SetShapeFn([](shape_inference::InferenceContext* context) {
+      PartialTensorShape shape;
+      shape_inference::ShapeHandle y;
+      TF_RETURN_IF_ERROR(context->GetAttr("shape", &shape));
+      TF_RETURN_IF_ERROR(context->MakeShapeFromPartialTensorShape(shape, &y));
+      context->set_output(0, y);
+      for (int i = 1; i < context->num_outputs(); ++i) context->set_output(i, context->Scalar());
+      return Status::OK();
+    })
+    .Doc("What the last instruction of `program` makes of tensors of y's size, of vectors along its last axis and of "
+         "scalars. An instruction is (code, operand, operand, register of the result, flag or -1); registers are those "
+         "of the inputs and then others; -1 is y. `of` names the tensor that y has the values of.");
+
+enum Code { MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN };
+constexpr int WORDS = 5;       // of an instruction
+constexpr int64 BLOCK = 1024;  // numbers, at most, but for longer vectors
+
+struct Instruction {
+  int64 code, a, b, to, flag;  // b of ROUND: which type; of IS_WITHIN: the largest bits of a magnitude
+};
+
+template <typename Function>
+inline void each(int64 size, float* to, Function function) {
+#pragma omp simd
+  for (int64 i = 0; i < size; ++i) to[i] = function(i);
+}
+
+class Chain : public OpKernel {
+ public:
+  explicit Chain(OpKernelConstruction* context) : OpKernel(context) {
+    std::vector<int64> words;
+    std::vector<string> dtypes;
+    std::vector<bool> saturates;
+    OP_REQUIRES_OK(context, context->GetAttr("program", &words));
+    OP_REQUIRES_OK(context, context->GetAttr("dtypes", &dtypes));
+    OP_REQUIRES_OK(context, context->GetAttr("largest", &largest_));
+    OP_REQUIRES_OK(context, context->GetAttr("saturates", &saturates));
+    OP_REQUIRES_OK(context, context->GetAttr("shape", &shape_));
+    OP_REQUIRES_OK(context, context->GetAttr("n", &inputs_));
+    registers_ = inputs_;
+    for (size_t i = 0; i < words.size(); i += WORDS) {
+      program_.push_back({words[i], words[i + 1], words[i + 2], words[i + 3], words[i + 4]});
+      registers_ = std::max(registers_, static_cast<int>(words[i + 3]) + 1);
+    }
+    for (size_t i = 0; i < dtypes.size(); ++i) round_.push_back(rounding::round_of(dtypes[i], saturates[i]));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const int64 size = shape_.num_elements();
+    const int64 width = shape_.dims() ? std::max<int64>(shape_.dim_size(shape_.dims() - 1), 1) : 1;
+    std::vector<int> whole;
+    for (int i = 0; i < inputs_; ++i) {
+      const int64 numbers = context->input(i).NumElements();
+      if (numbers == size) whole.push_back(i);
+      OP_REQUIRES(context, numbers == size || numbers == 1 || numbers == width,
+                  errors::InvalidArgument("A chain of ", shape_.DebugString(), " got ",
+                                          context->input(i).shape().DebugString()));
+    }
+    std::vector<const float*> x;
+    for (int i = 0; i < inputs_; ++i) x.push_back(data_of(context->input(i)));
+    Tensor* out = nullptr;
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output(whole, 0, shape_, &out));
+    float* y = data_of(out);
+    const int64 block = BLOCK / width * width + (width > BLOCK ? width : 0);
+    const int64 flags = context->num_outputs() - 1;
+    const std::unique_ptr<std::atomic<bool>[]> leaves(new std::atomic<bool>[flags]());
+    const int threads = use_threads_of(context, size * program_.size() / 4);
+    in_ranges((size + block - 1) / block, threads, [&](int64 first, int64 last) {
+      // As TensorFlow's threads do: denormal numbers are 0.
+      const unsigned before = _mm_getcsr();
+      _mm_setcsr(before | 0x8040);
+      Floats room(registers_ * block);
+      std::vector<const float*> at(registers_);
+      for (int i = 0; i < registers_; ++i) at[i] = room.data() + i * block;
+      for (int i = 0; i < inputs_; ++i) {
+        const int64 numbers = context->input(i).NumElements();
+        if (numbers == size) continue;
+        for (int64 k = 0; k < block; ++k) room[i * block + k] = x[i][numbers == 1 ? 0 : k % width];
+      }
+      for (int64 start = first * block; start < std::min(last * block, size); start += block) {
+        for (int i : whole) at[i] = x[i] + start;
+        run(std::min(block, size - start), at, room.data(), block, y + start, leaves.get());
+      }
+      _mm_setcsr(before);
+    });
+    for (const Instruction& one : program_) {
+      if (one.flag < 0) continue;
+      Tensor* flag = nullptr;
+      OP_REQUIRES_OK(context, context->allocate_output(1 + one.flag, TensorShape({}), &flag));
+      flag->scalar<bool>()() = leaves[one.flag] == (one.code == ROUND);
+    }
+  }
+
+ private:
+  void run(int64 size, std::vector<const float*>& at, float* room, int64 block, float* y,
+           std::atomic<bool>* leaves) const {
+    for (const Instruction& one : program_) {
+      const bool is_binary = one.code < NEGATE || one.code == RELU_GRADIENT;
+      const float *a = one.a < 0 ? y : at[one.a], *b = is_binary ? at[one.b] : nullptr;
+      if (one.code == IS_WITHIN) {
+        if (rounding::largest_of(a, size) > one.b) leaves[one.flag] = true;
+        continue;
+      }
+      float* to = one.to < 0 ? y : room + one.to * block;
+      switch (one.code) {
+        case MULTIPLY: each(size, to, [=](int64 i) { return a[i] * b[i]; }); break;
+        case ADD: each(size, to, [=](int64 i) { return a[i] + b[i]; }); break;
+        case SUBTRACT: each(size, to, [=](int64 i) { return a[i] - b[i]; }); break;
+        case NEGATE: each(size, to, [=](int64 i) { return -a[i]; }); break;
+        case RELU: each(size, to, [=](int64 i) { return a[i] < 0 ? 0 : a[i]; }); break;
+        case RELU_GRADIENT: each(size, to, [=](int64 i) { return b[i] > 0 ? a[i] : 0; }); break;
+        default: {
+          const rounding::int32 limit = rounding::bits_of<rounding::int32>(largest_[one.b]);
+          const bool leaves_range = round_[one.b](a, to, size, limit) > limit;
+          if (leaves_range && one.flag >= 0) leaves[one.flag] = true;
+        }
+      }
+    }
+  }
+
+  int inputs_, registers_;
+  std::vector<Instruction> program_;
+  std::vector<rounding::Round> round_;
+  std::vector<float> largest_;
+  TensorShape shape_;
+};
+
+REGISTER_KERNEL_BUILDER(Name("Chain").Device(DEVICE_CPU), Chain);
+
+}  // namespace
