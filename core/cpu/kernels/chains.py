@@ -38,26 +38,11 @@ def join(train_op: tf.Operation, chain: Callable) -> None:
 
 
 def _open_gates(ops: Iterable[tf.Operation]) -> None:
-    """Lets no gradient wait for another one of the same operator, but those that nobody uses, which are computed all
-    the same."""
+    """Lets no gradient wait for another one of the same operator: those that nobody uses are not computed then."""
     for gate in ops:
         if gate.type == 'NoOp' and gate.name.endswith(_GATE):
-            passed = [op for op in gate._control_outputs if op.type == 'Identity' and op.outputs[0].consumers()]
-            used = {source for op in passed for source in _rounded(op.inputs[0])}
-            rest = [op for op in gate.control_inputs if op not in used]
-            gate._remove_all_control_inputs()
-            gate._add_control_inputs(rest)
-            if not rest:
-                for op in passed:
-                    _wait_for(op, [other for other in op.control_inputs if other is not gate])
-
-
-def _rounded(tensor: tf.Tensor) -> List[tf.Operation]:
-    """The operators that a tensor comes from, up to the first that does not round."""
-    ops = [tensor.op]
-    while ops[-1].type == 'RoundTo':
-        ops.append(ops[-1].inputs[0].op)
-    return ops
+            for op in list(gate._control_outputs):
+                _wait_for(op, [other for other in op.control_inputs if other is not gate])
 
 
 def _in_order(last: tf.Operation) -> List[tf.Operation]:

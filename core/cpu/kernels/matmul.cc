@@ -1,10 +1,12 @@
-// MatMul of float32 matrices on a CPU, computed by oneDNN.
+// MatMul of float32 matrices on a CPU, computed by oneDNN; but for the gradient of the weights of few inputs or outputs.
 #include "product.h"
 #include "threads.h"
 
 namespace {
 
 using namespace tensorflow;  // NOLINT: a kernel file
+
+const int64 FEW = 4, MANY = 1024;  // inputs or outputs, and rows
 
 class MatMul : public OpKernel {
  public:
@@ -25,11 +27,32 @@ class MatMul : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, columns}), &c));
     if (inner == 0) std::fill_n(data_of(c), c->NumElements(), 0.f);
     if (inner == 0 || c->NumElements() == 0) return;
-    use_threads_of(context);
+    const int threads = use_threads_of(context);
+    if (transpose_a_ && !transpose_b_ && std::min(rows, columns) <= FEW && inner >= MANY) {
+      const bool is_narrow = columns < rows;  // b
+      const float *narrow = data_of(is_narrow ? b : a), *wide = data_of(is_narrow ? a : b);
+      return product_of_tall(std::min(rows, columns), std::max(rows, columns), inner, narrow, wide, threads, is_narrow,
+                             data_of(c));
+    }
     product(transpose_a_, transpose_b_, rows, columns, inner, data_of(a), data_of(b), data_of(c));
   }
 
  private:
+  // c = narrow^T wide, [few, many], or transposed. oneDNN fills its vectors by the smaller size.
+  static void product_of_tall(int64 few, int64 many, int64 inner, const float* narrow, const float* wide, int threads,
+                              bool transposes, float* c) {
+    const std::vector<double> sums = sums_over(inner, few * many, threads, [=](int64 i, float* sum) {
+      for (int64 j = 0; j < few; ++j) {
+        const float factor = narrow[i * few + j];
+#pragma omp simd
+        for (int64 k = 0; k < many; ++k) sum[j * many + k] += factor * wide[i * many + k];
+      }
+    });
+    for (int64 j = 0; j < few; ++j) {
+      for (int64 k = 0; k < many; ++k) c[transposes ? k * few + j : j * many + k] = sums[j * many + k];
+    }
+  }
+
   bool transpose_a_, transpose_b_;
 };
 

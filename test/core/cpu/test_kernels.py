@@ -172,9 +172,10 @@ def test_the_first_of_equal_maxima_gets_the_gradient_of_a_pooling(size, strides,
 
 
 @compiled
-def test_a_dense_layer_and_its_gradients_are_those_of_tensorflow():
+@pytest.mark.parametrize('rows, inputs, outputs', [(37, 2, 50), (3000, 2, 50), (3000, 50, 3), (2000, 4, 4)])
+def test_a_dense_layer_and_its_gradients_are_those_of_tensorflow(rows, inputs, outputs):
     def build():
-        x, kernel, bias = numbers(37, 2), numbers(2, 50, seed=1), numbers(50, seed=2)
+        x, kernel, bias = numbers(rows, inputs), numbers(inputs, outputs, seed=1), numbers(outputs, seed=2)
         return with_gradients(tf.nn.bias_add(tf.matmul(x, kernel), bias), [x, kernel, bias])
     assert_same(build)
 
