@@ -28,6 +28,7 @@ def join(train_op: tf.Operation, chain: Callable) -> None:
     _open_gates(train_op.graph.get_operations())
     ops = [op for op in _in_order(train_op) if op.type != 'IsWithin']
     step = set(ops)
+    _share_looks(ops)
     after_flags = _after(op for flagged in ops if flagged.type == 'RoundTo'
                          for op in flagged.outputs[1].consumers() if op in step)
     groups = _groups(ops, step, after_flags)
@@ -43,6 +44,47 @@ def _open_gates(ops: Iterable[tf.Operation]) -> None:
         if gate.type == 'NoOp' and gate.name.endswith(_GATE):
             for op in list(gate._control_outputs):
                 _wait_for(op, [other for other in op.control_inputs if other is not gate])
+
+
+def _share_looks(ops: Iterable[tf.Operation]) -> None:
+    """Looks once at numbers that operators only move."""
+    known: Dict[tf.Tensor, Dict[Tuple[float, bool], tf.Tensor]] = {}    # {numbers: {kind of look: what it has found}}
+    for op in ops:
+        if op.type not in _MOVES:
+            continue
+        x, y = op.inputs[0], op.outputs[0]
+        before = known.setdefault(x, {_kind(look): look.outputs[0] for look in _looks_at(x)})
+        known[y] = dict(before)
+        for look in _looks_at(y):
+            found = known[y].setdefault(_kind(look), look.outputs[0])
+            if found is not look.outputs[0]:
+                _give(look.outputs[0], found)
+                _leave(look)
+
+
+def _looks_at(tensor: tf.Tensor) -> List[tf.Operation]:
+    """The operators IsWithin that look at a tensor, and of which somebody takes what they find."""
+    return [op for op in tensor.consumers() if op.type == 'IsWithin' and op.outputs[0].consumers()
+            and op._get_control_flow_context() is None]
+
+
+def _kind(look: tf.Operation) -> Tuple[float, bool]:
+    return look.get_attr('largest'), look.get_attr('may_be_largest')
+
+
+def _leave(look: tf.Operation) -> None:
+    """Lets nobody wait for a look that is not run."""
+    for op in list(look._control_outputs):
+        _wait_for(op, [other for other in op.control_inputs if other is not look])
+
+
+def _give(old: tf.Tensor, new: tf.Tensor, but: Iterable[tf.Operation] = ()) -> None:
+    """Gives `new` to all that take `old`, but to some."""
+    for user in old.consumers():
+        if user not in but:
+            for number, x in enumerate(user.inputs):
+                if x is old:
+                    user._update_input(number, new)
 
 
 def _in_order(last: tf.Operation) -> List[tf.Operation]:
@@ -142,9 +184,7 @@ def _looks(groups) -> Dict[tf.Operation, List[tf.Operation]]:
     chain_of.update((op.outputs[0], sink) for sink, op in computing)     # rather than where it is taken
     found: Dict[tf.Operation, List[tf.Operation]] = {}
     for tensor, sink in chain_of.items():
-        for look in tensor.consumers():
-            if look.type == 'IsWithin' and look._get_control_flow_context() is None:
-                found.setdefault(sink, []).append(look)
+        found.setdefault(sink, []).extend(_looks_at(tensor))
     return found
 
 
@@ -187,16 +227,11 @@ class _Chain:
                 largest=[kind[1] for kind in self._types], saturates=[kind[2] for kind in self._types],
                 shape=y.shape, of=y.name, name=self._sink.name + '/Chain')
         for old, new in zip([y, *flags], [made, *found]):
-            for user in old.consumers():
-                if user not in self._members and user not in self._looks:
-                    for number, x in enumerate(user.inputs):
-                        if x is old:
-                            user._update_input(number, new)
+            _give(old, new, but=(*self._members, *self._looks))
         for op in list(self._sink._control_outputs):
             _wait_for(op, [made.op if other is self._sink else other for other in op.control_inputs])
         for look in self._looks:
-            for op in list(look._control_outputs):
-                _wait_for(op, [other for other in op.control_inputs if other is not look])
+            _leave(look)
 
     def _add(self, op):
         x, y = [self._same.get(tensor, tensor) for tensor in _operands(op)], op.outputs[0]
@@ -236,7 +271,8 @@ class _Chain:
 
     def _look(self, looks):
         for look in looks:
-            bits = int(np.float32(look.get_attr('largest')).view(np.int32)) - (not look.get_attr('may_be_largest'))
+            largest, may_be_largest = _kind(look)
+            bits = int(np.float32(largest).view(np.int32)) - (not may_be_largest)
             x = self._same.get(look.inputs[0], look.inputs[0])
             self._program.append(_Instruction(IS_WITHIN, x, None, bits, None, look.outputs[0]))
 

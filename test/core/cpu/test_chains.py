@@ -70,16 +70,19 @@ def test_a_chain_looks_at_what_its_operators_take_and_make():
 
     def build(x, y, z, vector, scalar):
         product = x * y
-        result = product + scalar
-        looks.extend(library.is_within(tensor, largest=10., may_be_largest=True) for tensor in (x, product, result))
+        moved = tf.identity(product)
+        result = moved + scalar
+        looks.extend(library.is_within(tensor, largest=10., may_be_largest=True)
+                     for tensor in (x, product, moved, result))
         flags.append(tf.stack(looks))
         return [result]
     flags = []
     with tf.Graph().as_default(), tf.Session(config=AS_BUILT) as session:
         placeholders, ((_, chain),) = joined(build)
         assert {x.op for x in flags[0].op.inputs} == {chain}
-        for x, y, scalar, expected in [(1, 1, 1, [1, 1, 1]), (11, .1, 1, [0, 1, 1]), (4, 3, -9, [1, 0, 1]),
-                                       (3, 3, 9, [1, 1, 0]), (np.nan, 1, 1, [0, 0, 0])]:
+        assert flags[0].op.inputs[1] is flags[0].op.inputs[2] and chain.get_attr('m') == 3
+        for x, y, scalar, expected in [(1, 1, 1, [1, 1, 1, 1]), (11, .1, 1, [0, 1, 1, 1]), (4, 3, -9, [1, 0, 0, 1]),
+                                       (3, 3, 9, [1, 1, 1, 0]), (np.nan, 1, 1, [0, 0, 0, 0])]:
             x = np.where(np.arange(np.prod(SHAPE)) == 2345, x, 0).reshape(SHAPE)
             fed = dict(zip(placeholders, (x, np.full(SHAPE, y), x, np.zeros(SHAPE[-1]), scalar)))
             assert session.run(flags[0], fed).tolist() == [bool(one) for one in expected]
