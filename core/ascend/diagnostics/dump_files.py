@@ -102,7 +102,7 @@ def write_npu(directory: str, dump: OperatorDump) -> str:
     with open(path, 'wb') as file:
         file.write(struct.pack('<Q', len(encoded)) + encoded)
         for tensor in [*dump.inputs, *dump.outputs]:
-            file.write(np.ascontiguousarray(tensor.array).tobytes())
+            file.write(npy_files.content(tensor.array))
     return path
 
 
@@ -189,8 +189,7 @@ def _tensor(path: str, entry, data: bytes) -> Tensor:
 def write_ground_truth(directory: str, op_name: str, index: int, array: np.ndarray, timestamp: int) -> str:
     """Writes output `index` of an operator as NAME.INDEX.TIMESTAMP.npy into `directory`, which exists."""
     path = os.path.join(directory, '%s.%d.%d.npy' % (safe_name(op_name), index, timestamp))
-    with open(path, 'wb') as file:
-        np.save(file, array)
+    npy_files.write(path, array)
     return path
 
 

@@ -10,7 +10,6 @@ from core.run import Clock, Input
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
 ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
-_CHAIN = 'Chain'               # of core/cpu/kernels, with the values of the tensor that it names
 _PASS_REFERENCES = frozenset(('Switch', 'RefSwitch', 'Enter', 'RefEnter', 'Identity', 'RefIdentity'))
 
 
@@ -50,12 +49,15 @@ def variable_of(tensor: tf.Tensor) -> Optional[tf.Tensor]:
 
 def before_rounding(tensor: tf.Tensor) -> tf.Tensor:
     """The tensor of the user's graph that the emulation has rounded to `tensor`; any other one itself."""
-    while ROUNDING in tensor.op.name or tensor.op.type == _CHAIN:
-        if tensor.op.type == _CHAIN:
-            tensor = tensor.graph.get_tensor_by_name(tensor.op.get_attr('of').decode())
-        else:
-            tensor = tensor.op.inputs[2 if tensor.op.type == 'Select' else 0]     # Select(condition, replacement, x)
+    tensor = of_operator(tensor)
+    while ROUNDING in tensor.op.name:
+        tensor = of_operator(tensor.op.inputs[2 if tensor.op.type == 'Select' else 0])   # Select(condition, other, x)
     return tensor
+
+
+def of_operator(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor of a chip's operator whose values `tensor` has: of a chain of core/cpu/kernels the one it names."""
+    return tensor if tensor.op.type != 'Chain' else tensor.graph.get_tensor_by_name(tensor.op.get_attr('of').decode())
 
 
 def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
@@ -145,12 +146,16 @@ def write(request: DumpRequest, ops: Sequence[tf.Operation], values: Dict[str, L
     else:
         directory = os.path.join(request.path, stamp, str(step))
     os.makedirs(directory, exist_ok=True)
+    if request.form != 'npu' and request.data != 'stats':
+        started = int(now * 1e6)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:     # each copies into the system's memory
+            written = [pool.submit(dump_files.write_ground_truth, directory, op.name, index, array, started + number)
+                       for number, op in enumerate(ops) for index, array in enumerate(values[op.name])]
+        for one in written:
+            one.result()
+        return directory
     for number, op in enumerate(ops):
         timestamp = int(now * 1e6) + number
-        if request.form != 'npu' and request.data != 'stats':
-            for index, array in enumerate(values[op.name]):
-                dump_files.write_ground_truth(directory, op.name, index, array, timestamp)
-            continue
         dump = operator_dump(op, values, request.mode, number, timestamp, forms)
         if request.data == 'stats':
             write_statistics(dump_files.named_file(directory, dump.file_name) + '.csv', dump)
