@@ -168,8 +168,9 @@ def _all_within(x: tf.Tensor, largest: float, may_be_largest: bool = True) -> tf
     own = own_operator('is_within')
     if own:
         return own(x, largest=largest, may_be_largest=may_be_largest)
-    # Python negates the results: TensorFlow's optimizer would make x > limit of not x <= limit, which NaN is neither.
-    return tf.reduce_all((tf.less_equal if may_be_largest else tf.less)(tf.abs(x), np.float32(largest)))
+    # Of magnitudes the largest has the largest bits, and NaN has larger ones than infinity.
+    limit = np.float32(largest).view(np.int32) - (not may_be_largest)
+    return tf.reduce_max(tf.bitcast(tf.abs(x), tf.int32)) <= limit
 
 
 def _look_at_once(looks: Dict[tf.Operation, List[tf.Tensor]], step_ops: List[tf.Operation]) -> None:

@@ -1,4 +1,5 @@
-// MatMul of float32 matrices on a CPU, computed by oneDNN; but for the gradient of the weights of few inputs or outputs.
+// MatMul of float32 matrices on a CPU, computed by oneDNN; but for tall matrices of few columns, in which it would fill
+// its vectors by the smaller size.
 #include "product.h"
 #include "threads.h"
 
@@ -34,11 +35,37 @@ class MatMul : public OpKernel {
       return product_of_tall(std::min(rows, columns), std::max(rows, columns), inner, narrow, wide, threads, is_narrow,
                              data_of(c));
     }
+    if (!transpose_a_ && inner <= FEW && rows >= MANY) {
+      return product_of_few(rows, columns, inner, data_of(a), data_of(b), transpose_b_, threads, data_of(c));
+    }
     product(transpose_a_, transpose_b_, rows, columns, inner, data_of(a), data_of(b), data_of(c));
   }
 
  private:
-  // c = narrow^T wide, [few, many], or transposed. oneDNN fills its vectors by the smaller size.
+  // c = a b, [rows, columns], with few rows of b.
+  static void product_of_few(int64 rows, int64 columns, int64 few, const float* a, const float* b, bool transposes,
+                             int threads, float* c) {
+    std::vector<float> weights(few * columns);
+    for (int64 j = 0; j < few; ++j) {
+      for (int64 k = 0; k < columns; ++k) weights[j * columns + k] = transposes ? b[k * few + j] : b[j * columns + k];
+    }
+    const float* w = weights.data();
+    in_ranges(rows, threads, [=](int64 first, int64 last) {
+      for (int64 i = first; i < last; ++i) {
+        float x[FEW] = {};
+        std::copy_n(a + i * few, few, x);
+        float* y = c + i * columns;
+#pragma omp simd
+        for (int64 k = 0; k < columns; ++k) y[k] = x[0] * w[k];
+        for (int64 j = 1; j < few; ++j) {
+#pragma omp simd
+          for (int64 k = 0; k < columns; ++k) y[k] += x[j] * w[j * columns + k];
+        }
+      }
+    });
+  }
+
+  // c = narrow^T wide, [few, many], or transposed.
   static void product_of_tall(int64 few, int64 many, int64 inner, const float* narrow, const float* wide, int threads,
                               bool transposes, float* c) {
     const std::vector<double> sums = sums_over(inner, few * many, threads, [=](int64 i, float* sum) {
