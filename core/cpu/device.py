@@ -8,7 +8,6 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from core import operators
 from core.cpu import kernels
-from core.cpu.kernels import chains
 from core.device import Device, Hooks, keep_memory
 from core.operators import own_operators
 from core.run import Options, Run
@@ -59,6 +58,7 @@ class _Join(tf.train.SessionRunHook):
         self._train_op = run.step.train_op
 
     def begin(self) -> None:
+        from core.cpu.kernels import chains      # of rehearsals
         chains.join(self._train_op, kernels.library().chain)
 
 
