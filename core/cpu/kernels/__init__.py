@@ -9,7 +9,7 @@ than it was compiled for, the graph keeps TensorFlow's kernels.
 import contextlib
 import functools
 import os
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
 import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
@@ -83,9 +83,9 @@ def used(may_differ: bool) -> Iterator[None]:
             op._set_attr('_kernel', _LABEL)
 
 
-def replace(old: tf.Tensor, new: tf.Tensor) -> None:
-    """Gives `new` to all that take `old` in a graph that is complete."""
-    for consumer in old.consumers():
+def replace(old: tf.Tensor, new: tf.Tensor, but: AbstractSet[tf.Operation] = frozenset()) -> None:
+    """Gives `new` to all that take `old` in a graph that is complete; but: operators that keep it."""
+    for consumer in (op for op in old.consumers() if op not in but):
         for i, x in enumerate(consumer.inputs):
             if x is old:
                 consumer._update_input(i, new)

@@ -9,6 +9,8 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 import numpy as np
 import tensorflow as tf
 
+from core.cpu.kernels import replace
+
 MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN = range(8)    # as in chain.cc
 _BINARY = {'Mul': MULTIPLY, 'Add': ADD, 'AddV2': ADD, 'Sub': SUBTRACT, 'BiasAdd': ADD, 'ReluGrad': RELU_GRADIENT}
 _UNARY = {'Neg': NEGATE, 'Relu': RELU}
@@ -42,8 +44,7 @@ def _open_gates(ops: Iterable[tf.Operation]) -> None:
     """Lets no gradient wait for another one of the same operator: those that nobody uses are not computed then."""
     for gate in ops:
         if gate.type == 'NoOp' and gate.name.endswith(_GATE):
-            for op in list(gate._control_outputs):
-                _wait_for(op, [other for other in op.control_inputs if other is not gate])
+            _release(gate)
 
 
 def _share_looks(ops: Iterable[tf.Operation]) -> None:
@@ -58,8 +59,8 @@ def _share_looks(ops: Iterable[tf.Operation]) -> None:
         for look in _looks_at(y):
             found = known[y].setdefault(_kind(look), look.outputs[0])
             if found is not look.outputs[0]:
-                _give(look.outputs[0], found)
-                _leave(look)
+                replace(look.outputs[0], found)
+                _release(look)
 
 
 def _looks_at(tensor: tf.Tensor) -> List[tf.Operation]:
@@ -72,19 +73,10 @@ def _kind(look: tf.Operation) -> Tuple[float, bool]:
     return look.get_attr('largest'), look.get_attr('may_be_largest')
 
 
-def _leave(look: tf.Operation) -> None:
-    """Lets nobody wait for a look that is not run."""
-    for op in list(look._control_outputs):
-        _wait_for(op, [other for other in op.control_inputs if other is not look])
-
-
-def _give(old: tf.Tensor, new: tf.Tensor, but: Iterable[tf.Operation] = ()) -> None:
-    """Gives `new` to all that take `old`, but to some."""
-    for user in old.consumers():
-        if user not in but:
-            for number, x in enumerate(user.inputs):
-                if x is old:
-                    user._update_input(number, new)
+def _release(awaited: tf.Operation) -> None:
+    """Lets nobody wait for an operator without using its result."""
+    for op in list(awaited._control_outputs):
+        _wait_for(op, [other for other in op.control_inputs if other is not awaited])
 
 
 def _in_order(last: tf.Operation) -> List[tf.Operation]:
@@ -218,8 +210,8 @@ class _Chain:
     def replace(self, chain: Callable) -> None:
         """Puts the chain into the graph."""
         y = self._sink.outputs[0]
-        inputs = list(dict.fromkeys(x for one in self._program for x in (one.a, one.b)
-                                    if x is not None and x not in {other.to for other in self._program}))
+        made_here = {None, *(one.to for one in self._program)}
+        inputs = list(dict.fromkeys(x for one in self._program for x in (one.a, one.b) if x not in made_here))
         flags = [one.flag for one in self._program if one.flag is not None]
         with y.graph.as_default(), tf.control_dependencies(None):
             made, found = chain(
@@ -227,11 +219,11 @@ class _Chain:
                 largest=[kind[1] for kind in self._types], saturates=[kind[2] for kind in self._types],
                 shape=y.shape, of=y.name, name=self._sink.name + '/Chain')
         for old, new in zip([y, *flags], [made, *found]):
-            _give(old, new, but=(*self._members, *self._looks))
+            replace(old, new, but=self._members.union(self._looks))
         for op in list(self._sink._control_outputs):
             _wait_for(op, [made.op if other is self._sink else other for other in op.control_inputs])
         for look in self._looks:
-            _leave(look)
+            _release(look)
 
     def _add(self, op):
         x, y = [self._same.get(tensor, tensor) for tensor in _operands(op)], op.outputs[0]
