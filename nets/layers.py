@@ -13,6 +13,7 @@ from typing import Callable, Iterator, Optional, Tuple, Union
 
 import tensorflow as tf
 
+from core.device import keep_dtype
 from core.operators import own_operator
 from core.recipe import BATCH_STATISTICS
 
@@ -113,8 +114,9 @@ def _rate():
     made = tf.get_collection(_RATE)
     if number is not None and made:
         return made[0]
-    # Outside the loop or branch that a layer may be in, because other layers use it too.
-    with tf.control_dependencies(None), tf.name_scope(_RATE + '/'):
+    # Outside the loop or branch that a layer may be in, because other layers use it too. It keeps its type,
+    # because float16 ends at 65504 steps.
+    with tf.control_dependencies(None), tf.name_scope(_RATE + '/'), keep_dtype():
         finished = tf.constant(0.) if number is None else tf.cast(number, tf.float32)
         rate = 1 - tf.minimum(MOMENTUM, (1 + finished) / (10 + finished))
     if number is not None:

@@ -31,7 +31,8 @@ def build(recipe: Recipe, config: Config, device: Device, communicator: Communic
     update_ops = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     own_metrics = evaluation.means(scores)
     own_metrics['loss'] += recipe.model.penalty(config)
-    learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
+    with keep_dtype():             # float16 counts to 2048 only, and ends at 65504 steps
+        learning_rate = tf.convert_to_tensor(recipe.learning_rate(config, global_step, steps), tf.float32)
     applied = tf.get_variable('applied_steps', [], tf.int64, tf.zeros_initializer(), trainable=False)
     # The loss scale looks at the mean gradients, so that all ranks skip the same steps.
     optimizer = device.optimizer(communicator.optimizer(recipe.optimizer(learning_rate, config)), config, options)
