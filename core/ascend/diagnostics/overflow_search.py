@@ -66,7 +66,8 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._forms = Forms(self._run.step.loss.graph, self._done.types, self._done.wide)
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
-        self._unsound = self._unsound_now(session)
+        self._are_sound = session.make_callable(self._sound)
+        self._unsound = self._unsound_now()
 
     def _is_within(self, tensor: tf.Tensor) -> tf.Tensor:
         """Whether all values of a result are within the range of its type; NaN is not."""
@@ -85,8 +86,8 @@ class OverflowSearch(tf.train.SessionRunHook):
                   for tensor in op.outputs if tensor in self._done.limits]
         return _all_within(value, min(limits, default=_LARGEST_FLOAT32))
 
-    def _unsound_now(self, session: tf.Session) -> Set[tf.Operation]:
-        return {op for op, is_sound in zip(self._variables, session.run(self._sound)) if not is_sound}
+    def _unsound_now(self) -> Set[tf.Operation]:
+        return {op for op, is_sound in zip(self._variables, self._are_sound()) if not is_sound}
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._step = step_graph.next_step(self._run.clock)
@@ -95,7 +96,7 @@ class OverflowSearch(tf.train.SessionRunHook):
 
     def after_run(self, run_context, run_values) -> None:
         session = run_context.session
-        stored = self._unsound_now(session)
+        stored = self._unsound_now()
         leaving = {op for op, is_within in zip(self._ops, run_values.results) if not is_within}
         leaving |= {self._updates[op] for op in stored - self._unsound if op in self._updates}
         self._steps += 1

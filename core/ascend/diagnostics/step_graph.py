@@ -1,5 +1,5 @@
 """What a training step computes: its operators in graph order, and the way to run a step twice from one state."""
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -101,16 +101,28 @@ class Replay:
 
     def __init__(self, train_input: Input):
         self._input = train_input
-        self._variables = tf.global_variables() + tf.local_variables()
-        # An array takes over memory that nobody else has, and one thread alone would copy a variable's into it.
-        self._copies = [tf.raw_ops.DeepCopy(x=v) for v in self._variables]
-        self._values = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in self._variables]
-        self._restore = tf.group(*[tf.assign(v, value, validate_shape=False)
-                                   for v, value in zip(self._variables, self._values)])
+        # One array for each type, because each that is fetched has a cost of its own.
+        groups: Dict[Any, List[tf.Variable]] = {}
+        for v in tf.global_variables() + tf.local_variables():
+            groups.setdefault(v.dtype.base_dtype if v.shape.is_fully_defined() else v, []).append(v)
+        self._arrays, self._values, restored = [], [], []
+        for some in groups.values():
+            # A copy, because an array takes over memory that nobody else has, as a variable's is not.
+            array = tf.concat([tf.reshape(v, [-1]) for v in some], 0) if some[1:] else tf.raw_ops.DeepCopy(x=some[0])
+            value = tf.placeholder(array.dtype, array.shape)
+            parts = tf.split(value, [v.shape.num_elements() for v in some]) if some[1:] else [value]
+            self._arrays.append(array)
+            self._values.append(value)
+            restored += [tf.assign(v, tf.reshape(part, v.shape) if some[1:] else part, validate_shape=False)
+                         for v, part in zip(some, parts)]
+        self._restore = tf.group(*restored)
+        self._state: Optional[Callable[[], List[np.ndarray]]] = None
 
     def state(self, session: tf.Session) -> List[np.ndarray]:
         """The values of all variables now."""
-        return session.run(self._copies)
+        if self._state is None:        # session.run() would look its fetches through in every step
+            self._state = session.make_callable(self._arrays)
+        return self._state()
 
     def go_back(self, session: tf.Session, state: List[np.ndarray], step: int) -> None:
         """Makes `state` the variables' values again, and the batch of `step` the next one."""

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 
+#include "product.h"
 #include "rounding.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -36,16 +37,19 @@ REGISTER_OP("Chain")
       for (int i = 1; i < context->num_outputs(); ++i) context->set_output(i, context->Scalar());
       return Status::OK();
     })
-    .Doc("What the last instruction of `program` makes of tensors of y's size, of vectors along its last axis and of "
-         "scalars. An instruction is (code, operand, operand, register of the result, flag or -1); registers are those "
-         "of the inputs and then others; -1 is y. `of` names the tensor that y has the values of.");
+    .Doc("What the last instruction of `program` makes of tensors of y's size, of vectors along its last axis, of tensors "
+         "of one number for each such vector, of scalars, and of the factors of products of few inputs. An instruction "
+         "is (code, operand, operand, register of the result, flag or -1); registers are those of the inputs and then "
+         "others; -1 is y. `of` names the tensor that y has the values of.");
 
-enum Code { MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN };
+enum Code { MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN, PRODUCT, PRODUCT_TRANSPOSED };
 constexpr int WORDS = 5;       // of an instruction
 constexpr int64 BLOCK = 1024;  // numbers, at most, but for longer vectors
 
 struct Instruction {
   int64 code, a, b, to, flag;  // b of ROUND: which type; of IS_WITHIN: the largest bits of a magnitude
+
+  bool is_product() const { return code >= PRODUCT; }
 };
 
 template <typename Function>
@@ -77,20 +81,43 @@ class Chain : public OpKernel {
   void Compute(OpKernelContext* context) override {
     const int64 size = shape_.num_elements();
     const int64 width = shape_.dims() ? std::max<int64>(shape_.dim_size(shape_.dims() - 1), 1) : 1;
-    std::vector<int> whole;
-    for (int i = 0; i < inputs_; ++i) {
-      const int64 numbers = context->input(i).NumElements();
-      if (numbers == size) whole.push_back(i);
-      OP_REQUIRES(context, numbers == size || numbers == 1 || numbers == width,
-                  errors::InvalidArgument("A chain of ", shape_.DebugString(), " got ",
-                                          context->input(i).shape().DebugString()));
-    }
     std::vector<const float*> x;
     for (int i = 0; i < inputs_; ++i) x.push_back(data_of(context->input(i)));
+    std::vector<bool> is_factor(inputs_);
+    std::vector<std::vector<float>> weights(inputs_);  // of products, by the number of the input
+    for (const Instruction& one : program_) {
+      if (!one.is_product()) continue;
+      const int64 numbers = context->input(one.b).NumElements(), few = numbers / width;
+      OP_REQUIRES(context, few >= 1 && few <= FEW && numbers == few * width &&
+                               context->input(one.a).NumElements() == size / width * few,
+                  errors::InvalidArgument("A chain of ", shape_.DebugString(), " got factors of ",
+                                          context->input(one.a).shape().DebugString(), " and ",
+                                          context->input(one.b).shape().DebugString()));
+      is_factor[one.a] = is_factor[one.b] = true;
+      weights[one.b] = few_rows(one.code == PRODUCT_TRANSPOSED, few, width, x[one.b]);
+    }
+    std::vector<int> whole, may_become_y, vectors, of_vectors;
+    for (int i = 0; i < inputs_; ++i) {
+      const Tensor& input = context->input(i);
+      const int64 numbers = input.NumElements();
+      if (numbers == size) {
+        whole.push_back(i);
+        if (!is_factor[i]) may_become_y.push_back(i);
+      } else if (numbers == size / width && input.dims() > 1) {
+        of_vectors.push_back(i);
+      } else if (numbers == 1 || numbers == width) {
+        vectors.push_back(i);
+      } else {
+        OP_REQUIRES(context, is_factor[i], errors::InvalidArgument("A chain of ", shape_.DebugString(), " got ",
+                                                                   input.shape().DebugString()));
+      }
+    }
     Tensor* out = nullptr;
-    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output(whole, 0, shape_, &out));
+    OP_REQUIRES_OK(context, context->forward_input_or_allocate_output(may_become_y, 0, shape_, &out));
     float* y = data_of(out);
-    const int64 block = BLOCK / width * width + (width > BLOCK ? width : 0);
+    const int64 block = std::max<int64>(BLOCK / width, 1) * width;
+    std::vector<int32> vector_of(of_vectors.empty() ? 0 : block);
+    for (size_t k = 0; k < vector_of.size(); ++k) vector_of[k] = k / width;
     const int64 flags = context->num_outputs() - 1;
     const std::unique_ptr<std::atomic<bool>[]> leaves(new std::atomic<bool>[flags]());
     const int threads = use_threads_of(context, size * program_.size() / 4);
@@ -101,14 +128,22 @@ class Chain : public OpKernel {
       Floats room(registers_ * block);
       std::vector<const float*> at(registers_);
       for (int i = 0; i < registers_; ++i) at[i] = room.data() + i * block;
-      for (int i = 0; i < inputs_; ++i) {
+      for (int i : vectors) {
         const int64 numbers = context->input(i).NumElements();
-        if (numbers == size) continue;
         for (int64 k = 0; k < block; ++k) room[i * block + k] = x[i][numbers == 1 ? 0 : k % width];
       }
       for (int64 start = first * block; start < std::min(last * block, size); start += block) {
+        const int64 numbers = std::min(block, size - start);
         for (int i : whole) at[i] = x[i] + start;
-        run(std::min(block, size - start), at, room.data(), block, y + start, leaves.get());
+        for (int i : of_vectors) {
+          const float* from = x[i] + start / width;
+          const int32* of = vector_of.data();
+          each(numbers, room.data() + i * block, [=](int64 k) { return from[of[k]]; });
+        }
+        run(numbers, at, room.data(), block, y + start, leaves.get(), [&](const Instruction& one, float* to) {
+          const int64 rows = numbers / width, few = weights[one.b].size() / width;
+          product_of_few(rows, width, few, x[one.a] + start / width * few, weights[one.b].data(), to);
+        });
       }
       _mm_setcsr(before);
     });
@@ -121,9 +156,15 @@ class Chain : public OpKernel {
   }
 
  private:
-  void run(int64 size, std::vector<const float*>& at, float* room, int64 block, float* y,
-           std::atomic<bool>* leaves) const {
+  // multiply(product, to) computes an instruction that is one.
+  template <typename Multiply>
+  void run(int64 size, std::vector<const float*>& at, float* room, int64 block, float* y, std::atomic<bool>* leaves,
+           Multiply multiply) const {
     for (const Instruction& one : program_) {
+      if (one.is_product()) {
+        multiply(one, one.to < 0 ? y : room + one.to * block);
+        continue;
+      }
       const bool is_binary = one.code < NEGATE || one.code == RELU_GRADIENT;
       const float *a = one.a < 0 ? y : at[one.a], *b = is_binary ? at[one.b] : nullptr;
       if (one.code == IS_WITHIN) {

@@ -1,8 +1,9 @@
 """Chains: what an emulated precision has made of elementwise operators, computed in one pass over memory.
 
 An emulation rounds the operands and results of operators, which the graph does in operators of their own. Here those
-between two operators that are not elementwise become one, core/cpu/kernels/chain.cc, with the same bits. The operators
-that it replaces stay in the graph for whoever fetches their results.
+between two operators that are not elementwise become one, core/cpu/kernels/chain.cc, with the same bits. A product of
+few inputs is computed there, too, because memory takes longer to write and read its result. The operators that a chain
+replaces stay in the graph for whoever fetches their results.
 """
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -11,12 +12,14 @@ import tensorflow as tf
 
 from core.cpu.kernels import replace
 
-MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN = range(8)    # as in chain.cc
+# As in chain.cc.
+MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN, PRODUCT, PRODUCT_TRANSPOSED = range(10)
+FEW, MANY = 4, 1024            # as in product.h: the most inputs, and the fewest rows, of a product that a chain has
 _BINARY = {'Mul': MULTIPLY, 'Add': ADD, 'AddV2': ADD, 'Sub': SUBTRACT, 'BiasAdd': ADD, 'ReluGrad': RELU_GRADIENT}
 _UNARY = {'Neg': NEGATE, 'Relu': RELU}
 _OTHERS = ('AddN', 'TanhGrad', 'SigmoidGrad', 'RoundTo')
 _MOVES = ('Identity', 'Reshape', 'Squeeze', 'ExpandDims')
-_TYPES = frozenset((*_BINARY, *_UNARY, *_OTHERS, *_MOVES))
+_TYPES = frozenset((*_BINARY, *_UNARY, *_OTHERS, *_MOVES, 'MatMul'))
 _GATE = 'tuple/group_deps'     # ends the name of what lets the gradients of an operator wait for each other
 _MOST = 40                     # operators of a chain
 _Y = -1
@@ -122,7 +125,7 @@ def _groups(ops, step, after_flags) -> Dict[tf.Operation, List[tf.Operation]]:
         if not _fits(op):
             continue
         users = {user for user in op.outputs[0].consumers() if user in step}
-        sinks = {sink_of.get(user) for user in users}
+        sinks = {None if user.type == 'MatMul' else sink_of.get(user) for user in users}
         sink = sinks.pop() if len(sinks) == 1 else None
         if (sink is None or len(members[sink]) >= _MOST or _waiting(op, step) or _size(op) != _size(sink)
                 or (op in after_flags) != (sink in after_flags)):
@@ -145,7 +148,15 @@ def _fits(op: tf.Operation) -> bool:
         return False
     if op.type in _MOVES:
         return shape.rank > 0 and whole[0].shape.rank > 0 and whole[0].shape[-1] == shape[-1]
-    return all(x.shape == shape or x.shape.rank == 0 or op.type == 'BiasAdd' for x in whole)
+    if op.type == 'MatMul':
+        return not op.get_attr('transpose_a') and whole[0].shape[1].value <= FEW and shape[0].value >= MANY
+    return all(x.shape == shape or x.shape.rank == 0 or op.type == 'BiasAdd' or _is_spread(x.shape, shape)
+               for x in whole)
+
+
+def _is_spread(of: tf.TensorShape, shape: tf.TensorShape) -> bool:
+    """Whether a shape has one number for each vector along the last axis of `shape`."""
+    return of.rank == shape.rank > 1 and of[-1] == 1 and of[:-1] == shape[:-1]
 
 
 def _operands(op: tf.Operation) -> List[tf.Tensor]:
@@ -229,6 +240,8 @@ class _Chain:
         x, y = [self._same.get(tensor, tensor) for tensor in _operands(op)], op.outputs[0]
         if op.type in _MOVES:
             self._same[y] = x[0]
+        elif op.type == 'MatMul':
+            self._put(PRODUCT_TRANSPOSED if op.get_attr('transpose_b') else PRODUCT, x[0], x[1], y)
         elif op.type in _BINARY:
             self._put(_BINARY[op.type], x[0], x[1], y)
         elif op.type in _UNARY:

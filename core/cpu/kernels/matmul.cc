@@ -1,5 +1,6 @@
 // MatMul of float32 matrices on a CPU, computed by oneDNN; but for tall matrices of few columns, in which it would fill
-// its vectors by the smaller size.
+// its vectors by the smaller size. And BiasAddGrad, the sum of a matrix's rows.
+#include "lanes.h"
 #include "product.h"
 #include "threads.h"
 
@@ -7,7 +8,29 @@ namespace {
 
 using namespace tensorflow;  // NOLINT: a kernel file
 
-const int64 FEW = 4, MANY = 1024;  // inputs or outputs, and rows
+// Adds narrow^T wide to sums, [few, many], for the rows first to last of both matrices, of which there are `rows`. Sums
+// of up to VECTORS * LANES columns at a time stay in registers.
+template <int few>
+void add_product_of_rows(int64 first, int64 last, int64 rows, int64 many, const float* narrow, const float* wide,
+                         float* sums) {
+  constexpr int VECTORS = 4;
+  for (int64 column = 0; column < many; column += VECTORS * LANES) {
+    const int64 columns = std::min<int64>(VECTORS * LANES, many - column);
+    Lanes total[few][VECTORS] = {};
+    for (int64 i = first; i < last; ++i) {
+      const float* x = wide + i * many + column;
+      float end[VECTORS * LANES];  // what a last row would be read beyond
+      if (x + VECTORS * LANES > wide + rows * many) x = std::copy_n(x, columns, end) - columns;
+      for (int j = 0; j < few; ++j) {
+        for (int v = 0; v < VECTORS; ++v) total[j][v] += narrow[i * few + j] * lanes(x + v * LANES);
+      }
+    }
+    for (int j = 0; j < few; ++j) {
+      const float* from = reinterpret_cast<const float*>(total[j]);
+      for (int64 k = 0; k < columns; ++k) sums[j * many + column + k] += from[k];
+    }
+  }
+}
 
 class MatMul : public OpKernel {
  public:
@@ -36,44 +59,26 @@ class MatMul : public OpKernel {
                              data_of(c));
     }
     if (!transpose_a_ && inner <= FEW && rows >= MANY) {
-      return product_of_few(rows, columns, inner, data_of(a), data_of(b), transpose_b_, threads, data_of(c));
+      const std::vector<float> weights = few_rows(transpose_b_, inner, columns, data_of(b));
+      const float *x = data_of(a), *w = weights.data();
+      float* y = data_of(c);
+      return in_ranges(rows, threads, [=](int64 first, int64 last) {
+        product_of_few(last - first, columns, inner, x + first * inner, w, y + first * columns);
+      });
     }
     product(transpose_a_, transpose_b_, rows, columns, inner, data_of(a), data_of(b), data_of(c));
   }
 
  private:
-  // c = a b, [rows, columns], with few rows of b.
-  static void product_of_few(int64 rows, int64 columns, int64 few, const float* a, const float* b, bool transposes,
-                             int threads, float* c) {
-    std::vector<float> weights(few * columns);
-    for (int64 j = 0; j < few; ++j) {
-      for (int64 k = 0; k < columns; ++k) weights[j * columns + k] = transposes ? b[k * few + j] : b[j * columns + k];
-    }
-    const float* w = weights.data();
-    in_ranges(rows, threads, [=](int64 first, int64 last) {
-      for (int64 i = first; i < last; ++i) {
-        float x[FEW] = {};
-        std::copy_n(a + i * few, few, x);
-        float* y = c + i * columns;
-#pragma omp simd
-        for (int64 k = 0; k < columns; ++k) y[k] = x[0] * w[k];
-        for (int64 j = 1; j < few; ++j) {
-#pragma omp simd
-          for (int64 k = 0; k < columns; ++k) y[k] += x[j] * w[j * columns + k];
-        }
-      }
-    });
-  }
-
   // c = narrow^T wide, [few, many], or transposed.
   static void product_of_tall(int64 few, int64 many, int64 inner, const float* narrow, const float* wide, int threads,
                               bool transposes, float* c) {
-    const std::vector<double> sums = sums_over(inner, few * many, threads, [=](int64 i, float* sum) {
-      for (int64 j = 0; j < few; ++j) {
-        const float factor = narrow[i * few + j];
-#pragma omp simd
-        for (int64 k = 0; k < many; ++k) sum[j * many + k] += factor * wide[i * many + k];
-      }
+    using Add = void (*)(int64, int64, int64, int64, const float*, const float*, float*);
+    static const Add ADD[FEW] = {add_product_of_rows<1>, add_product_of_rows<2>, add_product_of_rows<3>,
+                                 add_product_of_rows<4>};
+    const Add add = ADD[few - 1];
+    const std::vector<double> sums = sums_of_blocks(inner, few * many, threads, [=](int64 i, int64 last, float* sum) {
+      add(i, last, inner, many, narrow, wide, sum);
     });
     for (int64 j = 0; j < few; ++j) {
       for (int64 k = 0; k < many; ++k) c[transposes ? k * few + j : j * many + k] = sums[j * many + k];
@@ -83,6 +88,28 @@ class MatMul : public OpKernel {
   bool transpose_a_, transpose_b_;
 };
 
+class BiasAddGrad : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& gradient = context->input(0);
+    OP_REQUIRES(context, gradient.dims() > 1, errors::InvalidArgument("The gradient of a bias is that of a matrix"));
+    const int64 channels = gradient.dim_size(gradient.dims() - 1);
+    Tensor* out = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({channels}), &out));
+    const float* dy = data_of(gradient);
+    const int threads = use_threads_of(context, gradient.NumElements());
+    const int64 rows = channels ? gradient.NumElements() / channels : 0;
+    const std::vector<double> sums = sums_over(rows, channels, threads, [=](int64 i, float* sum) {
+#pragma omp simd
+      for (int64 c = 0; c < channels; ++c) sum[c] += dy[i * channels + c];
+    });
+    std::copy(sums.begin(), sums.end(), data_of(out));
+  }
+};
+
 REGISTER_FAST(MatMul, .TypeConstraint<float>("T"));
+REGISTER_FAST(BiasAddGrad, .TypeConstraint<float>("T"));
 
 }  // namespace

@@ -2,6 +2,9 @@
 #ifndef CORE_CPU_KERNELS_PRODUCT_H_
 #define CORE_CPU_KERNELS_PRODUCT_H_
 
+#include <algorithm>
+#include <vector>
+
 #include "dnnl.h"
 
 // c = a b, with c of `rows` by `columns`, after a and b are transposed where said.
@@ -22,6 +25,40 @@ inline void add_product(bool transpose_a, bool transpose_b, dnnl_dim_t rows, dnn
                         Rows a, Rows b, Rows c) {
   dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', rows, columns, inner, 1.f, a.first, a.stride, b.first,
              b.stride, 1.f, const_cast<float*>(c.first), c.stride);
+}
+
+// A product of many rows and few inputs, in which oneDNN would fill its vectors by the inputs.
+constexpr dnnl_dim_t FEW = 4, MANY = 1024;
+
+// c = a b for `rows` rows of a, [rows, few], with b of [few, columns].
+template <int few>
+void product_of(dnnl_dim_t rows, dnnl_dim_t columns, const float* a, const float* b, float* c) {
+  for (dnnl_dim_t i = 0; i < rows; ++i) {
+    float x[few];
+    std::copy_n(a + i * few, few, x);
+    float* y = c + i * columns;
+#pragma omp simd
+    for (dnnl_dim_t k = 0; k < columns; ++k) {
+      float sum = x[0] * b[k];
+      for (int j = 1; j < few; ++j) sum += x[j] * b[j * columns + k];
+      y[k] = sum;
+    }
+  }
+}
+
+// The same with few from 1 to FEW.
+inline void product_of_few(dnnl_dim_t rows, dnnl_dim_t columns, dnnl_dim_t few, const float* a, const float* b,
+                           float* c) {
+  using Product = void (*)(dnnl_dim_t, dnnl_dim_t, const float*, const float*, float*);
+  static const Product PRODUCTS[FEW] = {product_of<1>, product_of<2>, product_of<3>, product_of<4>};
+  PRODUCTS[few - 1](rows, columns, a, b, c);
+}
+
+// The matrix [few, columns] that b is, or is transposed.
+inline std::vector<float> few_rows(bool transposes, dnnl_dim_t few, dnnl_dim_t columns, const float* b) {
+  std::vector<float> rows(b, b + few * columns);
+  for (dnnl_dim_t i = 0; transposes && i < few * columns; ++i) rows[i % few * columns + i / few] = b[i];
+  return rows;
 }
 
 #endif  // CORE_CPU_KERNELS_PRODUCT_H_

@@ -45,11 +45,11 @@ void in_ranges(tensorflow::int64 size, int threads, Work work) {
   for (int i = 0; i < threads; ++i) work(size * i / threads, size * (i + 1) / threads);
 }
 
-// Per channel the sum over all positions: add(i, sums) adds the values of position i. A thread sums over a range of
-// positions in float32, in blocks that it adds up in float64; the ranges are added in their order, so that the same
-// number of threads gives the same bits.
+// Per channel the sum over all positions: add(first, last, sums) adds the values of a block of positions. A thread sums
+// over a range of positions in float32, in blocks that it adds up in float64; the ranges are added in their order, so
+// that the same number of threads gives the same bits.
 template <typename Add>
-std::vector<double> sums_over(tensorflow::int64 positions, tensorflow::int64 channels, int threads, Add add) {
+std::vector<double> sums_of_blocks(tensorflow::int64 positions, tensorflow::int64 channels, int threads, Add add) {
   const tensorflow::int64 BLOCK = 64;
   std::vector<std::vector<double>> of_ranges(threads);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
@@ -60,7 +60,7 @@ std::vector<double> sums_over(tensorflow::int64 positions, tensorflow::int64 cha
     const tensorflow::int64 end = positions * (range + 1) / threads;
     for (tensorflow::int64 start = positions * range / threads; start < end; start += BLOCK) {
       std::fill(block.begin(), block.end(), 0.f);
-      for (tensorflow::int64 i = start; i < std::min(start + BLOCK, end); ++i) add(i, block.data());
+      add(start, std::min(start + BLOCK, end), block.data());
       for (tensorflow::int64 c = 0; c < channels; ++c) total[c] += block[c];
     }
   }
@@ -69,6 +69,14 @@ std::vector<double> sums_over(tensorflow::int64 positions, tensorflow::int64 cha
     for (tensorflow::int64 c = 0; c < channels; ++c) sums[c] += total[c];
   }
   return sums;
+}
+
+// The same where add(i, sums) adds the values of position i.
+template <typename Add>
+std::vector<double> sums_over(tensorflow::int64 positions, tensorflow::int64 channels, int threads, Add add) {
+  return sums_of_blocks(positions, channels, threads, [=](tensorflow::int64 i, tensorflow::int64 last, float* sums) {
+    for (; i < last; ++i) add(i, sums);
+  });
 }
 
 #endif  // CORE_CPU_KERNELS_THREADS_H_

@@ -21,6 +21,9 @@ def joined(build):
     placeholders = [tf.placeholder(tf.float32, shape) for shape in (SHAPE, SHAPE, SHAPE, SHAPE[-1:], [])]
     with own_operators({name: getattr(kernels.library(), name) for name in ('round_to', 'is_within')}):
         ends = build(*placeholders)
+    for op in tf.get_default_graph().get_operations():
+        if op.type == 'MatMul':
+            op._set_attr('_kernel', tf.AttrValue(s=b'fast'))
     chains.join(tf.group(*[tf.negative(end, name='used') for end in ends]), kernels.library().chain)
     found = [op for op in tf.get_default_graph().get_operations() if op.type == 'Chain']
     return placeholders, [(tf.get_default_graph().get_tensor_by_name(op.get_attr('of').decode()), op) for op in found]
@@ -40,6 +43,12 @@ def half(x):
     return emulation.round_to(x, 'float16', True)
 
 
+def product(x, weights, few, columns, transpose_b=False):
+    """The product of [1050 * 4 / few, few] and a matrix of the first weights."""
+    size = [columns, few] if transpose_b else [few, columns]
+    return tf.matmul(tf.reshape(x, [-1, few]), tf.reshape(weights[:few * columns], size), transpose_b=transpose_b)
+
+
 @compiled
 @pytest.mark.parametrize('build', [
     lambda x, y, z, vector, scalar: [half(half(x) * half(y))],
@@ -49,7 +58,12 @@ def half(x):
     lambda x, y, z, vector, scalar: [half(tf.raw_ops.ReluGrad(gradients=half(x), features=y)) + (x - y) * z],
     lambda x, y, z, vector, scalar: [emulation.round_to(half(x) + y, 'bfloat16', False) * z, half(x * y) + half(x * z)],
     lambda x, y, z, vector, scalar: [half(tf.reshape(half(tf.reshape(x, [28, 150]) * scalar), SHAPE) + y)],
-], ids=['product', 'bias and relu', 'sum', 'slopes', 'relu gradient', 'several types and chains', 'reshaped'])
+    lambda x, y, z, vector, scalar: [half(half(x * tf.reduce_max(y, -1, keepdims=True)) + z)],
+    lambda x, y, z, vector, scalar: [half(tf.nn.relu(half(product(half(x), vector, 4, 30))))],
+    lambda x, y, z, vector, scalar: [half(tf.nn.relu(half(product(half(x), vector, 2, 50, True)) - scalar))],
+    lambda x, y, z, vector, scalar: [half(product(half(x), vector, 4, 4) + product(half(y), vector, 4, 4, True))],
+], ids=['times', 'bias and relu', 'sum', 'slopes', 'relu gradient', 'several types and chains', 'reshaped',
+        'a number for each row', 'product', 'product by transposed weights', 'products of as many columns as inputs'])
 @pytest.mark.parametrize('threads', [1, 2])
 def test_a_chain_has_the_bits_of_its_operators(build, threads):
     config = tf.ConfigProto()
@@ -116,7 +130,7 @@ def network(x, kind):
                                              ('allow_mix_precision_bf16', False)])
 def test_an_emulated_training_has_the_same_bits_with_chains(mode, saturates, loss_scale, kind):
     def trained(joins):
-        rows = 64 if kind == 'mlp' else 256
+        rows = 1100 if kind == 'mlp' else 256
         with tf.Graph().as_default() as graph, kernels.used(False):
             tf.set_random_seed(1)
             logits = network(numbers(rows, 2), kind)

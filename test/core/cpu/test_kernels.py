@@ -172,7 +172,8 @@ def test_the_first_of_equal_maxima_gets_the_gradient_of_a_pooling(size, strides,
 
 
 @compiled
-@pytest.mark.parametrize('rows, inputs, outputs', [(37, 2, 50), (3000, 2, 50), (3000, 50, 3), (2000, 4, 4)])
+@pytest.mark.parametrize('rows, inputs, outputs', [
+    (37, 2, 50), (3000, 2, 50), (3000, 50, 3), (2000, 4, 4), (1100, 150, 1), (1100, 3, 64)])
 def test_a_dense_layer_and_its_gradients_are_those_of_tensorflow(rows, inputs, outputs):
     def build():
         x, kernel, bias = numbers(rows, inputs), numbers(inputs, outputs, seed=1), numbers(outputs, seed=2)
@@ -182,11 +183,21 @@ def test_a_dense_layer_and_its_gradients_are_those_of_tensorflow(rows, inputs, o
 
 @compiled
 @pytest.mark.parametrize('classes', [1, 3, 10])
-def test_the_cross_entropy_and_its_gradient_are_those_of_tensorflow(classes):
+def test_the_cross_entropy_its_gradient_and_the_logarithms_are_those_of_tensorflow(classes):
     def build():
         logits = tf.concat([numbers(9, classes), numbers(9, classes, scale=200)], 0)
         labels = tf.nn.softmax(numbers(18, classes, seed=1))
-        return with_gradients(tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits), [logits])
+        losses = tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        return with_gradients(losses, [logits]) + [tf.nn.log_softmax(logits)]
+    assert_same(build)
+
+
+@compiled
+@pytest.mark.parametrize('shape', [(3, 7), (4, 9, 7, 33), (0, 5)], ids=str)
+def test_the_gradient_of_a_bias_is_that_of_tensorflow(shape):
+    def build():
+        x, bias = numbers(*shape), numbers(shape[-1], seed=1)
+        return with_gradients(tf.nn.bias_add(x, bias), [x, bias])
     assert_same(build)
 
 
