@@ -55,7 +55,10 @@ def measure(start, warm_up, repeats, seconds):
 
 
 def _disk(directory, steps, seconds):
-    """(bytes of a dump, bytes a second that dumping them is, bytes a second that writing as many is)."""
+    """(bytes of a dump, bytes a second that dumping them is, bytes a second that the disk takes when it gets as many).
+
+    The system would answer at the speed of its memory before they are on the disk, but has no room for many dumps.
+    """
     size = sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(
         os.path.join(directory, 'data_dump')) for name in names) / steps
     started = time.perf_counter()
@@ -63,6 +66,7 @@ def _disk(directory, steps, seconds):
         for _ in range(int(size / len(CHUNK)) + 1):
             file.write(CHUNK)
         written = file.tell()
+        os.fsync(file.fileno())
     return size, size / seconds, written / (time.perf_counter() - started)
 
 
