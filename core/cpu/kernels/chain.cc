@@ -84,8 +84,9 @@ class Chain : public OpKernel {
     std::vector<const float*> x;
     for (int i = 0; i < inputs_; ++i) x.push_back(data_of(context->input(i)));
     std::vector<bool> is_factor(inputs_);
-    std::vector<std::vector<float>> weights(inputs_);  // of products, by the number of the input
-    for (const Instruction& one : program_) {
+    std::vector<std::vector<float>> weights(program_.size());  // of the instructions that are products
+    for (size_t i = 0; i < program_.size(); ++i) {
+      const Instruction& one = program_[i];
       if (!one.is_product()) continue;
       const int64 numbers = context->input(one.b).NumElements(), few = numbers / width;
       OP_REQUIRES(context, few >= 1 && few <= FEW && numbers == few * width &&
@@ -94,7 +95,7 @@ class Chain : public OpKernel {
                                           context->input(one.a).shape().DebugString(), " and ",
                                           context->input(one.b).shape().DebugString()));
       is_factor[one.a] = is_factor[one.b] = true;
-      weights[one.b] = few_rows(one.code == PRODUCT_TRANSPOSED, few, width, x[one.b]);
+      weights[i] = few_rows(one.code == PRODUCT_TRANSPOSED, few, width, x[one.b]);
     }
     std::vector<int> whole, may_become_y, vectors, of_vectors;
     for (int i = 0; i < inputs_; ++i) {
@@ -140,9 +141,9 @@ class Chain : public OpKernel {
           const int32* of = vector_of.data();
           each(numbers, room.data() + i * block, [=](int64 k) { return from[of[k]]; });
         }
-        run(numbers, at, room.data(), block, y + start, leaves.get(), [&](const Instruction& one, float* to) {
-          const int64 rows = numbers / width, few = weights[one.b].size() / width;
-          product_of_few(rows, width, few, x[one.a] + start / width * few, weights[one.b].data(), to);
+        run(numbers, at, room.data(), block, y + start, leaves.get(), [&](size_t i, float* to) {
+          const int64 rows = numbers / width, few = weights[i].size() / width;
+          product_of_few(rows, width, few, x[program_[i].a] + start / width * few, weights[i].data(), to);
         });
       }
       _mm_setcsr(before);
@@ -156,13 +157,13 @@ class Chain : public OpKernel {
   }
 
  private:
-  // multiply(product, to) computes an instruction that is one.
+  // multiply(i, to) computes the product that is instruction number i.
   template <typename Multiply>
   void run(int64 size, std::vector<const float*>& at, float* room, int64 block, float* y, std::atomic<bool>* leaves,
            Multiply multiply) const {
     for (const Instruction& one : program_) {
       if (one.is_product()) {
-        multiply(one, one.to < 0 ? y : room + one.to * block);
+        multiply(&one - program_.data(), one.to < 0 ? y : room + one.to * block);
         continue;
       }
       const bool is_binary = one.code < NEGATE || one.code == RELU_GRADIENT;

@@ -2,6 +2,8 @@
 #ifndef CORE_CPU_KERNELS_LANES_H_
 #define CORE_CPU_KERNELS_LANES_H_
 
+#include <cstring>
+
 #include "tensorflow/core/platform/types.h"
 
 #if defined(__AVX512F__)
@@ -38,6 +40,24 @@ void transpose(const float* x, tensorflow::int64 columns, tensorflow::int64 rows
 inline void spread(const float* x, tensorflow::int64 rows, tensorflow::int64 columns, float* out) {
 #pragma omp simd
   for (tensorflow::int64 i = 0; i < rows; ++i) out[i * columns] = x[i];
+}
+
+template <int N>
+struct Numbers {
+  typedef float Type __attribute__((vector_size(4 * N)));
+};
+
+// The sum of N numbers, by halves, which fit the smaller vectors of the machine.
+template <int N>
+float sum_of(typename Numbers<N>::Type x) {
+  typename Numbers<N / 2>::Type halves[2];
+  std::memcpy(halves, &x, sizeof x);
+  return sum_of<N / 2>(halves[0] + halves[1]);
+}
+
+template <>
+inline float sum_of<2>(Numbers<2>::Type x) {
+  return x[0] + x[1];
 }
 
 #endif  // CORE_CPU_KERNELS_LANES_H_

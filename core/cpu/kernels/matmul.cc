@@ -32,6 +32,34 @@ void add_product_of_rows(int64 first, int64 last, int64 rows, int64 many, const 
   }
 }
 
+// c = a b for the rows first to last of a, of which there are `rows`. `weights` is b transposed, [few, inner], each row
+// of which ends with zeros that fill its last vector.
+template <int few>
+void product_for_few(int64 first, int64 last, int64 rows, int64 inner, const float* a, const float* weights,
+                     float* c) {
+  const int64 whole = inner / LANES * LANES, padded = (inner + LANES - 1) / LANES * LANES;
+  Lanes number;
+  for (int lane = 0; lane < LANES; ++lane) number[lane] = lane;
+  const auto is_own = number < static_cast<float>(inner - whole);
+  for (int64 i = first; i < last; ++i) {
+    Lanes total[few] = {};
+    const float* x = a + i * inner;
+    for (int64 k = 0; k < whole; k += LANES) {
+      for (int j = 0; j < few; ++j) total[j] += lanes(x + k) * lanes(weights + j * padded + k);
+    }
+    if (whole < padded) {
+      Lanes end{};
+      if (x + padded <= a + rows * inner) {
+        end = is_own ? lanes(x + whole) : end;  // without the next row, of which 0 times infinity is no number
+      } else {
+        std::copy_n(x + whole, inner - whole, reinterpret_cast<float*>(&end));
+      }
+      for (int j = 0; j < few; ++j) total[j] += end * lanes(weights + j * padded + whole);
+    }
+    for (int j = 0; j < few; ++j) c[i * few + j] = sum_of<LANES>(total[j]);
+  }
+}
+
 class MatMul : public OpKernel {
  public:
   explicit MatMul(OpKernelConstruction* context) : OpKernel(context) {
@@ -66,10 +94,29 @@ class MatMul : public OpKernel {
         product_of_few(last - first, columns, inner, x + first * inner, w, y + first * columns);
       });
     }
+    if (!transpose_a_ && columns <= FEW && rows >= MANY) {
+      return product_for_few_columns(rows, columns, inner, data_of(a), data_of(b), transpose_b_, threads, data_of(c));
+    }
     product(transpose_a_, transpose_b_, rows, columns, inner, data_of(a), data_of(b), data_of(c));
   }
 
  private:
+  // c = a b, [rows, columns], with few columns.
+  static void product_for_few_columns(int64 rows, int64 columns, int64 inner, const float* a, const float* b,
+                                      bool transposes, int threads, float* c) {
+    const int64 padded = (inner + LANES - 1) / LANES * LANES;
+    Floats weights(columns * padded);
+    for (int64 j = 0; j < columns; ++j) {
+      for (int64 k = 0; k < inner; ++k) weights[j * padded + k] = transposes ? b[j * inner + k] : b[k * columns + j];
+    }
+    using Product = void (*)(int64, int64, int64, int64, const float*, const float*, float*);
+    static const Product PRODUCTS[FEW] = {product_for_few<1>, product_for_few<2>, product_for_few<3>,
+                                          product_for_few<4>};
+    const Product product = PRODUCTS[columns - 1];
+    const float* w = weights.data();
+    in_ranges(rows, threads, [=](int64 first, int64 last) { product(first, last, rows, inner, a, w, c); });
+  }
+
   // c = narrow^T wide, [few, many], or transposed.
   static void product_of_tall(int64 few, int64 many, int64 inner, const float* narrow, const float* wide, int threads,
                               bool transposes, float* c) {

@@ -61,9 +61,11 @@ def product(x, weights, few, columns, transpose_b=False):
     lambda x, y, z, vector, scalar: [half(half(x * tf.reduce_max(y, -1, keepdims=True)) + z)],
     lambda x, y, z, vector, scalar: [half(tf.nn.relu(half(product(half(x), vector, 4, 30))))],
     lambda x, y, z, vector, scalar: [half(tf.nn.relu(half(product(half(x), vector, 2, 50, True)) - scalar))],
-    lambda x, y, z, vector, scalar: [half(product(half(x), vector, 4, 4) + product(half(y), vector, 4, 4, True))],
+    lambda x, y, z, vector, scalar: [half(tf.add_n([
+        tf.matmul(half(tf.reshape(of, [-1, 4])), weights, transpose_b=of is y)
+        for weights in [tf.reshape(vector[:16], [4, 4])] for of in (x, y)]))],
 ], ids=['times', 'bias and relu', 'sum', 'slopes', 'relu gradient', 'several types and chains', 'reshaped',
-        'a number for each row', 'product', 'product by transposed weights', 'products of as many columns as inputs'])
+        'a number for each row', 'product', 'product by transposed weights', 'products by a matrix and its transpose'])
 @pytest.mark.parametrize('threads', [1, 2])
 def test_a_chain_has_the_bits_of_its_operators(build, threads):
     config = tf.ConfigProto()
