@@ -58,6 +58,8 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._variables = [op for op in step_ops if op.outputs and op.outputs[0].dtype.base_dtype == tf.float32
                            and step_graph.variable_of(op.outputs[0]) is op.outputs[0]]
         self._sound = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
+        with tf.control_dependencies([self._run.step.train_op]):
+            self._sound_after = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
         self._order = {op: number for number, op in enumerate(step_ops)}
         self._available = available
 
@@ -66,8 +68,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._forms = Forms(self._run.step.loss.graph, self._done.types, self._done.wide)
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
-        self._are_sound = session.make_callable(self._sound)
-        self._unsound = self._unsound_now()
+        self._unsound = self._not(session.run(self._sound))
 
     def _is_within(self, tensor: tf.Tensor) -> tf.Tensor:
         """Whether all values of a result are within the range of its type; NaN is not."""
@@ -86,23 +87,24 @@ class OverflowSearch(tf.train.SessionRunHook):
                   for tensor in op.outputs if tensor in self._done.limits]
         return _all_within(value, min(limits, default=_LARGEST_FLOAT32))
 
-    def _unsound_now(self) -> Set[tf.Operation]:
-        return {op for op, is_sound in zip(self._variables, self._are_sound()) if not is_sound}
+    def _not(self, are_sound: np.ndarray) -> Set[tf.Operation]:
+        """The variables that are not sound."""
+        return {op for op, is_sound in zip(self._variables, are_sound) if not is_sound}
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._step = step_graph.next_step(self._run.clock)
         self._state = self._replay.state(run_context.session) if self._found < MOST_DUMPED else None
-        return tf.train.SessionRunArgs(self._within)
+        return tf.train.SessionRunArgs((self._within, self._sound_after))
 
     def after_run(self, run_context, run_values) -> None:
-        session = run_context.session
-        stored = self._unsound_now()
-        leaving = {op for op, is_within in zip(self._ops, run_values.results) if not is_within}
+        within, are_sound = run_values.results
+        stored = self._not(are_sound)
+        leaving = {op for op, is_within in zip(self._ops, within) if not is_within}
         leaving |= {self._updates[op] for op in stored - self._unsound if op in self._updates}
         self._steps += 1
         if leaving:
             self._overflowed += 1
-            self._tell(session, leaving)
+            self._tell(run_context.session, leaving)
         self._unsound = stored
 
     def end(self, session: tf.Session) -> None:
