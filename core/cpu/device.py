@@ -58,7 +58,7 @@ class _Join(tf.train.SessionRunHook):
         self._train_op = run.step.train_op
 
     def begin(self) -> None:
-        from core.cpu.kernels import chains      # of rehearsals
+        from core.cpu.kernels import chains      # here, because only rehearsals need it
         chains.join(self._train_op, kernels.library().chain)
 
 

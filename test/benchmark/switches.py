@@ -57,7 +57,7 @@ def measure(start, warm_up, repeats, seconds):
 def _disk(directory, steps, seconds):
     """(bytes of a dump, bytes a second that dumping them is, bytes a second that the disk takes when it gets as many).
 
-    The system would answer at the speed of its memory before they are on the disk, but has no room for many dumps.
+    Until they are on the disk: the system itself takes them at the speed of its memory, but only a few dumps.
     """
     size = sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(
         os.path.join(directory, 'data_dump')) for name in names) / steps

@@ -3,8 +3,10 @@
 Every run of a network has the same initial weights and the same synthetic batches, so what differs is the rounding.
 """
 import argparse
+import contextlib
 import os
 import sys
+from typing import Iterator, Tuple
 
 import tensorflow as tf
 
@@ -13,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 from core import recipe as recipes  # noqa: E402
 from launchers.devices import CPU  # noqa: E402
 from core.ascend import switches  # noqa: E402
-from core.run import Communicator  # noqa: E402
+from core.run import Communicator, Step  # noqa: E402
 from core.settings import config, flags  # noqa: E402
 from core.training import step  # noqa: E402
 from launchers.networks.registry import recipe_of  # noqa: E402
@@ -27,8 +29,10 @@ MODES = [  # (chip, mode); the names of --precision_mode_v2 are other words for 
     ('910B', 'allow_mix_precision_bf16')]
 
 
-def loss_after(network: str, steps: int, *switch: str) -> float:
-    """The loss of the batch of step number `steps`, before its update; `switch`: further flags of the run."""
+@contextlib.contextmanager
+def training(network: str, steps: int, *switch: str) -> Iterator[Tuple[Step, tf.train.SingularMonitoredSession]]:
+    """The step of a training of so many `steps`, and a session in which it begins; `switch`: further flags of the run.
+    """
     recipe, given = recipe_of(flags.parse([
         '--network=' + network, '--case=performance', '--train_steps=%d' % steps,
         '--batch_size=%d' % BATCHES[network], *switch]), {})
@@ -42,9 +46,15 @@ def loss_after(network: str, steps: int, *switch: str) -> float:
                                options)
         with tf.train.SingularMonitoredSession(config=CPU.session_config(options, settled)) as session:
             train_input.initialize(session.raw_session())
-            for _ in range(steps):
-                loss, _ = session.run([built.loss, built.train_op])
-            return loss
+            yield built, session
+
+
+def loss_after(network: str, steps: int, *switch: str) -> float:
+    """The loss of the batch of step number `steps`, before its update; `switch`: further flags of the run."""
+    with training(network, steps, *switch) as (built, session):
+        for _ in range(steps):
+            loss, _ = session.run([built.loss, built.train_op])
+        return loss
 
 
 def main() -> None:

@@ -58,6 +58,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._variables = [op for op in step_ops if op.outputs and op.outputs[0].dtype.base_dtype == tf.float32
                            and step_graph.variable_of(op.outputs[0]) is op.outputs[0]]
         self._sound = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
+        # In the run of the step, because another run of the session takes as long as many of its operators.
         with tf.control_dependencies([self._run.step.train_op]):
             self._sound_after = tf.stack([self._is_sound(op.outputs[0]) for op in self._variables])
         self._order = {op: number for number, op in enumerate(step_ops)}
@@ -68,7 +69,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         self._forms = Forms(self._run.step.loss.graph, self._done.types, self._done.wide)
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
-        self._unsound = self._not(session.run(self._sound))
+        self._unsound = self._unsound_variables(session.run(self._sound))
 
     def _is_within(self, tensor: tf.Tensor) -> tf.Tensor:
         """Whether all values of a result are within the range of its type; NaN is not."""
@@ -87,8 +88,7 @@ class OverflowSearch(tf.train.SessionRunHook):
                   for tensor in op.outputs if tensor in self._done.limits]
         return _all_within(value, min(limits, default=_LARGEST_FLOAT32))
 
-    def _not(self, are_sound: np.ndarray) -> Set[tf.Operation]:
-        """The variables that are not sound."""
+    def _unsound_variables(self, are_sound: np.ndarray) -> Set[tf.Operation]:
         return {op for op, is_sound in zip(self._variables, are_sound) if not is_sound}
 
     def before_run(self, run_context: tf.train.SessionRunContext):
@@ -98,7 +98,7 @@ class OverflowSearch(tf.train.SessionRunHook):
 
     def after_run(self, run_context, run_values) -> None:
         within, are_sound = run_values.results
-        stored = self._not(are_sound)
+        stored = self._unsound_variables(are_sound)
         leaving = {op for op, is_within in zip(self._ops, within) if not is_within}
         leaving |= {self._updates[op] for op in stored - self._unsound if op in self._updates}
         self._steps += 1

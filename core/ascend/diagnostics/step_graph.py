@@ -107,14 +107,15 @@ class Replay:
             groups.setdefault(v.dtype.base_dtype if v.shape.is_fully_defined() else v, []).append(v)
         self._arrays, self._values, restored = [], [], []
         for some in groups.values():
-            # A copy, because an array takes over memory that nobody else has, as a variable's is not.
-            array = tf.concat([tf.reshape(v, [-1]) for v in some], 0) if some[1:] else tf.raw_ops.DeepCopy(x=some[0])
-            value = tf.placeholder(array.dtype, array.shape)
-            parts = tf.split(value, [v.shape.num_elements() for v in some]) if some[1:] else [value]
-            self._arrays.append(array)
+            if len(some) == 1:         # a copy, because an array takes over memory that nobody else has
+                self._arrays.append(tf.raw_ops.DeepCopy(x=some[0]))
+            else:
+                self._arrays.append(tf.concat([tf.reshape(v, [-1]) for v in some], 0))
+            value = tf.placeholder(self._arrays[-1].dtype, self._arrays[-1].shape)
             self._values.append(value)
-            restored += [tf.assign(v, tf.reshape(part, v.shape) if some[1:] else part, validate_shape=False)
-                         for v, part in zip(some, parts)]
+            parts = [value] if len(some) == 1 else [tf.reshape(part, v.shape) for v, part in zip(
+                some, tf.split(value, [v.shape.num_elements() for v in some]))]
+            restored += [tf.assign(v, part, validate_shape=False) for v, part in zip(some, parts)]
         self._restore = tf.group(*restored)
         self._state: Optional[Callable[[], List[np.ndarray]]] = None
 

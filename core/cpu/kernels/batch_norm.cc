@@ -152,7 +152,8 @@ void normalise(const Images& in, const Lines& lines, Value value, float* y) {
   with_shortcut(in, [=](auto added) {
     in_ranges(in.positions, in.threads, [=](int64 first, int64 last) {
       const Value own = value;  // a copy that no write to y can change, or the loop would read it for each value
-      for (int64 start = (last - 1) * channels; start >= first * channels; start -= channels) {
+      for (int64 i = last; i-- > first;) {
+        const int64 start = i * channels;
 #pragma omp simd
         for (int64 c = 0; c < channels; ++c) y[start + c] = own(x[start + c] * a[c] + b[c] + added(start + c));
       }

@@ -51,6 +51,26 @@ struct Softmax {
   }
 };
 
+// Calls work(i, count, softmax, distances, exponentials, room) for the `count` rows of logits, [rows, classes], from row
+// i on, LANES at most. The last three are [classes, LANES]; distances are those to the largest logit.
+template <typename Work>
+void for_rows(const float* logits, int64 rows, int64 classes, int threads, Work work) {
+  in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
+    Floats distances(classes * LANES), exponentials(classes * LANES), room(classes * LANES);
+    for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
+      const int64 count = std::min<int64>(LANES, rows - i);
+      transpose<LANES>(logits + i * classes, classes, count, logits, distances.data());
+      const Softmax softmax(distances.data(), exponentials.data(), classes);
+      work(i, count, softmax, distances.data(), exponentials.data(), room.data());
+    }
+  });
+}
+
+// How many threads for_rows() is worth: an exponential takes about as long as eight numbers that are read and written.
+inline int threads_for(OpKernelContext* context, const Tensor& logits, int64 small) {
+  return use_threads_of(context, 8 * logits.NumElements(), small);
+}
+
 // Writes [classes, LANES] as LANES rows, of which there are so many.
 inline void copy_rows(const float* from, int64 rows, int64 classes, float* to) {
   if (classes < LANES) {
@@ -72,19 +92,12 @@ class LogSoftmax : public OpKernel {
     Tensor* out = nullptr;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, logits.shape(), &out));
     const int64 classes = logits.dim_size(logits.dims() - 1), rows = classes ? logits.NumElements() / classes : 0;
-    const float* x = data_of(logits);
     float* y = data_of(out);
-    const int threads = use_threads_of(context, 8 * logits.NumElements());
-    in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
-      Floats shifted(classes * LANES), exponentials(classes * LANES);
-      for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
-        const int64 count = std::min<int64>(LANES, rows - i);
-        transpose<LANES>(x + i * classes, classes, count, x, shifted.data());
-        const Softmax softmax(shifted.data(), exponentials.data(), classes);
-        for (int64 c = 0; c < classes; ++c) lanes(shifted.data() + c * LANES) -= softmax.log_sum;
-        copy_rows(shifted.data(), count, classes, y + i * classes);
-      }
-    });
+    for_rows(data_of(logits), rows, classes, threads_for(context, logits, SMALL),
+             [=](int64 i, int64 count, const Softmax& softmax, float* distances, float*, float*) {
+               for (int64 c = 0; c < classes; ++c) lanes(distances + c * LANES) -= softmax.log_sum;
+               copy_rows(distances, count, classes, y + i * classes);
+             });
   }
 };
 
@@ -102,33 +115,19 @@ class SoftmaxCrossEntropyWithLogits : public OpKernel {
     Tensor *losses = nullptr, *gradients = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows}), &losses));
     OP_REQUIRES_OK(context, context->allocate_output(1, logits.shape(), &gradients));
-    const float *x = data_of(logits), *p = data_of(labels);
+    const float* p = data_of(labels);
     float *loss = data_of(losses), *dx = data_of(gradients);
-    // An exponential takes about as long as eight numbers that are read and written.
-    const int threads = use_threads_of(context, 8 * logits.NumElements(), SMALL_ALONE);
-    in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
-      Floats shifted(classes * LANES), exponentials(classes * LANES), targets(classes * LANES);
-      for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
-        const int64 count = std::min<int64>(LANES, rows - i);
-        transpose<LANES>(x + i * classes, classes, count, x, shifted.data());
-        transpose<LANES>(p + i * classes, classes, count, p, targets.data());
-        of_rows(shifted.data(), exponentials.data(), targets.data(), count, classes, loss + i, dx + i * classes);
-      }
-    });
-  }
-
- private:
-  // All in lanes; `e` is room for exponentials.
-  static void of_rows(float* logits, float* e, const float* targets, int64 rows, int64 classes, float* loss,
-                      float* dx) {
-    const Softmax softmax(logits, e, classes);
-    Lanes total{};
-    for (int64 i = 0; i < classes * LANES; i += LANES) {
-      total += lanes(targets + i) * (softmax.log_sum - lanes(logits + i));
-      lanes(e + i) = lanes(e + i) / softmax.sum - lanes(targets + i);
-    }
-    copy_lanes(&total, rows, loss);
-    copy_rows(e, rows, classes, dx);
+    for_rows(data_of(logits), rows, classes, threads_for(context, logits, SMALL_ALONE),
+             [=](int64 i, int64 count, const Softmax& softmax, const float* distances, float* e, float* targets) {
+               transpose<LANES>(p + i * classes, classes, count, p, targets);
+               Lanes total{};
+               for (int64 k = 0; k < classes * LANES; k += LANES) {
+                 total += lanes(targets + k) * (softmax.log_sum - lanes(distances + k));
+                 lanes(e + k) = lanes(e + k) / softmax.sum - lanes(targets + k);
+               }
+               copy_lanes(&total, count, loss + i);
+               copy_rows(e, count, classes, dx + i * classes);
+             });
   }
 };
 
@@ -156,27 +155,21 @@ class ClassScores : public OpKernel {
     const int64 rows = logits.dim_size(0), classes = logits.dim_size(1);
     Tensor* out[2];
     for (int i = 0; i < 2; ++i) OP_REQUIRES_OK(context, context->allocate_output(i, labels.shape(), &out[i]));
-    const float* x = data_of(logits);
     const int32* of = reinterpret_cast<const int32*>(labels.tensor_data().data());
     float *loss = data_of(out[0]), *right = data_of(out[1]);
-    const int threads = use_threads_of(context, 8 * logits.NumElements(), SMALL_ALONE);
-    in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
-      Floats shifted(classes * LANES), exponentials(classes * LANES);
-      for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
-        const int64 count = std::min<int64>(LANES, rows - i);
-        transpose<LANES>(x + i * classes, classes, count, x, shifted.data());
-        const Softmax softmax(shifted.data(), exponentials.data(), classes);
-        Ints own{};
-        copy_lanes(of + i, count, &own);
-        Lanes distance = softmax.log_sum;
-        for (int64 c = 0; c < classes; ++c) {
-          distance = own == static_cast<int32>(c) ? lanes(shifted.data() + c * LANES) : distance;
-        }
-        const Lanes losses = softmax.log_sum - distance, is_right = softmax.largest == own ? Lanes{} + 1.f : Lanes{};
-        copy_lanes(&losses, count, loss + i);
-        copy_lanes(&is_right, count, right + i);
-      }
-    });
+    for_rows(data_of(logits), rows, classes, threads_for(context, logits, SMALL_ALONE),
+             [=](int64 i, int64 count, const Softmax& softmax, const float* distances, float*, float*) {
+               Ints own{};
+               copy_lanes(of + i, count, &own);
+               Lanes distance = softmax.log_sum;
+               for (int64 c = 0; c < classes; ++c) {
+                 distance = own == static_cast<int32>(c) ? lanes(distances + c * LANES) : distance;
+               }
+               const Lanes losses = softmax.log_sum - distance;
+               const Lanes is_right = softmax.largest == own ? Lanes{} + 1.f : Lanes{};
+               copy_lanes(&losses, count, loss + i);
+               copy_lanes(&is_right, count, right + i);
+             });
   }
 };
 

@@ -109,23 +109,19 @@ class MatMul : public OpKernel {
     for (int64 j = 0; j < columns; ++j) {
       for (int64 k = 0; k < inner; ++k) weights[j * padded + k] = transposes ? b[j * inner + k] : b[k * columns + j];
     }
-    using Product = void (*)(int64, int64, int64, int64, const float*, const float*, float*);
-    static const Product PRODUCTS[FEW] = {product_for_few<1>, product_for_few<2>, product_for_few<3>,
-                                          product_for_few<4>};
-    const Product product = PRODUCTS[columns - 1];
     const float* w = weights.data();
-    in_ranges(rows, threads, [=](int64 first, int64 last) { product(first, last, rows, inner, a, w, c); });
+    in_ranges(rows, threads, [=](int64 first, int64 last) {
+      with_few(columns, [=](auto few) { product_for_few<decltype(few)::value>(first, last, rows, inner, a, w, c); });
+    });
   }
 
   // c = narrow^T wide, [few, many], or transposed.
   static void product_of_tall(int64 few, int64 many, int64 inner, const float* narrow, const float* wide, int threads,
                               bool transposes, float* c) {
-    using Add = void (*)(int64, int64, int64, int64, const float*, const float*, float*);
-    static const Add ADD[FEW] = {add_product_of_rows<1>, add_product_of_rows<2>, add_product_of_rows<3>,
-                                 add_product_of_rows<4>};
-    const Add add = ADD[few - 1];
     const std::vector<double> sums = sums_of_blocks(inner, few * many, threads, [=](int64 i, int64 last, float* sum) {
-      add(i, last, inner, many, narrow, wide, sum);
+      with_few(few, [=](auto known) {
+        add_product_of_rows<decltype(known)::value>(i, last, inner, many, narrow, wide, sum);
+      });
     });
     for (int64 j = 0; j < few; ++j) {
       for (int64 k = 0; k < many; ++k) c[transposes ? k * few + j : j * many + k] = sums[j * many + k];

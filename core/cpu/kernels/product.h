@@ -3,6 +3,7 @@
 #define CORE_CPU_KERNELS_PRODUCT_H_
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "dnnl.h"
@@ -46,15 +47,24 @@ void product_of(dnnl_dim_t rows, dnnl_dim_t columns, const float* a, const float
   }
 }
 
-// The same with few from 1 to FEW.
-inline void product_of_few(dnnl_dim_t rows, dnnl_dim_t columns, dnnl_dim_t few, const float* a, const float* b,
-                           float* c) {
-  using Product = void (*)(dnnl_dim_t, dnnl_dim_t, const float*, const float*, float*);
-  static const Product PRODUCTS[FEW] = {product_of<1>, product_of<2>, product_of<3>, product_of<4>};
-  PRODUCTS[few - 1](rows, columns, a, b, c);
+// Calls work(std::integral_constant<int, few>()), with few from 1 to FEW: a number that the compiler knows.
+template <typename Work>
+void with_few(dnnl_dim_t few, Work work) {
+  switch (few) {
+    case 1: return work(std::integral_constant<int, 1>());
+    case 2: return work(std::integral_constant<int, 2>());
+    case 3: return work(std::integral_constant<int, 3>());
+    default: return work(std::integral_constant<int, FEW>());
+  }
 }
 
-// The matrix [few, columns] that b is, or is transposed.
+// product_of() with few from 1 to FEW.
+inline void product_of_few(dnnl_dim_t rows, dnnl_dim_t columns, dnnl_dim_t few, const float* a, const float* b,
+                           float* c) {
+  with_few(few, [=](auto known) { product_of<decltype(known)::value>(rows, columns, a, b, c); });
+}
+
+// b as [few, columns]; transposes: whether it lies as [columns, few].
 inline std::vector<float> few_rows(bool transposes, dnnl_dim_t few, dnnl_dim_t columns, const float* b) {
   std::vector<float> rows(b, b + few * columns);
   for (dnnl_dim_t i = 0; transposes && i < few * columns; ++i) rows[i % few * columns + i / few] = b[i];

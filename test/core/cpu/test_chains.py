@@ -23,7 +23,7 @@ def joined(build):
         ends = build(*placeholders)
     for op in tf.get_default_graph().get_operations():
         if op.type == 'MatMul':
-            op._set_attr('_kernel', tf.AttrValue(s=b'fast'))
+            op._set_attr('_kernel', kernels._LABEL)
     chains.join(tf.group(*[tf.negative(end, name='used') for end in ends]), kernels.library().chain)
     found = [op for op in tf.get_default_graph().get_operations() if op.type == 'Chain']
     return placeholders, [(tf.get_default_graph().get_tensor_by_name(op.get_attr('of').decode()), op) for op in found]

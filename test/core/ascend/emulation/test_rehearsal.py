@@ -7,19 +7,17 @@ import types
 
 import dump_reading
 import numpy as np
+import precision
 import pytest
 import tensorflow as tf
 import toy
 
-from core import recipe as recipes
-from core.ascend import switches
 from core.ascend.diagnostics import dump_files, overflow_files
 from core.run import Communicator
 from launchers.devices import CPU, GPU
 from core.pages import records
-from core.settings import config, flags
+from core.settings import config
 from core.training import step
-from launchers.networks.registry import recipe_of
 from nets import layers
 from nets.blocks import heads
 
@@ -182,23 +180,12 @@ def training_graph(device, options=None):
 
 
 def test_a_step_beyond_the_largest_number_of_float16_is_rehearsed_without_an_overflow():
-    recipe, given = recipe_of(flags.parse([
-        '--network=swa', '--case=performance', '--train_steps=100000', '--batch_size=64', '--precision_mode=force_fp16',
-        '--loss_scale=1024', '--learning_rate_decay=cosine']), {})
-    data, settled = recipes.load(recipe, config.resolve(recipe, given, {}))
-    options = switches.switch_options(settled)
-    with tf.Graph().as_default():
-        train_input = recipe.train_input(data, settled)
-        with CPU.graph(settled, options):
-            built = step.build(recipe, settled, CPU, Communicator(), train_input.batch, 100000, train_input.batches,
-                               options)
-        late = built.global_step.assign(70000)
-        with tf.train.SingularMonitoredSession() as session:
-            train_input.initialize(session.raw_session())
-            session.run(late)
-            for _ in range(3):
-                session.run(built.train_op)
-            assert session.run(built.applied_steps.op.inputs[0]) == 3
+    with precision.training('swa', 100000, '--precision_mode=force_fp16', '--loss_scale=1024',
+                            '--learning_rate_decay=cosine') as (built, session):
+        built.global_step.load(70000, session.raw_session())
+        for _ in range(3):
+            session.run(built.train_op)
+        assert session.run(built.applied_steps.op.inputs[0]) == 3
 
 
 def test_without_switches_the_graph_is_that_of_a_device_without_rehearsals():
