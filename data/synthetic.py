@@ -53,20 +53,18 @@ def _pattern(random, size=32, frequencies=3):
     low = np.arange(-frequencies, frequencies + 1)
     spectrum[np.ix_(low, low)] = random.normal(size=[len(low), len(low), 3, 2]) @ [1, 1j]
     waves = np.fft.ifft2(spectrum, axes=(0, 1)).real
-    return waves / waves.std()
+    return (waves / waves.std()).astype(np.float32)
 
 
 def _split(patterns, count, random):
     labels = random.permutation(np.arange(count) % len(patterns)).astype(np.int32)
-    down, right = np.mgrid[-1:1:32j, -1:1:32j]
-    light = (-20 * down - 10 * right)[..., None]
-    return Split(np.stack([_image(patterns[label], light, random) for label in labels]), labels)
-
-
-def _image(pattern, light, random):
-    shifted = np.roll(pattern, random.randint(-3, 4, size=2), axis=(0, 1))
-    image = 128 + random.uniform(25, 50) * shifted + light
-    return np.clip(image + random.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    contrasts = random.uniform(25, 50, [count, 1, 1, 1]).astype(np.float32)
+    down, right = (np.arange(32) - random.randint(-3, 4, [2, count, 1])) % 32
+    shifted = patterns[labels[:, None, None], down[:, :, None], right[:, None, :]]
+    below, aside = np.mgrid[-1:1:32j, -1:1:32j].astype(np.float32)
+    images = 128 + contrasts * shifted + (-20 * below - 10 * aside)[..., None]
+    images += random.randint(-7, 8, images.shape, np.int8)
+    return Split(np.clip(images, 0, 255).astype(np.uint8), labels)
 
 
 def _stripes(is_dog, random):

@@ -54,8 +54,7 @@ class Best(tf.train.SessionRunHook):
         is_better = not math.isnan(value) and (step == 0 or (value < best if run.smaller_is_better else value > best))
         if is_better:
             best, step, since = value, clock.step, 0
-        session.run([v.initializer for v in self._known],
-                    {v.initializer.inputs[1]: now for v, now in zip(self._known, (best, step, since))})
+        weights.assign(session, dict(zip(self._known, (best, step, since))))
         if is_better:
             self._saving.save(session, self._saver)
         say('validation after step %d of %d: %s; the best %s is %.6f after step %d' % (

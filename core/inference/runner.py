@@ -21,6 +21,7 @@ from core.inference import onnx
 from core.pretrained import h5
 from core.device import call_of, cpu_session
 from core.settings.table import ROOT
+from core.training import weights
 
 PB, SAVED_MODEL, H5, ONNX = 'pb', 'saved_model', 'h5', 'onnx'
 FORMATS = (PB, SAVED_MODEL, H5, ONNX)
@@ -87,10 +88,7 @@ def _load_saved_model(session, path, graph):
 
 def _load_h5(session, path, graph):
     tf.train.import_meta_graph(graph)
-    reader = h5.H5Reader(path)
-    variables = tf.global_variables()
-    session.run([v.initializer for v in variables],
-                {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
+    weights.restore(session, h5.H5Reader(path), tf.global_variables())
     return tf.get_collection('inputs'), tf.get_collection('output')[0]
 
 

@@ -26,8 +26,12 @@ _CONSTANTS = _NOTES + 'constants/'
 
 def restore(session: tf.Session, reader: Reader, variables: Sequence[tf.Variable]) -> None:
     """Gives the variables their values in a checkpoint or HDF5 file; adds nothing to the graph."""
-    session.run([v.initializer for v in variables],
-                {v.initializer.inputs[1]: reader.get_tensor(v.op.name) for v in variables})
+    assign(session, values(reader, variables))
+
+
+def assign(session: tf.Session, given: Mapping[tf.Variable, np.ndarray]) -> None:
+    """Gives variables these values; adds nothing to the graph."""
+    session.run([v.initializer for v in given], {v.initializer.inputs[1]: value for v, value in given.items()})
 
 
 def values(reader: Reader, variables: Sequence[tf.Variable]) -> Dict[tf.Variable, np.ndarray]:
