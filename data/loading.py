@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from core.errors import InputError
 from core.log import say
+from core.operators import host_operator
 from core.run import Run
 from data.listing import what_is_at
 from data.seeds import SAMPLE, seed_of
@@ -127,7 +128,9 @@ def load(positions: tf.data.Dataset, split: Any, load_one: Optional[LoadOne], se
 
     def rows(index):
         """(x, y) of the rows `index`, as the arrays have them."""
-        return tf.nest.map_structure(lambda array: tf.gather(array, index), fed)
+        own = host_operator('taken_rows')
+        return tf.nest.map_structure(
+            lambda array: own(array, index) if own and array.dtype != tf.string else tf.gather(array, index), fed)
 
     def fetched(x, y):
         return split.fetch(x) if split.fetch else x, y

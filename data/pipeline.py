@@ -159,7 +159,10 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
     def epoch_batches(epoch, rows):
         @as_written
         def batch_of_epoch(number):
-            position = number * stride + rank * batch_size + tf.range(batch_size, dtype=tf.int64)
+            first = number * stride + rank * batch_size
+            position = first + tf.range(batch_size, dtype=tf.int64)
+            if tries == 1:             # a batch is a slice then, which is read in a tenth of the time
+                return epoch * batches * stride + position, tf.slice(rows, [first], [batch_size])[:, None]
             candidate = (position[:, None] + tf.range(tries, dtype=tf.int64)) % count
             return epoch * batches * stride + position, tf.gather(rows, candidate)
         skipped = tf.maximum(first_step - epoch * batches, 0)

@@ -1,9 +1,10 @@
-// DescendingOrder: the order of a training epoch's samples, by one random number of each.
+// The samples of a training epoch: their order, by one random number of each, and the rows of a batch.
 //
-// The numbers are uniform, so their leading bits share them out among as many buckets, of which each holds a few. Others
-// would be sorted as well, more slowly.
+// The leading 24 bits of a number and its index are one word. Three rounds share the words out by eight of these bits
+// each, from the last to the leading ones; the few numbers whose 24 bits are alike are compared afterwards.
 #include <algorithm>
-#include <utility>
+#include <array>
+#include <cstring>
 #include <vector>
 
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -21,6 +22,24 @@ REGISTER_OP("DescendingOrder")
     .Doc("The indices of `numbers`, a vector of non-negative ones, from the largest to the smallest; equal ones keep "
          "their order. tf.argsort gives the same.");
 
+REGISTER_OP("TakenRows")
+    .Input("table: T")
+    .Input("index: int64")
+    .Output("rows: T")
+    .Attr("T: {numbertype, bool}")
+    .SetShapeFn([](shape_inference::InferenceContext* context) {
+      shape_inference::ShapeHandle row, rows;
+      TF_RETURN_IF_ERROR(context->Subshape(context->input(0), 1, &row));
+      TF_RETURN_IF_ERROR(context->Concatenate(context->input(1), row, &rows));
+      context->set_output(0, rows);
+      return Status::OK();
+    })
+    .Doc("The rows of a table, [rows, ...], that a vector of indices names, as tf.gather takes them.");
+
+constexpr int INDEX = 40;  // bits of a word that are the index
+
+int bucket(uint64 word, int round) { return word >> (INDEX + 8 * round) & 255; }
+
 class DescendingOrder : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -34,22 +53,68 @@ class DescendingOrder : public OpKernel {
     Tensor* out = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, in.shape(), &out));
     auto order = out->flat<int64>();
-    int bits = 0;
-    while (bits < 24 && (int64{4} << bits) < count) ++bits;
-    const auto bucket = [=](int64 number) { return ((int64{1} << bits) - 1) - (number >> (63 - bits)); };
-    std::vector<int64> end((int64{1} << bits) + 1);  // of each bucket, once it is filled; its first position before
-    for (int64 i = 0; i < count; ++i) ++end[bucket(numbers(i)) + 1];
-    for (size_t b = 1; b < end.size(); ++b) end[b] += end[b - 1];
-    std::vector<std::pair<int64, int64>> sorted(count);  // the largest number has the smallest complement
-    for (int64 i = 0; i < count; ++i) sorted[end[bucket(numbers(i))]++] = {~numbers(i), i};
-    int64 first = 0;
-    for (size_t b = 0; b + 1 < end.size(); first = end[b++]) {
-      std::sort(sorted.begin() + first, sorted.begin() + end[b]);
+    std::vector<uint64> words(count), shared_out(count);
+    std::array<std::array<int64, 257>, 3> starts{};  // of each round's buckets
+    for (int64 i = 0; i < count; ++i) {
+      words[i] = ~(static_cast<uint64>(numbers(i)) >> (63 - 24)) << INDEX | i;
+      for (int round = 0; round < 3; ++round) ++starts[round][bucket(words[i], round) + 1];
     }
-    for (int64 i = 0; i < count; ++i) order(i) = sorted[i].second;
+    for (int round = 0; round < 3; ++round) {
+      auto& start = starts[round];
+      for (size_t b = 1; b < start.size(); ++b) start[b] += start[b - 1];
+      for (uint64 word : words) shared_out[start[bucket(word, round)]++] = word;
+      words.swap(shared_out);
+    }
+    for (int64 i = 0; i < count; ++i) order(i) = words[i] & ((uint64{1} << INDEX) - 1);
+    for (int64 first = 0, last; first < count; first = last) {
+      for (last = first + 1; last < count && words[last] >> INDEX == words[first] >> INDEX;) ++last;
+      if (last - first == 1) continue;
+      std::stable_sort(order.data() + first, order.data() + last,
+                       [&](int64 a, int64 b) { return numbers(a) > numbers(b); });
+    }
+  }
+};
+
+// Copies `count` rows of `size` bytes, which the caller may know when it is compiled. A step evicts the table from the
+// caches of a core, and memory answers late, so that several rows are asked for before they are copied.
+template <typename Size>
+void take(const char* table, const int64* index, int64 count, Size size, char* rows) {
+  constexpr int64 AHEAD = 16;
+  for (int64 i = 0; i < count; ++i) {
+    if (i + AHEAD < count) __builtin_prefetch(table + index[i + AHEAD] * size);
+    std::memcpy(rows + i * size, table + index[i] * size, size);
+  }
+}
+
+class TakenRows : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &table = context->input(0), &index = context->input(1);
+    const int64 *first = index.flat<int64>().data(), *last = first + index.NumElements();
+    const int64 count = table.dim_size(0);
+    OP_REQUIRES(context, std::all_of(first, last, [=](int64 i) { return i >= 0 && i < count; }),
+                errors::InvalidArgument("An index is none of the ", count, " rows"));
+    TensorShape shape = table.shape();
+    shape.set_dim(0, last - first);
+    Tensor* rows = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &rows));
+    if (first == last) return;
+    const char* from = table.tensor_data().data();
+    char* to = const_cast<char*>(rows->tensor_data().data());
+    const int64 size = rows->TotalBytes() / (last - first);
+    if (size == 4) {
+      take(from, first, last - first, std::integral_constant<int64, 4>(), to);
+    } else if (size == 8) {
+      take(from, first, last - first, std::integral_constant<int64, 8>(), to);
+    } else {
+      take(from, first, last - first, size, to);
+    }
   }
 };
 
 REGISTER_KERNEL_BUILDER(Name("DescendingOrder").Device(DEVICE_CPU), DescendingOrder);
+REGISTER_KERNEL_BUILDER(Name("TakenRows").Device(DEVICE_CPU), TakenRows);
 
 }  // namespace

@@ -59,7 +59,7 @@ class Rounding : public OpKernel {
   // Rounds `size` values of x into y; returns whether one leaves the range.
   bool round(OpKernelContext* context, const float* x, float* y, int64 size) const {
     std::atomic<bool> leaves(false);
-    in_ranges(size, use_threads_of(context, size), [&](int64 first, int64 last) {
+    in_ranges(size, use_threads_of(context, size / 4), [&](int64 first, int64 last) {
       if (round_(x + first, y + first, last - first, limit_) > limit_) leaves = true;
     });
     return leaves;
@@ -113,7 +113,7 @@ class IsWithin : public OpKernel {
     Tensor* is_within = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({}), &is_within));
     std::atomic<bool> leaves(false);
-    in_ranges(in.NumElements(), use_threads_of(context, in.NumElements()), [&](int64 first, int64 last) {
+    in_ranges(in.NumElements(), use_threads_of(context, in.NumElements() / 8), [&](int64 first, int64 last) {
       if (largest_of(x + first, last - first) > limit_) leaves = true;
     });
     is_within->scalar<bool>()() = !leaves;

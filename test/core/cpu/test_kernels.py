@@ -213,13 +213,33 @@ def test_labels_are_made_of_classes_as_tensorflow_makes_them(classes, dtype):
 
 @compiled
 @pytest.mark.parametrize('numbers', [[], [5], [2, 7, 2, 0, 2 ** 63 - 1], list(range(99)) * 2,
-                                     np.random.RandomState(1).randint(0, 2 ** 63 - 1, 5000)], ids=len)
+                                     np.random.RandomState(1).randint(0, 2 ** 63 - 1, 5000),
+                                     np.random.RandomState(1).randint(0, 2 ** 40 + 99, 5001)], ids=len)
 def test_the_order_of_an_epoch_is_that_of_tensorflows_sorting(numbers):
     numbers = np.array(numbers, np.int64)
     with tf.Graph().as_default(), tf.Session() as session:
         expected, actual = session.run([tf.argsort(numbers, direction='DESCENDING', stable=True),
                                         kernels.library().descending_order(numbers)])
     np.testing.assert_array_equal(actual, expected)
+
+
+@compiled
+@pytest.mark.parametrize('index', [[], [2], [0, 2, 2, 1] * 20], ids=len)
+@pytest.mark.parametrize('row', [[], [2], [3], [4, 5]], ids=str)
+@pytest.mark.parametrize('dtype', ['float32', 'int64', 'uint8', 'bool', 'complex64'])
+def test_the_rows_of_a_batch_are_those_that_tensorflow_gathers(dtype, row, index):
+    table, index = np.arange(3 * np.prod(row, dtype=int)).reshape([3, *row]).astype(dtype), np.array(index, np.int64)
+    with tf.Graph().as_default(), tf.Session() as session:
+        taken = kernels.library().taken_rows(table, index)
+        assert taken.shape == (len(index), *row)
+        np.testing.assert_array_equal(session.run(taken), table[index])
+
+
+@compiled
+@pytest.mark.parametrize('index', [-1, 3])
+def test_a_row_that_there_is_not_is_an_error(index):
+    with tf.Graph().as_default(), tf.Session() as session, pytest.raises(tf.errors.InvalidArgumentError, match='none of'):
+        session.run(kernels.library().taken_rows(np.zeros([3, 2]), np.array([0, index], np.int64)))
 
 
 @compiled
