@@ -7,7 +7,7 @@ from typing import AbstractSet, Iterable, Mapping, Optional, Set
 import tensorflow as tf
 
 from core import operators
-from core.ascend.diagnostics.step_graph import of_operator, updated
+from core.ascend.diagnostics.step_graph import updated
 
 AI_CORE, VECTOR_CORE, AI_CPU, COMMUNICATION = 'AI_CORE', 'AI_VECTOR_CORE', 'AI_CPU', 'COMMUNICATION'
 # data type -> its spelling in the profiler's files; any other is as TensorFlow spells it, in upper case
@@ -87,7 +87,7 @@ class Forms:
 
     def data_type(self, tensor: tf.Tensor) -> str:
         """float32, float16, bfloat16, int64, ...; what an update leaves has the type of its variable."""
-        tensor = of_operator(tensor)
+        tensor = operators.of_operator(tensor)
         return self._narrow.get(tensor) or self._narrow.get(updated(tensor.op)) or tensor.dtype.base_dtype.name
 
     def operand_type(self, op: tf.Operation, tensor: tf.Tensor) -> str:
@@ -98,7 +98,7 @@ class Forms:
         """ND, or the layout of a tensor of four dimensions: HWCN of a kernel, NHWC or NCHW of images."""
         if ndims != 4:
             return 'ND'
-        tensor = of_operator(tensor)
+        tensor = operators.of_operator(tensor)
         if tensor in self._kernels:
             return 'HWCN'
         attributes = tensor.op.node_def.attr

@@ -41,25 +41,29 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool],
         _skip_clustering()
 
     def hooks(run: Run) -> Hooks:
-        if not kernels.library():
-            return device.hooks(run)
-        with own_operators({'is_within': kernels.library().is_within}):
+        with own_operators({'is_within': kernels.library().is_within} if kernels.library() else {}):
             found = device.hooks(run)
         # A dump, a repeated step and a profile are of the operators as they are.
-        others = run.config.repeat_step is not None or any(map(run.options.get, ('enable_dump', 'profiling_mode')))
-        return found + ([_Join(run)] if is_rehearsed(run.config, run.options) and not others else [])
+        are_kept = run.config.repeat_step is not None or any(map(run.options.get, ('enable_dump', 'profiling_mode')))
+        is_changed = (is_rehearsed if kernels.library() else is_watched)(run.config, run.options) and not are_kept
+        return found + [_Change(run)] * is_changed
     return with_shared_exchange(device)._replace(session_config=session_config, graph=graph, hooks=hooks)
 
 
-class _Join(tf.train.SessionRunHook):
-    """Joins the elementwise operators of a rehearsed step, after the hooks before it have looked at them."""
+class _Change(tf.train.SessionRunHook):
+    """Makes a rehearsed step faster, after the hooks before it have looked at its operators: with kernels elementwise
+    ones are joined, without them gradients are replaced."""
 
     def __init__(self, run: Run):
         self._train_op = run.step.train_op
 
     def begin(self) -> None:
-        from core.cpu.kernels import chains      # here, because only rehearsals need it
-        chains.join(self._train_op, kernels.library().chain)
+        if kernels.library():
+            from core.cpu.kernels import chains      # here, because only rehearsals need it
+            chains.join(self._train_op, kernels.library().chain)
+        else:
+            from core.cpu.gradients import replace_gradients
+            replace_gradients(self._train_op.graph.get_operations())
 
 
 @contextlib.contextmanager

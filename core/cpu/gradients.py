@@ -9,12 +9,13 @@ Along each image axis, kernel tap u of output position i reads input position h 
 """
 import contextlib
 import itertools
-from typing import Iterator, NamedTuple
+from typing import Iterable, Iterator, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from core.cpu.kernels import replace
+from core.operators import stand_for
 
 # Where the swapped convolution is faster than Conv2DBackpropFilter, measured on the stock wheel:
 # with a stride, on maps of at most SMALL_MAP output positions (batch 64);
@@ -41,22 +42,27 @@ def fast_cpu_gradients() -> Iterator[None]:
     Convolutions with dilation, explicit padding, NCHW or an image size unknown before the run, and what is in a loop,
     keep TensorFlow's own.
     """
-    made = {'Conv2DBackpropInput': _input_gradient, 'Conv2DBackpropFilter': _kernel_gradient, 'LRNGrad': _lrn_gradient}
-    graph, replaced = tf.get_default_graph(), {}
+    graph = tf.get_default_graph()
     others = set(graph.get_operations())
     yield
-    for op in graph.get_operations():
-        if op.type in made and op not in others and op._get_control_flow_context() is None:
-            with tf.name_scope(op.name + '/'):
-                gradient = made[op.type](op)
+    replace_gradients(op for op in graph.get_operations() if op not in others)
+
+
+def replace_gradients(ops: Iterable[tf.Operation]) -> None:
+    """Gives those that take the results of `ops`, of a graph that is complete, this module's gradients instead."""
+    replaced = {}
+    for op in list(ops):
+        if op.type in _MADE and op._get_control_flow_context() is None:
+            with op.graph.as_default(), tf.name_scope(op.name + '/'):
+                gradient = _MADE[op.type](op)
             if gradient is not None:
                 replace(op.outputs[0], gradient)
+                stand_for(gradient, op.outputs[0])
                 replaced[op] = gradient.op
-    for op in graph.get_operations():
-        if not replaced.keys().isdisjoint(op.control_inputs):
-            controls = [replaced.get(control, control) for control in op.control_inputs]
-            op._remove_all_control_inputs()
-            op._add_control_inputs(controls)
+    for user in {user for op in replaced for user in op._control_outputs}:
+        controls = [replaced.get(control, control) for control in user.control_inputs]
+        user._remove_all_control_inputs()
+        user._add_control_inputs(controls)
 
 
 def _axes(op, x, kernel, output):
@@ -183,3 +189,6 @@ def _lrn_gradient(op):
     s = bias + sum_of_neighbours(tf.square(x), alpha)
     dx = dy * tf.exp(-beta * tf.log(s)) + x * sum_of_neighbours(dy * y / s, -2 * alpha * beta)
     return tf.cast(dx, op.inputs[0].dtype)
+
+
+_MADE = {'Conv2DBackpropInput': _input_gradient, 'Conv2DBackpropFilter': _kernel_gradient, 'LRNGrad': _lrn_gradient}

@@ -15,12 +15,14 @@ import re
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Set
 
 import tensorflow as tf
+from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
 from core.log import say
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'table.tsv')
 CUBE, VECTOR, AI_CPU, EXCHANGE, NO_TASK = 'cube', 'vector', 'cpu', 'exchange', 'none'     # units
 WHITE, BLACK, GRAY = 'white', 'black', 'gray'                                             # colours
+_OF = '_of'                     # the attribute of an operator that stands for another's result
 _OLD_ENDING = re.compile(r'(?<=[a-z])D$')
 _told: Set[str] = set()        # types that tell_unlisted() has named
 _offered: Dict[str, Callable[..., Any]] = {}    # own operators of the device, by the function's name
@@ -87,6 +89,19 @@ def tell_unlisted(ops: Iterable[tf.Operation]) -> List[str]:
             'new values, gray in mixed precision; add a row for it' % ', '.join(new))
         _told.update(new)
     return new
+
+
+def stand_for(new: tf.Tensor, old: tf.Tensor) -> None:
+    """Notes that `new`, the first output of its operator, has the values that a chip's operator computes as `old`."""
+    new.op._set_attr(_OF, AttrValue(s=old.name.encode()))
+
+
+def of_operator(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor of a chip's operator that `tensor` stands for; else itself."""
+    try:
+        return tensor.graph.get_tensor_by_name(tensor.op.get_attr(_OF).decode())
+    except ValueError:                 # it has no such attribute
+        return tensor
 
 
 def own_operator(function: str) -> Optional[Callable[..., Any]]:

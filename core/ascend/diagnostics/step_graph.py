@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from core.operators import nearest, row as row_of
+from core.operators import nearest, of_operator, row as row_of
 from core.errors import InputError
 from core.run import Clock, Input
 
@@ -53,11 +53,6 @@ def before_rounding(tensor: tf.Tensor) -> tf.Tensor:
     while ROUNDING in tensor.op.name:
         tensor = of_operator(tensor.op.inputs[2 if tensor.op.type == 'Select' else 0])   # Select(condition, other, x)
     return tensor
-
-
-def of_operator(tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor of a chip's operator whose values `tensor` has: of a chain of core/cpu/kernels the one it names."""
-    return tensor if tensor.op.type != 'Chain' else tensor.graph.get_tensor_by_name(tensor.op.get_attr('of').decode())
 
 
 def named(ops: Sequence[tf.Operation], layers: str) -> List[tf.Operation]:

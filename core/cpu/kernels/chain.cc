@@ -27,7 +27,6 @@ REGISTER_OP("Chain")
     .Attr("largest: list(float)")
     .Attr("saturates: list(bool)")
     .Attr("shape: shape")
-    .Attr("of: string")
     .SetShapeFn([](shape_inference::InferenceContext* context) {
       PartialTensorShape shape;
       shape_inference::ShapeHandle y;
@@ -40,7 +39,7 @@ REGISTER_OP("Chain")
     .Doc("What the last instruction of `program` makes of tensors of y's size, of vectors along its last axis, of tensors "
          "of one number for each such vector, of scalars, and of the factors of products of few inputs. An instruction "
          "is (code, operand, operand, register of the result, flag or -1); registers are those of the inputs and then "
-         "others; -1 is y. `of` names the tensor that y has the values of.");
+         "others; -1 is y.");
 
 enum Code { MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN, PRODUCT, PRODUCT_TRANSPOSED };
 constexpr int WORDS = 5;       // of an instruction

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.cpu.kernels import replace
+from core.operators import stand_for
 
 # As in chain.cc.
 MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITHIN, PRODUCT, PRODUCT_TRANSPOSED = range(10)
@@ -228,7 +229,8 @@ class _Chain:
             made, found = chain(
                 inputs, m=len(flags), program=self._words(inputs, flags), dtypes=[kind[0] for kind in self._types],
                 largest=[kind[1] for kind in self._types], saturates=[kind[2] for kind in self._types],
-                shape=y.shape, of=y.name, name=self._sink.name + '/Chain')
+                shape=y.shape, name=self._sink.name + '/Chain')
+        stand_for(made, y)
         for old, new in zip([y, *flags], [made, *found]):
             replace(old, new, but=self._members.union(self._looks))
         for op in list(self._sink._control_outputs):

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from both_kernels import AS_BUILT, compiled, numbers
 
+from core import operators
 from core.ascend.diagnostics import step_graph
 from core.ascend.emulation import emulation, precision_rules
 from core.ascend.emulation.loss_scale import scaled_optimizer
@@ -26,7 +27,7 @@ def joined(build):
             op._set_attr('_kernel', kernels._LABEL)
     chains.join(tf.group(*[tf.negative(end, name='used') for end in ends]), kernels.library().chain)
     found = [op for op in tf.get_default_graph().get_operations() if op.type == 'Chain']
-    return placeholders, [(tf.get_default_graph().get_tensor_by_name(op.get_attr('of').decode()), op) for op in found]
+    return placeholders, [(operators.of_operator(op.outputs[0]), op) for op in found]
 
 
 def values():

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
-from core.ascend.diagnostics import dump_files, overflow_files
-from core.ascend.emulation import rehearsal
+from core.ascend.diagnostics import dump_files, overflow_files, step_graph
 from launchers.devices import CPU
 from core.ascend import switches
 from core.run import Clock, Communicator
@@ -24,15 +23,14 @@ FAULTY = 'resnet20/stage2/block1/conv2d_1/Conv2D'
 pytestmark = pytest.mark.slow
 
 
-@tf.custom_gradient
-def huge_gradient(x):
-    """x; its gradient becomes too large for float16."""
-    return tf.identity(x), lambda dy: dy * 1e12
+def times(x, factor):
+    """x; its gradient becomes so many times as large."""
+    return tf.custom_gradient(lambda x: (tf.identity(x), lambda dy: dy * factor))(x)
 
 
 def overflowing(conv2d, *arguments):
     """A layer whose results and whose gradient are too large for float16."""
-    return huge_gradient(conv2d(*arguments, kernel_initializer=tf.random_normal_initializer(stddev=1e4, seed=1)))
+    return times(conv2d(*arguments, kernel_initializer=tf.random_normal_initializer(stddev=1e4, seed=1)), 1e12)
 
 
 def corrupt():
@@ -69,7 +67,7 @@ def first_step(tmp_path, monkeypatch):
                 change()
             run = SimpleNamespace(config=settled, options=options, clock=Clock(1, 2), step=training,
                                   train_input=train_input, record=lambda step, values: None)
-            with tf.train.SingularMonitoredSession([run.clock, *rehearsal.hooks(run)]) as session:
+            with tf.train.SingularMonitoredSession([run.clock, *CPU.hooks(run)]) as session:
                 train_input.initialize(session.raw_session())
                 session.run(training.train_op)
     return run
@@ -93,6 +91,21 @@ def test_overflows_planted_in_both_passes_are_named_and_dumped(first_step, tmp_p
     assert sorted((overflow.task_id, overflow.stream_id) for overflow in overflows) == sorted(
         (dump.task_id, dump.stream_id) for dump in own.values())
     assert dump_files.read_npu(opdebugs[0]).outputs[0].array[:4].tobytes() == b'\x5a' * 4    # a 910B's form
+
+
+def test_without_kernels_an_overflow_in_the_gradient_of_a_convolution_has_the_npus_name_and_a_fast_form(
+        first_step, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip('core.cpu.kernels'), 'library', lambda: None)
+    graph = []
+
+    def scale(conv2d, *arguments):
+        graph.append(tf.get_default_graph())
+        return times(times(conv2d(*arguments), 3e38), 50)
+    first_step(scale, emulate_precision=False, over_dump=True, over_dump_path=str(tmp_path))
+    found = re.findall(r'Overflow at step 0: (\S+)', capfd.readouterr().out)
+    assert found[0] == 'gradients/%s_grad/Conv2DBackpropFilter' % FAULTY
+    computed = {op.type for op in step_graph.operators([graph[0].get_collection(tf.GraphKeys.TRAIN_OP)[0]])}
+    assert 'Conv2D' in computed and 'Conv2DBackpropInput' not in computed
 
 
 def numbered(folder, form):
