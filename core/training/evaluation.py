@@ -17,7 +17,6 @@ from core.progress import BETWEEN, EVALUATION, progress
 from core.recipe import BATCH_STATISTICS, Head, Model, Recipe, Scores, Total, first_output
 from core.run import Communicator, Input, Predictions, Run
 from core.settings.config import Config
-from core.training import weights
 
 _LONGEST = 160                 # characters of another library's message
 # Where no line of a user's code is: this room, and TensorFlow's packages, of which the names start alike.
@@ -233,12 +232,13 @@ class Renewal:
 
     def __init__(self, run: Run):
         self._clock, self._input = run.clock, run.train_input
-        self._means = batch_statistics(run.communicator)
+        self._batch = tf.placeholder(tf.float32, [])
+        self._statistics, self._see_batch = cumulative_averages(self._batch, run.communicator)
 
     @property
     def is_needed(self) -> bool:
         """Whether the network has batch-norm statistics."""
-        return bool(self._means)
+        return bool(self._statistics)
 
     def __call__(self, session: tf.Session) -> None:
         count = min(BATCHES, self._clock.step)
@@ -246,22 +246,26 @@ class Renewal:
 
     def over(self, session: tf.Session, first: int, count: int) -> None:
         """Makes the statistics their means over `count` batches of the training stream from batch `first` on."""
-        if self.is_needed and count:
+        if self.is_needed:
             self._input.initialize(session, first)
-            sums = [0.] * len(self._means)
-            for _ in range(count):
-                found = session.run(list(self._means.values()))
-                sums = [total + np.float64(value) for total, value in zip(sums, found)]
-            weights.assign(session, {variable: total / count for variable, total in zip(self._means, sums)})
+            for batch in range(count):
+                session.run(self._see_batch, {self._batch: batch})
 
 
-def batch_statistics(communicator: Communicator) -> Dict[tf.Variable, tf.Tensor]:
-    """{batch-norm statistic: its mean over all ranks' batches of a step}.
+def cumulative_averages(batch: tf.Tensor, communicator: Communicator) -> Tuple[List[tf.Variable], tf.Operation]:
+    """(batch-norm statistics, op): each run of the op makes them their means over all ranks' batches 0 to `batch`.
 
-    Where a layer is called several times in a batch, the mean over its calls counts.
+    batch: scalar float32, the index of the batch that the run sees; statistics are vectors. Where a layer is called
+    several times in a batch, the mean over its calls counts.
     """
     values = {}
     for variable, value in tf.get_collection(BATCH_STATISTICS):
         values.setdefault(variable, []).append(value)
-    return dict(zip(values, communicator.mean([
-        tf.add_n(calls) / len(calls) if len(calls) > 1 else calls[0] for calls in values.values()])))
+    if not values:
+        return [], tf.no_op()
+    means = communicator.mean([tf.add_n(calls) / len(calls) if len(calls) > 1 else calls[0]
+                               for calls in values.values()])
+    # As one vector, because four operators for each statistic would be a tenth of a deep network's graph.
+    averages = (tf.concat(list(values), 0) * batch + tf.concat(means, 0)) / (batch + 1)
+    parts = tf.split(averages, [variable.shape[0].value for variable in values])
+    return list(values), tf.group(*[variable.assign(part) for variable, part in zip(values, parts)])

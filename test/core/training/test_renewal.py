@@ -37,13 +37,16 @@ def test_training_is_the_same_with_and_without_evaluations(tmp_path, capfd):
     assert len(with_evaluations) == 30 and with_evaluations == losses(9)
 
 
-def test_batch_statistics_are_means_over_the_calls_of_a_layer():
-    values = np.random.RandomState(0).normal(size=[2, 3]).astype(np.float32)
+def test_cumulative_averages_are_means_over_batches_and_calls():
+    batches = np.random.RandomState(0).normal(size=[7, 2, 3]).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as sess:
         average = tf.get_variable('average', initializer=tf.constant([5., 0., -1e9]))
-        calls = tf.placeholder(tf.float32, [2, 3])
+        calls, batch = tf.placeholder(tf.float32, [2, 3]), tf.placeholder(tf.float32, [])
         for call in tf.unstack(calls):
             tf.add_to_collection(BATCH_STATISTICS, (average, call))
-        (variable, mean), = evaluation.batch_statistics(Communicator()).items()
-        assert variable is average
-        np.testing.assert_allclose(sess.run(mean, {calls: values}), values.mean(0), rtol=1e-6)
+        variables, see_batch = evaluation.cumulative_averages(batch, Communicator())
+        sess.run(average.initializer)
+        for number, values in enumerate(batches):
+            sess.run(see_batch, {batch: number, calls: values})
+        assert variables == [average]
+        np.testing.assert_allclose(sess.run(average), batches.mean((0, 1)), rtol=1e-5)
