@@ -161,10 +161,11 @@ def index_batches(count: int, batch_size: int, seed: int, first_step: tf.Tensor,
         def batch_of_epoch(number):
             first = number * stride + rank * batch_size
             position = first + tf.range(batch_size, dtype=tf.int64)
-            if tries == 1:             # a batch is a slice then, which is read in a tenth of the time
-                return epoch * batches * stride + position, tf.slice(rows, [first], [batch_size])[:, None]
-            candidate = (position[:, None] + tf.range(tries, dtype=tf.int64)) % count
-            return epoch * batches * stride + position, tf.gather(rows, candidate)
+            if tries == 1:             # a slice, because it takes a tenth of the time that gathering takes
+                index = tf.slice(rows, [first], [batch_size])[:, None]
+            else:
+                index = tf.gather(rows, (position[:, None] + tf.range(tries, dtype=tf.int64)) % count)
+            return epoch * batches * stride + position, index
         skipped = tf.maximum(first_step - epoch * batches, 0)
         return tf.data.Dataset.range(skipped, batches).map(batch_of_epoch)
 

@@ -44,22 +44,22 @@ def accelerated(device: Device, is_rehearsed: Callable[[Config, Options], bool],
         with own_operators({'is_within': kernels.library().is_within} if kernels.library() else {}):
             found = device.hooks(run)
         # A dump, a repeated step and a profile are of the operators as they are.
-        are_kept = run.config.repeat_step is not None or any(map(run.options.get, ('enable_dump', 'profiling_mode')))
-        is_changed = (is_rehearsed if kernels.library() else is_watched)(run.config, run.options) and not are_kept
-        return found + [_Change(run)] * is_changed
+        keeps = run.config.repeat_step is not None or any(map(run.options.get, ('enable_dump', 'profiling_mode')))
+        may_replace = is_rehearsed if kernels.library() else is_watched
+        return found + ([_Replace(run)] if may_replace(run.config, run.options) and not keeps else [])
     return with_shared_exchange(device)._replace(session_config=session_config, graph=graph, hooks=hooks)
 
 
-class _Change(tf.train.SessionRunHook):
-    """Makes a rehearsed step faster, after the hooks before it have looked at its operators: with kernels elementwise
-    ones are joined, without them gradients are replaced."""
+class _Replace(tf.train.SessionRunHook):
+    """Replaces operators of a rehearsed step by faster ones, after the hooks before it have looked at them: elementwise
+    ones by chains where there are kernels, else gradients."""
 
     def __init__(self, run: Run):
         self._train_op = run.step.train_op
 
-    def begin(self) -> None:
+    def begin(self) -> None:         # it imports what only rehearsals need
         if kernels.library():
-            from core.cpu.kernels import chains      # here, because only rehearsals need it
+            from core.cpu.kernels import chains
             chains.join(self._train_op, kernels.library().chain)
         else:
             from core.cpu.gradients import replace_gradients

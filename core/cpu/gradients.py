@@ -51,7 +51,7 @@ def fast_cpu_gradients() -> Iterator[None]:
 def replace_gradients(ops: Iterable[tf.Operation]) -> None:
     """Gives those that take the results of `ops`, of a graph that is complete, this module's gradients instead."""
     replaced = {}
-    for op in list(ops):
+    for op in ops:
         if op.type in _MADE and op._get_control_flow_context() is None:
             with op.graph.as_default(), tf.name_scope(op.name + '/'):
                 gradient = _MADE[op.type](op)

@@ -1,7 +1,7 @@
 // The samples of a training epoch: their order, by one random number of each, and the rows of a batch.
 //
-// The leading 24 bits of a number and its index are one word. Three rounds share the words out by eight of these bits
-// each, from the last to the leading ones; the few numbers whose 24 bits are alike are compared afterwards.
+// The leading bits of a number and its index are one word. Each round shares the words out by BITS of these bits, from the
+// last to the leading ones; the few numbers whose leading bits are all alike are compared afterwards.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -36,9 +36,10 @@ REGISTER_OP("TakenRows")
     })
     .Doc("The rows of a table, [rows, ...], that a vector of indices names, as tf.gather takes them.");
 
-constexpr int INDEX = 40;  // bits of a word that are the index
+constexpr int BITS = 8, ROUNDS = 3, BUCKETS = 1 << BITS;
+constexpr int INDEX = 64 - ROUNDS * BITS;  // bits of a word that are the index
 
-int bucket(uint64 word, int round) { return word >> (INDEX + 8 * round) & 255; }
+int bucket(uint64 word, int round) { return word >> (INDEX + BITS * round) & (BUCKETS - 1); }
 
 class DescendingOrder : public OpKernel {
  public:
@@ -54,12 +55,12 @@ class DescendingOrder : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, in.shape(), &out));
     auto order = out->flat<int64>();
     std::vector<uint64> words(count), shared_out(count);
-    std::array<std::array<int64, 257>, 3> starts{};  // of each round's buckets
+    std::array<std::array<int64, BUCKETS + 1>, ROUNDS> starts{};  // of each round's buckets
     for (int64 i = 0; i < count; ++i) {
-      words[i] = ~(static_cast<uint64>(numbers(i)) >> (63 - 24)) << INDEX | i;
-      for (int round = 0; round < 3; ++round) ++starts[round][bucket(words[i], round) + 1];
+      words[i] = ~(static_cast<uint64>(numbers(i)) >> (63 - ROUNDS * BITS)) << INDEX | i;
+      for (int round = 0; round < ROUNDS; ++round) ++starts[round][bucket(words[i], round) + 1];
     }
-    for (int round = 0; round < 3; ++round) {
+    for (int round = 0; round < ROUNDS; ++round) {
       auto& start = starts[round];
       for (size_t b = 1; b < start.size(); ++b) start[b] += start[b - 1];
       for (uint64 word : words) shared_out[start[bucket(word, round)]++] = word;

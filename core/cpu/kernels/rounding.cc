@@ -59,6 +59,7 @@ class Rounding : public OpKernel {
   // Rounds `size` values of x into y; returns whether one leaves the range.
   bool round(OpKernelContext* context, const float* x, float* y, int64 size) const {
     std::atomic<bool> leaves(false);
+    // Another thread is worth its start for more numbers than elsewhere, because one takes a few instructions.
     in_ranges(size, use_threads_of(context, size / 4), [&](int64 first, int64 last) {
       if (round_(x + first, y + first, last - first, limit_) > limit_) leaves = true;
     });
