@@ -295,6 +295,8 @@ def _is_covered(op):
     first, *others = (x.shape for x in op.inputs)
     if op.type == 'SoftmaxCrossEntropyWithLogits':     # without labels that are broadcast
         return first.as_list() == others[0].as_list()
+    if op.type == 'ArgMax':
+        return tf.get_static_value(op.inputs[1]) in (-1, (first.rank or 0) - 1)     # of the last axis
     if op.type == 'OneHot':
         return op.get_attr('axis') == -1 and op.get_attr('TI') in (tf.int32, tf.int64)
     return 'data_format' not in op.node_def.attr or op.get_attr('data_format') == b'NHWC'

@@ -1,5 +1,6 @@
 // What follows the float32 logits of a classifier, [rows, classes], on a CPU: their cross entropy, the logarithms of
-// their softmax, labels of classes, and whether the largest is right. TensorFlow's own kernels take several times as long where there are few classes.
+// their softmax, labels of classes, which is the largest, and whether it is right. TensorFlow's own kernels take several
+// times as long where there are few classes.
 #include <cstring>
 #include <limits>
 
@@ -25,6 +26,18 @@ inline void copy_lanes(const void* from, int64 count, void* to) {
   }
 }
 
+// The first class of each of LANES rows of logits, [classes, LANES], that is the largest and larger than `most`, which
+// it then becomes; 0 for a row without one.
+inline Ints largest_of(const float* logits, int64 classes, Lanes* most) {
+  Ints largest{};
+  for (int64 c = 0; c < classes; ++c) {
+    const Lanes x = lanes(logits + c * LANES);
+    largest = x > *most ? Ints{} + static_cast<int32>(c) : largest;
+    *most = x > *most ? x : *most;
+  }
+  return largest;
+}
+
 // Of LANES rows of logits, [classes, LANES].
 struct Softmax {
   Lanes sum{}, log_sum;  // of the exponentials of the distances to the largest; its logarithm
@@ -33,11 +46,7 @@ struct Softmax {
   // Of `logits` the distances to the largest remain, `e` becomes their exponentials.
   Softmax(float* logits, float* e, int64 classes) {
     Lanes most = Lanes{} - std::numeric_limits<float>::infinity();
-    for (int64 c = 0; c < classes; ++c) {
-      const Lanes x = lanes(logits + c * LANES);
-      largest = x > most ? Ints{} + static_cast<int32>(c) : largest;
-      most = x > most ? x : most;
-    }
+    largest = largest_of(logits, classes, &most);
     for (int64 i = 0; i < classes * LANES; i += LANES) {
       lanes(logits + i) -= most;
       // std::max would take the address of a number, at which GCC gives up its vectors.
@@ -131,6 +140,38 @@ class SoftmaxCrossEntropyWithLogits : public OpKernel {
   }
 };
 
+// Inputs logits, [..., classes], and the number of the last axis; output the class of the largest logit, [...].
+template <typename Class>
+class ArgMax : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor& logits = context->input(0);
+    TensorShape shape = logits.shape();
+    OP_REQUIRES(context, shape.dims() > 0 && shape.dim_size(shape.dims() - 1) > 0,
+                errors::InvalidArgument("Reduction axis is empty in shape ", shape.DebugString()));
+    const int64 classes = shape.dim_size(shape.dims() - 1);
+    shape.RemoveLastDims(1);
+    Tensor* out = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, shape, &out));
+    const int64 rows = shape.num_elements();
+    const float* x = data_of(logits);
+    Class* y = reinterpret_cast<Class*>(const_cast<char*>(out->tensor_data().data()));
+    const int threads = use_threads_of(context, logits.NumElements(), SMALL_ALONE);
+    in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
+      Floats columns(classes * LANES);
+      for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
+        const int64 count = std::min<int64>(LANES, rows - i);
+        transpose<LANES>(x + i * classes, classes, count, x, columns.data());
+        Lanes most = Lanes{} + std::numeric_limits<float>::lowest();  // where TensorFlow starts
+        const Ints largest = largest_of(columns.data(), classes, &most);
+        for (int64 row = 0; row < count; ++row) y[i + row] = largest[row];
+      }
+    });
+  }
+};
+
 REGISTER_OP("ClassScores")
     .Input("logits: float")
     .Input("classes: int32")
@@ -208,5 +249,10 @@ REGISTER_FAST(SoftmaxCrossEntropyWithLogits, .TypeConstraint<float>("T"));
                           Label("fast"), OneHot<TYPE>)
 REGISTER_ONE_HOT(int32);
 REGISTER_ONE_HOT(int64);
+#define REGISTER_ARG_MAX(TYPE)                                                                            \
+  REGISTER_KERNEL_BUILDER(Name("ArgMax").Device(DEVICE_CPU).TypeConstraint<float>("T").                   \
+                          TypeConstraint<TYPE>("output_type").Label("fast"), ArgMax<TYPE>)
+REGISTER_ARG_MAX(int32);
+REGISTER_ARG_MAX(int64);
 
 }  // namespace

@@ -212,6 +212,29 @@ def test_labels_are_made_of_classes_as_tensorflow_makes_them(classes, dtype):
 
 
 @compiled
+@pytest.mark.parametrize('dtype', [tf.int32, tf.int64])
+@pytest.mark.parametrize('shape', [(40, 1), (40, 3), (7, 3), (33, 20), (0, 3), (5, 2, 4), (6,)], ids=str)
+def test_the_largest_logit_is_that_of_tensorflow(shape, dtype):
+    # Equal ones, infinities and what is no number.
+    values = [0, 1, 1, 2, -np.inf, np.inf, np.nan, np.finfo(np.float32).min]
+    logits = np.random.RandomState(1).choice(values, shape).astype(np.float32)
+
+    def build():
+        return [tf.argmax(tf.constant(logits), axis, output_type=dtype) for axis in (-1, len(shape) - 1)]
+    assert_same(build, tolerance=0)
+
+
+@compiled
+def test_the_largest_of_another_axis_or_of_whole_numbers_is_left_to_tensorflow():
+    with tf.Graph().as_default() as graph, fast():
+        for x, axis in [(tf.ones([4, 3]), 0), (tf.ones([4, 3]), tf.placeholder(tf.int32)), (tf.ones([4], tf.int32), 0),
+                        (tf.placeholder(tf.float32), -1)]:
+            tf.argmax(x, axis)
+    largest = [op for op in graph.get_operations() if op.type == 'ArgMax']
+    assert [bool(op.node_def.attr['_kernel'].s) for op in largest] == [False] * 3 + [True]
+
+
+@compiled
 @pytest.mark.parametrize('numbers', [[], [5], [2, 7, 2, 0, 2 ** 63 - 1], list(range(99)) * 2,
                                      np.random.RandomState(1).randint(0, 2 ** 63 - 1, 5000),
                                      np.random.RandomState(1).randint(0, 2 ** 40 + 99, 5001)], ids=len)
