@@ -9,12 +9,13 @@
 SLOWER='a CPU trains on the kernels of TensorFlow, which are slower'
 
 # What the last try could not build is not tried again until something changes; .kernels.failed has its key. A library
-# that was there before stays in .kernels, for other sources, and core/cpu/kernels does not load it meanwhile.
+# that was there before stays in .kernels. It names its sources, and core/cpu/kernels loads none of other sources.
 build_kernels() {
     local sources=$REPO_ROOT/core/cpu/kernels kernels=$REPO_ROOT/.kernels key compiler=''
     [[ -f $sources/requirements.txt && -z $(compgen -G '/dev/davinci[0-9]*') ]] || return 0
     key=$({
-        cat -- "$sources"/*.cc "$sources"/*.h "$sources/requirements.txt"
+        names_of_sources "$sources"
+        cat -- "$sources/requirements.txt"
         cpu_flags
         printf '%s\n' "${KERNEL_ARCHITECTURE:-}"
         printf 'g++\n'
@@ -28,6 +29,10 @@ build_kernels() {
     [[ ! -f $kernels.failed || $(<"$kernels.failed") != "$compiler$key" ]] || return 0
     set_up "$kernels" "$key" fill_kernels "$sources" && rm -f -- "$kernels.failed" && return
     printf '%s\n' "$compiler$key" >"$kernels.failed"
+}
+
+names_of_sources() {  # DIR: prints the SHA-256 and the name of each C++ file, in one order whatever the language
+    (cd -- "$1" && LC_ALL=C && sha256sum -- *.cc *.h)
 }
 
 cpu_flags() {
@@ -49,7 +54,7 @@ fill_kernels() {  # DIR SOURCES
     return 1
 }
 
-# The file cpu comes last: with it the library is whole, and it names the CPU.
+# The files cpu and sources come last: with them the library is whole, and they say what it is for.
 compile_kernels() {  # DIR SOURCES
     local options compile_flags link_flags
     compile_flags=$(tensorflow_flags compile) && link_flags=$(tensorflow_flags link) || return
@@ -65,6 +70,7 @@ compile_kernels() {  # DIR SOURCES
         '-Wl,-rpath,$ORIGIN/onednn/lib' || return
     rm -f -- "$1"/*.o
     cpu_flags >"$1/cpu"
+    names_of_sources "$2" >"$1/sources"
     "$PYTHON" -c 'import sys; del sys.path[0]; import tensorflow; tensorflow.load_op_library(sys.argv[1])' "$1/kernels.so"
 }
 

@@ -8,6 +8,7 @@ than it was compiled for, the graph keeps TensorFlow's kernels.
 """
 import contextlib
 import functools
+import hashlib
 import os
 from typing import AbstractSet, Any, Callable, Iterator, Optional, Tuple
 
@@ -32,12 +33,11 @@ _SPIN_COUNT = '1000'
 
 @functools.lru_cache(maxsize=None)
 def library() -> Optional[Any]:
-    """The module of the library's operators, which this call loads; None without a library for this machine."""
-    if os.path.exists(DIRECTORY + '.failed'):    # what lies there is of other sources
-        return None
+    """The module of the library's operators, which this call loads; None without a library of these sources for this
+    machine."""
     try:
-        with open(os.path.join(DIRECTORY, 'cpu')) as file:
-            if file.read().strip() != cpu_flags():
+        with open(os.path.join(DIRECTORY, 'cpu')) as cpu, open(os.path.join(DIRECTORY, 'sources')) as sources:
+            if cpu.read().strip() != cpu_flags() or set(sources.read().splitlines()) != _sources():
                 return None
     except OSError:
         return None
@@ -46,6 +46,16 @@ def library() -> Optional[Any]:
         return tf.load_op_library(os.path.join(DIRECTORY, 'kernels.so'))
     except tf.errors.NotFoundError:    # another build of TensorFlow than that it was compiled for
         return None
+
+
+def _sources():
+    """The C++ files of this directory as sha256sum prints them."""
+    here, found = os.path.dirname(os.path.abspath(__file__)), set()
+    for name in os.listdir(here):
+        if name.endswith(('.cc', '.h')):
+            with open(os.path.join(here, name), 'rb') as file:
+                found.add('%s  %s' % (hashlib.sha256(file.read()).hexdigest(), name))
+    return found
 
 
 def shared_exchange() -> Optional[Callable]:

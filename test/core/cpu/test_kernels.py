@@ -1,5 +1,6 @@
 """The compiled CPU kernels compute what TensorFlow's own do, on every form of input, and stay out of other graphs."""
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -331,10 +332,20 @@ def test_a_cpus_graph_tells_tensorflow_not_to_search_it_for_what_xla_could_compi
     assert variable.op.get_attr('_XlaAlreadyClustered')      # at which MarkForCompilationPass ends
 
 
-def test_a_library_that_was_compiled_for_another_cpu_is_not_loaded(tmp_path, monkeypatch):
-    (tmp_path / 'cpu').write_text('flags : some other')
-    (tmp_path / 'kernels.so').write_text('')
+@compiled
+@pytest.mark.parametrize('file, change', [('cpu', lambda text: 'flags : some other'),
+                                          ('sources', lambda text: text.replace('  matmul.cc', '  matmul2.cc')),
+                                          ('sources', lambda text: text[:text.rindex('\n', 0, -1) + 1])],
+                         ids=['cpu', 'another source', 'a source less'])
+def test_a_library_that_was_compiled_for_another_cpu_or_of_other_sources_is_not_loaded(
+        tmp_path, monkeypatch, file, change):
+    for name in 'cpu', 'sources', 'kernels.so':
+        os.symlink(os.path.join(kernels.DIRECTORY, name), str(tmp_path / name))
     monkeypatch.setattr(kernels, 'DIRECTORY', str(tmp_path))
+    assert kernels.library.__wrapped__()
+    text = (tmp_path / file).read_text()
+    (tmp_path / file).unlink()
+    (tmp_path / file).write_text(change(text))
     assert kernels.library.__wrapped__() is None
 
 
