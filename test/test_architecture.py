@@ -298,7 +298,7 @@ def test_without_the_room_of_the_cpu_everything_but_its_own_tests_is_there_and_t
                               universal_newlines=True, env=dict(os.environ, PYTHON=str(forking_workdir / 'python')))
         assert done.returncode == 0, done.stdout[-2000:]
         return done.stdout
-    chosen = 'test/nets/test_layers.py or test/core/training or test/core/ranks or test/core/ascend/emulation'
+    chosen = 'test_layers.py or test_step.py or test_loop.py or test_communicator.py or test_emulation.py'
     run(sys.executable, '-m', 'pytest', '-q', '-m', 'not slow', '-k', chosen)       # of all, which it collects
     assert 'Final Performance images/sec' in run(
         'bash', 'test/train_performance_8p.sh', '--network=cutmix', '--train_steps=2', '--rank_size=2')
