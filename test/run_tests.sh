@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what the tests need and runs them: bash test/run_tests.sh [pytest arguments].
 # Without arguments all tests run; -m 'not slow' leaves out those that start the real trainer. Where no file is named,
-# there are two processes of pytest more than cores, because some tests wait and leave theirs to others.
+# there is one process of pytest more than cores, because some tests wait and leave theirs to others.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # where sh has started it
 set -euo pipefail
 # shellcheck source=test/helpers/packages.sh
@@ -11,7 +11,7 @@ set_up_tests
 set_up_s3_server
 set_up_photographs
 arguments=()
-processes=(--numprocesses="$(($(nproc) + 2))" --dist=worksteal)
+processes=(--numprocesses="$(($(nproc) + 1))" --dist=worksteal)
 for argument; do  # files are named from where the user is
     [[ ! $argument =~ ^[^-/].*[.]py(::|$) ]] || argument=$PWD/$argument
     [[ ! $argument =~ [.]py(::|$) ]] || processes=()

@@ -60,18 +60,28 @@ struct Softmax {
   }
 };
 
-// Calls work(i, count, softmax, distances, exponentials, room) for the `count` rows of logits, [rows, classes], from row
-// i on, LANES at most. The last three are [classes, LANES]; distances are those to the largest logit.
+// Calls work(i, count, columns) for the `count` rows of logits, [rows, classes], from row i on, LANES at most. `columns`
+// has them as [classes, LANES], the first of so many `matrices` of that size; the others are room for the work.
 template <typename Work>
-void for_rows(const float* logits, int64 rows, int64 classes, int threads, Work work) {
+void for_blocks(const float* logits, int64 rows, int64 classes, int matrices, int threads, Work work) {
   in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
-    Floats distances(classes * LANES), exponentials(classes * LANES), room(classes * LANES);
+    Floats columns(matrices * classes * LANES);
     for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
       const int64 count = std::min<int64>(LANES, rows - i);
-      transpose<LANES>(logits + i * classes, classes, count, logits, distances.data());
-      const Softmax softmax(distances.data(), exponentials.data(), classes);
-      work(i, count, softmax, distances.data(), exponentials.data(), room.data());
+      transpose<LANES>(logits + i * classes, classes, count, logits, columns.data());
+      work(i, count, columns.data());
     }
+  });
+}
+
+// Calls work(i, count, softmax, distances, exponentials, room) for each such block. The last three are [classes, LANES];
+// distances are those to the largest logit.
+template <typename Work>
+void for_rows(const float* logits, int64 rows, int64 classes, int threads, Work work) {
+  for_blocks(logits, rows, classes, 3, threads, [=](int64 i, int64 count, float* distances) {
+    float *exponentials = distances + classes * LANES, *room = exponentials + classes * LANES;
+    const Softmax softmax(distances, exponentials, classes);
+    work(i, count, softmax, distances, exponentials, room);
   });
 }
 
@@ -156,18 +166,12 @@ class ArgMax : public OpKernel {
     Tensor* out = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, shape, &out));
     const int64 rows = shape.num_elements();
-    const float* x = data_of(logits);
     Class* y = reinterpret_cast<Class*>(const_cast<char*>(out->tensor_data().data()));
     const int threads = use_threads_of(context, logits.NumElements(), SMALL_ALONE);
-    in_ranges((rows + LANES - 1) / LANES, threads, [=](int64 first, int64 last) {
-      Floats columns(classes * LANES);
-      for (int64 i = first * LANES; i < std::min(last * LANES, rows); i += LANES) {
-        const int64 count = std::min<int64>(LANES, rows - i);
-        transpose<LANES>(x + i * classes, classes, count, x, columns.data());
-        Lanes most = Lanes{} + std::numeric_limits<float>::lowest();  // where TensorFlow starts
-        const Ints largest = largest_of(columns.data(), classes, &most);
-        for (int64 row = 0; row < count; ++row) y[i + row] = largest[row];
-      }
+    for_blocks(data_of(logits), rows, classes, 1, threads, [=](int64 i, int64 count, const float* columns) {
+      Lanes most = Lanes{} + std::numeric_limits<float>::lowest();  // where TensorFlow starts
+      const Ints largest = largest_of(columns, classes, &most);
+      for (int64 row = 0; row < count; ++row) y[i + row] = largest[row];
     });
   }
 };

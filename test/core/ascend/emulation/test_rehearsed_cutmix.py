@@ -56,5 +56,6 @@ def test_an_update_that_overflows_is_named_its_victims_are_not_and_what_is_dumpe
     files = glob.glob(str(tmp_path / 'overflow_dump' / '*' / '0' / 'ge_default_1' / '1' / '0' / 'ApplyAdam.*'))
     dumps = [dump_files.read_npu(file) for file in files]
     types = [tensor.array.dtype for dump in dumps for tensor in dump.inputs + dump.outputs]
+    # 24 updates of a 910, 25 of a 910B; the count depends on the synthetic images.
     assert len(dumps) > 10 and set(types) == {np.dtype(np.float16)}
     assert min(np.abs(dump.outputs[0].array).max() for dump in dumps) >= 65000
