@@ -81,4 +81,5 @@ def _means_over_epoch(metrics: Dict[str, Any], starts_epoch: tf.Tensor) -> Dict[
         sums = tf.get_variable('epoch_sums', [len(names) + 1], tf.float32, tf.zeros_initializer(), trainable=False)
         now = tf.stack([metrics[name] for name in names] + [1.])
         totals = tf.assign(sums, tf.where(starts_epoch, tf.zeros_like(now), sums) + now)
-        return {name: totals[i] / totals[-1] for i, name in enumerate(names)}
+        *of_metrics, steps = tf.unstack(totals)
+        return {name: total / steps for name, total in zip(names, of_metrics)}

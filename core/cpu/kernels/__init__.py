@@ -81,12 +81,13 @@ def used(may_differ: bool) -> Iterator[None]:
     with own_operators({**{name: getattr(library(), name) for name in names}, **functions}):
         yield
     if may_differ:
+        _drop_idle_operators()
         _join_mish()
         _join_convolutions()
         _join_perceptrons()
         _join_class_scores()
         _join_weight_decay()
-        _drop_unused_gradients()
+        _open_gates()
         _join_updates()
     for op in tf.get_default_graph().get_operations():
         if op.type in _TYPES and op.get_attr('T') == tf.float32 and _is_covered(op):
@@ -99,6 +100,19 @@ def replace(old: tf.Tensor, new: tf.Tensor, but: AbstractSet[tf.Operation] = fro
         for i, x in enumerate(consumer.inputs):
             if x is old:
                 consumer._update_input(i, new)
+
+
+def _drop_idle_operators():
+    """Leaves out what changes nothing once the gradients are built, such as tf.nn's reshapes of what has the form."""
+    for op in tf.get_default_graph().get_operations():
+        if op.type == 'StopGradient' or op.type == 'Reshape' and _form(op.inputs[0]) == _form(op.outputs[0]) is not None:
+            replace(op.outputs[0], op.inputs[0])
+
+
+def _form(tensor):
+    """The static shape without the first size, which has to be what the others leave; None where more is unknown."""
+    shape = tensor.shape[1:]
+    return (tensor.shape.rank, *shape.as_list()) if shape.is_fully_defined() else None
 
 
 def _join_mish():
@@ -172,7 +186,7 @@ def _join_class_scores():
         if op.type != 'SoftmaxCrossEntropyWithLogits' or op.get_attr('T') != tf.float32 or not _is_covered(op) or \
                 op.outputs[1].consumers() or _is_conditional(op):
             continue
-        logits, labels = map(_before_reshapes, op.inputs)
+        logits, labels = op.inputs
         if labels.op.type != 'OneHot' or not _is_covered(labels.op) or labels.op.get_attr('TI') != tf.int32 or [
                 tf.get_static_value(value) for value in labels.op.inputs[2:]] != [1, 0]:
             continue
@@ -185,14 +199,6 @@ def _join_class_scores():
                     if any(x is classes for x in equal.inputs) and cast.get_attr('DstT') == tf.float32 and \
                             tf.get_static_value(largest.inputs[1]) in (1, -1):
                         replace(cast.outputs[0], right)
-
-
-def _before_reshapes(x):
-    """The tensor, [rows, columns], of which x has the values and the form: tf.nn reshapes what has it already."""
-    while x.op.type in ('Reshape', 'StopGradient') and x.op.inputs[0].shape.rank == 2 and \
-            x.op.inputs[0].shape[1:].as_list() == x.shape[1:].as_list() != [None]:
-        x = x.op.inputs[0]
-    return x
 
 
 def _users(tensor, kind):
@@ -246,18 +252,21 @@ def _join_weight_decay():
             gradient, *decay.inputs, name=op.name + '/AddWeightDecay'))
 
 
-def _drop_unused_gradients():
-    """Leaves uncomputed what nobody uses, such as the gradient of the images, which costs as much as any other.
+def _open_gates():
+    """Leaves uncomputed what nobody uses, such as the gradient of the images, which costs as much as any other, and
+    gradients of one operator without what would let them wait for each other.
 
     TensorFlow lets the gradients of an operator's inputs wait for each other, and computes all of them for it.
     """
     for gate in tf.get_default_graph().get_operations():
         if gate.type == 'NoOp' and gate.name.endswith('tuple/group_deps'):
-            gradients = [op for op in gate._control_outputs if op.type == 'Identity']
-            used = [op.inputs[0].op for op in gradients if op.outputs[0].consumers()]
-            if len(used) < len(gradients):
-                gate._remove_all_control_inputs()
-                gate._add_control_inputs(used)
+            gradients = [op for op in gate._control_outputs if op.type == 'Identity' and op.outputs[0].consumers()]
+            computing = _without_repeats(op.inputs[0].op for op in gradients)
+            gate._remove_all_control_inputs()
+            gate._add_control_inputs(computing)
+            if len(computing) == 1:
+                for op in gradients:
+                    replace(op.outputs[0], op.inputs[0])
 
 
 def _join_updates():

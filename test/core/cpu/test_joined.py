@@ -124,7 +124,7 @@ def test_the_scores_of_classes_that_nobody_differentiates_are_one_operator_with_
     assert_same(build)
     with tf.Graph().as_default(), kernels.used(True):
         losses, right = build()
-    assert losses.op.inputs[0].op.inputs[0].op.type == right.op.inputs[0].op.type == 'ClassScores'
+    assert losses.op.inputs[0].op.type == right.op.inputs[0].op.type == 'ClassScores'
 
 
 @compiled
