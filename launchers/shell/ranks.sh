@@ -333,7 +333,7 @@ report_failure() {
     fi
     [[ -s $log || -n $SIGNAL ]] || end='it has left nothing in its log (is the disk full?),'
     # As a terminal shows it after progress bars were redrawn, without the lines that every start of TensorFlow has.
-    awk '/: I tensorflow\/|dso_loader[.]cc:|failed call to cuInit/ { next }
+    awk '/: I tensorflow\/|dso_loader[.]cc:|device_tracer[.]cc:|failed call to cuInit/ { next }
         { sub(/[\r\010]+$/, ""); sub(/^.*[\r\010]/, ""); print }' "$log" | tail -n 20 >&2
     printf '%s\n' "$(describe_failure); $end $log" >&2
     explain_ascend_errors "$SECONDS" >&2

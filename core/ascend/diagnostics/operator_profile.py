@@ -4,13 +4,17 @@ The times are this machine's; types, data types and task types are the chip's, s
 network as they will see it on the chip. The graph is the one that trains without the switch, so an operator in which
 core/cpu/kernels joins several is one task here, with the type of the main one.
 """
+import bisect
+import ctypes
 import re
 import statistics
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
-from tensorflow.python import pywrap_tensorflow
+from tensorflow.core.protobuf.trace_events_pb2 import Trace
+from tensorflow.python import pywrap_tensorflow_internal
+from tensorflow.python.eager import profiler
 
 from core.ascend import chip_operators
 from core.ascend.diagnostics import profile_files, step_graph
@@ -22,9 +26,13 @@ from core.run import Clock
 
 LARGEST = 10                   # operator types in the log
 _BACKWARD = 'gradients'        # name scope of the operators that compute gradients
-_LABEL = re.compile(r'= (\w+)\(')    # of a timeline's label, NAME = TYPE(INPUTS)
-_DEVICE = re.compile(r'/device:CPU:\d+$|/device:GPU:\d+/stream:all$')     # that runs operators of the graph
+_RUN = re.compile(r'id=(-?\d+),device=\S*/device:CPU:\d+,async=(true|false)')     # the label of an operator of a CPU
+_STREAM = re.compile(r'/device:GPU:\d+/stream:all$')      # the device of a GPU's operators
 _FIRST_GRADIENT = re.compile(_BACKWARD + r'(_\d+)?/Fill')   # of the loss by itself
+# TensorFlow's profiler leaves out operators of less than some 5,000 cycles, because it traces at level 2.
+_LEVEL_OF_ALL = 3
+_LEVEL = '_ZN10tensorflow8profiler15TraceMeRecorder12trace_level_E'
+_PICOSECONDS = 10 ** 6         # of a microsecond
 
 
 class ProfileRequest(NamedTuple):
@@ -42,42 +50,38 @@ class Profile(tf.train.SessionRunHook):
     """Times every operator of the steps in `request`.
 
     clock: `step` is the number of finished steps; narrow: {tensor: type} of what the emulation makes narrow.
+    TensorFlow's profiler costs a tenth of what its trace of a session.run does (RunOptions.trace_level), which makes a
+    step of many small operators half as long again.
     """
 
     def __init__(self, clock: Clock, request: ProfileRequest, narrow: Mapping[tf.Tensor, str]):
         self._clock, self._request, self._narrow = clock, request, narrow
-        self._timed: List[Tuple[int, bytes]] = []      # step, its RunMetadata
-        self._is_profiled = False
+        self._is_tracing = self._is_profiled = False
         self._seconds: Dict[bool, List[float]] = {True: [], False: []}     # of steps with and without profiling
         self._is_first = True
 
     def begin(self) -> None:
         graph = tf.get_default_graph()
+        self._mark = tf.no_op('profiled_step')     # tells a step from what hooks run in the session, the step again too
         self._backward = backward_names(graph)
         self._describe = Describer(graph, self._request.chip, self._narrow)
 
-    def after_create_session(self, session: tf.Session, coord: Any) -> None:
-        kinds = [device.device_type for device in session.list_devices()]
-        # A CPU's operators are in the less costly trace, too.
-        self._trace = tf.RunOptions(
-            trace_level=tf.RunOptions.FULL_TRACE if 'GPU' in kinds else tf.RunOptions.SOFTWARE_TRACE)
-        session._call_tf_sessionrun = self._keeping_bytes(session._call_tf_sessionrun)
-
-    def before_run(self, run_context: tf.train.SessionRunContext):
-        self._is_profiled = self._request.first <= step_graph.next_step(self._clock) <= self._request.last
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
+        step = step_graph.next_step(self._clock)
+        self._is_profiled = self._request.first <= step <= self._request.last
+        if self._is_profiled and not self._is_tracing:
+            self._is_tracing, self._first, self._origin = True, step, round(time.time() * 10 ** 6)
+            profiler.start()
+            library = ctypes.CDLL(pywrap_tensorflow_internal._pywrap_tensorflow_internal.__file__)
+            ctypes.c_int.in_dll(library, _LEVEL).value = _LEVEL_OF_ALL
         self._started = time.monotonic()
-        if self._is_profiled:
-            return tf.train.SessionRunArgs(None, options=self._trace)
-        return None
+        return tf.train.SessionRunArgs(self._mark)     # in every step, because other fetches are another graph
 
     def after_run(self, run_context, run_values) -> None:
         if not self._is_first:     # the first run of a session prepares the graph
             self._seconds[self._is_profiled].append(time.monotonic() - self._started)
         self._is_first = False
-        step = self._clock.step - 1
-        if self._is_profiled:      # described later, because that takes as long as a short step
-            self._timed.append((step, self._metadata))
-        if step >= self._request.last:
+        if self._clock.step > self._request.last:
             self._write()
 
     def end(self, session: tf.Session) -> None:
@@ -88,33 +92,15 @@ class Profile(tf.train.SessionRunHook):
         if len(rates) == 2:
             say('Profile: %.1f images/s with profiling, %.1f without' % tuple(rates))
 
-    def _keeping_bytes(self, run: Callable) -> Callable:
-        """`run`, a session's, that keeps the RunMetadata of a profiled step as it is.
-
-        To make messages of it takes up to a sixth of a short step. Hooks that run the session give no buffer for it.
-        """
-        def call(options, feeds, fetches, targets, metadata):
-            if not self._is_profiled or metadata is None:
-                return run(options, feeds, fetches, targets, metadata)
-            kept = pywrap_tensorflow.TF_NewBuffer()
-            try:
-                values = run(options, feeds, fetches, targets, kept)
-                self._metadata = pywrap_tensorflow.TF_GetBuffer(kept)
-                return values
-            finally:
-                pywrap_tensorflow.TF_DeleteBuffer(kept)
-        return call
-
     def _write(self) -> None:
-        """Writes what has been timed and not yet written."""
-        if not self._timed:
+        """Writes what is traced and not yet written."""
+        if not self._is_tracing:
             return
-        request = self._request
-        steps = [(step, self._describe.operators(tf.RunMetadata.FromString(metadata).step_stats))
-                 for step, metadata in self._timed]
-        self._timed = []
-        operators = [operator for _, of_step in steps for operator in of_step]
-        iterations = [iteration_of(step, of_step, self._backward) for step, of_step in steps]
+        self._is_tracing = False
+        request, steps = self._request, timed_steps(Trace.FromString(profiler.stop()), self._mark.name)
+        described = [self._describe.operators(timed, self._origin) for timed in steps]
+        operators = [operator for of_step in described for operator in of_step]
+        iterations = [iteration_of(self._first + i, of_step, self._backward) for i, of_step in enumerate(described)]
         directory = profile_files.new_directory(request.folder)
         profile_files.write(directory, operators, iterations, request.device_id,
                             metric_columns(request.aic_metrics, request.chip))
@@ -147,6 +133,46 @@ def summary(operators: List[ProfiledOperator], iterations: List[Iteration]) -> L
     return lines
 
 
+class Timed(NamedTuple):
+    """One run of one of TensorFlow's operators. Times are microseconds."""
+    name: str
+    op_type: str
+    start: float                   # since the profiler has begun
+    duration: float
+    thread: int
+    is_async: bool                 # the duration is that of asking for the result
+
+
+def timed_steps(trace: Trace, mark: str) -> List[List[Timed]]:
+    """The operators of each step that the profiler has seen, by start.
+
+    mark: the name of the operator that tells a step from other runs of sessions. The operators of a CPU have the number
+    of their run in their label; those of a GPU belong to the step in which they start.
+    """
+    runs: Dict[str, List[Timed]] = {}
+    of_streams = []
+    for event in trace.trace_events:
+        name, op_type, *_ = (event.args['long name'] + ':').split(':')     # NAME:TYPE
+        label = _RUN.match(event.args['label'])
+        one = Timed(name, op_type, event.timestamp_ps / _PICOSECONDS, event.duration_ps / _PICOSECONDS,
+                    event.resource_id, bool(label) and label.group(2) == 'true')
+        if label:
+            runs.setdefault(label.group(1), []).append(one)
+        elif _STREAM.search(trace.devices[event.device_id].name):
+            of_streams.append(one)
+    steps = sorted((sorted(run, key=_start) for run in runs.values() if any(one.name == mark for one in run)),
+                   key=lambda step: step[0].start)
+    starts = [step[0].start for step in steps]
+    for one in of_streams:
+        if starts and one.start >= starts[0]:
+            steps[bisect.bisect(starts, one.start) - 1].append(one)
+    return [sorted(step, key=_start) for step in steps]
+
+
+def _start(timed: Timed) -> float:
+    return timed.start
+
+
 class Describer:
     """Makes the profiler's rows of what TensorFlow timed.
 
@@ -158,62 +184,47 @@ class Describer:
         self._forms, self._chip = chip_operators.Forms(graph, narrow), chip
         self._joined: Set[str] = set()       # types that were in what operators() has seen
 
-    def operators(self, step_stats: Any) -> List[ProfiledOperator]:
-        """The tasks in a StepStats message, by start: what the chip does not run, and the host's threads, are left out.
+    def operators(self, step: Iterable[Timed], origin: float) -> List[ProfiledOperator]:
+        """The tasks of a step, by start, without what the chip does not run.
 
-        Grappler's names have the names of the user's graph in them.
+        origin: when the profiler began, in microseconds since 1970. Grappler's names have the names of the user's graph
+        in them.
         """
-        devices = [device for device in step_stats.dev_stats if _DEVICE.search(device.device)]
-        streams = {thread: number for number, thread in enumerate(sorted({
-            node.thread_id for device in devices for node in device.node_stats}))}
+        step = list(step)
+        streams = {thread: number for number, thread in enumerate(sorted({one.thread for one in step}))}
+        starts = {one.name: one.start for one in reversed(step)}
         found = []
-        for device in devices:
-            for node in device.node_stats:
-                name, op_type = _name_and_type(node, self._known)
-                task_type = op_type and chip_operators.task_type(op_type, self._chip)
-                if not task_type or step_graph.ROUNDING in name:
-                    continue
-                if row(op_type).has('joined'):
-                    self._joined.add(op_type)
-                start = node.all_start_micros + node.op_start_rel_micros
-                duration = max(node.op_end_rel_micros - node.op_start_rel_micros, 0)
-                op = self._known.get(name)
-                inputs = [self._input(tensor) for tensor in op.inputs if tensor.dtype != tf.resource] if op else []
-                outputs = [self._output(op, output) for output in node.output]
-                found.append(ProfiledOperator(name, chip_operators.chip_type(op_type), task_type, start, duration,
-                                              streams[node.thread_id], inputs, outputs))
-        return sorted(found, key=lambda operator: operator.start)
+        for one in step:
+            task_type = chip_operators.task_type(one.op_type, self._chip)
+            if not task_type or step_graph.ROUNDING in one.name:
+                continue
+            if row(one.op_type).has('joined'):
+                self._joined.add(one.op_type)
+            op = self._known.get(one.name)
+            inputs = [self._described(tensor) for tensor in op.inputs if tensor.dtype != tf.resource] if op else []
+            outputs = [self._described(tensor) for tensor in op.outputs] if op else []
+            found.append(ProfiledOperator(
+                one.name, chip_operators.chip_type(one.op_type), task_type, origin + one.start,
+                _until_used(one, op, starts) if one.is_async and op else one.duration,
+                streams[one.thread], inputs, outputs))
+        return found
 
     def notes(self) -> List[str]:
         """A line about operators that stand for several of the chip's; none where there were none."""
         return ['Profile: one task here, several on an NPU: %s' % ', '.join(
             '%s (as %s)' % (joined, row(joined).chip) for joined in sorted(self._joined))] if self._joined else []
 
-    def _input(self, tensor: tf.Tensor) -> Described:
+    def _described(self, tensor: tf.Tensor) -> Described:
         shape = ['?' if size is None else size for size in tensor.shape.as_list()] if tensor.shape.ndims is not None \
             else ['?']
-        return self._described(tensor, tuple(shape))
-
-    def _output(self, op: Optional[tf.Operation], output: Any) -> Described:
-        description = output.tensor_description
-        shape = tuple(dim.size for dim in description.shape.dim)
-        if op and output.slot < len(op.outputs):
-            return self._described(op.outputs[output.slot], shape)
-        return Described(shape, chip_operators.profiler_type(tf.as_dtype(description.dtype).base_dtype.name), 'ND')
-
-    def _described(self, tensor: tf.Tensor, shape: Tuple[Any, ...]) -> Described:
-        return Described(shape, chip_operators.profiler_type(self._forms.data_type(tensor)),
+        return Described(tuple(shape), chip_operators.profiler_type(self._forms.data_type(tensor)),
                          self._forms.layout(tensor, len(shape)))
 
 
-def _name_and_type(node: Any, known: Mapping[str, tf.Operation]) -> Tuple[str, Optional[str]]:
-    """(name, TensorFlow type) of a NodeExecStats; the type is None where it is unknown."""
-    if ':' in node.node_name:      # in a GPU's stream: NAME:TYPE
-        name, op_type, *_ = node.node_name.split(':')
-        return name, op_type
-    label = _LABEL.search(node.timeline_label)
-    op = known.get(node.node_name)
-    return node.node_name, label.group(1) if label else op.type if op else None
+def _until_used(timed: Timed, op: tf.Operation, starts: Mapping[str, float]) -> float:
+    """The microseconds until the first operator begins that takes a result of `op`; starts: {name: its start}."""
+    users = [starts[user.name] for tensor in op.outputs for user in tensor.consumers() if user.name in starts]
+    return min(users, default=timed.start + timed.duration) - timed.start
 
 
 def backward_names(graph: tf.Graph) -> Set[str]:

@@ -10,6 +10,7 @@ import dump_reading
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.trace_events_pb2 import Trace
 from tensorflow.python.framework import ops
 
 from core.ascend.diagnostics import (dump_files, operator_profile, overflow_files, overflow_search, random_errors,
@@ -318,29 +319,52 @@ def test_the_first_step_is_no_step_without_profiling(training, train, tmp_path, 
     assert 'images/s with' not in capfd.readouterr().out
 
 
-def test_threads_of_the_host_are_no_device_and_a_gpus_stream_is_one():
+def traced(*events):
+    """The trace of a profiler: (device, name and type, label) of each event, an event each 10 us that takes 5."""
+    trace = Trace()
+    for number, (device, name, label) in enumerate(events):
+        number_of_device = sum(map(ord, device))
+        trace.devices[number_of_device].name = device
+        event = trace.trace_events.add(device_id=number_of_device, resource_id=3447682752)
+        event.timestamp_ps, event.duration_ps = 10 * 10 ** 6 * number, 5 * 10 ** 6
+        event.args['long name'], event.args['label'] = name, label
+    return trace
+
+
+def on_cpu(run, kind='false'):
+    return 'id=%d,device=/job:localhost/replica:0/task:0/device:CPU:0,async=%s' % (run, kind)
+
+
+def test_a_step_is_what_the_cpu_ran_with_its_mark_and_a_gpus_stream_until_the_next_one():
+    host, stream = '/host:CPU', '/device:GPU:0/stream:all'
+    steps = operator_profile.timed_steps(traced(
+        (stream, 'early:Conv2D', 'kernel'), (host, 'relu:Relu', on_cpu(7)), (host, 'Iterator::Model', ''),
+        (host, 'other:Relu', on_cpu(8)), (stream, 'first:Conv2D', 'kernel'), (host, 'mark:NoOp', on_cpu(7)),
+        (host, 'launch:Conv2D', on_cpu(7).replace('CPU', 'GPU')), (host, 'mark:NoOp', on_cpu(9)),
+        (stream, 'second:Conv2D:Conv2D', 'kernel'), ('/device:GPU:0/memcpy', 'copy:MEMCPYHtoD', '')), 'mark')
+    assert [[one.name for one in step] for step in steps] == [['relu', 'first', 'mark'], ['mark', 'second']]
+    assert steps[0][0] == ('relu', 'Relu', 10, 5, 3447682752, False) and steps[1][1].op_type == 'Conv2D'
+
+
+def test_what_is_waited_for_takes_until_its_first_use():
     with tf.Graph().as_default() as graph:
-        tf.identity(tf.nn.relu(tf.zeros([2]), name='relu'))
-    stats = tf.RunMetadata().step_stats
-    for device, name, label in (
-            ('/host:CPU', 'relu', 'relu:Relu'),
-            ('/job:localhost/replica:0/task:0/device:CPU:0', 'relu', 'relu = Relu(x)'),
-            ('/device:GPU:0/stream:all', 'other:Conv2D', 'kernel'), ('/device:GPU:0/memcpy', 'copy:MEMCPYHtoD', '')):
-        node = stats.dev_stats.add(device=device).node_stats.add(node_name=name, timeline_label=label)
-        node.op_end_rel_micros, node.thread_id = 5, 3447682752
-    found = operator_profile.Describer(graph, '910', {}).operators(stats)
-    assert [(op.name, op.op_type, op.duration, op.stream) for op in found] == [
-        ('relu', 'Relu', 5, 0), ('other', 'Conv2D', 5, 0)]
+        batch = tf.placeholder(tf.float32, [2], name='batch')
+        tf.nn.relu(batch, name='relu')
+        tf.nn.tanh(batch, name='tanh')
+    step, = operator_profile.timed_steps(traced(
+        ('/host:CPU', 'batch:IteratorGetNext', on_cpu(1, 'true')), ('/host:CPU', 'mark:NoOp', on_cpu(1)),
+        ('/host:CPU', 'tanh:Tanh', on_cpu(1)), ('/host:CPU', 'relu:Relu', on_cpu(1))), 'mark')
+    found = operator_profile.Describer(graph, '910', {}).operators(step, 1000)
+    assert [(op.name, op.start, op.duration) for op in found] == [
+        ('batch', 1000, 20), ('tanh', 1020, 5), ('relu', 1030, 5)]
 
 
 def test_a_joined_operator_has_the_type_of_its_main_one_and_the_log_names_it():
-    stats = tf.RunMetadata().step_stats
-    device = stats.dev_stats.add(device='/device:CPU:0')
-    for name, op_type in ('net/norm', 'BatchNormActivation'), ('net/sum', 'AddN'):
-        device.node_stats.add(node_name=name, timeline_label='%s = %s(x)' % (name, op_type), op_end_rel_micros=5)
+    step = [operator_profile.Timed(name, op_type, 0, 5, 1, False) for name, op_type in (
+        ('net/norm', 'BatchNormActivation'), ('net/sum', 'AddN'))]
     describer = operator_profile.Describer(tf.Graph(), '910', {})
     assert describer.notes() == []
-    assert [(op.name, op.op_type) for op in describer.operators(stats)] == [
+    assert [(op.name, op.op_type) for op in describer.operators(step, 0)] == [
         ('net/norm', 'BNTrainingUpdate'), ('net/sum', 'AddN')]
     assert describer.notes() == ['Profile: one task here, several on an NPU: BatchNormActivation (as BNTrainingUpdate)']
 
@@ -351,7 +375,7 @@ def test_a_profile_has_the_steps_that_hooks_see_and_no_other_run_of_the_session(
             run_context.session.run(run.step.loss)
 
     run = training(.5)
-    train(run, profile(run, tmp_path, 1, 2), RunsTheSession())
+    train(run, profile(run, tmp_path, 1, 2), RunsTheSession(), random_errors.RepeatStep(run, 2))
     assert [row['Op Name'] for row in operators_of(tmp_path)].count('net/MatMul') == 2
 
 
