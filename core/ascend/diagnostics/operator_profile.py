@@ -9,7 +9,7 @@ import ctypes
 import re
 import statistics
 import time
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Set
 
 import tensorflow as tf
 from tensorflow.core.protobuf.trace_events_pb2 import Trace

@@ -105,8 +105,10 @@ def replace(old: tf.Tensor, new: tf.Tensor, but: AbstractSet[tf.Operation] = fro
 def _drop_idle_operators():
     """Leaves out what changes nothing once the gradients are built, such as tf.nn's reshapes of what has the form."""
     for op in tf.get_default_graph().get_operations():
-        if op.type == 'StopGradient' or op.type == 'Reshape' and _form(op.inputs[0]) == _form(op.outputs[0]) is not None:
-            replace(op.outputs[0], op.inputs[0])
+        if op.type in ('StopGradient', 'Reshape'):
+            x, y = op.inputs[0], op.outputs[0]
+            if op.type == 'StopGradient' or _form(x) == _form(y) is not None:
+                replace(y, x)
 
 
 def _form(tensor):
