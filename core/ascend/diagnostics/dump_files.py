@@ -76,6 +76,7 @@ class OperatorDump(NamedTuple):
                                    self.timestamp)
 
 
+@functools.lru_cache(maxsize=None)
 def safe_name(name: str) -> str:
     """An operator's name or type as it stands in file names."""
     return re.sub(r'[^A-Za-z0-9_-]', '_', name)

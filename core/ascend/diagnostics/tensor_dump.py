@@ -148,11 +148,15 @@ def write(request: DumpRequest, ops: Sequence[tf.Operation], values: Dict[str, L
     os.makedirs(directory, exist_ok=True)
     if request.form != 'npu' and request.data != 'stats':
         started = int(now * 1e6)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:     # each copies into the system's memory
-            written = [pool.submit(dump_files.write_ground_truth, directory, op.name, index, array, started + number)
-                       for number, op in enumerate(ops) for index, array in enumerate(values[op.name])]
-        for one in written:
-            one.result()
+        files = iter([(op.name, index, array, started + number)
+                      for number, op in enumerate(ops) for index, array in enumerate(values[op.name])])
+        threads = len(os.sched_getaffinity(0))
+
+        def write_some(_):
+            for file in files:         # the next that no thread has; each copies into the system's memory
+                dump_files.write_ground_truth(directory, *file)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(write_some, range(threads)))
         return directory
     for number, op in enumerate(ops):
         timestamp = int(now * 1e6) + number
