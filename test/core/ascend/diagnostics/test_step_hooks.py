@@ -377,6 +377,7 @@ def test_a_profile_has_the_steps_that_hooks_see_and_no_other_run_of_the_session(
     run = training(.5)
     train(run, profile(run, tmp_path, 1, 2), RunsTheSession(), random_errors.RepeatStep(run, 2))
     assert [row['Op Name'] for row in operators_of(tmp_path)].count('net/MatMul') == 2
+    assert run.step.loss.graph.get_operation_by_name('profiled_step').device == '/device:CPU:0'    # with a GPU, too
 
 
 def test_the_backward_pass_begins_with_what_waits_for_the_forward_pass(training):
