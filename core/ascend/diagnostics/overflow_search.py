@@ -66,6 +66,7 @@ class OverflowSearch(tf.train.SessionRunHook):
 
     def begin(self) -> None:
         self._replay = step_graph.Replay(self._run.train_input)
+        self._before = self._replay.state_before(list(self._order))
         self._forms = Forms(self._run.step.loss.graph, self._done.types, self._done.wide)
 
     def after_create_session(self, session: tf.Session, coord: Any) -> None:
@@ -93,11 +94,11 @@ class OverflowSearch(tf.train.SessionRunHook):
 
     def before_run(self, run_context: tf.train.SessionRunContext):
         self._step = step_graph.next_step(self._run.clock)
-        self._state = self._replay.state(run_context.session) if self._found < MOST_DUMPED else None
-        return tf.train.SessionRunArgs((self._within, self._sound_after))
+        return tf.train.SessionRunArgs((
+            self._within, self._sound_after, self._before if self._found < MOST_DUMPED else []))
 
     def after_run(self, run_context, run_values) -> None:
-        within, are_sound = run_values.results
+        within, are_sound, self._state = run_values.results
         stored = self._unsound_variables(are_sound)
         leaving = {op for op, is_within in zip(self._ops, within) if not is_within}
         leaving |= {self._updates[op] for op in stored - self._unsound if op in self._updates}
@@ -118,7 +119,7 @@ class OverflowSearch(tf.train.SessionRunHook):
         known = set(self._ops) | set(self._variables)
         first = [op for op in sorted(leaving, key=self._order.get)
                  if not (leaving | self._unsound) & _sources(op, known)]
-        is_dumped = self._state is not None
+        is_dumped = bool(self._state)
         for op in first[:MOST_TOLD if is_dumped else 1]:
             say('Overflow at step %d: %s, made at %s' % (self._step, _name(op), step_graph.line_of(op)))
         say('Overflow at step %d: %d operators leave their range, %d of them with operands within theirs' % (

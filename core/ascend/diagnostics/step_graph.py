@@ -1,5 +1,5 @@
 """What a training step computes: its operators in graph order, and the way to run a step twice from one state."""
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from core.run import Clock, Input
 
 _NO_VALUES = frozenset((tf.resource, tf.variant, tf.string))
 ROUNDING = 'emulated_'          # in the names of the operators that only round to an emulated type
+_READS = frozenset(('Identity', 'ReadVariableOp'))
 _PASS_REFERENCES = frozenset(('Switch', 'RefSwitch', 'Enter', 'RefEnter', 'Identity', 'RefIdentity'))
 
 
@@ -112,13 +113,21 @@ class Replay:
                 some, tf.split(value, [v.shape.num_elements() for v in some]))]
             restored += [tf.assign(v, part, validate_shape=False) for v, part in zip(some, parts)]
         self._restore = tf.group(*restored)
-        self._state: Optional[Callable[[], List[np.ndarray]]] = None
 
     def state(self, session: tf.Session) -> List[np.ndarray]:
         """The values of all variables now."""
-        if self._state is None:        # session.run() would look its fetches through in every step
-            self._state = session.make_callable(self._arrays)
-        return self._state()
+        return session.run(self._arrays)
+
+    def state_before(self, ops: Sequence[tf.Operation]) -> List[tf.Tensor]:
+        """What a run of `ops` can fetch: the values of all variables before it.
+
+        Whatever else than a read takes a variable waits for them, because it may write it or pass it to a branch.
+        """
+        variables = {v.op for v in tf.global_variables() + tf.local_variables()}
+        for op in ops:
+            if op.type not in _READS and any(tensor.op in variables for tensor in op.inputs):
+                op._add_control_inputs([array.op for array in self._arrays])
+        return self._arrays
 
     def go_back(self, session: tf.Session, state: List[np.ndarray], step: int) -> None:
         """Makes `state` the variables' values again, and the batch of `step` the next one."""

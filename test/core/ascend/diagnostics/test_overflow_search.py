@@ -34,6 +34,19 @@ def test_of_several_operators_that_write_a_variable_the_optimizers_updates_it():
     assert found[counted.op] is first
 
 
+@pytest.mark.parametrize('in_branch', [False, True])
+@pytest.mark.parametrize('use_resource', [False, True])
+def test_the_state_before_a_step_is_fetched_in_the_run_of_the_step(use_resource, in_branch):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.get_variable('slow_to_copy', [2 ** 22], initializer=tf.zeros_initializer(), use_resource=use_resource)
+        count = tf.get_variable('count', [1], initializer=tf.zeros_initializer(), use_resource=use_resource)
+        step = (tf.cond(count[0] < 9, lambda: count.assign_add([1.]), lambda: count + 0.) if in_branch
+                else count.assign_add([1.])).op
+        before = step_graph.Replay(None).state_before(step_graph.operators([step]))
+        session.run(tf.global_variables_initializer())
+        assert [session.run([before, step])[0][0][-1] for _ in range(4)] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize('saturates', [True, False])
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'hf32'])
 def test_an_operand_is_known_behind_its_rounding_by_tensorflows_operators(dtype, saturates):
