@@ -45,11 +45,39 @@ enum Code { MULTIPLY, ADD, SUBTRACT, NEGATE, RELU, RELU_GRADIENT, ROUND, IS_WITH
 constexpr int WORDS = 5;       // of an instruction
 constexpr int64 BLOCK = 1024;  // numbers, at most, but for longer vectors
 
+struct Look {
+  int64 largest = 0, flag = -1;  // the largest bits of a magnitude; no flag: there is no look
+};
+
 struct Instruction {
-  int64 code, a, b, to, flag;  // b of ROUND: which type; of IS_WITHIN: the largest bits of a magnitude
+  int64 code, a, b, to, flag;  // b of ROUND: which type; of IS_WITHIN: as Look::largest
+  Look before, after;          // of ROUND, which finds the largest magnitude anyway
 
   bool is_product() const { return code >= PRODUCT; }
 };
+
+// The same program, in which a look at what is rounded next, or was rounded last, is a part of that instruction.
+std::vector<Instruction> with_joined_looks(const std::vector<Instruction>& program) {
+  std::vector<Instruction> joined;
+  Look waiting;
+  for (size_t i = 0; i < program.size(); ++i) {
+    Instruction one = program[i];
+    const Look look{one.b, one.flag};
+    const Instruction* next = i + 1 < program.size() ? &program[i + 1] : nullptr;
+    if (one.code == ROUND) std::swap(one.before, waiting);
+    if (one.code != IS_WITHIN) {
+      joined.push_back(one);
+    } else if (!joined.empty() && joined.back().code == ROUND && joined.back().to == one.a &&
+               joined.back().after.flag < 0) {
+      joined.back().after = look;
+    } else if (next && next->code == ROUND && next->a == one.a) {
+      waiting = look;
+    } else {
+      joined.push_back(one);
+    }
+  }
+  return joined;
+}
 
 template <typename Function>
 inline void each(int64 size, float* to, Function function) {
@@ -74,6 +102,7 @@ class Chain : public OpKernel {
       program_.push_back({words[i], words[i + 1], words[i + 2], words[i + 3], words[i + 4]});
       registers_ = std::max(registers_, static_cast<int>(words[i + 3]) + 1);
     }
+    program_ = with_joined_looks(program_);
     for (size_t i = 0; i < dtypes.size(); ++i) round_.push_back(rounding::round_of(dtypes[i], saturates[i]));
   }
 
@@ -115,7 +144,7 @@ class Chain : public OpKernel {
     Tensor* out = nullptr;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output(may_become_y, 0, shape_, &out));
     float* y = data_of(out);
-    const int64 block = std::max<int64>(BLOCK / width, 1) * width;
+    const int64 block = std::min(std::max<int64>(BLOCK / width, 1) * width, size);
     std::vector<int32> vector_of(of_vectors.empty() ? 0 : block);
     for (size_t k = 0; k < vector_of.size(); ++k) vector_of[k] = k / width;
     const int64 flags = context->num_outputs() - 1;
@@ -129,8 +158,9 @@ class Chain : public OpKernel {
       std::vector<const float*> at(registers_);
       for (int i = 0; i < registers_; ++i) at[i] = room.data() + i * block;
       for (int i : vectors) {
-        const int64 numbers = context->input(i).NumElements();
-        for (int64 k = 0; k < block; ++k) room[i * block + k] = x[i][numbers == 1 ? 0 : k % width];
+        float *const to = room.data() + i * block, *const end = to + block;
+        if (context->input(i).NumElements() == 1) std::fill(to, end, *x[i]);
+        else for (float* row = to; row < end; row += width) std::copy_n(x[i], width, row);
       }
       for (int64 start = first * block; start < std::min(last * block, size); start += block) {
         const int64 numbers = std::min(block, size - start);
@@ -147,15 +177,22 @@ class Chain : public OpKernel {
       }
       _mm_setcsr(before);
     });
+    // A look tells whether all is within its range, a rounding whether it is not.
     for (const Instruction& one : program_) {
-      if (one.flag < 0) continue;
-      Tensor* flag = nullptr;
-      OP_REQUIRES_OK(context, context->allocate_output(1 + one.flag, TensorShape({}), &flag));
-      flag->scalar<bool>()() = leaves[one.flag] == (one.code == ROUND);
+      set_flag(context, one.before.flag, leaves.get(), false);
+      set_flag(context, one.flag, leaves.get(), one.code == ROUND);
+      set_flag(context, one.after.flag, leaves.get(), false);
     }
   }
 
  private:
+  static void set_flag(OpKernelContext* context, int64 number, const std::atomic<bool>* leaves, bool when_it_leaves) {
+    if (number < 0) return;
+    Tensor* flag = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(1 + number, TensorShape({}), &flag));
+    flag->scalar<bool>()() = leaves[number] == when_it_leaves;
+  }
+
   // multiply(i, to) computes the product that is instruction number i.
   template <typename Multiply>
   void run(int64 size, std::vector<const float*>& at, float* room, int64 block, float* y, std::atomic<bool>* leaves,
@@ -168,7 +205,7 @@ class Chain : public OpKernel {
       const bool is_binary = one.code < NEGATE || one.code == RELU_GRADIENT;
       const float *a = one.a < 0 ? y : at[one.a], *b = is_binary ? at[one.b] : nullptr;
       if (one.code == IS_WITHIN) {
-        if (rounding::largest_of(a, size) > one.b) leaves[one.flag] = true;
+        look({one.b, one.flag}, rounding::largest_of(a, size), leaves);
         continue;
       }
       float* to = one.to < 0 ? y : room + one.to * block;
@@ -180,12 +217,26 @@ class Chain : public OpKernel {
         case RELU: each(size, to, [=](int64 i) { return a[i] < 0 ? 0 : a[i]; }); break;
         case RELU_GRADIENT: each(size, to, [=](int64 i) { return b[i] > 0 ? a[i] : 0; }); break;
         default: {
-          const rounding::int32 limit = rounding::bits_of<rounding::int32>(largest_[one.b]);
-          const bool leaves_range = round_[one.b](a, to, size, limit) > limit;
-          if (leaves_range && one.flag >= 0) leaves[one.flag] = true;
+          const int32 limit = rounding::bits_of<int32>(largest_[one.b]);
+          const int32 most = round_[one.b](a, to, size, limit);
+          look({limit, one.flag}, most, leaves);
+          look(one.before, most, leaves);
+          if (one.after.flag >= 0) look(one.after, largest_after(one, most, limit, to, size), leaves);
         }
       }
     }
+  }
+
+  static void look(Look at, int32 most, std::atomic<bool>* leaves) {
+    if (at.flag >= 0 && most > at.largest) leaves[at.flag] = true;
+  }
+
+  // The largest magnitude of the `size` numbers to which `one` has rounded, where `most` was the largest before.
+  int32 largest_after(const Instruction& one, int32 most, int32 limit, const float* rounded, int64 size) const {
+    if (most > rounding::INFINITE) return rounding::largest_of(rounded, size);  // NaN may have become 0
+    float largest = rounding::bits_of<float>(most);
+    round_[one.b](&largest, &largest, 1, limit);   // a larger number is not rounded to a smaller one
+    return rounding::bits_of<int32>(largest);
   }
 
   int inputs_, registers_;

@@ -52,17 +52,23 @@ def _open_gates(ops: Iterable[tf.Operation]) -> None:
 
 
 def _share_looks(ops: Iterable[tf.Operation]) -> None:
-    """Looks once at numbers that operators only move."""
-    known: Dict[tf.Tensor, Dict[Tuple[float, bool], tf.Tensor]] = {}    # {numbers: {kind of look: what it has found}}
+    """Looks once at numbers that operators only move, and where they are made: there they are cached.
+
+    Not so at a variable, because the moves may read it before and after an update.
+    """
+    # {numbers: (the same where they are made, {kind of look: what it has found})}
+    known: Dict[tf.Tensor, Tuple[tf.Tensor, Dict[Tuple[float, bool], tf.Tensor]]] = {}
     for op in ops:
-        if op.type not in _MOVES:
+        if op.type not in _MOVES or op.inputs[0].dtype._is_ref_dtype:
             continue
         x, y = op.inputs[0], op.outputs[0]
-        before = known.setdefault(x, {_kind(look): look.outputs[0] for look in _looks_at(x)})
-        known[y] = dict(before)
+        made, looks = known[y] = known.setdefault(x, (x, {_kind(look): look.outputs[0] for look in _looks_at(x)}))
         for look in _looks_at(y):
-            found = known[y].setdefault(_kind(look), look.outputs[0])
-            if found is not look.outputs[0]:
+            found = looks.setdefault(_kind(look), look.outputs[0])
+            if found is look.outputs[0]:
+                if made.shape == y.shape:          # TensorFlow changes no edge to another shape
+                    look._update_input(0, made)
+            else:
                 replace(look.outputs[0], found)
                 _release(look)
 

@@ -106,6 +106,48 @@ def test_a_chain_looks_at_what_its_operators_take_and_make():
 
 
 @compiled
+@pytest.mark.parametrize('dtype, saturates', [('float16', True), ('float16', False), ('bfloat16', True),
+                                              ('hf32', False)])
+def test_a_look_before_or_after_a_rounding_finds_what_it_finds_alone(dtype, saturates):
+    largest, library, looked, flags = 65504., kernels.library(), [], []
+
+    def build(x, y, z, vector, scalar):
+        first = x * scalar
+        rounded = emulation.round_to(first, dtype, saturates)
+        again = emulation.round_to(rounded, dtype, saturates)
+        looked.extend([first, rounded, again])
+        for may_be_largest in (True, False):
+            flags.extend(library.is_within(tensor, largest=largest, may_be_largest=may_be_largest) for tensor in looked)
+        flags[:] = [tf.stack(flags)]
+        return [again + y]
+    with tf.Graph().as_default(), tf.Session(config=AS_BUILT) as session:
+        (x, y, _, _, scalar), ((_, chain),) = joined(build)
+        assert {op.op for op in flags[0].op.inputs} == {chain}
+        for some in [(value, other) for value in EDGES for other in (0, 65504, np.nan)]:
+            numbers_of = np.zeros(SHAPE, np.float32)
+            numbers_of.flat[[0, 2345]] = some
+            fed = {x: numbers_of, y: numbers_of, scalar: 1.}
+            magnitudes = [np.abs(made) for made in session.run(looked, fed)]
+            assert session.run(flags[0], fed).tolist() == [
+                bool(np.all(made <= largest)) for made in magnitudes] + [
+                    bool(np.all(made < largest)) for made in magnitudes]
+
+
+@compiled
+def test_a_look_at_what_has_left_a_chain_is_in_the_chain():
+    looks = []
+
+    def build(x, y, z, vector, scalar):
+        with tf.control_dependencies([tf.no_op()]):
+            moved = tf.identity(x * y + z)
+        looks.append(tf.identity(kernels.library().is_within(moved, largest=10., may_be_largest=True)))
+        return [moved]
+    with tf.Graph().as_default():
+        _, (pair, *_) = joined(build)
+        assert looks[0].op.inputs[0].op is pair[1]
+
+
+@compiled
 def test_what_others_take_from_the_middle_of_a_chain_is_still_there():
     with tf.Graph().as_default(), tf.Session(config=AS_BUILT) as session:
         x = numbers(*SHAPE)
