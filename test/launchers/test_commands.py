@@ -20,7 +20,9 @@ OUR_ERROR = 'raise ImportError("not ours")'
 
 def run(arguments, cwd, python=sys.executable, **environment):
     """-> (status, stdout, stderr) of a command that starts in a shell without variables of Python."""
-    inherited = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR') if name in os.environ}
+    # KERNEL_ARCHITECTURE, because without it the command would compile kernels for another CPU than the other tests.
+    inherited = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR', 'KERNEL_ARCHITECTURE')
+                 if name in os.environ}
     done = subprocess.run([python] + arguments, cwd=str(cwd), env=dict(inherited, **environment),
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     return done.returncode, done.stdout, done.stderr
